@@ -1,0 +1,65 @@
+# make demo    build, and summarise a long document on a local model
+# make test    everything that has to pass before a change lands
+# make help    the rest
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Outside the clone, so that a fresh one starts warm.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/forebay/target
+export FOREBAY_FIXTURES ?= $(HOME)/.cache/forebay/fixtures
+# `ci` runs every test although one failed.
+NEXTEST_PROFILE ?= default
+
+CARGO := cargo
+XTASK := $(CARGO) run --locked --quiet -p xtask --
+
+.PHONY: help demo test build lint unit clients setup fixtures licences
+
+help:  ## Lists the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup:  ## Installs what building needs beside Rust (cmake, a C++ compiler, libclang); nothing when it is there
+	@xtask/setup.sh
+
+fixtures: setup  ## Fetches the models and documents of fixtures.toml, and checks their sums
+	@$(XTASK) fixtures
+
+build: setup  ## Builds the release binaries, the local model's worker too
+	$(CARGO) build --locked --release -p forebay -p forebay-llama
+
+demo: setup fixtures build  ## Summarises a document of more than 50,000 tokens on the local model
+	examples/summarize/demo.sh
+
+lint: setup  ## What a machine can check without running anything
+	$(XTASK) tidy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@$(MAKE) --no-print-directory licences
+
+licences:  ## Licences, bans and advisories of every dependency
+	@if command -v cargo-deny >/dev/null; then \
+	  $(CARGO) deny --workspace check licenses bans sources; \
+	else \
+	  $(XTASK) licences; \
+	fi
+
+unit: setup  ## All Rust tests
+	$(CARGO) test --locked --doc --workspace --quiet
+	@if command -v cargo-nextest >/dev/null; then \
+	  $(CARGO) nextest run --locked --workspace --no-tests=fail --profile $(NEXTEST_PROFILE); \
+	else \
+	  echo "cargo-nextest is not here (cargo install cargo-nextest --locked): cargo test takes its place"; \
+	  $(CARGO) test --locked --workspace --lib --bins --tests; \
+	fi
+
+clients:  ## The official client libraries against a running server
+	@if [ -x tests/clients/run.sh ]; then tests/clients/run.sh; else echo "clients: no suite yet"; fi
+
+test: setup  ## Everything that has to pass before a change lands
+	@$(XTASK) fixtures --keep-going
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory clients
+	@$(XTASK) fixtures --status

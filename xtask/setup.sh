@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Installs what building and testing need beside the Rust toolchain: nothing when all of it is there.
+# Debian and its kin by apt-get (with sudo when not root); elsewhere it says what to install.
+set -euo pipefail
+
+missing=()
+need() { missing+=("$1"); }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+has_libclang() {
+  [ -n "${LIBCLANG_PATH:-}" ] && return 0
+  local file
+  for file in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* /usr/lib64/libclang*.so* \
+    /Library/Developer/CommandLineTools/usr/lib/libclang.dylib \
+    /Applications/Xcode.app/Contents/Developer/Toolchains/XcodeDefault.xctoolchain/usr/lib/libclang.dylib \
+    /opt/homebrew/opt/llvm/lib/libclang.dylib /usr/local/opt/llvm/lib/libclang.dylib; do
+    [ -e "$file" ] && return 0
+  done
+  return 1
+}
+
+if ! has cargo; then
+  echo "setup: no cargo: install the Rust toolchain (rustup) first" >&2
+  exit 1
+fi
+# The local model's worker is llama.cpp: cmake and a C++17 compiler build it, libclang reads its headers.
+has cmake || need cmake
+has c++ || has g++ || need g++
+has_libclang || need libclang-dev
+# Fixtures and the clients' suites; packages are downloaded, never installed into the system's Python.
+has git || need git
+has python3 || need python3
+python3 -m pip --version >/dev/null 2>&1 || need python3-pip
+python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || need python3-venv
+
+if [ ${#missing[@]} -eq 0 ]; then
+  echo "setup: nothing to install"
+  exit 0
+fi
+
+if has apt-get; then
+  root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! has sudo; then
+      echo "setup: missing: ${missing[*]}; as root: apt-get install ${missing[*]}" >&2
+      exit 1
+    fi
+    root=(sudo)
+  fi
+  echo "setup: installing with apt-get: ${missing[*]}"
+  "${root[@]+"${root[@]}"}" apt-get -qq -o Acquire::Retries=3 update
+  "${root[@]+"${root[@]}"}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get -qq -o Acquire::Retries=3 install -y --no-install-recommends "${missing[@]}"
+  exit 0
+fi
+
+echo "setup: missing (by their Debian names): ${missing[*]}" >&2
+if [ "$(uname)" = Darwin ]; then
+  echo "setup: on macOS: xcode-select --install; brew install cmake llvm python git" >&2
+else
+  echo "setup: install them with your system's package manager and run this again" >&2
+fi
+exit 1
