@@ -1,1 +1,41 @@
-//! See ARCHITECTURE.md.
+//! What every boundary between two stages has: a **type** ([`Kind`]), a **budget** ([`Budget`]) and a **failure
+//! contract** ([`FailureContract`]), and the words both executors use to talk about them.
+//!
+//! This crate is layer 0: no tokio, no I/O, no knowledge of any model, protocol or store. Time enters through
+//! [`Clock`] alone.
+
+mod boundary;
+mod budget;
+mod clock;
+mod code;
+mod deadline;
+mod error;
+mod event;
+mod id;
+mod message;
+mod meter;
+mod money;
+mod outcome;
+mod record;
+mod secret;
+mod stage;
+mod usage;
+mod value;
+
+pub use boundary::{Boundary, FailureContract, Kind};
+pub use budget::Budget;
+pub use clock::{Clock, ManualClock, SystemClock, Tick, UnixMillis};
+pub use code::Code;
+pub use deadline::Deadline;
+pub use error::{Class, Error, RetryHint};
+pub use event::{Event, StageState};
+pub use id::{EndpointName, KeyId, ModelName, Name, PipelineName, RequestId, StageName, TenantId, UserId};
+pub use message::{Content, Message, Part, Role, ToolCall};
+pub use meter::{Meter, Spent};
+pub use money::{Money, Price};
+pub use outcome::Outcome;
+pub use record::{AttemptRecord, Ending, RequestRecord, StageRecord, Surface};
+pub use secret::Secret;
+pub use stage::{BoxFuture, Context, Inputs, Signature, Sink, Stage, Tail};
+pub use usage::Usage;
+pub use value::{Chunk, Document, Media, Section, Span, Value};

@@ -1,0 +1,188 @@
+//! Names and ids, each a type of its own so that a tenant can never be passed where a key is meant.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+/// A cheap-to-clone string that names one sort of thing. The tag `T` keeps sorts apart.
+pub struct Name<T>(Arc<str>, PhantomData<fn() -> T>);
+
+/// Tags of [`Name`]: they have no values.
+mod tag {
+    #[derive(Debug)]
+    pub enum Tenant {}
+    #[derive(Debug)]
+    pub enum Key {}
+    #[derive(Debug)]
+    pub enum User {}
+    #[derive(Debug)]
+    pub enum Model {}
+    #[derive(Debug)]
+    pub enum Endpoint {}
+    #[derive(Debug)]
+    pub enum Pipeline {}
+    #[derive(Debug)]
+    pub enum Stage {}
+}
+
+/// Whom a request belongs to: the unit of fairness and of billing.
+pub type TenantId = Name<tag::Tenant>;
+/// The public id of an API key (never the key itself).
+pub type KeyId = Name<tag::Key>;
+/// The end user that a caller named, if any.
+pub type UserId = Name<tag::User>;
+/// A model as the configuration names it.
+pub type ModelName = Name<tag::Model>;
+/// One upstream of a model.
+pub type EndpointName = Name<tag::Endpoint>;
+/// A pipeline as the configuration names it.
+pub type PipelineName = Name<tag::Pipeline>;
+/// A stage within its pipeline.
+pub type StageName = Name<tag::Stage>;
+
+impl<T> Name<T> {
+    /// A name from text.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Name(text.into(), PhantomData)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T> Clone for Name<T> {
+    fn clone(&self) -> Self {
+        Name(self.0.clone(), PhantomData)
+    }
+}
+impl<T> PartialEq for Name<T> {
+    fn eq(&self, o: &Self) -> bool {
+        self.0 == o.0
+    }
+}
+impl<T> Eq for Name<T> {}
+impl<T> PartialOrd for Name<T> {
+    fn partial_cmp(&self, o: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(o))
+    }
+}
+impl<T> Ord for Name<T> {
+    fn cmp(&self, o: &Self) -> std::cmp::Ordering {
+        self.0.cmp(&o.0)
+    }
+}
+impl<T> Hash for Name<T> {
+    fn hash<H: Hasher>(&self, h: &mut H) {
+        self.0.hash(h);
+    }
+}
+impl<T> Borrow<str> for Name<T> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+impl<T> From<&str> for Name<T> {
+    fn from(s: &str) -> Self {
+        Name::new(s)
+    }
+}
+impl<T> From<String> for Name<T> {
+    fn from(s: String) -> Self {
+        Name::new(s)
+    }
+}
+impl<T> fmt::Display for Name<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+impl<T> fmt::Debug for Name<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+impl<T> Serialize for Name<T> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+impl<'de, T> Deserialize<'de> for Name<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Arc::<str>::deserialize(d).map(|s| Name(s, PhantomData))
+    }
+}
+
+/// The id of one request or run: a UUIDv7, so that ids sort by time. Printed as `req_…` without dashes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(Uuid);
+
+impl RequestId {
+    /// From its parts: the wall clock and 74 random bits (the upper ones of `random` are ignored).
+    pub fn from_parts(wall: crate::UnixMillis, random: u128) -> Self {
+        let millis = u64::try_from(wall.0).unwrap_or(0);
+        let bytes = random.to_be_bytes();
+        let mut tail = [0u8; 10];
+        tail.copy_from_slice(bytes.last_chunk::<10>().unwrap_or(&[0; 10]));
+        RequestId(uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid())
+    }
+
+    /// The 16 bytes, in an order that sorts by time.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "req_{}", self.0.simple())
+    }
+}
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+impl std::str::FromStr for RequestId {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let bare = s.strip_prefix("req_").unwrap_or(s);
+        Uuid::try_parse(bare)
+            .map(RequestId)
+            .map_err(|_| format!("`{s}` is not a request id such as req_0190…"))
+    }
+}
+impl Serialize for RequestId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::UnixMillis;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn request_ids_sort_by_time_and_read_back(a in 0i64..1 << 47, b in 0i64..1 << 47, r in any::<u128>()) {
+            let (x, y) = (RequestId::from_parts(UnixMillis(a), r), RequestId::from_parts(UnixMillis(b), !r));
+            if a != b {
+                prop_assert_eq!(x < y, a < b);
+            }
+            prop_assert_eq!(x.to_string().parse::<RequestId>(), Ok(x));
+        }
+    }
+}

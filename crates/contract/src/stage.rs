@@ -1,0 +1,115 @@
+//! A stage: one node of a pipeline, the same for a live request and a durable run.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use crate::{
+    Budget, Clock, Deadline, Error, Event, Kind, Meter, Outcome, RequestId, StageName, TenantId, Tick,
+    UserId, Value,
+};
+
+/// A boxed, sendable future.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a stage takes and gives, for the check before anything runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signature {
+    /// Named inputs with the kind each must have. A stage with exactly one takes `from`, else the pipeline's input.
+    pub inputs: IndexMap<String, Kind>,
+    /// What it gives.
+    pub output: Kind,
+    /// Whether it can give its output piece by piece ([`Event::Delta`]).
+    pub streams: bool,
+    /// Whether its output comes without any model, so that it can serve a first-output budget.
+    pub instant: bool,
+    /// Whether it occupies a core instead of waiting: the executor then runs it aside.
+    pub blocking: bool,
+}
+
+/// The inputs of one call, by name. An input left out by its contract (`skip`) is absent.
+pub type Inputs = IndexMap<String, Value>;
+
+/// Where a stage's output goes while it is made.
+///
+/// Contract: `send` waits when the reader is slow (bounded in tokens), and fails only when the reader is gone; a stage
+/// then stops, without an error of its own. Dropping the future of `send` sends nothing.
+pub trait Sink: Send + Sync {
+    /// Hands an event over.
+    fn send(&self, event: Event) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// What a stage knows about the call it serves.
+#[derive(Clone)]
+pub struct Context {
+    /// The request.
+    pub request: RequestId,
+    /// Who pays.
+    pub tenant: TenantId,
+    /// The end user, when named.
+    pub user: Option<UserId>,
+    /// The stage's own name; `None` in a plain model call.
+    pub stage: Option<StageName>,
+    /// When the request arrived: all times in records count from here.
+    pub arrived: Tick,
+    /// Until when this stage may take.
+    pub deadline: Deadline,
+    /// The pipeline's limits in tokens and money (the meter knows what is spent).
+    pub budget: Budget,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// What is used.
+    pub meter: Arc<Meter>,
+    /// Where output goes, when this stage's output is shown.
+    pub sink: Option<Arc<dyn Sink>>,
+}
+
+impl Context {
+    /// Microseconds from the request's arrival to now.
+    pub fn elapsed_us(&self) -> u64 {
+        u64::try_from(self.clock.now().since(self.arrived).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("request", &self.request)
+            .field("stage", &self.stage)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Works on another stage's output while that is made: checks, redacts or cites a streamed answer sentence by sentence.
+///
+/// Pure and quick: it holds text back, it never waits.
+pub trait Tail: Send {
+    /// Takes the next piece and gives what may be shown now (often nothing).
+    fn push(&mut self, piece: &str) -> String;
+    /// The stream has ended: gives what is left to show and the stage's outcome.
+    fn finish(self: Box<Self>) -> (String, Outcome<Value>);
+}
+
+/// One node of a pipeline.
+///
+/// Contract of `run`: dropping the future cancels the work and releases all it holds; it does not spawn; it may be
+/// called many times at once; it records each model call in the meter however that call ends. It need not watch the
+/// deadline: the executor does, by dropping it. A blocking stage does its work in one poll and must be bounded.
+pub trait Stage: Send + Sync {
+    /// What it takes and gives.
+    fn signature(&self) -> &Signature;
+    /// The input that this stage can take as a stream, when it can: the executor then gives all other inputs to
+    /// [`Stage::tail`] before the stream starts, and never calls `run`.
+    fn tail_input(&self) -> Option<&str> {
+        None
+    }
+    /// Starts working on a stream. Called only when [`Stage::tail_input`] names an input.
+    fn tail(&self, _cx: &Context, _others: &Inputs) -> Option<Box<dyn Tail>> {
+        None
+    }
+    /// Serves one call.
+    fn run<'a>(&'a self, cx: &'a Context, inputs: Inputs) -> BoxFuture<'a, Outcome<Value>>;
+}
