@@ -1,1 +1,31 @@
-//! See ARCHITECTURE.md.
+//! Who enters and who goes next: rates, budgets, fair queues and adaptive concurrency.
+//!
+//! Everything that decides is a pure state machine that is told the time; [`Gate`] is the one thread-safe handle around
+//! them. No tokio, no I/O, no spawn: futures use [`std::task::Waker`] alone and the caller brings the timers.
+
+mod budget;
+mod desk;
+mod fair_queue;
+mod gate;
+mod limiter;
+mod model;
+mod rates;
+mod refusal;
+mod reservation;
+mod scope;
+mod settings;
+mod slot;
+mod wait;
+
+pub use budget::{Account, Exhausted, Hold, Period};
+pub use fair_queue::{Bounds, FairQueue, LaneId, LaneSnapshot, TicketId, Work};
+pub use gate::{Entry, Gate, ModelSnapshot, Snapshot};
+pub use limiter::Limiter;
+pub use model::{Ask, SlotOutcome};
+pub use rates::{Bucket, RateHeaders, RateShort, Rates, Short, Window};
+pub use refusal::{Cause, Refusal};
+pub use reservation::{Amount, Demand, estimate};
+pub use scope::{Caller, Scope};
+pub use settings::{Limits, ModelSettings, Priority, Settings, TenantSettings};
+pub use slot::{Slot, SlotRequest};
+pub use wait::ServiceRate;

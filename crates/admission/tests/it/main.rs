@@ -1,1 +1,5 @@
 //! Integration tests.
+
+mod fair_queue;
+mod gate;
+mod slots;

@@ -1,0 +1,486 @@
+//! Who goes next: a virtual token counter per tenant (VTC: Sheng et al., "Fairness in Serving Large Language Models",
+//! OSDI '24), per model.
+//!
+//! A lane is one tenant in one priority class. Its counter grows by (input tokens at dispatch + weighted output tokens
+//! as they are produced) ÷ weight; the lane with the smallest counter of the highest class that waits is served, and
+//! inside a lane the earliest deadline. A lane that comes back from idle is lifted to the current minimum of its class,
+//! so that nobody saves up credit.
+//!
+//! Bounded in tokens and in entries. When full, an arrival pushes out the last ticket of the lane that holds most for
+//! its weight (of a lower class first), if that lane holds more than the arrival's own would: a flood pushes out itself.
+//!
+//! Invariants: a ticket leaves exactly once (popped, cancelled or pushed out); `pop` gives something whenever something
+//! waits; two lanes of one class that never run empty differ in service ÷ weight by at most 2·U, where U is the largest
+//! charge a lane can still get after its last dispatch: (input + output weight × output of what runs) ÷ weight.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use contract::{Deadline, TenantId};
+
+use crate::settings::Priority;
+
+/// Counter units a token at weight 1: divisible by every weight worth having.
+const UNIT: u128 = 1_000_000;
+const CLASSES: usize = 3;
+/// Lanes kept before idle ones are looked through.
+const SWEEP_AT: usize = 256;
+
+/// The bounds of a queue.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bounds {
+    /// Tokens that may wait.
+    pub tokens: u64,
+    /// Tickets that may wait.
+    pub entries: usize,
+}
+
+/// A place in the queue. Ids of tickets that left are never mistaken for later ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TicketId {
+    index: u32,
+    seq: u64,
+}
+
+/// A lane. Stays valid while something of it runs ([`FairQueue::finish`] ends that).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneId(u32);
+
+/// What waits: whose it is, how urgent and how large.
+#[derive(Debug, Clone, Copy)]
+pub struct Work<'a> {
+    /// Its tenant.
+    pub tenant: &'a TenantId,
+    /// The tenant's weight; at least 1.
+    pub weight: u32,
+    /// Its class.
+    pub priority: Priority,
+    /// Orders tickets inside the lane.
+    pub deadline: Deadline,
+    /// Input tokens: its size in the queue and the charge at dispatch.
+    pub tokens: u64,
+}
+
+/// What a queue says about one of its lanes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneSnapshot {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its class.
+    pub priority: Priority,
+    /// Tickets that wait.
+    pub entries: usize,
+    /// Tokens that wait.
+    pub tokens: u64,
+    /// Requests that run.
+    pub running: u32,
+}
+
+type Order = (u64, u64);
+
+#[derive(Debug)]
+struct Lane {
+    tenant: TenantId,
+    class: usize,
+    priority: Priority,
+    weight: u32,
+    counter: u128,
+    queue: BTreeMap<Order, u32>,
+    tokens: u64,
+    running: u32,
+}
+
+impl Lane {
+    fn charge(&self, milli_tokens: u128) -> u128 {
+        milli_tokens * (UNIT / 1000) / u128::from(self.weight)
+    }
+}
+
+#[derive(Debug)]
+struct Ticket<T> {
+    lane: LaneId,
+    order: Order,
+    tokens: u64,
+    payload: T,
+}
+
+/// The queue of one model. `T` is what the caller wants back when the ticket's turn comes.
+#[derive(Debug)]
+pub struct FairQueue<T> {
+    bounds: Bounds,
+    output_milli: u128,
+    lanes: HashMap<LaneId, Lane>,
+    by_tenant: HashMap<TenantId, [Option<LaneId>; CLASSES]>,
+    ready: [BTreeSet<(u128, LaneId)>; CLASSES],
+    floor: [u128; CLASSES],
+    tickets: Vec<Option<Ticket<T>>>,
+    free: Vec<u32>,
+    tokens: u64,
+    entries: usize,
+    seq: u64,
+    next_lane: u32,
+    sweep_at: usize,
+}
+
+impl<T> FairQueue<T> {
+    /// An empty queue. `output_weight`: what an output token counts, in input tokens.
+    pub fn new(bounds: Bounds, output_weight: f64) -> Self {
+        let mut queue = FairQueue {
+            bounds,
+            output_milli: 0,
+            lanes: HashMap::new(),
+            by_tenant: HashMap::new(),
+            ready: [const { BTreeSet::new() }; CLASSES],
+            floor: [0; CLASSES],
+            tickets: Vec::new(),
+            free: Vec::new(),
+            tokens: 0,
+            entries: 0,
+            seq: 0,
+            next_lane: 0,
+            sweep_at: SWEEP_AT,
+        };
+        queue.configure(bounds, output_weight);
+        queue
+    }
+
+    /// Other bounds. What waits keeps waiting, even when it is more than the new bounds allow.
+    pub fn configure(&mut self, bounds: Bounds, output_weight: f64) {
+        self.bounds = bounds;
+        self.output_milli = (output_weight.clamp(0.0, 1000.0) * 1000.0).round() as u128;
+    }
+
+    /// Tickets that wait.
+    pub fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// Tokens that wait.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Serves `work` at once, past the (empty) queue, and charges its lane.
+    pub fn dispatch(&mut self, work: &Work<'_>) -> LaneId {
+        let id = self.lane(work);
+        self.lift(id);
+        self.start(id, work.tokens);
+        id
+    }
+
+    /// Lets `work` wait. Returns its ticket and whom it pushed out; `Err` gives `payload` back when there is no room.
+    pub fn push(&mut self, work: &Work<'_>, payload: T) -> Result<(TicketId, Vec<T>), T> {
+        let id = self.lane(work);
+        let Some(victims) = self.room_for(id, work.tokens) else { return Err(payload) };
+        let pushed_out = victims.into_iter().filter_map(|t| self.cancel(t)).collect();
+        self.lift(id);
+        self.seq += 1;
+        let order = (work.deadline.tick().map_or(u64::MAX, |t| t.0), self.seq);
+        let ticket = Ticket { lane: id, order, tokens: work.tokens, payload };
+        let index = match self.free.pop() {
+            Some(i) => i,
+            None => {
+                self.tickets.push(None);
+                u32::try_from(self.tickets.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        if let Some(place) = self.tickets.get_mut(index as usize) {
+            *place = Some(ticket);
+        }
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.queue.insert(order, index);
+            lane.tokens += work.tokens;
+            if let Some(ready) = self.ready.get_mut(lane.class) {
+                ready.insert((lane.counter, id));
+            }
+        }
+        self.tokens += work.tokens;
+        self.entries += 1;
+        Ok((TicketId { index, seq: self.seq }, pushed_out))
+    }
+
+    /// The next to be served; its lane is charged for the input.
+    pub fn pop(&mut self) -> Option<(LaneId, T)> {
+        let id = self.ready.iter().rev().find_map(|class| class.first())?.1;
+        let index = *self.lanes.get(&id)?.queue.first_key_value()?.1;
+        let (tokens, payload) = self.remove(index)?;
+        self.start(id, tokens);
+        Some((id, payload))
+    }
+
+    /// Takes a ticket out of the queue, in O(log n). `None` when it is not there any more.
+    pub fn cancel(&mut self, ticket: TicketId) -> Option<T> {
+        let there = self.tickets.get(ticket.index as usize)?.as_ref()?;
+        (there.order.1 == ticket.seq).then_some(())?;
+        self.remove(ticket.index).map(|(_, payload)| payload)
+    }
+
+    /// Charges produced output to a lane of which something runs.
+    pub fn charge_output(&mut self, id: LaneId, tokens: u64) {
+        self.charge(id, u128::from(tokens) * self.output_milli);
+    }
+
+    /// Something of the lane ended.
+    pub fn finish(&mut self, id: LaneId) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.running = lane.running.saturating_sub(1);
+        }
+    }
+
+    /// Tokens and tickets that will be served before `work`, if it came now.
+    pub fn ahead(&self, work: &Work<'_>) -> (u64, usize) {
+        let class = class_of(work.priority);
+        let level = self.level(class);
+        let id = self.by_tenant.get(work.tenant).and_then(|l| *l.get(class)?);
+        let order = (work.deadline.tick().map_or(u64::MAX, |t| t.0), u64::MAX);
+        match id.and_then(|id| self.lanes.get(&id)) {
+            Some(lane) => {
+                let (tokens, entries) = before(lane, order, |i| self.size(i));
+                let counter = if lane.queue.is_empty() { lane.counter.max(level) } else { lane.counter };
+                self.ahead_of(class, id, counter + lane.charge(u128::from(tokens) * 1000), tokens, entries)
+            }
+            None => self.ahead_of(class, None, level, 0, 0),
+        }
+    }
+
+    /// Tokens and tickets that will be served before this ticket.
+    pub fn position(&self, ticket: TicketId) -> Option<(u64, usize)> {
+        let there = self.tickets.get(ticket.index as usize)?.as_ref()?;
+        (there.order.1 == ticket.seq).then_some(())?;
+        let lane = self.lanes.get(&there.lane)?;
+        let (tokens, entries) = before(lane, there.order, |i| self.size(i));
+        let counter = lane.counter + lane.charge(u128::from(tokens) * 1000);
+        Some(self.ahead_of(lane.class, Some(there.lane), counter, tokens, entries))
+    }
+
+    /// Every lane in which something waits or runs.
+    pub fn lanes(&self) -> Vec<LaneSnapshot> {
+        let mut all: Vec<LaneSnapshot> = self
+            .lanes
+            .values()
+            .filter(|l| l.running > 0 || !l.queue.is_empty())
+            .map(|l| LaneSnapshot {
+                tenant: l.tenant.clone(),
+                priority: l.priority,
+                entries: l.queue.len(),
+                tokens: l.tokens,
+                running: l.running,
+            })
+            .collect();
+        all.sort_by(|a, b| (&a.tenant, a.priority).cmp(&(&b.tenant, b.priority)));
+        all
+    }
+
+    fn size(&self, index: u32) -> u64 {
+        self.tickets.get(index as usize).and_then(Option::as_ref).map_or(0, |t| t.tokens)
+    }
+
+    /// Other lanes are served until their counter reaches `counter`, higher classes until they are empty.
+    fn ahead_of(
+        &self,
+        class: usize,
+        id: Option<LaneId>,
+        counter: u128,
+        tokens: u64,
+        entries: usize,
+    ) -> (u64, usize) {
+        let (mut tokens, mut entries) = (tokens, entries);
+        for (rank, ready) in self.ready.iter().enumerate().skip(class) {
+            for (theirs, other) in ready {
+                let Some(lane) = self.lanes.get(other) else { continue };
+                if Some(*other) == id {
+                    continue;
+                }
+                if rank > class {
+                    tokens += lane.tokens;
+                    entries += lane.queue.len();
+                } else if *theirs <= counter {
+                    let share = (counter - theirs) * u128::from(lane.weight) / UNIT;
+                    let served = u64::try_from(share).unwrap_or(u64::MAX).min(lane.tokens);
+                    tokens += served;
+                    let part = u128::from(served) * lane.queue.len() as u128;
+                    entries += usize::try_from(part.div_ceil(u128::from(lane.tokens.max(1)))).unwrap_or(0);
+                } else {
+                    break;
+                }
+            }
+        }
+        (tokens, entries)
+    }
+
+    /// The smallest counter that waits in the class, or where the last one left it. Never falls.
+    fn level(&self, class: usize) -> u128 {
+        let first = self.ready.get(class).and_then(|r| r.first()).map(|(c, _)| *c);
+        first.or(self.floor.get(class).copied()).unwrap_or(0)
+    }
+
+    fn lane(&mut self, work: &Work<'_>) -> LaneId {
+        let class = class_of(work.priority);
+        let weight = work.weight.max(1);
+        if let Some(id) = self.by_tenant.get(work.tenant).and_then(|l| *l.get(class)?)
+            && let Some(lane) = self.lanes.get_mut(&id)
+        {
+            lane.weight = weight;
+            return id;
+        }
+        if self.lanes.len() >= self.sweep_at {
+            self.sweep();
+        }
+        let id = loop {
+            self.next_lane = self.next_lane.wrapping_add(1);
+            if !self.lanes.contains_key(&LaneId(self.next_lane)) {
+                break LaneId(self.next_lane);
+            }
+        };
+        let lane = Lane {
+            tenant: work.tenant.clone(),
+            class,
+            priority: work.priority,
+            weight,
+            counter: 0,
+            queue: BTreeMap::new(),
+            tokens: 0,
+            running: 0,
+        };
+        self.lanes.insert(id, lane);
+        if let Some(place) = self.by_tenant.entry(work.tenant.clone()).or_default().get_mut(class) {
+            *place = Some(id);
+        }
+        id
+    }
+
+    /// Forgets idle lanes that would be lifted when they came back: nothing is lost by it.
+    fn sweep(&mut self) {
+        let levels: [u128; CLASSES] = std::array::from_fn(|c| self.level(c));
+        let by_tenant = &mut self.by_tenant;
+        self.lanes.retain(|_, l| {
+            let idle = l.running == 0 && l.queue.is_empty();
+            let forget = idle && levels.get(l.class).is_some_and(|level| l.counter <= *level);
+            if forget && let Some(place) = by_tenant.get_mut(&l.tenant).and_then(|p| p.get_mut(l.class)) {
+                *place = None;
+            }
+            !forget
+        });
+        self.by_tenant.retain(|_, places| places.iter().any(Option::is_some));
+        self.sweep_at = (self.lanes.len() * 2).max(SWEEP_AT);
+    }
+
+    fn lift(&mut self, id: LaneId) {
+        if let Some(class) = self.lanes.get(&id).map(|l| l.class) {
+            let level = self.level(class);
+            if let Some(lane) = self.lanes.get_mut(&id)
+                && lane.queue.is_empty()
+            {
+                lane.counter = lane.counter.max(level);
+            }
+        }
+    }
+
+    fn charge(&mut self, id: LaneId, milli_tokens: u128) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let (before, class) = (lane.counter, lane.class);
+        lane.counter += lane.charge(milli_tokens);
+        if let Some(ready) = self.ready.get_mut(class)
+            && ready.remove(&(before, id))
+        {
+            ready.insert((lane.counter, id));
+        }
+    }
+
+    fn start(&mut self, id: LaneId, tokens: u64) {
+        self.charge(id, u128::from(tokens) * 1000);
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.running += 1;
+            if let (Some(ready), Some(floor)) = (self.ready.get(lane.class), self.floor.get_mut(lane.class))
+                && ready.is_empty()
+            {
+                *floor = (*floor).max(lane.counter);
+            }
+        }
+    }
+
+    fn remove(&mut self, index: u32) -> Option<(u64, T)> {
+        let ticket = self.tickets.get_mut(index as usize)?.take()?;
+        self.free.push(index);
+        self.tokens -= ticket.tokens;
+        self.entries -= 1;
+        let lane = self.lanes.get_mut(&ticket.lane)?;
+        lane.queue.remove(&ticket.order);
+        lane.tokens -= ticket.tokens;
+        if lane.queue.is_empty()
+            && let (Some(ready), Some(floor)) =
+                (self.ready.get_mut(lane.class), self.floor.get_mut(lane.class))
+        {
+            ready.remove(&(lane.counter, ticket.lane));
+            if ready.is_empty() {
+                *floor = (*floor).max(lane.counter);
+            }
+        }
+        Some((ticket.tokens, ticket.payload))
+    }
+
+    fn fits(&self, tokens: u64, entries: usize) -> bool {
+        // An empty queue takes one ticket of any size: otherwise nothing larger than the bound could ever be served.
+        entries == 0 || (tokens <= self.bounds.tokens && entries < self.bounds.entries)
+    }
+
+    /// Whom an arrival of `tokens` in lane `id` pushes out; `None` when it has no better claim than they.
+    fn room_for(&self, id: LaneId, tokens: u64) -> Option<Vec<TicketId>> {
+        if self.bounds.entries == 0 {
+            return None;
+        }
+        let (mut total, mut entries) = (self.tokens.saturating_add(tokens), self.entries);
+        if self.fits(total, entries) {
+            return Some(Vec::new());
+        }
+        let own = self.lanes.get(&id)?;
+        let own_share = u128::from(own.tokens + tokens) * UNIT / u128::from(own.weight);
+        // Per lane: class, share, its tickets from the last on.
+        let mut lanes: Vec<_> = self
+            .ready
+            .iter()
+            .take(own.class + 1)
+            .flatten()
+            .filter(|(_, other)| *other != id)
+            .filter_map(|(_, other)| self.lanes.get(other))
+            .map(|l| (l, l.tokens, l.queue.values().rev()))
+            .collect();
+        let mut victims = Vec::new();
+        while !self.fits(total, entries) {
+            let share = |lane: &Lane, left: u64| u128::from(left) * UNIT / u128::from(lane.weight);
+            let (lane, left, tickets) = lanes
+                .iter_mut()
+                .filter(|(_, left, _)| *left > 0)
+                .max_by_key(|(lane, left, _)| (std::cmp::Reverse(lane.class), share(lane, *left)))?;
+            if lane.class == own.class && share(lane, *left) <= own_share {
+                return None;
+            }
+            let index = *tickets.next()?;
+            let ticket = self.tickets.get(index as usize)?.as_ref()?;
+            victims.push(TicketId { index, seq: ticket.order.1 });
+            *left -= ticket.tokens;
+            total -= ticket.tokens;
+            entries -= 1;
+        }
+        Some(victims)
+    }
+}
+
+fn class_of(priority: Priority) -> usize {
+    match priority {
+        Priority::Batch => 0,
+        Priority::Normal => 1,
+        Priority::High => 2,
+    }
+}
+
+/// Tokens and tickets of the lane before `order`, counted from its end: most arrivals are the last.
+fn before(lane: &Lane, order: Order, size: impl Fn(u32) -> u64) -> (u64, usize) {
+    lane.queue
+        .range(order..)
+        .fold((lane.tokens, lane.queue.len()), |(tokens, n), (_, index)| (tokens - size(*index), n - 1))
+}

@@ -1,0 +1,206 @@
+//! One model's slots: who gets one now, who waits, and what the end of a request teaches.
+//!
+//! Arrows of a request: asked → granted | queued | refused; queued → granted (`pump`) | pushed out | dropped;
+//! granted → released. Invariant: whenever something waits, every slot of the limit is taken (work-conserving).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use contract::{Deadline, ModelName, RetryHint, TenantId, Tick};
+
+use crate::fair_queue::{Bounds, FairQueue, LaneId, TicketId, Work};
+use crate::limiter::Limiter;
+use crate::rates::RateHeaders;
+use crate::refusal::{Cause, Refusal};
+use crate::scope::Scope;
+use crate::settings::{ModelSettings, Priority};
+use crate::wait::ServiceRate;
+
+/// When a queue is full and nothing was measured yet.
+const UNKNOWN_WAIT: Duration = Duration::from_secs(1);
+
+/// What a slot is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// The class; the tenant's own when absent.
+    pub priority: Option<Priority>,
+    /// Input tokens.
+    pub tokens: u64,
+    /// Until when the slot must be there to be of use: earliest deadline first, and refused at once when the expected
+    /// wait is longer.
+    pub deadline: Deadline,
+}
+
+/// How the use of a slot ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotOutcome {
+    /// It answered. The latency is the one the limiter watches: best the time to the first token.
+    Ok {
+        /// Time the upstream took.
+        latency: Duration,
+    },
+    /// It said 429 or 503.
+    Overloaded,
+    /// It failed otherwise: says nothing about its capacity.
+    Failed,
+}
+
+/// Where a queued request waits. Written under the model's lock, read by its future.
+#[derive(Debug)]
+pub(crate) struct Waiter(Mutex<Waiting>);
+
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    Queued(Option<Waker>),
+    Granted(Grant),
+    Refused(Box<Refusal>),
+    Taken,
+}
+
+impl Waiter {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn resolve(&self, with: Waiting) -> Option<Waker> {
+        match std::mem::replace(&mut *self.lock(), with) {
+            Waiting::Queued(waker) => waker,
+            _ => None,
+        }
+    }
+}
+
+/// A taken slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) lane: LaneId,
+    pub(crate) tokens: u64,
+    pub(crate) since: Tick,
+}
+
+pub(crate) enum Asked {
+    Granted(Grant),
+    Queued(TicketId, Arc<Waiter>),
+    Refused(Refusal),
+}
+
+#[derive(Debug)]
+pub(crate) struct Model {
+    name: ModelName,
+    pub(crate) queue: FairQueue<(Arc<Waiter>, u64)>,
+    pub(crate) limiter: Limiter,
+    pub(crate) rate: ServiceRate,
+    pub(crate) in_flight: u32,
+}
+
+impl Model {
+    pub(crate) fn new(name: ModelName, s: &ModelSettings) -> Self {
+        let bounds = Bounds { tokens: s.queue_tokens, entries: s.queue_entries };
+        Model {
+            name,
+            queue: FairQueue::new(bounds, s.output_weight),
+            limiter: Limiter::new(s.max_concurrency, s.initial_concurrency, s.adaptive),
+            rate: ServiceRate::default(),
+            in_flight: 0,
+        }
+    }
+
+    pub(crate) fn reconfigure(&mut self, now: Tick, s: &ModelSettings) -> Vec<Waker> {
+        self.queue.configure(Bounds { tokens: s.queue_tokens, entries: s.queue_entries }, s.output_weight);
+        self.limiter.configure(s.max_concurrency, s.adaptive);
+        self.pump(now)
+    }
+
+    fn refusal(&self, cause: Cause, retry: RetryHint) -> Refusal {
+        Refusal { cause, scope: Scope::Model(self.name.clone()), retry, headers: RateHeaders::default() }
+    }
+
+    /// The wait of `work` if it came now and queued.
+    pub(crate) fn expected_wait(&self, ahead: u64) -> Option<Duration> {
+        self.rate.wait(ahead, self.limiter.limit())
+    }
+
+    fn room_in(&self, tokens: u64) -> RetryHint {
+        RetryHint::After(self.expected_wait(tokens).unwrap_or(UNKNOWN_WAIT))
+    }
+
+    /// Asks for a slot. The wakers are of those whom it pushed out of the queue.
+    pub(crate) fn ask(
+        &mut self,
+        now: Tick,
+        tenant: &TenantId,
+        weight: u32,
+        priority: Priority,
+        ask: &Ask,
+    ) -> (Asked, Vec<Waker>) {
+        let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
+        if self.queue.is_empty() && self.in_flight < self.limiter.limit() {
+            let lane = self.queue.dispatch(&work);
+            self.in_flight += 1;
+            return (Asked::Granted(Grant { lane, tokens: ask.tokens, since: now }), Vec::new());
+        }
+        if let (Some(allowed), Some(expected)) =
+            (ask.deadline.remaining(now), self.expected_wait(self.queue.ahead(&work).0))
+            && expected > allowed
+        {
+            let cause = Cause::WaitTooLong { expected, allowed };
+            return (Asked::Refused(self.refusal(cause, RetryHint::After(expected - allowed))), Vec::new());
+        }
+        let waiter = Arc::new(Waiter(Mutex::new(Waiting::Queued(None))));
+        match self.queue.push(&work, (waiter.clone(), ask.tokens)) {
+            Ok((ticket, pushed_out)) => {
+                let mut wakers = Vec::new();
+                for (other, tokens) in pushed_out {
+                    let refusal = self.refusal(Cause::PushedOut, self.room_in(tokens));
+                    wakers.extend(other.resolve(Waiting::Refused(Box::new(refusal))));
+                }
+                (Asked::Queued(ticket, waiter), wakers)
+            }
+            Err(_) => {
+                let refusal = self.refusal(Cause::QueueFull, self.room_in(ask.tokens));
+                (Asked::Refused(refusal), Vec::new())
+            }
+        }
+    }
+
+    /// Grants free slots to those who wait; returns whom to wake, after the lock is gone.
+    pub(crate) fn pump(&mut self, now: Tick) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        while self.in_flight < self.limiter.limit() {
+            let Some((lane, (waiter, tokens))) = self.queue.pop() else { break };
+            self.in_flight += 1;
+            wakers.extend(waiter.resolve(Waiting::Granted(Grant { lane, tokens, since: now })));
+        }
+        wakers
+    }
+
+    /// Gives a slot back. `None`: cancelled, which teaches nothing.
+    pub(crate) fn release(&mut self, now: Tick, grant: Grant, outcome: Option<SlotOutcome>) -> Vec<Waker> {
+        match outcome {
+            Some(SlotOutcome::Ok { latency }) => {
+                self.limiter.succeeded(latency, self.in_flight);
+                self.rate.served(now, grant.tokens, now.since(grant.since));
+            }
+            Some(SlotOutcome::Overloaded) => {
+                self.limiter.overloaded(now);
+            }
+            Some(SlotOutcome::Failed) | None => {}
+        }
+        self.queue.finish(grant.lane);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.pump(now)
+    }
+
+    /// The future of a queued request is gone: whatever it had goes back.
+    pub(crate) fn forget(&mut self, now: Tick, ticket: TicketId, waiter: &Waiter) -> Vec<Waker> {
+        if self.queue.cancel(ticket).is_some() {
+            return Vec::new();
+        }
+        let was = std::mem::replace(&mut *waiter.lock(), Waiting::Taken);
+        match was {
+            Waiting::Granted(grant) => self.release(now, grant, None),
+            _ => Vec::new(),
+        }
+    }
+}
