@@ -1,1 +1,26 @@
-//! See ARCHITECTURE.md.
+//! What must survive: the **ledger** of requests, the **API keys** and the **part cache**, each behind a trait
+//! ([`LedgerStore`], [`KeyStore`], [`CacheStore`]) with one implementation on SQLite.
+//!
+//! The database is never on the path of a token. A record is first appended to the [`journal`] by one `write(2)`, which
+//! a `kill -9` of the process cannot undo; [`Ledger::writer`] moves it into the database later, in batches, in the same
+//! transaction as the journal position. A restart replays what the database has not seen.
+//!
+//! This crate never spawns a task: the wiring spawns [`Store::background`].
+
+mod cache;
+mod error;
+pub mod journal;
+mod keys;
+mod ledger;
+mod project;
+mod sqlite;
+
+pub use cache::{CacheKey, CacheStats, CacheStore};
+pub use error::Error;
+pub use keys::{KeyHash, KeyInfo, KeyRing, KeySnapshot, KeyStore, NewKey, Refusal, create_key, os_random};
+pub use ledger::{
+    Admitted, CostBy, CostRow, Entry, Filter, Health, Ledger, LedgerStore, Recovery, Scope, ScopeSpent,
+    Settings,
+};
+pub use project::{Reader, Store};
+pub use sqlite::{Database, SqliteCache, SqliteKeys, SqliteLedger};

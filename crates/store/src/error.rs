@@ -1,0 +1,79 @@
+//! What can go wrong with storage, each with what to do about it.
+
+use std::path::PathBuf;
+
+use contract::Code;
+
+/// A failure of storage. Messages fit "failed to …".
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder cannot be written.
+    #[error("write `{}`: {source}; give this user write access to the folder, or choose another", path.display())]
+    Unwritable {
+        /// What was to be written.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database file holds something else.
+    #[error("open `{}`: it is not a Forebay database; move it away, and a new one is created", .0.display())]
+    NotADatabase(PathBuf),
+    /// A newer Forebay wrote the database.
+    #[error(
+        "open `{}`: its schema is version {found}, this program knows up to {known}; upgrade forebay", path.display()
+    )]
+    NewerSchema {
+        /// The database.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+        /// The newest version known.
+        known: i64,
+    },
+    /// Another process is the writer of this folder.
+    #[error(
+        "lock `{}`: another forebay process{} writes to this folder; stop it, or talk to it with --server",
+        path.display(), pid.map(|p| format!(" (pid {p})")).unwrap_or_default()
+    )]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// The process that holds it, if it said so.
+        pid: Option<u32>,
+    },
+    /// The journal cannot take a record, and nothing was acknowledged.
+    #[error("append to the ledger's journal: {0}; free disk space, the server resumes by itself")]
+    Journal(String),
+    /// The record does not fit a frame of the journal.
+    #[error("append to the ledger's journal: a record of {0} bytes is too large")]
+    TooLarge(usize),
+    /// The database has not caught up within the time allowed.
+    #[error("bring the database up to date within {0:?}; the disk is slow or full, nothing is lost")]
+    Lagging(std::time::Duration),
+    /// Acknowledged records could not be written anywhere before the end.
+    #[error("write {0} acknowledged records to disk before shutting down; free disk space")]
+    Unsaved(usize),
+    /// No key of that id.
+    #[error("find the key `{0}`; `forebay key list` shows those there are")]
+    UnknownKey(String),
+    /// The database refused.
+    #[error("use the database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A stored record cannot be read.
+    #[error("read a stored record: {0}")]
+    Decode(#[from] serde_json::Error),
+    /// The system gave no randomness.
+    #[error("get random bytes from the system: {0}")]
+    Random(String),
+}
+
+impl From<Error> for contract::Error {
+    fn from(e: Error) -> Self {
+        let code = match &e {
+            Error::UnknownKey(_) => Code::NotFound,
+            _ => Code::StorageUnavailable,
+        };
+        contract::Error::new(code, e.to_string())
+    }
+}

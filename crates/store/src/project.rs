@@ -1,0 +1,161 @@
+//! The storage of one project folder: `.forebay/{forebay.db, journal/, writer.lock}`.
+//!
+//! Any number of processes may read it and change its keys; one at a time is the writer of the ledger ([`Store`]), which
+//! a file lock decides that the system releases with the process, however it dies.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{RequestId, RequestRecord};
+
+use crate::journal::{self, Disk, RealDisk};
+use crate::{
+    Database, Entry, Error, Filter, KeyRing, KeyStore, Ledger, LedgerStore, Recovery, Settings, SqliteCache,
+    SqliteKeys, SqliteLedger,
+};
+
+/// How soon a running server sees a key that another process made or revoked.
+const FOLLOW_KEYS: Duration = Duration::from_millis(250);
+
+/// Reads a project's ledger beside its writer, or without one.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    journal: PathBuf,
+    /// The ledger, without what is still in the journal.
+    pub ledger: Arc<SqliteLedger>,
+    /// The keys.
+    pub keys: Arc<SqliteKeys>,
+    database: Database,
+}
+
+fn folder(project: &Path) -> Result<PathBuf, Error> {
+    let folder = project.join(".forebay");
+    std::fs::create_dir_all(&folder).map_err(|source| Error::Unwritable { path: folder.clone(), source })?;
+    Ok(folder)
+}
+
+impl Reader {
+    /// Opens the storage of the project in `project`, creating it when there is none.
+    pub async fn open(project: &Path) -> Result<Reader, Error> {
+        let folder = folder(project)?;
+        let database = Database::open(&folder.join("forebay.db")).await?;
+        Ok(Reader {
+            journal: folder.join("journal"),
+            ledger: Arc::new(SqliteLedger::new(database.clone())),
+            keys: Arc::new(SqliteKeys::new(database.clone())),
+            database,
+        })
+    }
+
+    /// The record of a request: from the database, or from the journal when it is not there yet.
+    pub async fn get(&self, id: RequestId) -> Result<Option<RequestRecord>, Error> {
+        if let Some(found) = self.ledger.get(id).await? {
+            return Ok(Some(found));
+        }
+        if let Some(found) = self.pending().await?.into_iter().find(|r| r.id == id) {
+            return Ok(Some(found));
+        }
+        // It may have moved from the journal to the database between the two looks.
+        self.ledger.get(id).await
+    }
+
+    /// The newest records first, those still in the journal included.
+    pub async fn recent(&self, limit: u32, filter: &Filter) -> Result<Vec<RequestRecord>, Error> {
+        let mut found = self.pending().await?;
+        found.retain(|r| filter.matches(r));
+        found.extend(self.ledger.recent(limit, filter).await?);
+        found.sort_by_key(|r| std::cmp::Reverse((r.at, r.id)));
+        found.dedup_by_key(|r| r.id);
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(found)
+    }
+
+    /// Records that the journal holds and the database does not.
+    async fn pending(&self) -> Result<Vec<RequestRecord>, Error> {
+        let from = self.ledger.position().await?;
+        let batch = journal::read_after(&self.journal, from).map_err(|e| Error::Journal(e.to_string()))?;
+        let settled = |p: &Vec<u8>| match Entry::decode(p) {
+            Ok(Entry::Settled(r)) => Some(*r),
+            _ => None,
+        };
+        Ok(batch.payloads.iter().filter_map(settled).collect())
+    }
+
+    /// Closes the connections.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+}
+
+/// The storage of a project, opened by its one writer.
+#[derive(Debug)]
+pub struct Store {
+    /// Acknowledges and writes records.
+    pub ledger: Ledger,
+    /// Reads the ledger and changes the keys.
+    pub reader: Reader,
+    /// The keys in memory.
+    pub keys: KeyRing,
+    /// The part cache.
+    pub cache: Arc<SqliteCache>,
+    /// What the start found.
+    pub recovery: Recovery,
+    _lock: File,
+}
+
+fn lock(folder: &Path) -> Result<File, Error> {
+    let path = folder.join("writer.lock");
+    let unwritable = |source| Error::Unwritable { path: path.clone(), source };
+    let options = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+    let mut file = options.map_err(unwritable)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let pid = std::fs::read_to_string(&path).ok().and_then(|t| t.trim().parse().ok());
+            return Err(Error::Locked { path, pid });
+        }
+        Err(TryLockError::Error(e)) => return Err(unwritable(e)),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(unwritable)?;
+    Ok(file)
+}
+
+impl Store {
+    /// Takes the folder's lock, opens everything and recovers what a dead process left. `cache_bytes` bounds the part
+    /// cache.
+    pub async fn open(project: &Path, settings: Settings, cache_bytes: u64) -> Result<Store, Error> {
+        Store::open_on(project, settings, cache_bytes, Arc::new(RealDisk)).await
+    }
+
+    /// The same, with the journal on `disk`.
+    pub async fn open_on(
+        project: &Path,
+        settings: Settings,
+        cache_bytes: u64,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Store, Error> {
+        let lock = lock(&folder(project)?)?;
+        let reader = Reader::open(project).await?;
+        let (ledger, recovery) = Ledger::open(&reader.journal, reader.ledger.clone(), disk, settings).await?;
+        let keys = KeyRing::load(&*reader.keys).await?;
+        let cache = Arc::new(SqliteCache::open(reader.database.clone(), cache_bytes).await?);
+        Ok(Store { ledger, reader, keys, cache, recovery, _lock: lock })
+    }
+
+    /// What must run while the server does, spawned once by the wiring: the ledger's writer and the follower of the keys.
+    /// Ends after [`Ledger::close`], when everything is in the database.
+    pub fn background(&self) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        let writer = self.ledger.clone().writer();
+        let store: Arc<dyn KeyStore> = self.reader.keys.clone();
+        let follow = self.keys.clone().follow(store, FOLLOW_KEYS);
+        async move {
+            tokio::select! {
+                ended = writer => ended,
+                () = follow => Ok(()),
+            }
+        }
+    }
+}

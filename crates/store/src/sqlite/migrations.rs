@@ -1,0 +1,101 @@
+//! The schema, as numbered steps that only go forward. A step that was released is never edited.
+
+use std::path::Path;
+
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Row, raw_sql};
+
+use super::explain;
+use crate::Error;
+
+/// Step `n` (from 1) makes version `n`.
+const STEPS: &[&str] = &["
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
+INSERT INTO meta (name, value) VALUES
+  ('journal_segment', 0), ('journal_offset', 0), ('keys_version', 0), ('cache_bytes', 0);
+
+CREATE TABLE requests (
+  id BLOB PRIMARY KEY,
+  at BIGINT NOT NULL,
+  day BIGINT NOT NULL,
+  tenant TEXT NOT NULL,
+  key_id TEXT,
+  user_id TEXT,
+  pipeline TEXT,
+  model TEXT,
+  ending TEXT NOT NULL,
+  attempts BIGINT NOT NULL,
+  input_tokens BIGINT NOT NULL,
+  output_tokens BIGINT NOT NULL,
+  cost BIGINT NOT NULL,
+  total_us BIGINT NOT NULL,
+  record TEXT NOT NULL
+);
+CREATE INDEX requests_by_at ON requests (at);
+CREATE INDEX requests_by_day ON requests (day);
+CREATE INDEX requests_by_tenant ON requests (tenant, at);
+CREATE INDEX requests_by_pipeline ON requests (pipeline, at);
+CREATE INDEX requests_by_model ON requests (model, at);
+
+CREATE TABLE attempts (
+  request BLOB NOT NULL,
+  number BIGINT NOT NULL,
+  at BIGINT NOT NULL,
+  day BIGINT NOT NULL,
+  tenant TEXT NOT NULL,
+  stage TEXT,
+  model TEXT NOT NULL,
+  endpoint TEXT NOT NULL,
+  ending TEXT NOT NULL,
+  input_tokens BIGINT NOT NULL,
+  output_tokens BIGINT NOT NULL,
+  cost BIGINT NOT NULL,
+  PRIMARY KEY (request, number)
+);
+CREATE INDEX attempts_by_at ON attempts (at);
+CREATE INDEX attempts_by_model ON attempts (model, at);
+
+CREATE TABLE admitted (id BLOB PRIMARY KEY, entry TEXT NOT NULL);
+
+CREATE TABLE keys (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  tenant TEXT NOT NULL,
+  hash BLOB NOT NULL,
+  created_at BIGINT NOT NULL,
+  expires_at BIGINT,
+  revoked_at BIGINT
+);
+
+CREATE TABLE parts (
+  key BLOB PRIMARY KEY,
+  value BLOB NOT NULL,
+  bytes BIGINT NOT NULL,
+  used BIGINT NOT NULL,
+  created_at BIGINT NOT NULL
+);
+CREATE INDEX parts_by_use ON parts (used);
+"];
+
+/// Brings the schema to the newest version, or refuses one that is newer than that.
+pub(super) async fn run(pool: &SqlitePool, path: &Path) -> Result<(), Error> {
+    let explain = |e| explain(path, e);
+    let mut conn = pool.acquire().await.map_err(explain)?;
+    // Two processes that open a new folder at once take turns here.
+    let mut tx = sqlx::Connection::begin_with(&mut *conn, "BEGIN IMMEDIATE").await.map_err(explain)?;
+    let found: i64 =
+        sqlx::query("PRAGMA user_version").fetch_one(&mut *tx).await.map_err(explain)?.try_get(0)?;
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(Error::NewerSchema { path: path.to_owned(), found, known });
+    }
+    let done = usize::try_from(found).unwrap_or(0);
+    for (n, step) in STEPS.iter().enumerate().skip(done) {
+        raw_sql(*step).execute(&mut *tx).await.map_err(explain)?;
+        // A pragma takes no parameters; the number is ours.
+        let version = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {}", n + 1));
+        raw_sql(version).execute(&mut *tx).await.map_err(explain)?;
+    }
+    tx.commit().await.map_err(explain)?;
+    Ok(())
+}

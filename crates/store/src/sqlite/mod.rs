@@ -1,0 +1,96 @@
+//! The storage traits on SQLite: WAL, one writing connection in this process, a few reading ones, several processes.
+//!
+//! Commits are synced (`synchronous=FULL`): the journal may delete what the database has. The SQL is the portable
+//! subset (`$n`, `ON CONFLICT`, casts of sums), so that another database is a second set of types, not of statements.
+
+mod cache;
+mod keys;
+mod ledger;
+mod migrations;
+mod sums;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+
+pub use cache::SqliteCache;
+pub use keys::SqliteKeys;
+pub use ledger::SqliteLedger;
+
+use crate::Error;
+
+/// Another process's transaction is waited for this long.
+const BUSY: Duration = Duration::from_secs(5);
+const READERS: u32 = 3;
+
+/// An open database with the current schema. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Database {
+    path: PathBuf,
+    pub(crate) read: SqlitePool,
+    pub(crate) write: SqlitePool,
+}
+
+impl Database {
+    /// Opens or creates the file and brings its schema up to date.
+    pub async fn open(path: &Path) -> Result<Database, Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY)
+            .foreign_keys(true);
+        let pool = |n| SqlitePoolOptions::new().max_connections(n).acquire_timeout(BUSY * 2);
+        let explain = |e| explain(path, e);
+        let write = pool(1).connect_with(options.clone()).await.map_err(explain)?;
+        migrations::run(&write, path).await?;
+        let read = pool(READERS).connect_with(options).await.map_err(explain)?;
+        Ok(Database { path: path.to_owned(), read, write })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Closes every connection, after what they are doing.
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+}
+
+/// The error of opening, in terms of what to do about it.
+fn explain(path: &Path, e: sqlx::Error) -> Error {
+    let code = e.as_database_error().and_then(|d| d.code()).and_then(|c| c.parse::<u32>().ok());
+    let kind = match code.map(|c| c & 0xFF) {
+        Some(26) => return Error::NotADatabase(path.to_owned()),
+        Some(3 | 8 | 14) => std::io::ErrorKind::PermissionDenied,
+        Some(13) => std::io::ErrorKind::StorageFull,
+        _ => return Error::Database(e),
+    };
+    let source = std::io::Error::new(kind, e);
+    Error::Unwritable { path: path.to_owned(), source }
+}
+
+/// The largest figure a single record contributes to a sum: sums over thousands of hostile records stay in range.
+const MOST: u64 = 1 << 52;
+
+/// A count as a column.
+fn column(n: u64) -> i64 {
+    i64::try_from(n.min(MOST)).unwrap_or(i64::MAX)
+}
+
+/// Nanodollars as a column.
+fn money(m: contract::Money) -> i64 {
+    m.nanos().clamp(-(MOST as i64), MOST as i64)
+}
+
+/// A column as a count.
+fn count(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}
