@@ -1,1 +1,15 @@
-//! See ARCHITECTURE.md.
+//! The graph of stages: checked before anything runs, its budget split into a plan, executed live.
+//!
+//! The only crate that spawns tasks.
+
+mod check;
+mod graph;
+pub mod live;
+mod registry;
+mod spec;
+pub mod task;
+
+pub use check::check;
+pub use graph::{Graph, Node, Source as NodeSource};
+pub use registry::{Problem, Registry, Shows, Site, StageKind};
+pub use spec::{Finding, OnFailure, PipelineSpec, Place, Source, StageSpec};

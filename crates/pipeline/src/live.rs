@@ -1,0 +1,121 @@
+//! The live executor: one request, in memory, streaming.
+//!
+//! A live run is a stream of events and nothing else: whoever holds it drives it, and dropping it cancels everything it
+//! does. It spawns no task (stages that occupy a core run on the blocking pool), so a slow reader slows its own run
+//! and no other, and a caller that leaves stops every model call by the drop of one value.
+//!
+//! Invariants: the last event is `done`, and it is there unless the run was dropped; an `error` event precedes it when
+//! the outcome is not complete; `delta` texts joined are the answer, or its beginning.
+
+mod buffer;
+mod node;
+mod run;
+mod shown;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Poller, Poll};
+
+use contract::{BoxFuture, Budget, Context, Event, Meter, Outcome, Sink, Value};
+use futures_core::Stream;
+
+use crate::graph::Graph;
+use buffer::Buffer;
+
+/// A run of a graph that goes on while it is polled.
+pub struct Live {
+    work: Option<BoxFuture<'static, Outcome<Value>>>,
+    outcome: Option<Outcome<Value>>,
+    buffer: Arc<Buffer>,
+    meter: Arc<Meter>,
+    /// Whether anything useful was shown.
+    useful: bool,
+}
+
+/// Starts a run: nothing happens until the stream is polled. `cx` is the request's; its deadline and budget are made
+/// tighter by the pipeline's own.
+pub fn start(graph: Arc<Graph>, input: Value, mut cx: Context) -> Live {
+    let buffer = Arc::new(Buffer::default());
+    let meter = cx.meter.clone();
+    let now = cx.clock.now();
+    cx.deadline = cx.deadline.within(now, graph.budget.total);
+    cx.budget = tighter(cx.budget, graph.budget);
+    let sink: Arc<dyn Sink> = buffer.clone();
+    let work = Box::pin(async move { run::run(&graph, input, cx, sink).await });
+    Live { work: Some(work), outcome: None, buffer, meter, useful: false }
+}
+
+impl Live {
+    /// How it ended, once it has.
+    pub fn outcome(&self) -> Option<&Outcome<Value>> {
+        self.outcome.as_ref()
+    }
+
+    fn end(&mut self, outcome: Outcome<Value>) {
+        if let Some(e) = outcome.error() {
+            let partial = self.useful || outcome.value().is_some();
+            self.buffer.force(Event::error(e, partial));
+        }
+        let spent = self.meter.spent();
+        self.buffer.force(Event::Done {
+            done: true,
+            usage: spent.usage,
+            cost_nanousd: spent.cost,
+            stages: self.meter.stages(),
+            facts: self.meter.facts(),
+            model_version: self.meter.model_version(),
+        });
+        self.outcome = Some(outcome);
+    }
+}
+
+impl Stream for Live {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Option<Event>> {
+        let this = &mut *self;
+        this.buffer.register(cx);
+        if let Some(work) = &mut this.work
+            && let Poll::Ready(outcome) = work.as_mut().poll(cx)
+        {
+            this.work = None;
+            this.end(outcome);
+        }
+        match this.buffer.pop() {
+            Some(event) => {
+                this.useful |= matches!(event, Event::Draft { .. } | Event::Delta { .. });
+                Poll::Ready(Some(event))
+            }
+            None if this.work.is_none() => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.buffer.close();
+    }
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").field("outcome", &self.outcome).finish_non_exhaustive()
+    }
+}
+
+/// The smaller of each limit.
+fn tighter(a: Budget, b: Budget) -> Budget {
+    fn min<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+    Budget {
+        first_output: min(a.first_output, b.first_output),
+        total: min(a.total, b.total),
+        tokens: min(a.tokens, b.tokens),
+        usd: min(a.usd, b.usd),
+    }
+}

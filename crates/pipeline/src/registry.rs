@@ -1,0 +1,92 @@
+//! Kinds of stages by name. Each layer above registers the kinds it knows; the configuration refers to them by name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use contract::{Stage, StageName};
+use serde_json::Value as Json;
+
+/// A kind of stage: `extractive`, `chunk`, `generate`, …
+pub trait StageKind: Send + Sync {
+    /// Its name in the configuration.
+    fn name(&self) -> &'static str;
+
+    /// JSON Schema of its configuration object: validation, editors and the reference are made of it.
+    fn schema(&self) -> Json;
+
+    /// Makes a stage. `config` has passed the schema.
+    ///
+    /// Reports every problem, not only the first.
+    fn build(&self, config: &Json, site: &Site<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>>;
+
+    /// What a stage of this kind shows its caller unless the configuration says otherwise.
+    fn shows(&self) -> Shows {
+        Shows::Nothing
+    }
+}
+
+/// What the output of a stage is to the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// Nothing but its state.
+    Nothing,
+    /// A draft: something useful at once, replaced later.
+    Draft,
+    /// The answer, piece by piece.
+    Deltas,
+}
+
+/// Where a stage stands in the configuration.
+#[derive(Debug)]
+pub struct Site<'a> {
+    /// Its name.
+    pub name: &'a StageName,
+    /// Whether it runs once for each element of another's output; the element is its input `item`, and the
+    /// element's place its input `index`.
+    pub each: bool,
+}
+
+/// Something wrong in a stage's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// JSON pointer into the stage's configuration object, empty for the object itself.
+    pub pointer: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// All kinds of stages of this binary.
+#[derive(Default, Clone)]
+pub struct Registry {
+    kinds: BTreeMap<&'static str, Arc<dyn StageKind>>,
+}
+
+impl Registry {
+    /// Adds a kind; a later one of the same name replaces it.
+    pub fn register(&mut self, kind: impl StageKind + 'static) {
+        self.kinds.insert(kind.name(), Arc::new(kind));
+    }
+
+    /// The kind of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn StageKind>> {
+        self.kinds.get(name)
+    }
+
+    /// All names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.kinds.keys().copied()
+    }
+
+    /// All kinds, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn StageKind>> + '_ {
+        self.kinds.values()
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.names()).finish()
+    }
+}

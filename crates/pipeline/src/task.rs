@@ -1,0 +1,173 @@
+//! The only place that spawns. A task is owned by a handle and ends with it, so that nothing outlives the request,
+//! the run or the server it works for.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use contract::{Clock, Deadline, Tick};
+
+/// The task panicked or was ended with its runtime.
+#[derive(Debug, thiserror::Error)]
+#[error("the task `{name}` stopped before its end")]
+pub struct Crashed {
+    /// The task's name.
+    pub name: &'static str,
+}
+
+/// The deadline passed first; the future was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the deadline passed")]
+pub struct Elapsed;
+
+/// A running task. Dropping the handle ends the task at its next wait.
+#[derive(Debug)]
+#[must_use = "dropping a task ends it"]
+pub struct Task<T> {
+    /// `None` once detached.
+    handle: Option<tokio::task::JoinHandle<T>>,
+    name: &'static str,
+}
+
+impl<T> Task<T> {
+    /// Lets the task go on without an owner: only for work that bounds itself, such as a connection that ends with
+    /// its peer.
+    pub fn detach(mut self) {
+        self.handle = None;
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.handle.as_ref().is_none_or(tokio::task::JoinHandle::is_finished)
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        if let Some(h) = &self.handle {
+            h.abort();
+        }
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, Crashed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let name = self.name;
+        match &mut self.handle {
+            Some(h) => Pin::new(h).poll(cx).map(|r| r.map_err(|_| Crashed { name })),
+            None => Poll::Ready(Err(Crashed { name })),
+        }
+    }
+}
+
+/// Starts a task on the current runtime.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+pub fn spawn<T: Send + 'static>(
+    name: &'static str,
+    fut: impl Future<Output = T> + Send + 'static,
+) -> Task<T> {
+    Task { handle: Some(tokio::spawn(fut)), name }
+}
+
+/// Runs work that occupies a core on the blocking pool. The work itself cannot be interrupted: it must be bounded.
+pub async fn blocking<T: Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Crashed> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Crashed { name })
+}
+
+/// Waits.
+pub async fn sleep(d: Duration) {
+    tokio::time::sleep(d).await;
+}
+
+/// Runs `fut` until the deadline; dropping it is the cancellation.
+pub async fn within<T>(
+    clock: &dyn Clock,
+    deadline: Deadline,
+    fut: impl Future<Output = T>,
+) -> Result<T, Elapsed> {
+    match deadline.remaining(clock.now()) {
+        None => Ok(fut.await),
+        Some(left) => tokio::time::timeout(left, fut).await.map_err(|_| Elapsed),
+    }
+}
+
+/// The runtime's own time line: under tokio's paused clock in tests, time moves only when every task waits.
+#[derive(Debug, Clone, Copy)]
+pub struct RuntimeClock {
+    origin: tokio::time::Instant,
+    wall: contract::UnixMillis,
+}
+
+impl RuntimeClock {
+    /// A clock that starts now, with its wall time at `wall`.
+    pub fn starting_at(wall: contract::UnixMillis) -> Self {
+        RuntimeClock { origin: tokio::time::Instant::now(), wall }
+    }
+}
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> Tick {
+        Tick(0).after(tokio::time::Instant::now().saturating_duration_since(self.origin))
+    }
+
+    fn wall(&self) -> contract::UnixMillis {
+        let since = i64::try_from(self.now().since(Tick(0)).as_millis()).unwrap_or(i64::MAX);
+        contract::UnixMillis(self.wall.0.saturating_add(since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    struct SetOnDrop(Arc<AtomicBool>);
+    impl Drop for SetOnDrop {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_ends_when_its_handle_is_dropped() {
+        let ended = Arc::new(AtomicBool::new(false));
+        let guard = SetOnDrop(ended.clone());
+        let task = spawn("forever", async move {
+            let _guard = guard;
+            std::future::pending::<()>().await;
+        });
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished());
+        drop(task);
+        tokio::task::yield_now().await;
+        assert!(ended.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_passed_deadline_drops_the_work() {
+        let clock = RuntimeClock::starting_at(contract::UnixMillis(0));
+        let deadline = Deadline::from_now(clock.now(), Duration::from_millis(50));
+        let ended = Arc::new(AtomicBool::new(false));
+        let guard = SetOnDrop(ended.clone());
+        let work = async move {
+            let _guard = guard;
+            sleep(Duration::from_secs(60)).await;
+        };
+        assert_eq!(within(&clock, deadline, work).await, Err(Elapsed));
+        assert!(ended.load(Ordering::SeqCst));
+        assert!(deadline.passed(clock.now()));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_the_task_alone() {
+        let task = spawn("boom", async { assert_eq!(1, 2, "on purpose") });
+        assert_eq!(task.await.map_err(|c| c.name), Err("boom"));
+    }
+}
