@@ -1,1 +1,29 @@
-//! See ARCHITECTURE.md.
+//! Chat models: one trait for every upstream, one request form for every surface, and the registry that turns a call
+//! by name into one coherent answer or one clear error.
+//!
+//! - Requests and deltas are in [`chat`]; endpoints, settings and slots in [`model`]; [`answer`] puts deltas together.
+//! - The registry and its call are in [`models`]; a [`Completion`] is a committed answer.
+//! - Protocols of upstreams are in [`codec`], protocols of callers in [`surface`].
+//! - Prompt files are read by [`prompts`]; [`generate`] is the stage kind; [`tokens`] counts.
+
+pub mod answer;
+mod attempt;
+pub mod chat;
+pub mod codec;
+mod completion;
+pub mod generate;
+mod json;
+pub mod model;
+pub mod models;
+pub mod prompts;
+pub mod surface;
+pub mod tokens;
+
+pub use answer::Answer;
+pub use chat::{ChatRequest, Delta, DeltaStream, FinishReason};
+pub use completion::Completion;
+pub use generate::{GenerateKind, PartCache};
+pub use model::{Attempt, ChatModel, Endpoint, ModelSettings, Slot, SlotOutcome, Slots, Timeouts, Unlimited};
+pub use models::Models;
+pub use prompts::Prompt;
+pub use tokens::TokenCounter;

@@ -1,0 +1,340 @@
+//! OpenAI chat completions as an upstream.
+//!
+//! Liberal: usage in any chunk, `[DONE]` may be missing, a malformed event is skipped and counted.
+
+use std::borrow::Cow;
+
+use bytes::{BufMut, BytesMut};
+use contract::{Content, Error, Message, Part, Role, Usage};
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::sse::SseParser;
+use super::{Decoder, Deltas, error, nonsense};
+use crate::{ChatRequest, Delta, FinishReason, json};
+
+/// How an upstream departs from the common form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dialect {
+    /// Send `max_completion_tokens` instead of `max_tokens` (OpenAI's own newer models want it).
+    pub max_completion_tokens: bool,
+}
+
+/// The request body for `POST /v1/chat/completions`, asking for usage whenever it streams.
+pub fn encode(request: &ChatRequest, model: &str, dialect: Dialect) -> BytesMut {
+    let text: usize = request.messages.iter().map(|m| m.content.to_text().len() + 64).sum();
+    let mut out = BytesMut::with_capacity(text + 256);
+    out.put_u8(b'{');
+    json::key(&mut out, "model");
+    json::string(&mut out, model);
+    json::key(&mut out, "messages");
+    out.put_u8(b'[');
+    for (i, m) in request.messages.iter().enumerate() {
+        if i > 0 {
+            out.put_u8(b',');
+        }
+        encode_message(&mut out, m);
+    }
+    out.put_u8(b']');
+    let field = |out: &mut BytesMut, name: &str, v: Option<Json>| {
+        if let Some(v) = v {
+            json::key(out, name);
+            json::value(out, &v);
+        }
+    };
+    let limit = if dialect.max_completion_tokens { "max_completion_tokens" } else { "max_tokens" };
+    field(&mut out, limit, request.max_output_tokens.map(Json::from));
+    field(&mut out, "temperature", request.temperature.map(Json::from));
+    field(&mut out, "top_p", request.top_p.map(Json::from));
+    field(&mut out, "seed", request.seed.map(Json::from));
+    field(&mut out, "stop", (!request.stop.is_empty()).then(|| Json::from(request.stop.clone())));
+    for (name, v) in [
+        ("tools", &request.tools),
+        ("tool_choice", &request.tool_choice),
+        ("response_format", &request.response_format),
+    ] {
+        if let Some(v) = v {
+            json::key(&mut out, name);
+            json::value(&mut out, v);
+        }
+    }
+    for (name, v) in
+        request.extra.iter().filter(|(n, _)| !matches!(n.as_str(), "thinking" | "stream_options"))
+    {
+        json::key(&mut out, name);
+        json::value(&mut out, v);
+    }
+    if request.stream {
+        out.put_slice(br#","stream":true,"stream_options":{"include_usage":true}"#);
+    }
+    out.put_u8(b'}');
+    out
+}
+
+fn encode_message(out: &mut BytesMut, m: &Message) {
+    out.put_slice(match m.role {
+        Role::System => br#"{"role":"system""#.as_slice(),
+        Role::User => br#"{"role":"user""#,
+        Role::Assistant => br#"{"role":"assistant""#,
+        Role::Tool => br#"{"role":"tool""#,
+    });
+    json::key(out, "content");
+    match &m.content {
+        Content::Text(t) if t.is_empty() && !m.tool_calls.is_empty() => out.put_slice(b"null"),
+        Content::Text(t) => json::string(out, t),
+        Content::Parts(parts) => {
+            out.put_u8(b'[');
+            let mut first = true;
+            for p in parts {
+                let kind = |v: &Json| v.get("type").and_then(Json::as_str).map(str::to_owned);
+                if let Part::Other(v) = p
+                    && matches!(kind(v).as_deref(), Some("thinking" | "redacted_thinking"))
+                {
+                    continue;
+                }
+                if !std::mem::take(&mut first) {
+                    out.put_u8(b',');
+                }
+                match p {
+                    Part::Text(t) => {
+                        out.put_slice(br#"{"type":"text","text":"#);
+                        json::string(out, t);
+                        out.put_u8(b'}');
+                    }
+                    Part::Other(v) => json::value(out, v),
+                }
+            }
+            out.put_u8(b']');
+        }
+    }
+    for (name, v) in [("name", &m.name), ("tool_call_id", &m.tool_call_id)] {
+        if let Some(v) = v {
+            json::key(out, name);
+            json::string(out, v);
+        }
+    }
+    if !m.tool_calls.is_empty() {
+        json::key(out, "tool_calls");
+        tool_calls(out, &m.tool_calls);
+    }
+    out.put_u8(b'}');
+}
+
+/// Complete tool calls, as requests and non-streamed answers hold them.
+pub(crate) fn tool_calls(out: &mut BytesMut, calls: &[contract::ToolCall]) {
+    out.put_u8(b'[');
+    for (i, c) in calls.iter().enumerate() {
+        if i > 0 {
+            out.put_u8(b',');
+        }
+        out.put_slice(br#"{"id":"#);
+        json::string(out, &c.id);
+        out.put_slice(br#","type":"function","function":{"name":"#);
+        json::string(out, &c.name);
+        out.put_slice(br#","arguments":"#);
+        json::string(out, &c.arguments);
+        out.put_slice(b"}}");
+    }
+    out.put_u8(b']');
+}
+
+/// Borrowed where the JSON text has no escapes: an `Option<Cow<str>>` alone would always be copied.
+#[derive(Deserialize)]
+struct Str<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    model: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    choices: Option<Vec<Choice<'a>>>,
+    #[serde(default)]
+    usage: Option<UsageWire>,
+    #[serde(default)]
+    error: Option<Json>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default)]
+    index: u32,
+    /// `message` is its name in an answer that is not streamed.
+    #[serde(default, alias = "message")]
+    delta: Option<ChoiceDelta>,
+    #[serde(borrow, default)]
+    finish_reason: Option<Str<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ChoiceDelta {
+    #[serde(default)]
+    content: Option<String>,
+    #[serde(default)]
+    refusal: Option<String>,
+    #[serde(default)]
+    reasoning_content: Option<String>,
+    #[serde(default)]
+    reasoning: Option<String>,
+    #[serde(default)]
+    tool_calls: Option<Vec<ToolWire>>,
+}
+
+#[derive(Deserialize)]
+struct ToolWire {
+    #[serde(default)]
+    index: Option<u32>,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    function: Option<FunctionWire>,
+}
+
+#[derive(Deserialize)]
+struct FunctionWire {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    arguments: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct UsageWire {
+    #[serde(default)]
+    prompt_tokens: u64,
+    #[serde(default)]
+    completion_tokens: u64,
+    #[serde(default)]
+    prompt_tokens_details: Option<DetailsWire>,
+}
+
+#[derive(Deserialize)]
+struct DetailsWire {
+    #[serde(default)]
+    cached_tokens: Option<u64>,
+}
+
+impl From<UsageWire> for Usage {
+    fn from(u: UsageWire) -> Usage {
+        Usage {
+            input_tokens: u.prompt_tokens,
+            output_tokens: u.completion_tokens,
+            cached_input_tokens: u.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0),
+            estimated: false,
+        }
+    }
+}
+
+fn finish(reason: &str) -> FinishReason {
+    match reason {
+        "stop" => FinishReason::Stop,
+        "length" => FinishReason::Length,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        _ => FinishReason::Other,
+    }
+}
+
+/// Decodes a streamed answer.
+#[derive(Debug, Default)]
+pub struct OpenAiDecoder {
+    sse: SseParser,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    named: bool,
+    done: bool,
+    skipped: u64,
+}
+
+impl State {
+    fn event(&mut self, data: &[u8], out: &mut Deltas) {
+        if self.done {
+            return;
+        }
+        if data.trim_ascii() == b"[DONE]" {
+            self.done = true;
+            return;
+        }
+        match serde_json::from_slice::<Chunk<'_>>(data) {
+            Ok(chunk) => self.chunk(chunk, out),
+            Err(_) => self.skipped += 1,
+        }
+    }
+
+    fn chunk(&mut self, chunk: Chunk<'_>, out: &mut Deltas) {
+        if let Some(e) = chunk.error.filter(|e| !e.is_null()) {
+            self.done = true;
+            out.push_back(Err(error::in_stream(&e)));
+            return;
+        }
+        if !self.named
+            && let Some(m) = chunk.model
+            && !m.0.is_empty()
+        {
+            self.named = true;
+            out.push_back(Ok(Delta::Version(m.0.into_owned())));
+        }
+        for choice in chunk.choices.into_iter().flatten().filter(|c| c.index == 0) {
+            if let Some(d) = choice.delta {
+                for t in
+                    [d.reasoning_content, d.reasoning].into_iter().flatten().filter(|t| !t.is_empty()).take(1)
+                {
+                    out.push_back(Ok(Delta::Reasoning(t)));
+                }
+                for t in [d.content, d.refusal].into_iter().flatten().filter(|t| !t.is_empty()) {
+                    out.push_back(Ok(Delta::Text(t)));
+                }
+                for (place, c) in d.tool_calls.into_iter().flatten().enumerate() {
+                    let (name, arguments) = c.function.map_or((None, None), |f| (f.name, f.arguments));
+                    out.push_back(Ok(Delta::ToolCall {
+                        index: c.index.unwrap_or_else(|| u32::try_from(place).unwrap_or(u32::MAX)),
+                        id: c.id.filter(|s| !s.is_empty()),
+                        name: name.filter(|s| !s.is_empty()),
+                        arguments: arguments.unwrap_or_default(),
+                    }));
+                }
+            }
+            if let Some(r) = choice.finish_reason {
+                out.push_back(Ok(Delta::Finish(finish(&r.0))));
+            }
+        }
+        if let Some(u) = chunk.usage {
+            out.push_back(Ok(Delta::Usage(u.into())));
+        }
+    }
+}
+
+impl Decoder for OpenAiDecoder {
+    fn feed(&mut self, bytes: &[u8], out: &mut Deltas) {
+        let state = &mut self.state;
+        if let Err(e) = self.sse.feed(bytes, |_, data| state.event(data, out))
+            && !std::mem::replace(&mut state.done, true)
+        {
+            out.push_back(Err(nonsense(e.to_string())));
+        }
+    }
+
+    fn end(&mut self, out: &mut Deltas) {
+        let state = &mut self.state;
+        self.sse.end(|_, data| state.event(data, out));
+    }
+
+    fn done(&self) -> bool {
+        self.state.done
+    }
+
+    fn skipped(&self) -> u64 {
+        self.state.skipped
+    }
+}
+
+/// Decodes an answer that is not streamed.
+pub fn decode_body(body: &[u8]) -> Result<Deltas, Error> {
+    let chunk: Chunk<'_> = serde_json::from_slice(body)
+        .map_err(|_| nonsense("the provider's answer is not a chat completion"))?;
+    let mut out = Deltas::new();
+    State::default().chunk(chunk, &mut out);
+    Ok(out)
+}

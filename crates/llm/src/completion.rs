@@ -1,0 +1,334 @@
+//! An answer after its commit point: the deltas of one attempt, watched for silence and for its deadline, recorded
+//! once however it ends.
+//!
+//! Invariants: it ends with `None` only after a finish reason; a cut stream ends with `upstream_truncated`. On the
+//! path of a delta there is no allocation, no lock and no timer: one timer is kept, and when it fires it looks at how
+//! long the stream has really been waiting. Time in which nobody polls does not count as silence.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Poller, Poll, ready};
+use std::time::Duration;
+
+use contract::{
+    AttemptRecord, BoxFuture, Clock, Code, Context, Deadline, Ending, Error, Meter, ModelName, Money, Price,
+    RetryHint, Tick, Usage,
+};
+use futures_core::Stream;
+use pipeline::task;
+
+use crate::{Answer, Delta, DeltaStream, Endpoint, ModelSettings, Slot, SlotOutcome, TokenCounter, tokens};
+
+/// An attempt under way: its record, its slot, and what has been seen of it. Dropping it records a cancellation.
+pub(crate) struct Live {
+    pub(crate) record: AttemptRecord,
+    /// Whether the upstream took the request: from then on its input counts.
+    pub(crate) accepted: bool,
+    /// The estimate of the input.
+    pub(crate) input: u64,
+    slot: Option<Box<dyn Slot>>,
+    meter: Arc<Meter>,
+    clock: Arc<dyn Clock>,
+    arrived: Tick,
+    asked: Tick,
+    price: Price,
+    output: u64,
+    reported: Option<Usage>,
+    finished: bool,
+}
+
+impl Live {
+    pub(crate) fn new(
+        cx: &Context,
+        model: &ModelName,
+        endpoint: &Endpoint,
+        settings: &ModelSettings,
+        slot: Box<dyn Slot>,
+    ) -> Self {
+        Live {
+            record: AttemptRecord {
+                stage: cx.stage.clone(),
+                model: model.clone(),
+                endpoint: endpoint.name.clone(),
+                model_version: None,
+                prompt_version: None,
+                started_us: 0,
+                queued_us: 0,
+                first_token_us: None,
+                ended_us: 0,
+                usage: Usage::default(),
+                cost: Money::ZERO,
+                ending: Ending::Cancelled,
+                error: None,
+            },
+            accepted: false,
+            input: 0,
+            slot: Some(slot),
+            meter: cx.meter.clone(),
+            clock: cx.clock.clone(),
+            arrived: cx.arrived,
+            asked: cx.clock.now(),
+            price: settings.price,
+            output: 0,
+            reported: None,
+            finished: false,
+        }
+    }
+
+    pub(crate) fn finished(&self) -> bool {
+        self.finished
+    }
+
+    pub(crate) fn truncated() -> Error {
+        Error::new(Code::UpstreamTruncated, "the provider's stream ended before the answer was complete")
+            .retry(RetryHint::Elsewhere)
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.clock.now().since(self.arrived).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn saw(&mut self, delta: &Delta) {
+        let made = match delta {
+            Delta::Text(t) | Delta::Reasoning(t) => tokens::Estimate.count(t),
+            Delta::ToolCall { name, arguments, .. } => {
+                name.as_ref().map_or(0, |n| tokens::Estimate.count(n) + 4) + tokens::Estimate.count(arguments)
+            }
+            Delta::Version(v) => {
+                self.record.model_version = Some(v.clone());
+                return;
+            }
+            Delta::Finish(_) => {
+                self.finished = true;
+                return;
+            }
+            Delta::Usage(u) => {
+                self.reported = Some(*u);
+                return;
+            }
+        };
+        if made > 0 {
+            self.output += made;
+            if self.record.first_token_us.is_none() {
+                self.record.first_token_us = Some(self.now_us());
+            }
+            if let Some(s) = &mut self.slot {
+                s.output(made);
+            }
+        }
+    }
+
+    /// What was used, as far as it is known: reported by a complete answer, else estimated.
+    fn usage(&self) -> Usage {
+        match self.reported {
+            Some(u) if self.finished => u,
+            Some(u) => Usage { output_tokens: u.output_tokens.max(self.output), estimated: true, ..u },
+            None if self.accepted => Usage {
+                input_tokens: self.input,
+                output_tokens: self.output,
+                cached_input_tokens: 0,
+                estimated: true,
+            },
+            None => Usage::default(),
+        }
+    }
+
+    pub(crate) fn fail(&mut self, e: &Error) {
+        let ending = if self.output > 0 { Ending::Partial } else { Ending::Failed };
+        let outcome = match (e.code, e.upstream_status) {
+            (Code::RateLimited | Code::UpstreamTimeout, _) | (_, Some(429 | 503 | 529)) => {
+                SlotOutcome::Overloaded
+            }
+            (Code::InvalidRequest | Code::NotFound | Code::TooLarge, _)
+            | (Code::ContextLengthExceeded | Code::ContentFiltered | Code::DeadlineExceeded, _) => {
+                SlotOutcome::Cancelled
+            }
+            _ => SlotOutcome::Failed,
+        };
+        self.end(ending, Some(e.clone()), outcome);
+    }
+
+    fn complete(&mut self) {
+        let first = self.record.first_token_us.unwrap_or_else(|| self.now_us());
+        let asked = u64::try_from(self.asked.since(self.arrived).as_micros()).unwrap_or(u64::MAX);
+        let latency = Duration::from_micros(first.saturating_sub(asked));
+        self.end(Ending::Complete, None, SlotOutcome::Success(latency));
+    }
+
+    /// Taking the slot out is what makes this happen once.
+    fn end(&mut self, ending: Ending, error: Option<Error>, outcome: SlotOutcome) {
+        let Some(slot) = self.slot.take() else { return };
+        let usage = self.usage();
+        self.record.usage = usage;
+        self.record.cost = self.price.cost(&usage);
+        self.record.ended_us = self.now_us();
+        self.record.ending = ending;
+        self.record.error = error;
+        self.meter.attempt(self.record.clone());
+        slot.finish(outcome);
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.finished {
+            self.complete();
+        } else {
+            let e = Error::new(Code::Cancelled, "the caller left");
+            self.end(Ending::Cancelled, Some(e), SlotOutcome::Cancelled);
+        }
+    }
+}
+
+/// A committed answer: a stream of deltas that ends with `None` when complete and with one `Err` when not.
+///
+/// [`Delta::Usage`] always comes before the end of a complete answer, estimated when the provider reported none.
+pub struct Completion {
+    live: Live,
+    head: VecDeque<Delta>,
+    stream: Option<DeltaStream>,
+    timer: Option<BoxFuture<'static, ()>>,
+    /// Since when the upstream has been polled in vain.
+    waiting: Option<Tick>,
+    silence: Duration,
+    deadline: Deadline,
+    attempts: u32,
+    ended: bool,
+}
+
+impl std::fmt::Debug for Completion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Completion").field("record", &self.live.record).finish_non_exhaustive()
+    }
+}
+
+impl Completion {
+    pub(crate) fn new(
+        live: Live,
+        head: VecDeque<Delta>,
+        stream: Option<DeltaStream>,
+        silence: Duration,
+        deadline: Deadline,
+        attempts: u32,
+    ) -> Self {
+        Completion {
+            live,
+            head,
+            stream,
+            timer: None,
+            waiting: None,
+            silence,
+            deadline,
+            attempts,
+            ended: false,
+        }
+    }
+
+    /// The model that answers: the one asked for, or a fallback.
+    pub fn model(&self) -> &ModelName {
+        &self.live.record.model
+    }
+
+    /// The version that answers, when known.
+    pub fn model_version(&self) -> Option<&str> {
+        self.live.record.model_version.as_deref()
+    }
+
+    /// How many attempts it took, this one included.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// What this attempt used so far; final once the stream has ended.
+    pub fn usage(&self) -> Usage {
+        self.live.usage()
+    }
+
+    /// What this attempt cost so far; final once the stream has ended.
+    pub fn cost(&self) -> Money {
+        self.live.price.cost(&self.live.usage())
+    }
+
+    /// Reads it to its end.
+    pub async fn collect(mut self) -> Result<Answer, Error> {
+        let mut answer = Answer::default();
+        while let Some(delta) = futures_util::StreamExt::next(&mut self).await {
+            answer.push(delta?);
+        }
+        Ok(answer)
+    }
+
+    fn stop(&mut self, e: Error) -> Poll<Option<Result<Delta, Error>>> {
+        self.ended = true;
+        self.stream = None;
+        self.live.fail(&e);
+        Poll::Ready(Some(Err(e)))
+    }
+
+    /// The upstream has no more to say, and said why.
+    fn done(&mut self) -> Poll<Option<Result<Delta, Error>>> {
+        self.ended = true;
+        self.stream = None;
+        let reported = self.live.reported.is_some();
+        let usage = self.live.usage();
+        self.live.complete();
+        Poll::Ready((!reported).then_some(Ok(Delta::Usage(usage))))
+    }
+
+    /// Resolves when the silence or the deadline has lasted too long; `None` when it is complete all the same.
+    fn poll_limits(&mut self, cx: &mut Poller<'_>) -> Poll<Option<Error>> {
+        let now = self.live.clock.now();
+        let since = *self.waiting.get_or_insert(now);
+        loop {
+            let now = self.live.clock.now();
+            if self.deadline.passed(now) {
+                return Poll::Ready(Some(Error::new(Code::DeadlineExceeded, "the latency budget ran out")));
+            }
+            let silent_until = since.after(self.silence);
+            if now >= silent_until {
+                let m = format!("the provider fell silent for {:?}", self.silence);
+                let e = Error::new(Code::UpstreamTimeout, m).retry(RetryHint::Elsewhere);
+                return Poll::Ready((!self.live.finished).then_some(e));
+            }
+            let until = self.deadline.tick().map_or(silent_until, |t| t.min(silent_until));
+            let timer = self.timer.get_or_insert_with(|| Box::pin(task::sleep(until.since(now))));
+            ready!(timer.as_mut().poll(cx));
+            self.timer = None;
+        }
+    }
+}
+
+impl Stream for Completion {
+    type Item = Result<Delta, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if let Some(d) = this.head.pop_front() {
+            return Poll::Ready(Some(Ok(d)));
+        }
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let polled = match &mut this.stream {
+            Some(s) => s.as_mut().poll_next(cx),
+            None => Poll::Ready(None),
+        };
+        match polled {
+            Poll::Ready(Some(Ok(delta))) => {
+                this.waiting = None;
+                this.live.saw(&delta);
+                Poll::Ready(Some(Ok(delta)))
+            }
+            // What breaks behind the finish reason takes nothing away from the answer.
+            Poll::Ready(Some(Err(_))) if this.live.finished => this.done(),
+            Poll::Ready(Some(Err(e))) => this.stop(e),
+            Poll::Ready(None) if this.live.finished => this.done(),
+            Poll::Ready(None) => this.stop(Live::truncated()),
+            Poll::Pending => match ready!(this.poll_limits(cx)) {
+                Some(e) => this.stop(e),
+                None => this.done(),
+            },
+        }
+    }
+}

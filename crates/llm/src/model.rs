@@ -1,0 +1,175 @@
+//! What a model is to the rest of the system: endpoints that can be asked, settings that say how, and the slots that
+//! bound how many are asked at once. Engines implement [`ChatModel`]; the fair queue implements [`Slots`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{
+    BoxFuture, Deadline, EndpointName, Error, ModelName, Price, RequestId, StageName, TenantId, UserId,
+};
+
+use crate::{ChatRequest, DeltaStream};
+
+/// One upstream that answers chat requests.
+///
+/// Contract: `start` resolves when the upstream has taken the request (its status is known) and before its first
+/// token; every error names its [`contract::Code`] and retry hint. Dropping the future or the stream cancels the
+/// upstream at once. It never retries: that is [`crate::Models`]'s.
+pub trait ChatModel: Send + Sync {
+    /// Asks once.
+    fn start<'a>(
+        &'a self,
+        request: &'a ChatRequest,
+        attempt: &'a Attempt,
+    ) -> BoxFuture<'a, Result<DeltaStream, Error>>;
+}
+
+/// What an endpoint is told about the call it serves.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The request it is part of.
+    pub request: RequestId,
+    /// Which call of the request this is, from 1.
+    pub number: u32,
+    /// Who pays.
+    pub tenant: TenantId,
+    /// The end user, when named.
+    pub user: Option<UserId>,
+    /// The stage that asks, when one does.
+    pub stage: Option<StageName>,
+    /// Until when the answer has value.
+    pub deadline: Deadline,
+    /// How long connecting may take.
+    pub connect: Duration,
+}
+
+/// An endpoint by its name.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// As records name it.
+    pub name: EndpointName,
+    /// The upstream.
+    pub model: Arc<dyn ChatModel>,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Endpoint").field(&self.name).finish()
+    }
+}
+
+/// How long each phase of an attempt may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until the connection stands.
+    pub connect: Duration,
+    /// From the start of the attempt to its first output. Keep-alives and lifecycle events are not output.
+    pub first_token: Duration,
+    /// Between two outputs.
+    pub silence: Duration,
+}
+
+impl Default for Timeouts {
+    /// 5 s, 10 s, 15 s.
+    fn default() -> Self {
+        Timeouts {
+            connect: Duration::from_secs(5),
+            first_token: Duration::from_secs(10),
+            silence: Duration::from_secs(15),
+        }
+    }
+}
+
+/// A model of the registry.
+#[derive(Debug, Clone)]
+pub struct ModelSettings {
+    /// Its upstreams, the preferred one first. The others are tried when it fails before the commit point.
+    pub endpoints: Vec<Endpoint>,
+    /// The models to ask when all endpoints fail, in order; their own fallbacks are not followed.
+    pub fallback: Vec<ModelName>,
+    /// What it costs.
+    pub price: Price,
+    /// Input and output tokens it can hold together; `None` leaves the check to the provider.
+    pub context_window: Option<u64>,
+    /// At most this many output tokens: the default of a request that names none, the cap of one that names more.
+    pub max_output_tokens: Option<u64>,
+    /// The version when the provider does not name one.
+    pub version: Option<String>,
+    /// How long each phase may take.
+    pub timeouts: Timeouts,
+    /// How its tokens are counted.
+    pub counter: Arc<dyn crate::TokenCounter>,
+}
+
+impl ModelSettings {
+    /// A model with one endpoint, free of charge, with everything else at its default.
+    pub fn new(endpoint: EndpointName, model: Arc<dyn ChatModel>) -> Self {
+        ModelSettings {
+            endpoints: vec![Endpoint { name: endpoint, model }],
+            fallback: Vec::new(),
+            price: Price::FREE,
+            context_window: None,
+            max_output_tokens: None,
+            version: None,
+            timeouts: Timeouts::default(),
+            counter: Arc::new(crate::tokens::Estimate),
+        }
+    }
+}
+
+/// Who goes next, and how many at once.
+///
+/// Contract: `acquire` waits until there is room, at most until the deadline, and fails with `Overloaded`,
+/// `RateLimited`, `BudgetExhausted` or `DeadlineExceeded`; dropping the future leaves the queue.
+pub trait Slots: Send + Sync {
+    /// Waits for room for one attempt. `tokens` is its estimated input, for the virtual token counter.
+    fn acquire<'a>(
+        &'a self,
+        model: &'a ModelName,
+        tenant: &'a TenantId,
+        tokens: u64,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<Box<dyn Slot>, Error>>;
+}
+
+/// Room for one attempt. Dropping it without `finish` frees it as cancelled.
+pub trait Slot: Send {
+    /// This many more output tokens were made. Called for each delta: it must be cheap.
+    fn output(&mut self, tokens: u64);
+    /// The attempt ended.
+    fn finish(self: Box<Self>, outcome: SlotOutcome);
+}
+
+/// How an attempt ended, for the adaptive limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotOutcome {
+    /// Well; the time to its first output.
+    Success(Duration),
+    /// The upstream said 429 or 503, or was too slow.
+    Overloaded,
+    /// It failed for another reason.
+    Failed,
+    /// The caller left: it says nothing about the upstream.
+    Cancelled,
+}
+
+/// Room for everyone: no queue, no limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unlimited;
+
+impl Slots for Unlimited {
+    fn acquire<'a>(
+        &'a self,
+        _: &'a ModelName,
+        _: &'a TenantId,
+        _: u64,
+        _: Deadline,
+    ) -> BoxFuture<'a, Result<Box<dyn Slot>, Error>> {
+        Box::pin(async { Ok(Box::new(Unlimited) as Box<dyn Slot>) })
+    }
+}
+
+impl Slot for Unlimited {
+    fn output(&mut self, _: u64) {}
+    fn finish(self: Box<Self>, _: SlotOutcome) {}
+}

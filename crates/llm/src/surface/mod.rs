@@ -1,0 +1,121 @@
+//! Protocols of callers: bodies to requests, deltas to events. No I/O; status codes are the gateway's.
+
+pub mod anthropic;
+pub mod openai;
+
+use contract::{Code, Error, ModelName, UserId};
+use serde_json::{Map, Value as Json};
+
+use crate::ChatRequest;
+
+/// A caller's request to a model or pipeline by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// Whom the caller wants to answer.
+    pub model: ModelName,
+    /// What is asked.
+    pub request: ChatRequest,
+    /// Whether a stream should end with its usage (OpenAI's `stream_options.include_usage`).
+    pub include_usage: bool,
+    /// The end user the caller named.
+    pub user: Option<UserId>,
+}
+
+fn invalid(param: &str, message: impl Into<String>) -> Error {
+    Error::new(Code::InvalidRequest, message).param(param)
+}
+
+/// A JSON object whose fields are taken out one by one; `null` is absent. What is left is unknown.
+struct Body(Map<String, Json>);
+
+impl Body {
+    fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        match serde_json::from_slice(bytes) {
+            Ok(Json::Object(map)) => Ok(Body(map)),
+            Ok(_) => Err(Error::new(Code::InvalidRequest, "the body must be a JSON object")),
+            Err(e) => Err(Error::new(
+                Code::InvalidRequest,
+                format!("the body is not valid JSON (line {}, column {})", e.line(), e.column()),
+            )),
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Json> {
+        self.0.shift_remove(name).filter(|v| !v.is_null())
+    }
+
+    fn text(&mut self, name: &str) -> Result<Option<String>, Error> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::String(s)) => Ok(Some(s)),
+            Some(_) => Err(invalid(name, format!("`{name}` must be a string"))),
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Result<bool, Error> {
+        match self.take(name) {
+            None => Ok(false),
+            Some(Json::Bool(b)) => Ok(b),
+            Some(_) => Err(invalid(name, format!("`{name}` must be true or false"))),
+        }
+    }
+
+    fn positive(&mut self, name: &str) -> Result<Option<u64>, Error> {
+        self.take(name)
+            .map(|v| {
+                v.as_u64()
+                    .filter(|n| *n > 0)
+                    .ok_or_else(|| invalid(name, format!("`{name}` must be an integer of at least 1")))
+            })
+            .transpose()
+    }
+
+    fn number(&mut self, name: &str, max: f64) -> Result<Option<f64>, Error> {
+        self.take(name)
+            .map(|v| {
+                v.as_f64()
+                    .filter(|n| (0.0..=max).contains(n))
+                    .ok_or_else(|| invalid(name, format!("`{name}` must be a number from 0 to {max}")))
+            })
+            .transpose()
+    }
+
+    fn texts(&mut self, name: &str) -> Result<Vec<String>, Error> {
+        let bad = || invalid(name, format!("`{name}` must be a string or an array of strings"));
+        match self.take(name) {
+            None => Ok(Vec::new()),
+            Some(Json::String(s)) => Ok(vec![s]),
+            Some(Json::Array(all)) => all
+                .into_iter()
+                .map(|v| match v {
+                    Json::String(s) => Ok(s),
+                    _ => Err(bad()),
+                })
+                .collect(),
+            Some(_) => Err(bad()),
+        }
+    }
+
+    fn model(&mut self) -> Result<ModelName, Error> {
+        match self.text("model")? {
+            Some(m) if !m.is_empty() => Ok(ModelName::from(m)),
+            _ => Err(invalid("model", "`model` is missing: name a model or a pipeline")),
+        }
+    }
+
+    fn messages(&mut self) -> Result<Vec<Map<String, Json>>, Error> {
+        let Some(Json::Array(all)) = self.take("messages") else {
+            return Err(invalid("messages", "`messages` must be an array"));
+        };
+        if all.is_empty() {
+            return Err(invalid("messages", "`messages` must hold at least one message"));
+        }
+        all.into_iter()
+            .enumerate()
+            .map(|(i, m)| match m {
+                Json::Object(m) => Ok(m),
+                _ => Err(invalid(&format!("messages[{i}]"), "a message must be an object")),
+            })
+            .collect()
+    }
+}

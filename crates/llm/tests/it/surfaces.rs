@@ -1,0 +1,108 @@
+//! Surfaces: what is written is what SDKs parse, and wrong requests name their parameter.
+
+use bytes::BytesMut;
+use contract::{Code, Error, Usage};
+use llm::codec::Decoder;
+use llm::codec::anthropic::AnthropicDecoder;
+use llm::codec::openai::OpenAiDecoder;
+use llm::surface::{anthropic, openai};
+use llm::{Answer, Delta, FinishReason};
+
+fn deltas() -> Vec<Delta> {
+    vec![
+        Delta::Text("a \"b\"\n".into()),
+        Delta::ToolCall { index: 0, id: Some("c1".into()), name: Some("f".into()), arguments: String::new() },
+        Delta::ToolCall { index: 0, id: None, name: None, arguments: "{\"x\":1}".into() },
+        Delta::Usage(Usage { input_tokens: 5, output_tokens: 6, cached_input_tokens: 1, estimated: false }),
+        Delta::Finish(FinishReason::ToolCalls),
+    ]
+}
+
+fn openai_stream(include_usage: bool) -> BytesMut {
+    let (mut out, mut w) = (BytesMut::new(), openai::Chunks::new("id1", 7, "m", include_usage));
+    w.start(&mut out);
+    deltas().iter().for_each(|d| w.delta(&mut out, d));
+    w.end(&mut out);
+    out
+}
+
+fn anthropic_stream() -> BytesMut {
+    let (mut out, mut w) = (BytesMut::new(), anthropic::Events::new("msg_1", "m", 5));
+    w.start(&mut out);
+    w.ping(&mut out);
+    deltas().iter().for_each(|d| w.delta(&mut out, d));
+    w.end(&mut out);
+    out
+}
+
+#[test]
+fn streams_are_written_as_the_protocols_say() {
+    let text = |b: BytesMut| String::from_utf8(b.to_vec()).unwrap();
+    insta::assert_snapshot!("openai_stream", text(openai_stream(false)));
+    insta::assert_snapshot!("openai_stream_with_usage", text(openai_stream(true)));
+    insta::assert_snapshot!("anthropic_stream", text(anthropic_stream()));
+}
+
+#[test]
+fn what_a_surface_writes_its_codec_reads_back() {
+    let answer = |mut d: Box<dyn Decoder>, bytes: &[u8]| {
+        let (mut out, mut answer) = (llm::codec::Deltas::new(), Answer::default());
+        d.feed(bytes, &mut out);
+        out.into_iter().for_each(|d| answer.push(d.unwrap()));
+        answer
+    };
+    let mut want = Answer { version: Some("m".into()), ..Answer::default() };
+    deltas().into_iter().for_each(|d| want.push(d));
+    assert_eq!(answer(Box::<OpenAiDecoder>::default(), &openai_stream(true)), want);
+    assert_eq!(answer(Box::<AnthropicDecoder>::default(), &anthropic_stream()), want);
+
+    let (mut a, mut b) = (BytesMut::new(), BytesMut::new());
+    openai::render(&mut a, "id", 7, "m", &want);
+    anthropic::render(&mut b, "id", "m", &want);
+    for out in [llm::codec::openai::decode_body(&a), llm::codec::anthropic::decode_body(&b)] {
+        let mut got = Answer::default();
+        out.unwrap().into_iter().for_each(|d| got.push(d.unwrap()));
+        assert_eq!(got, want);
+    }
+}
+
+#[test]
+fn an_error_in_mid_stream_ends_it_without_done() {
+    let e = Error::new(Code::UpstreamTruncated, "cut");
+    let mut out = BytesMut::new();
+    openai::Chunks::new("id1", 7, "m", false).error(&mut out, &e);
+    assert_eq!(
+        &out[..],
+        b"data: {\"id\":\"id1\",\"object\":\"chat.completion.chunk\",\"created\":7,\"model\":\"m\",\"error\":{\"code\":\"upstream_truncated\",\"message\":\"cut\"},\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"},\"finish_reason\":\"error\"}]}\n\n"
+    );
+    let mut out = BytesMut::new();
+    anthropic::Events::new("i", "m", 1).error(&mut out, "api_error", &e);
+    assert_eq!(&out[..], b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"cut\"}}\n\n");
+}
+
+#[test]
+fn wrong_requests_name_their_parameter() {
+    let m = r#""model":"m","messages":[{"role":"user","content":"x"}]"#;
+    let cases = [
+        (r#"{"messages":[]}"#.to_owned(), "model"),
+        (r#"{"model":"m"}"#.to_owned(), "messages"),
+        (r#"{"model":"m","messages":[]}"#.to_owned(), "messages"),
+        (r#"{"model":"m","messages":[{"role":"x","content":""}]}"#.to_owned(), "messages[0].role"),
+        (r#"{"model":"m","messages":[{"role":"user"}]}"#.to_owned(), "messages[0].content"),
+        (format!(r#"{{{m},"max_tokens":0}}"#), "max_tokens"),
+        (format!(r#"{{{m},"temperature":3}}"#), "temperature"),
+        (format!(r#"{{{m},"n":2}}"#), "n"),
+        (format!(r#"{{{m},"stream":"yes"}}"#), "stream"),
+        (format!(r#"{{{m},"stop":[1]}}"#), "stop"),
+        (format!(r#"{{{m},"tools":{{}}}}"#), "tools"),
+    ];
+    for (body, param) in cases {
+        let e = openai::parse(body.as_bytes()).unwrap_err();
+        assert_eq!((e.code, e.param.as_deref()), (Code::InvalidRequest, Some(param)), "{body}");
+    }
+    let e = anthropic::parse(format!("{{{m}}}").as_bytes()).unwrap_err();
+    assert_eq!(e.param.as_deref(), Some("max_tokens"));
+    let deep = format!(r#"{{"model":{}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
+    assert_eq!(openai::parse(deep.as_bytes()).unwrap_err().code, Code::InvalidRequest);
+    assert_eq!(openai::parse(b"\xff\xfe").unwrap_err().code, Code::InvalidRequest);
+}
