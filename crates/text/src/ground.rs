@@ -1,0 +1,467 @@
+//! Checks an answer against its source, sentence by sentence, while it arrives.
+//!
+//! A sentence's facts are its numbers, names and quotations. Each must occur in the source (case and accents folded,
+//! whole words); a sentence with one that does not is unsupported, and the [`Policy`] decides what is shown. The source
+//! sentence that shares most of its words, the rare ones weighing more, becomes its citation.
+//!
+//! What this is not: entailment. A sentence that joins true facts wrongly passes. Invariant: the result does not depend
+//! on how the stream was cut.
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use contract::{Chunk, Document, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::sentences::{complete, sentences};
+use crate::words::{Word, at, hash, words};
+
+/// Least share of a sentence's weighted words that its citation must have.
+pub const MIN_SIMILARITY: f32 = 0.3;
+
+/// What happens to an unsupported sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// It is not shown.
+    #[default]
+    Drop,
+    /// It is shown and marked `[unverified]`.
+    Flag,
+    /// It is shown as it is; only counted.
+    Keep,
+}
+
+/// A source, indexed once for any number of answers.
+#[derive(Debug)]
+pub struct Source {
+    text: Arc<str>,
+    sentences: Vec<Span>,
+    chunks: Vec<Span>,
+    /// Every word in order, and each by its hash.
+    sequence: Vec<u64>,
+    positions: Vec<(u64, u32)>,
+    /// The sentence of each word.
+    owner: Vec<u32>,
+    /// (stem, sentence), sorted.
+    postings: Vec<(u64, u32)>,
+    numbers: BTreeSet<u64>,
+}
+
+impl Source {
+    /// Indexes a document; coverage counts over `chunks`.
+    pub fn new(doc: &Document, chunks: &[Chunk]) -> Self {
+        let spans = sentences(&doc.text);
+        let mut s = Source {
+            text: Arc::clone(&doc.text),
+            chunks: chunks.iter().map(|c| c.span.clone()).collect(),
+            sequence: Vec::new(),
+            positions: Vec::new(),
+            owner: Vec::new(),
+            postings: Vec::new(),
+            numbers: BTreeSet::new(),
+            sentences: Vec::new(),
+        };
+        for (n, span) in (0_u32..).zip(&spans) {
+            let text = at(&doc.text, span);
+            for (place, w) in (s.sequence.len()..).zip(words(text, 0)) {
+                s.positions.push((w.exact, u32::try_from(place).unwrap_or(u32::MAX)));
+                s.owner.push(n);
+                if let Some(number) = number(text, &w) {
+                    s.numbers.insert(number);
+                }
+                if !w.stop {
+                    s.postings.push((key(text, &w), n));
+                }
+            }
+            s.sequence.extend(words(text, 0).map(|w| w.exact));
+        }
+        s.positions.sort_unstable();
+        s.postings.sort_unstable();
+        s.postings.dedup();
+        s.sentences = spans;
+        s
+    }
+
+    fn places(&self, word: u64) -> &[(u64, u32)] {
+        range(&self.positions, word)
+    }
+
+    /// Whether the words stand in a row somewhere, or all in one sentence.
+    fn holds(&self, phrase: &[u64]) -> bool {
+        let Some((rarest, list)) =
+            phrase.iter().map(|w| self.places(*w)).enumerate().min_by_key(|(_, list)| list.len())
+        else {
+            return true;
+        };
+        list.iter().any(|(_, place)| {
+            let place = *place as usize;
+            let row = place.checked_sub(rarest).and_then(|from| self.sequence.get(from..from + phrase.len()));
+            row == Some(phrase) || {
+                let here = self.owner.get(place);
+                phrase
+                    .iter()
+                    .all(|w| self.places(*w).iter().any(|(_, p)| self.owner.get(*p as usize) == here))
+            }
+        })
+    }
+
+    /// The sentence that shares most, and how much.
+    fn nearest(&self, stems: &[u64]) -> Option<(usize, f32)> {
+        let count = self.sentences.len() as f32;
+        let (mut scores, mut total) = (HashMap::<u32, f32>::new(), 0.0);
+        for stem in stems {
+            let list = range(&self.postings, *stem);
+            let weight = (1.0 + count / list.len().max(1) as f32).ln();
+            total += weight;
+            for (_, s) in list {
+                *scores.entry(*s).or_default() += weight;
+            }
+        }
+        let best = scores.into_iter().max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))?;
+        Some((best.0 as usize, best.1 / total))
+    }
+}
+
+fn range(sorted: &[(u64, u32)], key: u64) -> &[(u64, u32)] {
+    let from = sorted.partition_point(|(k, _)| *k < key);
+    let rest = sorted.get(from..).unwrap_or_default();
+    rest.get(..rest.partition_point(|(k, _)| *k == key)).unwrap_or_default()
+}
+
+/// What words are compared by when a sentence is looked for: numbers by value, others by stem.
+fn key(text: &str, w: &Word) -> u64 {
+    number(text, w).unwrap_or(w.stem)
+}
+
+/// The number a word stands for, in a form equal for `1,234` and `1234`, `2nd` and `2`, `three` and `3`, `1.50` and `1.5`.
+fn number(text: &str, w: &Word) -> Option<u64> {
+    const NAMES: [&str; 11] =
+        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+    let raw = text.get(w.start..w.end)?.to_lowercase();
+    if !w.number {
+        let n = NAMES.iter().position(|n| *n == raw)?;
+        return Some(hash((n + 2).to_string().as_bytes()));
+    }
+    let mut s = raw.replace(',', "");
+    if let Some(digits) = ["st", "nd", "rd", "th"].iter().find_map(|e| s.strip_suffix(e))
+        && digits.bytes().all(|b| b.is_ascii_digit())
+    {
+        s.truncate(digits.len());
+    }
+    if s.matches('.').count() == 1 && s.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        s.truncate(s.trim_end_matches('0').trim_end_matches('.').len());
+    }
+    Some(hash(s.as_bytes()))
+}
+
+/// Something in an answer that must occur in the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fact {
+    /// As the answer has it.
+    pub text: String,
+    /// Whether it occurs.
+    pub found: bool,
+}
+
+/// A sentence of the answer, checked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GroundedSentence {
+    /// What to show, with the blanks before it; empty when it is dropped.
+    pub text: String,
+    /// Whether all its facts occur in the source.
+    pub supported: bool,
+    /// What was looked for.
+    pub facts: Vec<Fact>,
+    /// The number of its citation.
+    pub citation: Option<usize>,
+}
+
+/// Where in the source a sentence of the answer comes from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Citation {
+    /// Its number in the answer, from 1.
+    pub n: usize,
+    /// First byte in the document's text.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+    /// The source's words.
+    pub quote: String,
+    /// The first chunk that holds it, when there are chunks.
+    pub chunk: Option<usize>,
+    /// Share of the answer's weighted words found there, 0 to 1, when it was first cited.
+    pub similarity: f32,
+}
+
+/// What was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Counts {
+    pub sentences: u32,
+    pub supported: u32,
+    pub dropped: u32,
+    pub facts_checked: u32,
+    pub facts_found: u32,
+}
+
+/// What an answer's check found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// All citations, by number.
+    pub citations: Vec<Citation>,
+    /// Share of the source's chunks that are cited, 0 to 1.
+    pub coverage: f32,
+    /// What was counted.
+    pub counts: Counts,
+}
+
+/// Checks an answer as it arrives. Memory: one sentence, and the citations.
+#[derive(Debug)]
+pub struct Grounder {
+    source: Arc<Source>,
+    policy: Policy,
+    pending: String,
+    citations: Vec<Citation>,
+    numbers: HashMap<usize, usize>,
+    counts: Counts,
+}
+
+impl Grounder {
+    /// A check against `source`.
+    pub fn new(source: Arc<Source>, policy: Policy) -> Self {
+        let (citations, numbers) = (Vec::new(), HashMap::new());
+        Grounder { source, policy, pending: String::new(), citations, numbers, counts: Counts::default() }
+    }
+
+    /// Takes the next piece of the answer; gives the sentences that are complete with it.
+    pub fn push(&mut self, piece: &str) -> Vec<GroundedSentence> {
+        self.pending.push_str(piece);
+        let spans = complete(&self.pending);
+        self.check(&spans)
+    }
+
+    /// The answer is over: gives what is left.
+    pub fn finish(&mut self) -> Vec<GroundedSentence> {
+        let spans = sentences(&self.pending);
+        let out = self.check(&spans);
+        self.pending.clear();
+        out
+    }
+
+    /// What has been found so far.
+    pub fn report(&self) -> Report {
+        let cited = self
+            .source
+            .chunks
+            .iter()
+            .filter(|c| self.citations.iter().any(|x| c.start <= x.start && x.end <= c.end));
+        let coverage = cited.count() as f32 / self.source.chunks.len().max(1) as f32;
+        Report { citations: self.citations.clone(), coverage, counts: self.counts }
+    }
+
+    fn check(&mut self, spans: &[Span]) -> Vec<GroundedSentence> {
+        let text = std::mem::take(&mut self.pending);
+        let mut from = 0;
+        let mut out = Vec::with_capacity(spans.len());
+        for span in spans {
+            out.push(self.sentence(at(&text, &(from..span.start)), at(&text, span)));
+            from = span.end;
+        }
+        self.pending = text.get(from..).unwrap_or_default().to_owned();
+        out
+    }
+
+    fn sentence(&mut self, gap: &str, text: &str) -> GroundedSentence {
+        let facts = facts(text, &self.source);
+        let supported = facts.iter().all(|f| f.found);
+        let checked = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.counts.sentences += 1;
+        self.counts.supported += u32::from(supported);
+        self.counts.facts_checked += checked(facts.len());
+        self.counts.facts_found += checked(facts.iter().filter(|f| f.found).count());
+        if !supported && self.policy == Policy::Drop {
+            self.counts.dropped += 1;
+            return GroundedSentence { text: String::new(), supported, facts, citation: None };
+        }
+        let citation = if supported { self.cite(text) } else { None };
+        let mark = match citation {
+            Some(n) => format!(" [{n}]"),
+            None if !supported && self.policy == Policy::Flag => " [unverified]".to_owned(),
+            None => String::new(),
+        };
+        GroundedSentence { text: format!("{gap}{text}{mark}"), supported, facts, citation }
+    }
+
+    fn cite(&mut self, text: &str) -> Option<usize> {
+        let mut stems: Vec<u64> = words(text, 0).filter(|w| !w.stop).map(|w| key(text, &w)).collect();
+        stems.sort_unstable();
+        stems.dedup();
+        if stems.len() < 3 {
+            return None;
+        }
+        let (sentence, similarity) = self.source.nearest(&stems).filter(|(_, s)| *s >= MIN_SIMILARITY)?;
+        if let Some(n) = self.numbers.get(&sentence) {
+            return Some(*n);
+        }
+        let span = self.source.sentences.get(sentence)?;
+        let n = self.citations.len() + 1;
+        self.numbers.insert(sentence, n);
+        self.citations.push(Citation {
+            n,
+            start: span.start,
+            end: span.end,
+            quote: at(&self.source.text, span).to_owned(),
+            chunk: self.source.chunks.iter().position(|c| c.start <= span.start && span.end <= c.end),
+            similarity,
+        });
+        Some(n)
+    }
+}
+
+/// The facts of a sentence: numbers, names, quotations.
+fn facts(text: &str, source: &Source) -> Vec<Fact> {
+    let all: Vec<Word> = words(text, 0).collect();
+    let mut out = Vec::new();
+    let mut push = |span: Span, found: bool| out.push(Fact { text: at(text, &span).to_owned(), found });
+    for (i, w) in all.iter().enumerate() {
+        // The number of a list item and a citation of the answer's own are no facts.
+        let mark = text.get(w.end..).is_some_and(|t| t.starts_with(['.', ')'])) && i == 0
+            || text.get(..w.start).is_some_and(|t| t.ends_with('[')) && at(text, &(w.end..w.end + 1)) == "]";
+        if let Some(n) = number(text, w)
+            && !mark
+        {
+            push(w.start..w.end, source.numbers.contains(&n));
+        }
+    }
+    let mut i = 0;
+    while let Some(w) = all.get(i) {
+        let named = |w: &Word| w.upper && !w.number;
+        if !named(w) || w.stop {
+            i += 1;
+            continue;
+        }
+        let mut run = vec![w];
+        while let (Some(last), Some(next)) = (run.last(), all.get(i + run.len())) {
+            let joined = matches!(at(text, &(last.end..next.start)), " " | "-" | "\u{A0}");
+            if !(joined && named(next) && !next.stop) {
+                break;
+            }
+            run.push(next);
+        }
+        i += run.len();
+        let first = text.get(..w.start).is_some_and(|t| t.chars().all(|c| !c.is_alphanumeric()));
+        let acronym = at(text, &(w.start..w.end)).chars().skip(1).any(char::is_uppercase);
+        let mut phrase: Vec<u64> = run.iter().map(|w| w.exact).collect();
+        let mut start = w.start;
+        // A sentence's first word is capitalised anyway.
+        if first && !acronym && !source.holds(&phrase) {
+            phrase.remove(0);
+            start = run.get(1).map_or(start, |w| w.start);
+        }
+        if let (Some(last), false) = (run.last(), phrase.is_empty()) {
+            push(start..last.end, source.holds(&phrase));
+        }
+    }
+    let mut rest = 0;
+    while let Some(open) = text.get(rest..).and_then(|t| t.find(['"', '“'])).map(|n| rest + n) {
+        let inner = open + text.get(open..).and_then(|t| t.chars().next()).map_or(1, char::len_utf8);
+        let Some(len) = text.get(inner..).and_then(|t| t.find(['"', '”'])) else { break };
+        let phrase: Vec<u64> = words(at(text, &(inner..inner + len)), 0).map(|w| w.exact).collect();
+        if phrase.len() > 1 {
+            push(inner..inner + len, source.holds(&phrase));
+        }
+        rest = text.ceil_char_boundary(inner + len + 1);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::Media;
+    use proptest::prelude::*;
+
+    const TEXT: &str = "Debian was announced by Ian Murdock on 16 August 1993. The project has 1,234 members in three teams. \
+        Its policy says \"free software comes first\" everywhere. Raphaël Hertzog wrote the handbook about installing servers.";
+
+    fn source() -> Arc<Source> {
+        let doc = Document { title: None, media: Media::Plain, text: TEXT.into(), sections: vec![] };
+        let chunks = crate::chunk::chunk(&doc, 40, 0, &crate::Estimate);
+        Arc::new(Source::new(&doc, &chunks))
+    }
+
+    fn check(policy: Policy, answer: &str) -> (Vec<GroundedSentence>, Report) {
+        let mut g = Grounder::new(source(), policy);
+        let mut out = g.push(answer);
+        out.extend(g.finish());
+        (out, g.report())
+    }
+
+    #[test]
+    fn facts_are_found_whatever_their_form() {
+        for good in [
+            "Ian Murdock announced Debian on August 16th, 1993.",
+            "It has 1234 members in 3 teams.",
+            "RAPHAEL HERTZOG wrote a handbook.",
+            "The rule \"Free software comes first\" holds.",
+            "1. The project has members [7].",
+        ] {
+            let (s, _) = check(Policy::Drop, good);
+            assert!(s[0].supported, "{good}: {:?}", s[0].facts);
+        }
+        for bad in [
+            "Ian Murdock announced Debian in 1994.",
+            "It has 12 members.",
+            "It was written by Linus Torvalds.",
+            "The rule \"paid software comes first\" holds.",
+            "NASA wrote it.",
+        ] {
+            let (s, r) = check(Policy::Drop, bad);
+            assert!(
+                !s[0].supported && s[0].text.is_empty() && r.counts.dropped == 1,
+                "{bad}: {:?}",
+                s[0].facts
+            );
+        }
+    }
+
+    #[test]
+    fn a_citation_points_at_the_sentence_it_comes_from() {
+        let (s, r) = check(
+            Policy::Flag,
+            "The project has 1234 members. It was led by Bob Smith. The project counts its members.",
+        );
+        assert_eq!(s[0].text, "The project has 1234 members. [1]");
+        assert_eq!(s[1].text, " It was led by Bob Smith. [unverified]");
+        let c = &r.citations[0];
+        assert_eq!(&TEXT[c.start..c.end], c.quote);
+        assert!(c.quote.contains("1,234") && c.similarity > 0.9 && c.chunk.is_some());
+        assert!(r.coverage > 0.0 && r.coverage < 1.0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_cut_of_the_stream_changes_nothing(
+            a in "((Ian|Debian|1993|The|project|U\\.S\\.|teams\\.|Bob|\"|members|3\\.5|1\\.|é…)[ \n]{1,2}){0,25}",
+            cuts in proptest::collection::vec(0..200usize, 0..6),
+        ) {
+            let (whole, report) = check(Policy::Flag, &a);
+            let mut g = Grounder::new(source(), Policy::Flag);
+            let (mut at, mut out) = (0, Vec::new());
+            let mut cuts = cuts;
+            cuts.sort_unstable();
+            for c in cuts {
+                let c = a.floor_char_boundary(c.min(a.len())).max(at);
+                out.extend(g.push(&a[at..c]));
+                at = c;
+            }
+            out.extend(g.push(&a[at..]));
+            out.extend(g.finish());
+            prop_assert_eq!(out, whole);
+            prop_assert_eq!(g.report(), report);
+        }
+    }
+}
