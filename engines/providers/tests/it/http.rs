@@ -1,0 +1,224 @@
+//! Endpoints against a server that answers with bytes as given, one connection at a time or several.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use contract::{Code, Deadline, Message, RequestId, RetryHint, Role, Secret, TenantId, UnixMillis};
+use futures_util::StreamExt;
+use llm::{Answer, Attempt, ChatModel, ChatRequest, FinishReason};
+use pipeline::task;
+use providers::{AnthropicEndpoint, Client, EndpointSettings, OpenAiEndpoint};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+/// Reads one request and gives its text.
+async fn request(io: &mut (impl AsyncRead + Unpin)) -> Option<String> {
+    let mut text = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let n = io.read(&mut piece).await.ok()?;
+        if n == 0 {
+            return None;
+        }
+        text.extend_from_slice(&piece[..n]);
+        let seen = String::from_utf8_lossy(&text).into_owned();
+        if let Some((head, body)) = seen.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|l| l.strip_prefix("content-length: "));
+            if body.len() >= length.map_or(0, |l| l.parse().unwrap()) {
+                return Some(seen);
+            }
+        }
+    }
+}
+
+/// Answers every request of a connection with `answer`; tells of the requests and of the connection's end.
+async fn serve(mut io: impl AsyncRead + AsyncWrite + Unpin, answer: String, told: mpsc::Sender<String>) {
+    while let Some(r) = request(&mut io).await {
+        told.send(r).await.unwrap();
+        io.write_all(answer.as_bytes()).await.unwrap();
+    }
+    told.send("closed".into()).await.unwrap();
+}
+
+struct Upstream {
+    url: String,
+    told: mpsc::Receiver<String>,
+    connections: Arc<AtomicUsize>,
+    _task: task::Task<()>,
+}
+
+async fn upstream(answer: String) -> Upstream {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let (tell, told) = mpsc::channel(16);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let task = task::spawn("upstream", async move {
+        loop {
+            let (io, _) = listener.accept().await.unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+            task::spawn("connection", serve(io, answer.clone(), tell.clone())).detach();
+        }
+    });
+    Upstream { url, told, connections, _task: task }
+}
+
+fn settings(url: &str) -> EndpointSettings {
+    EndpointSettings {
+        base_url: url.to_owned(),
+        unix_socket: None,
+        api_key: Some(Secret::new("sk-test")),
+        model: "upstream-model".into(),
+        headers: vec![],
+    }
+}
+
+fn openai(url: &str) -> OpenAiEndpoint {
+    OpenAiEndpoint::new(Client::new(Duration::from_secs(1)), &settings(url), Default::default()).unwrap()
+}
+
+fn attempt() -> Attempt {
+    Attempt {
+        request: RequestId::from_parts(UnixMillis(0), 1),
+        number: 1,
+        tenant: TenantId::from("t"),
+        user: None,
+        stage: None,
+        deadline: Deadline::NEVER,
+        connect: Duration::from_secs(1),
+    }
+}
+
+fn chat() -> ChatRequest {
+    ChatRequest { messages: vec![Message::text(Role::User, "hello")], stream: true, ..ChatRequest::default() }
+}
+
+async fn ask(model: &dyn ChatModel) -> Result<Answer, contract::Error> {
+    let mut answer = Answer::default();
+    let (request, attempt) = (chat(), attempt());
+    let mut stream = model.start(&request, &attempt).await?;
+    while let Some(d) = stream.next().await {
+        answer.push(d?);
+    }
+    Ok(answer)
+}
+
+fn sized(head: &str, body: &str) -> String {
+    format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+const EVENTS: &str = "data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+
+#[tokio::test]
+async fn a_streamed_answer_is_decoded_and_its_connection_used_again() {
+    let mut up = upstream(sized("200 OK\r\ncontent-type: text/event-stream", EVENTS)).await;
+    let endpoint = openai(&up.url);
+    for _ in 0..3 {
+        let answer = ask(&endpoint).await.unwrap();
+        assert_eq!((answer.text.as_str(), answer.finish), ("hi", Some(FinishReason::Stop)));
+        let sent = up.told.recv().await.unwrap();
+        assert!(sent.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{sent}");
+        assert!(sent.contains("authorization: Bearer sk-test") && sent.contains("\"include_usage\":true"));
+        assert!(sent.contains("\"model\":\"upstream-model\""));
+    }
+    assert_eq!(up.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn an_anthropic_endpoint_sends_its_own_headers_and_path() {
+    let body =
+        r#"{"type":"message","model":"c","content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn"}"#;
+    let mut up = upstream(sized("200 OK\r\ncontent-type: application/json", body)).await;
+    let endpoint = AnthropicEndpoint::new(Client::new(Duration::from_secs(1)), &settings(&up.url)).unwrap();
+    assert_eq!(ask(&endpoint).await.unwrap().text, "hi");
+    let sent = up.told.recv().await.unwrap();
+    assert!(sent.starts_with("POST /v1/messages HTTP/1.1\r\n"), "{sent}");
+    assert!(sent.contains("x-api-key: sk-test") && sent.contains("anthropic-version: 2023-06-01"));
+}
+
+#[tokio::test]
+async fn an_error_status_keeps_its_meaning() {
+    let up =
+        upstream(sized("429 Too Many Requests\r\nretry-after: 2", r#"{"error":{"message":"slow down"}}"#))
+            .await;
+    let e = ask(&openai(&up.url)).await.unwrap_err();
+    assert_eq!((e.code, e.upstream_status), (Code::RateLimited, Some(429)));
+    assert_eq!(e.retry, RetryHint::After(Duration::from_secs(2)));
+}
+
+#[tokio::test]
+async fn nobody_listening_is_unreachable() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    assert_eq!(ask(&openai(&url)).await.unwrap_err().code, Code::UpstreamUnreachable);
+}
+
+/// A head that promises more than comes.
+fn endless(events: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 100000\r\n\r\n{events}")
+}
+
+#[tokio::test]
+async fn dropping_the_stream_or_the_wait_closes_the_connection() {
+    let first = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
+    let (request, attempt) = (chat(), attempt());
+
+    let mut up = upstream(endless(first)).await;
+    let endpoint = openai(&up.url);
+    let mut stream = endpoint.start(&request, &attempt).await.unwrap();
+    assert!(stream.next().await.is_some_and(|d| d.is_ok()));
+    up.told.recv().await.unwrap();
+    drop(stream);
+    assert_eq!(up.told.recv().await.as_deref(), Some("closed"));
+
+    let mut up = upstream(String::new()).await;
+    let endpoint = openai(&up.url);
+    let mut waiting = endpoint.start(&request, &attempt);
+    tokio::select! {
+        biased;
+        _ = &mut waiting => unreachable!("no answer is ever sent"),
+        sent = up.told.recv() => assert!(sent.is_some()),
+    }
+    drop(waiting);
+    assert_eq!(up.told.recv().await.as_deref(), Some("closed"));
+}
+
+#[tokio::test]
+async fn a_body_that_stays_open_behind_done_is_not_waited_for() {
+    let up = upstream(endless(EVENTS)).await;
+    assert_eq!(ask(&openai(&up.url)).await.unwrap().text, "hi");
+}
+
+#[tokio::test]
+async fn a_worker_is_reached_over_its_unix_socket_and_learns_of_a_drop() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("worker.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let (tell, mut told) = mpsc::channel(16);
+    let _server = task::spawn("worker", async move {
+        loop {
+            let (io, _) = listener.accept().await.unwrap();
+            task::spawn("connection", serve(io, endless(EVENTS), tell.clone())).detach();
+        }
+    });
+    let with_socket = EndpointSettings { unix_socket: Some(path), ..settings("http://worker/v1") };
+    let client = Client::new(Duration::from_secs(1));
+    let endpoint = OpenAiEndpoint::new(client, &with_socket, Default::default()).unwrap();
+    assert_eq!(ask(&endpoint).await.unwrap().text, "hi");
+    let sent = told.recv().await.unwrap();
+    assert!(
+        sent.starts_with("POST /v1/chat/completions HTTP/1.1\r\n") && sent.contains("host: worker"),
+        "{sent}"
+    );
+    assert_eq!(told.recv().await.as_deref(), Some("closed"));
+}
+
+#[test]
+fn an_address_that_is_none_is_refused() {
+    for url in ["", "nonsense", "/v1", "http://"] {
+        let client = Client::new(Duration::from_secs(1));
+        assert!(OpenAiEndpoint::new(client, &settings(url), Default::default()).is_err(), "{url}");
+    }
+}
