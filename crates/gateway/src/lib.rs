@@ -1,1 +1,27 @@
-//! See ARCHITECTURE.md.
+//! The surfaces: OpenAI chat completions, Anthropic messages and the native pipelines API, over one way in and one way
+//! out.
+//!
+//! The way in: key → tenant → limits and reservation → a [`request::Request`], whose drop is the way out: usage settles
+//! and the ledger gets its one record, however the request ends. No surface knows how an answer is made; no stage knows
+//! which surface asked.
+
+mod anthropic;
+mod app;
+mod auth;
+mod body;
+mod deltas;
+mod errors;
+mod metrics;
+mod native;
+mod openai;
+mod ops;
+mod request;
+mod router;
+mod serve;
+mod slots;
+mod upload;
+
+pub use app::{App, Limits, Pipeline, Settings};
+pub use router::router;
+pub use serve::{Listening, serve};
+pub use slots::FairSlots;

@@ -1,0 +1,163 @@
+//! What all surfaces share: built once by the wiring, cheap to clone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use admission::Gate;
+use arc_swap::ArcSwap;
+use contract::{Clock, ModelName, PipelineName, RequestId, TenantId};
+use llm::Models;
+use pipeline::Graph;
+use store::{KeyRing, Ledger, Reader};
+
+use crate::metrics::Metrics;
+
+/// A pipeline that can be called.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// The checked graph.
+    pub graph: Arc<Graph>,
+    /// The hash of its definition: equal pipelines, equal version.
+    pub version: String,
+    /// The dearest model it uses, for the reservation.
+    pub price: contract::Price,
+    /// A path of its own besides `/v1/pipelines/{name}`.
+    pub path: Option<String>,
+}
+
+/// Limits of what is read from a caller.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A JSON body or an upload, in bytes.
+    pub body_bytes: usize,
+    /// All headers of a request together, in bytes.
+    pub header_bytes: usize,
+    /// How many headers.
+    pub headers: usize,
+}
+
+impl Default for Limits {
+    /// 32 MiB of body, 64 KiB of headers, 100 of them.
+    fn default() -> Self {
+        Limits { body_bytes: 32 << 20, header_bytes: 64 << 10, headers: 100 }
+    }
+}
+
+/// What the gateway is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether a call needs a key. Without, callers are the tenant `default`.
+    pub auth_required: bool,
+    /// What is read from a caller.
+    pub limits: Limits,
+    /// A comment is sent to a streaming caller after this long without an event.
+    pub ping: Duration,
+    /// Until when a plain model call must end.
+    pub total: Duration,
+    /// What documents may be.
+    pub documents: text::extract::Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            auth_required: true,
+            limits: Limits::default(),
+            ping: Duration::from_secs(10),
+            total: Duration::from_secs(600),
+            documents: text::extract::Limits::default(),
+        }
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) gate: Gate,
+    pub(crate) models: Models,
+    pub(crate) pipelines: ArcSwap<BTreeMap<PipelineName, Pipeline>>,
+    pub(crate) ledger: Ledger,
+    pub(crate) reader: Reader,
+    pub(crate) keys: KeyRing,
+    pub(crate) metrics: Metrics,
+    draining: AtomicBool,
+    /// The state of the id generator: seeded once, mixed for each id.
+    seed: AtomicU64,
+}
+
+/// The gateway.
+#[derive(Clone)]
+pub struct App {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("settings", &self.inner.settings).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Puts the parts together. `seed` is random: request ids are made from it.
+    pub fn new(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        gate: Gate,
+        models: Models,
+        pipelines: BTreeMap<PipelineName, Pipeline>,
+        store: &store::Store,
+        seed: u64,
+    ) -> Self {
+        let inner = Inner {
+            settings,
+            clock,
+            gate,
+            models,
+            pipelines: ArcSwap::from_pointee(pipelines),
+            ledger: store.ledger.clone(),
+            reader: store.reader.clone(),
+            keys: store.keys.clone(),
+            metrics: Metrics::default(),
+            draining: AtomicBool::new(false),
+            seed: AtomicU64::new(seed),
+        };
+        App { inner: Arc::new(inner) }
+    }
+
+    /// From now on new requests are refused as `draining`.
+    pub fn drain(&self) {
+        self.inner.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn pipeline(&self, name: &str) -> Option<(PipelineName, Pipeline)> {
+        self.inner.pipelines.load().get_key_value(name).map(|(n, p)| (n.clone(), p.clone()))
+    }
+
+    pub(crate) fn model(&self, name: &ModelName) -> Option<Arc<llm::ModelSettings>> {
+        self.inner.models.get(name)
+    }
+
+    /// A fresh id: the wall clock and 128 bits of a splitmix64 sequence.
+    pub(crate) fn request_id(&self) -> RequestId {
+        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+        let mix = |mut z: u64| {
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            z ^ (z >> 31)
+        };
+        let state = self.inner.seed.fetch_add(STEP, Ordering::Relaxed);
+        let random = (u128::from(mix(state)) << 64) | u128::from(mix(state ^ STEP.rotate_left(17)));
+        RequestId::from_parts(self.inner.clock.wall(), random)
+    }
+
+    /// The tenant of callers without a key.
+    pub(crate) fn open_tenant() -> TenantId {
+        "default".into()
+    }
+}

@@ -1,0 +1,319 @@
+//! The native surface: `POST /v1/pipelines/{name}` answers JSON or an event stream, `GET` upgrades to a WebSocket. All
+//! three show the same events.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Poller, Poll};
+
+use axum::body::Body;
+use axum::extract::ws::{Message as Frame, WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use contract::{Code, Document, Error, Event, Kind, Media, Outcome, Surface, Tick, Value};
+use futures_core::Stream;
+use futures_util::{SinkExt, StreamExt};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
+use pipeline::live::{self, Live};
+use serde_json::{Value as Json, json};
+
+use crate::app::{App, Pipeline};
+use crate::auth::Caller;
+use crate::body::{Encode, StreamBody};
+use crate::deltas::render;
+use crate::openai::{event_stream, id_header, json_response};
+use crate::request::{Ask, Request, Target};
+use crate::upload::{self, Given};
+use crate::{auth, errors};
+
+/// `POST /v1/pipelines/{name}`: a document in the body, as JSON `{"input": …}` or in a form's `file`.
+pub(crate) async fn post(
+    Path(name): Path<String>,
+    State(app): State<App>,
+    headers: HeaderMap,
+    Query(query): Query<BTreeMap<String, String>>,
+    body: Bytes,
+) -> Response {
+    match answer(&app, &name, &headers, &query, body).await {
+        Ok(r) => r,
+        Err(e) => errors::response(Surface::Native, &e),
+    }
+}
+
+async fn answer(
+    app: &App,
+    name: &str,
+    headers: &HeaderMap,
+    query: &BTreeMap<String, String>,
+    body: Bytes,
+) -> Result<Response, Error> {
+    let arrived = app.inner.clock.now();
+    let caller = auth::caller(app, headers)?;
+    let found = app.pipeline(name).ok_or_else(unknown)?;
+    let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let mut given = upload::read(app, &found.1.graph.input, &content_type, body).await?;
+    let wants = |k: &str| headers.get(ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains(k));
+    given.stream |= wants("text/event-stream") || query.get("stream").is_some_and(|v| v == "true");
+    let (request, live) = start(app, caller, found, &given, arrived)?;
+    let id = request.id().to_string();
+    let mut response = if given.stream {
+        let encode = Native { next: 0, opening: Some(accepted(&request)) };
+        event_stream(Body::new(StreamBody::new(
+            Events(live),
+            encode,
+            request,
+            app.inner.settings.ping,
+            finish,
+        )))
+    } else {
+        whole(live, request).await?
+    };
+    id_header(&mut response, &id);
+    Ok(response)
+}
+
+fn unknown() -> Error {
+    Error::new(Code::NotFound, "there is no pipeline of that name: GET /v1/models lists them").param("name")
+}
+
+fn start(
+    app: &App,
+    caller: Caller,
+    (name, pipeline): (contract::PipelineName, Pipeline),
+    given: &Given,
+    arrived: Tick,
+) -> Result<(Request, Live), Error> {
+    let graph = pipeline.graph.clone();
+    let ask = Ask {
+        surface: Surface::Native,
+        target: Target::Pipeline(name, Box::new(pipeline)),
+        user: given.user.clone(),
+        stream: given.stream,
+        input_tokens: upload::tokens(&given.input),
+        max_output_tokens: None,
+        arrived,
+    };
+    let request = Request::admit(app, caller, ask)?;
+    let live = live::start(graph, given.input.clone(), request.cx.clone());
+    Ok((request, live))
+}
+
+fn accepted(request: &Request) -> Event {
+    Event::Accepted { id: request.id(), queue_position: 0, expected_wait_ms: 0 }
+}
+
+fn finish(events: Events, request: Request) {
+    match events.0.outcome() {
+        Some(outcome) => request.outcome(outcome),
+        None => drop(request),
+    }
+}
+
+/// The whole answer as one JSON object: the output, how it ended, and what it took. A partial answer is a 200 with its
+/// error beside it.
+async fn whole(mut live: Live, mut request: Request) -> Result<Response, Error> {
+    let mut done = Json::Null;
+    let mut draft = None;
+    while let Some(event) = live.next().await {
+        match event {
+            Event::Draft { text } => draft = Some(text),
+            Event::Done { .. } => done = serde_json::to_value(&event).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    let Some(outcome) = live.outcome().cloned() else {
+        return Err(Error::new(Code::Internal, "the run ended without an outcome; this is a defect"));
+    };
+    request.first_output();
+    let id = request.id();
+    request.outcome(&outcome);
+    let (output, error) = match outcome {
+        Outcome::Complete(v) => (v, None),
+        Outcome::Partial(v, e) => (v, Some(e)),
+        Outcome::Failed(e) => match draft {
+            Some(text) if !matches!(e.code, Code::Cancelled) => (Value::text(text), Some(e)),
+            _ => return Err(e),
+        },
+    };
+    let mut body = json!({"id": id, "output": output_json(&output)});
+    if let (Some(map), Json::Object(done)) = (body.as_object_mut(), done) {
+        map.insert("complete".into(), error.is_none().into());
+        if let Some(e) = &error {
+            map.insert("error".into(), serde_json::to_value(Event::error(e, true)).unwrap_or_default());
+        }
+        map.extend(done.into_iter().filter(|(k, _)| k != "type" && k != "done"));
+    }
+    Ok(json_response(StatusCode::OK, &body))
+}
+
+fn output_json(v: &Value) -> Json {
+    match v {
+        Value::Json(j) => (**j).clone(),
+        Value::List(items) => items.iter().map(|i| i.as_ref().map_or(Json::Null, output_json)).collect(),
+        Value::Embedding(e) => json!(&**e),
+        other => Json::String(render(other)),
+    }
+}
+
+/// A run's events, none of which is an error of the stream itself.
+struct Events(Live);
+
+impl Stream for Events {
+    type Item = Result<Event, Error>;
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.0).poll_next(cx).map(|e| e.map(Ok))
+    }
+}
+
+/// Server-sent events with increasing ids.
+struct Native {
+    next: u64,
+    opening: Option<Event>,
+}
+
+impl Native {
+    fn write(&mut self, out: &mut BytesMut, event: &Event) {
+        use std::fmt::Write;
+        let json = serde_json::to_string(event).unwrap_or_default();
+        // A BytesMut takes whatever is written.
+        let _ = write!(out, "id: {}\nevent: {}\ndata: {json}\n\n", self.next, event.name());
+        self.next += 1;
+    }
+}
+
+impl Encode<Event> for Native {
+    fn open(&mut self, out: &mut BytesMut) {
+        if let Some(event) = self.opening.take() {
+            self.write(out, &event);
+        }
+    }
+    fn item(&mut self, out: &mut BytesMut, event: Event) -> bool {
+        self.write(out, &event);
+        matches!(event, Event::Draft { .. } | Event::Delta { .. })
+    }
+    fn ping(&mut self, out: &mut BytesMut) {
+        out.extend_from_slice(b": ping\n\n");
+    }
+    fn close(&mut self, out: &mut BytesMut, end: Result<(), &Error>) {
+        if let Err(e) = end {
+            self.write(out, &Event::error(e, true));
+        }
+    }
+}
+
+/// `GET /v1/pipelines/{name}` with an upgrade: the first message is the input, then events flow; `{"type":"cancel"}`
+/// stops the run.
+pub(crate) async fn socket(
+    Path(name): Path<String>,
+    State(app): State<App>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let checked =
+        auth::caller(&app, &headers).and_then(|c| Ok((c, app.pipeline(&name).ok_or_else(unknown)?)));
+    match checked {
+        Ok((caller, found)) => {
+            let limit = app.inner.settings.limits.body_bytes;
+            upgrade.max_message_size(limit).on_upgrade(move |socket| converse(app, caller, found, socket))
+        }
+        Err(e) => errors::response(Surface::Native, &e),
+    }
+}
+
+async fn converse(
+    app: App,
+    caller: Caller,
+    found: (contract::PipelineName, Pipeline),
+    mut socket: WebSocket,
+) {
+    if let Err(e) = run_over(&app, caller, found, &mut socket).await {
+        let _ = send(&mut socket, &Event::error(&e, false)).await;
+    }
+    let _ = socket.close().await;
+}
+
+async fn run_over(
+    app: &App,
+    caller: Caller,
+    found: (contract::PipelineName, Pipeline),
+    socket: &mut WebSocket,
+) -> Result<(), Error> {
+    let left = || Error::new(Code::Cancelled, "the caller left");
+    let first = loop {
+        match socket.recv().await {
+            Some(Ok(Frame::Text(t))) => break Bytes::from(t.as_str().to_owned()),
+            Some(Ok(Frame::Binary(b))) => break b,
+            Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {}
+            Some(Ok(Frame::Close(_)) | Err(_)) | None => return Err(left()),
+        }
+    };
+    let arrived = app.inner.clock.now();
+    let json = first.trim_ascii_start().starts_with(b"{");
+    let kind = found.1.graph.input.clone();
+    let mut given = upload::read(app, &kind, if json { "application/json" } else { "" }, first).await?;
+    given.stream = true;
+    let (mut request, mut live) = start(app, caller, found, &given, arrived)?;
+    send(socket, &accepted(&request)).await?;
+    loop {
+        tokio::select! {
+            event = live.next() => match event {
+                Some(event) => {
+                    if matches!(event, Event::Draft { .. } | Event::Delta { .. }) {
+                        request.first_output();
+                    }
+                    if matches!(event, Event::Done { .. })
+                        && let Some(outcome) = live.outcome()
+                    {
+                        // The ledger first, then the last event.
+                        request.outcome(outcome);
+                        return send(socket, &event).await;
+                    }
+                    send(socket, &event).await?;
+                }
+                None => return Ok(()),
+            },
+            message = socket.recv() => match message {
+                Some(Ok(Frame::Text(t))) if is_cancel(&t) => {
+                    drop(live);
+                    let e = Error::new(Code::Cancelled, "the caller said stop");
+                    let spent = request.cx.meter.spent();
+                    let stages = request.cx.meter.stages();
+                    let facts = request.cx.meter.facts();
+                    let model_version = request.cx.meter.model_version();
+                    request.failed(&e, true);
+                    send(socket, &Event::error(&e, true)).await?;
+                    let (usage, cost_nanousd) = (spent.usage, spent.cost);
+                    return send(socket, &Event::Done { done: true, usage, cost_nanousd, stages, facts, model_version }).await;
+                }
+                Some(Ok(Frame::Close(_)) | Err(_)) | None => return Err(left()),
+                Some(Ok(_)) => {}
+            },
+        }
+    }
+}
+
+fn is_cancel(text: &str) -> bool {
+    serde_json::from_str::<Json>(text).is_ok_and(|v| v.get("type") == Some(&json!("cancel")))
+}
+
+async fn send(socket: &mut WebSocket, event: &Event) -> Result<(), Error> {
+    let json = serde_json::to_string(event).unwrap_or_default();
+    let sent = SinkExt::send(socket, Frame::Text(json.into())).await;
+    sent.map_err(|_| Error::new(Code::Cancelled, "the caller left"))
+}
+
+/// Text as the kind a pipeline takes.
+pub(crate) fn text_input(kind: &Kind, text: String) -> Result<Value, Error> {
+    match kind {
+        Kind::Document => Ok(Value::Document(Arc::new(Document {
+            title: None,
+            media: Media::Plain,
+            text: text.into(),
+            sections: Vec::new(),
+        }))),
+        Kind::Json(_) => Ok(Value::Json(Arc::new(Json::String(text)))),
+        _ => Ok(Value::text(text)),
+    }
+}

@@ -1,0 +1,58 @@
+//! What operators ask: is it alive, is it ready, what is it doing, what happened to a request.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use contract::{Code, Error, RequestId, Surface};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::json;
+
+use crate::app::App;
+use crate::openai::json_response;
+use crate::{auth, errors};
+
+/// `GET /healthz`: the process answers.
+pub(crate) async fn healthz() -> &'static str {
+    "ok"
+}
+
+/// `GET /readyz`: new requests are taken; with the reason when not.
+pub(crate) async fn readyz(State(app): State<App>) -> Response {
+    let health = app.inner.ledger.health();
+    let problem = if app.is_draining() { Some("shutting down".to_owned()) } else { health.problem };
+    let status = if problem.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({"ready": problem.is_none(), "problem": problem, "ledger_lag_bytes": health.lag_bytes});
+    json_response(status, &body)
+}
+
+/// `GET /metrics` in Prometheus' text format.
+pub(crate) async fn metrics(State(app): State<App>) -> Response {
+    let text = app.inner.metrics.render(&app.inner.gate.snapshot(), &app.inner.ledger.health());
+    let mut r = Response::new(axum::body::Body::from(text));
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    r.headers_mut().insert(CONTENT_TYPE, kind);
+    r
+}
+
+/// `GET /v1/requests/{id}`: the ledger's record of the caller's own request.
+pub(crate) async fn request(Path(id): Path<String>, State(app): State<App>, headers: HeaderMap) -> Response {
+    match find(&app, &id, &headers).await {
+        Ok(r) => r,
+        Err(e) => errors::response(Surface::Native, &e),
+    }
+}
+
+async fn find(app: &App, id: &str, headers: &HeaderMap) -> Result<Response, Error> {
+    let caller = auth::caller(app, headers)?;
+    let id: RequestId = id.parse().map_err(|e: String| Error::new(Code::InvalidRequest, e).param("id"))?;
+    let storage = |e: store::Error| {
+        tracing::error!(error = %e, "failed to read the ledger");
+        Error::new(Code::StorageUnavailable, "the ledger cannot be read now")
+    };
+    let record = app.inner.reader.get(id).await.map_err(storage)?;
+    // A tenant sees its own requests alone, and cannot tell whether others exist.
+    let own = record.filter(|r| r.tenant == caller.tenant);
+    let missing = || Error::new(Code::NotFound, "there is no request of that id");
+    let record = own.ok_or_else(missing)?;
+    Ok(json_response(StatusCode::OK, &serde_json::to_value(&record).unwrap_or_default()))
+}

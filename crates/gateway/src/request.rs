@@ -1,0 +1,220 @@
+//! One request from its admission to its ledger record.
+//!
+//! [`Request`] is the permit: it holds the reservation and the stream's place. Its drop is the only end there is: usage
+//! settles, the ledger gets one record, the metrics one observation — whether the answer was complete, failed, or the
+//! caller left in the middle of it.
+
+use std::sync::Arc;
+
+use admission::{Demand, Entry, RateHeaders};
+use contract::{
+    Budget, Code, Context, Deadline, Ending, Error, Meter, ModelName, Money, Outcome, PipelineName, Price,
+    RequestId, RequestRecord, Surface, TenantId, Tick, UserId, Value,
+};
+use store::Admitted;
+
+use crate::app::{App, Pipeline};
+use crate::auth::Caller;
+
+/// What a caller asks for.
+pub(crate) struct Ask {
+    pub(crate) surface: Surface,
+    pub(crate) target: Target,
+    pub(crate) user: Option<UserId>,
+    pub(crate) stream: bool,
+    /// Estimated input.
+    pub(crate) input_tokens: u64,
+    /// The most output asked for.
+    pub(crate) max_output_tokens: Option<u64>,
+    /// When its first byte was read.
+    pub(crate) arrived: Tick,
+}
+
+/// Who is to answer.
+pub(crate) enum Target {
+    Model(ModelName, Price),
+    Pipeline(PipelineName, Box<Pipeline>),
+}
+
+/// An admitted request.
+pub(crate) struct Request {
+    app: App,
+    entry: Option<Entry>,
+    rates: RateHeaders,
+    pub(crate) cx: Context,
+    record: Option<Box<RequestRecord>>,
+}
+
+impl Request {
+    /// Lets a request in: limits, reservation, and a note in the journal that it may cost something.
+    pub(crate) fn admit(app: &App, caller: Caller, ask: Ask) -> Result<Request, Error> {
+        if app.is_draining() {
+            let m = "the server is shutting down: ask another instance, or again in a few seconds";
+            return Err(Error::new(Code::Draining, m));
+        }
+        if !app.inner.ledger.is_healthy() {
+            return Err(storage_unavailable());
+        }
+        let Caller { tenant, key } = caller;
+        let id = app.request_id();
+        let (model, pipeline, price, version, budget) = match ask.target {
+            Target::Model(m, price) => (Some(m), None, price, None, Budget::default()),
+            Target::Pipeline(n, p) => (None, Some(n), p.price, Some(p.version), p.graph.budget),
+        };
+        let who = admission::Caller {
+            tenant: tenant.clone(),
+            key: key.clone(),
+            user: ask.user.clone(),
+            pipeline: pipeline.clone(),
+        };
+        // A pipeline with a token budget may use all of it.
+        let output = match budget.tokens {
+            Some(tokens) => Some(tokens.saturating_sub(ask.input_tokens)),
+            None => ask.max_output_tokens,
+        };
+        let demand = Demand {
+            input_tokens: ask.input_tokens,
+            max_output_tokens: output,
+            price,
+            stream: ask.stream,
+            model: model.clone(),
+        };
+        let entry = app.inner.gate.enter(&who, &demand)?;
+        let reserved = admission::estimate(&demand, u64::MAX);
+        let at = app.inner.clock.wall();
+        let admitted = Admitted {
+            id,
+            at,
+            tenant: tenant.clone(),
+            key: key.clone(),
+            user: ask.user.clone(),
+            pipeline: pipeline.clone(),
+            model: model.clone(),
+            reserved_tokens: reserved.tokens.min(ask.input_tokens.saturating_add(4_096)),
+            reserved_cost: reserved.money,
+        };
+        if app.inner.ledger.admitted(&admitted).is_err() {
+            return Err(storage_unavailable());
+        }
+        let record = RequestRecord {
+            id,
+            at,
+            surface: ask.surface,
+            tenant: tenant.clone(),
+            key,
+            user: ask.user.clone(),
+            pipeline,
+            pipeline_version: version,
+            model,
+            stream: ask.stream,
+            queued_us: 0,
+            first_output_us: None,
+            total_us: 0,
+            usage: contract::Usage::default(),
+            cost: Money::ZERO,
+            attempts: Vec::new(),
+            stages: Vec::new(),
+            facts: serde_json::Map::new(),
+            ending: Ending::Cancelled,
+            error: None,
+        };
+        let cx = context(app, id, tenant, ask.user, ask.arrived, budget);
+        app.inner.metrics.entered(ask.surface);
+        let rates = entry.rate_headers();
+        Ok(Request { app: app.clone(), entry: Some(entry), rates, cx, record: Some(Box::new(record)) })
+    }
+
+    /// Its id.
+    pub(crate) fn id(&self) -> RequestId {
+        self.cx.request
+    }
+
+    /// The caller's rates when it came in.
+    pub(crate) fn rates(&self) -> RateHeaders {
+        self.rates
+    }
+
+    /// The caller has something useful: counts once.
+    pub(crate) fn first_output(&mut self) {
+        let now = self.cx.elapsed_us();
+        if let Some(r) = &mut self.record
+            && r.first_output_us.is_none()
+        {
+            r.first_output_us = Some(now);
+        }
+    }
+
+    /// It ended with everything.
+    pub(crate) fn complete(mut self) {
+        self.end(Ending::Complete, None);
+    }
+
+    /// It ended with an error, after something usable or not.
+    pub(crate) fn failed(mut self, error: &Error, partial: bool) {
+        let ending = match (error.code, partial) {
+            (Code::Cancelled, _) => Ending::Cancelled,
+            (_, true) => Ending::Partial,
+            (_, false) => Ending::Failed,
+        };
+        self.end(ending, Some(error.clone()));
+    }
+
+    /// It ended as a pipeline's outcome says.
+    pub(crate) fn outcome(self, outcome: &Outcome<Value>) {
+        match outcome {
+            Outcome::Complete(_) => self.complete(),
+            Outcome::Partial(_, e) => self.failed(e, true),
+            Outcome::Failed(e) => self.failed(e, false),
+        }
+    }
+
+    fn end(&mut self, ending: Ending, error: Option<Error>) {
+        let (Some(entry), Some(mut record)) = (self.entry.take(), self.record.take()) else { return };
+        let (spent, attempts, stages, facts) = self.cx.meter.take();
+        entry.settle(&spent.usage, spent.cost);
+        record.queued_us = attempts.iter().map(|a| a.queued_us).max().unwrap_or(0);
+        record.total_us = self.cx.elapsed_us();
+        (record.usage, record.cost) = (spent.usage, spent.cost);
+        (record.attempts, record.stages, record.facts) = (attempts, stages, facts);
+        (record.ending, record.error) = (ending, error);
+        if let Err(e) = self.app.inner.ledger.settled(&record) {
+            tracing::error!(request = %record.id, error = %e, "failed to keep a ledger record");
+        }
+        self.app.inner.metrics.ended(&record);
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.end(Ending::Cancelled, Some(Error::new(Code::Cancelled, "the caller left")));
+    }
+}
+
+fn context(
+    app: &App,
+    request: RequestId,
+    tenant: TenantId,
+    user: Option<UserId>,
+    arrived: Tick,
+    budget: Budget,
+) -> Context {
+    let total = budget.total.unwrap_or(app.inner.settings.total);
+    Context {
+        request,
+        tenant,
+        user,
+        stage: None,
+        arrived,
+        deadline: Deadline::from_now(arrived, total),
+        budget,
+        clock: app.inner.clock.clone(),
+        meter: Arc::new(Meter::default()),
+        sink: None,
+    }
+}
+
+fn storage_unavailable() -> Error {
+    let m = "the ledger cannot be written, and nothing is answered that cannot be accounted: see /readyz";
+    Error::new(Code::StorageUnavailable, m)
+        .retry(contract::RetryHint::After(std::time::Duration::from_secs(5)))
+}

@@ -1,0 +1,190 @@
+//! Which path goes where, and the one way from a parsed call to an answer.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::Response;
+use axum::routing::{get, post};
+use contract::{Code, Error, Kind, ModelName, Role, Surface, Tick, Value};
+use futures_util::StreamExt;
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue};
+use llm::TokenCounter;
+use llm::surface::Call;
+use pipeline::live;
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::deltas::{Deltas, FromPipeline};
+use crate::request::{Ask, Request, Target};
+use crate::{anthropic, native, openai, ops};
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    let mut router = Router::new()
+        .route("/v1/chat/completions", post(openai::chat))
+        .route("/v1/models", get(openai::models))
+        .route("/v1/messages", post(anthropic::messages))
+        .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
+        .route("/v1/pipelines/{name}", post(native::post).get(native::socket))
+        .route("/v1/requests/{id}", get(ops::request))
+        .route("/healthz", get(ops::healthz))
+        .route("/readyz", get(ops::readyz))
+        .route("/metrics", get(ops::metrics));
+    for (name, p) in app.inner.pipelines.load().iter() {
+        let Some(path) = &p.path else { continue };
+        let name = name.as_str().to_owned();
+        let handler = move |state, headers: HeaderMap, query, body| {
+            native::post(axum::extract::Path(name.clone()), state, headers, query, body)
+        };
+        router = router.route(path, post(handler));
+    }
+    let limit = app.inner.settings.limits.body_bytes;
+    router.layer(DefaultBodyLimit::max(limit)).fallback(unknown).with_state(app)
+}
+
+async fn unknown(uri: http::Uri) -> Response {
+    let m = if uri.path().starts_with("/v1/") {
+        "there is no such endpoint: see the list in the reference"
+    } else {
+        "there is nothing here: the API is under /v1/"
+    };
+    crate::errors::response(Surface::Openai, &Error::new(Code::NotFound, m))
+}
+
+/// Who answers to that name: a pipeline or a model.
+pub(crate) fn target(app: &App, name: &ModelName) -> Result<Target, Error> {
+    if let Some((n, p)) = app.pipeline(name.as_str()) {
+        return Ok(Target::Pipeline(n, Box::new(p)));
+    }
+    match app.model(name) {
+        Some(m) => Ok(Target::Model(name.clone(), m.price)),
+        None => Err(Error::new(
+            Code::NotFound,
+            "there is no model or pipeline of that name: GET /v1/models lists them",
+        )
+        .param("model")),
+    }
+}
+
+/// The estimated input of a call.
+pub(crate) fn input_tokens(app: &App, call: &Call) -> u64 {
+    match app.model(&call.model) {
+        Some(m) => m.counter.request(&call.request),
+        None => llm::tokens::Estimate.request(&call.request),
+    }
+}
+
+/// Admits a call and starts its answer. Resolves at the commit point: with the first real output, or with the error
+/// that becomes the status.
+pub(crate) async fn call(
+    app: &App,
+    caller: Caller,
+    call: Call,
+    surface: Surface,
+    arrived: Tick,
+) -> Result<(Request, Deltas), Error> {
+    let target = target(app, &call.model)?;
+    let ask = Ask {
+        surface,
+        user: call.user.clone(),
+        stream: call.request.stream,
+        input_tokens: input_tokens(app, &call),
+        max_output_tokens: call.request.max_output_tokens,
+        arrived,
+        target,
+    };
+    let run = match &ask.target {
+        Target::Model(..) => None,
+        Target::Pipeline(_, p) => Some((p.graph.clone(), chat_input(&p.graph.input, &call)?)),
+    };
+    let request = Request::admit(app, caller, ask)?;
+    let started = match run {
+        None => app
+            .inner
+            .models
+            .call(&call.model, call.request, &request.cx)
+            .await
+            .map(|c| Deltas::Model(Box::new(c))),
+        Some((graph, input)) => {
+            let live = live::start(graph, input, request.cx.clone());
+            commit(FromPipeline::new(live)).await
+        }
+    };
+    match started {
+        Ok(deltas) => Ok((request, deltas)),
+        Err(e) => {
+            request.failed(&e, false);
+            Err(e)
+        }
+    }
+}
+
+/// Waits for a run's first delta: an error before it can still be a status.
+async fn commit(run: FromPipeline) -> Result<Deltas, Error> {
+    let mut run = Deltas::Pipeline(Box::new(run));
+    let first = run.next().await;
+    match first {
+        Some(Err(e)) => Err(e),
+        Some(Ok(first)) => {
+            if let Deltas::Pipeline(p) = &mut run {
+                p.unread(first);
+            }
+            Ok(run)
+        }
+        None => Err(Error::new(Code::Internal, "the pipeline ended without an answer; this is a defect")),
+    }
+}
+
+/// A conversation as a pipeline's input: whole when it takes messages, else the last thing the user said.
+fn chat_input(kind: &Kind, call: &Call) -> Result<Value, Error> {
+    match kind {
+        Kind::Messages => Ok(Value::Messages(call.request.messages.clone().into())),
+        Kind::Text | Kind::Document | Kind::Any => {
+            let last = call.request.messages.iter().rev().find(|m| m.role == Role::User);
+            let text = last.map(|m| m.content.to_text().into_owned()).unwrap_or_default();
+            if text.trim().is_empty() {
+                let m = "the last user message is the pipeline's input, and it has no text";
+                return Err(Error::new(Code::InvalidRequest, m).param("messages"));
+            }
+            native::text_input(kind, text)
+        }
+        other => {
+            let m = format!("this pipeline takes {other}: call it at /v1/pipelines/{{name}}");
+            Err(Error::new(Code::InvalidRequest, m).param("model"))
+        }
+    }
+}
+
+/// The standard rate-limit headers, for the limits there are.
+pub(crate) fn rate_headers(headers: &mut HeaderMap, rates: &admission::RateHeaders) {
+    let names = |what: &str| {
+        ["limit", "remaining", "reset"]
+            .map(|k| HeaderName::from_bytes(format!("x-ratelimit-{k}-{what}").as_bytes()).ok())
+    };
+    for (what, window) in [("requests", rates.requests), ("tokens", rates.tokens)] {
+        let Some(w) = window else { continue };
+        let values = [
+            HeaderValue::from(w.limit),
+            HeaderValue::from(w.remaining),
+            HeaderValue::from_str(&go_duration(w.reset)).unwrap_or(HeaderValue::from_static("0s")),
+        ];
+        for (name, value) in names(what).into_iter().zip(values) {
+            if let Some(name) = name {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+/// A duration as Go prints it: `1s`, `6m0s`, `350ms`.
+fn go_duration(d: std::time::Duration) -> String {
+    let (s, ms) = (d.as_secs(), d.subsec_millis());
+    match (s, ms) {
+        (0, 0) => "0s".to_owned(),
+        (0, ms) => format!("{ms}ms"),
+        (s, 0) if s >= 60 => format!("{}m{}s", s / 60, s % 60),
+        (s, _) if s >= 60 => format!("{}m{}s", s / 60, s % 60 + 1),
+        (s, 0) => format!("{s}s"),
+        (s, ms) => format!("{s}.{ms:03}s"),
+    }
+}

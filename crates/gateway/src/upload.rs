@@ -1,0 +1,157 @@
+//! What a caller of a pipeline gives: a document in any form, or JSON.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Multipart};
+use bytes::Bytes;
+use contract::{Code, Error, Kind, Media, Message, UserId, Value};
+use http::header::CONTENT_TYPE;
+use llm::TokenCounter;
+use pipeline::task;
+use serde::Deserialize;
+use serde_json::Value as Json;
+use text::extract;
+
+use crate::app::App;
+use crate::native::text_input;
+
+/// What was given.
+pub(crate) struct Given {
+    pub(crate) input: Value,
+    pub(crate) stream: bool,
+    pub(crate) user: Option<UserId>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    input: Json,
+    #[serde(default)]
+    stream: bool,
+    #[serde(default)]
+    user: Option<UserId>,
+    /// The media type of a document given as a string.
+    #[serde(default)]
+    media_type: Option<String>,
+    #[serde(default, rename = "type")]
+    _type: Option<String>,
+}
+
+/// Reads a body as the pipeline's input. Documents are taken apart on the blocking pool.
+pub(crate) async fn read(app: &App, kind: &Kind, content_type: &str, body: Bytes) -> Result<Given, Error> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "application/json" => {
+            let b: Body = serde_json::from_slice(&body)
+                .map_err(|e| invalid(format!("the body is not `{{\"input\": …}}` in JSON: {e}")))?;
+            let input = match b.input {
+                Json::String(text) => {
+                    let media = b.media_type.as_deref().map_or(Ok(Media::Plain), media_type)?;
+                    string(app, kind, text, media).await?
+                }
+                other => json(kind, other)?,
+            };
+            Ok(Given { input, stream: b.stream, user: b.user })
+        }
+        "multipart/form-data" => {
+            let (bytes, media, stream, user) = form(content_type, body).await?;
+            Ok(Given { input: document(app, kind, bytes, media).await?, stream, user })
+        }
+        // curl's default for `-d` and `--data-binary`, and nothing at all: the bytes tell.
+        "" | "application/octet-stream" | "application/x-www-form-urlencoded" => {
+            Ok(Given { input: document(app, kind, body, None).await?, stream: false, user: None })
+        }
+        other => {
+            let media = media_type(other)?;
+            Ok(Given { input: document(app, kind, body, Some(media)).await?, stream: false, user: None })
+        }
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(Code::InvalidRequest, message).param("input")
+}
+
+fn media_type(name: &str) -> Result<Media, Error> {
+    extract::media_of(name).ok_or_else(|| {
+        invalid("the document must be text/plain, text/markdown, text/html or application/pdf")
+    })
+}
+
+async fn string(app: &App, kind: &Kind, text: String, media: Media) -> Result<Value, Error> {
+    if text.trim().is_empty() {
+        return Err(invalid("the input is empty"));
+    }
+    match (kind, media) {
+        (Kind::Document, m) if m != Media::Plain => document(app, kind, Bytes::from(text), Some(m)).await,
+        _ => text_input(kind, text),
+    }
+}
+
+fn json(kind: &Kind, value: Json) -> Result<Value, Error> {
+    match kind {
+        Kind::Json(_) | Kind::Any => Ok(Value::Json(Arc::new(value))),
+        Kind::Messages => {
+            let messages: Vec<Message> = serde_json::from_value(value)
+                .map_err(|e| invalid(format!("the input is not a list of messages: {e}")))?;
+            Ok(Value::Messages(messages.into()))
+        }
+        other => Err(invalid(format!("this pipeline takes {other}: give a string"))),
+    }
+}
+
+async fn document(app: &App, kind: &Kind, bytes: Bytes, media: Option<Media>) -> Result<Value, Error> {
+    if bytes.is_empty() {
+        return Err(invalid("the document is empty"));
+    }
+    if matches!(kind, Kind::Json(_) | Kind::Messages) {
+        let value =
+            serde_json::from_slice(&bytes).map_err(|e| invalid(format!("the body is not JSON: {e}")))?;
+        return json(kind, value);
+    }
+    let limits = app.inner.settings.documents.clone();
+    let taken = task::blocking("extract", move || extract::extract(&bytes, media, &limits)).await;
+    let document = taken.map_err(|_| Error::new(Code::InvalidDocument, "the document cannot be read"))??;
+    Ok(match kind {
+        Kind::Text => Value::Text(document.text.clone()),
+        _ => Value::Document(Arc::new(document)),
+    })
+}
+
+type Form = (Bytes, Option<Media>, bool, Option<UserId>);
+
+async fn form(content_type: &str, body: Bytes) -> Result<Form, Error> {
+    let broken = |_| invalid("the form cannot be read: send it as multipart/form-data with a part `file`");
+    let request = http::Request::builder()
+        .header(CONTENT_TYPE, content_type)
+        .body(axum::body::Body::from(body))
+        .map_err(|_| invalid("the content type of the form cannot be read"))?;
+    let mut parts = Multipart::from_request(request, &()).await.map_err(|_| broken(()))?;
+    let (mut file, mut stream, mut user) = (None, false, None);
+    while let Some(part) = parts.next_field().await.map_err(|_| broken(()))? {
+        match part.name() {
+            Some("file") => {
+                let named = part.file_name().and_then(extract::media_of_name);
+                let media = part.content_type().and_then(extract::media_of).or(named);
+                file = Some((part.bytes().await.map_err(|_| broken(()))?, media));
+            }
+            Some("stream") => stream = part.text().await.map_err(|_| broken(()))? == "true",
+            Some("user") => user = Some(part.text().await.map_err(|_| broken(()))?.into()),
+            _ => return Err(invalid("the form has a part that is none of `file`, `stream` and `user`")),
+        }
+    }
+    let (bytes, media) = file.ok_or_else(|| invalid("the form has no part `file`"))?;
+    Ok((bytes, media, stream, user))
+}
+
+/// The estimated tokens of an input.
+pub(crate) fn tokens(input: &Value) -> u64 {
+    let counter = llm::tokens::Estimate;
+    match input {
+        Value::Text(t) => counter.count(t),
+        Value::Document(d) => counter.count(&d.text),
+        Value::Messages(m) => m.iter().map(|m| counter.count(&m.content.to_text())).sum(),
+        Value::Json(j) => counter.count(&j.to_string()),
+        _ => 0,
+    }
+}
