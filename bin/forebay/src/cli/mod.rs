@@ -1,0 +1,135 @@
+//! The command line. One file for each command: its arguments, and `run`.
+//!
+//! To add a command: a file `cli/COMMAND.rs` with `Args` and `run`, a variant of [`Command`], a line in [`dispatch`].
+//!
+//! Exit codes: 0 done, 1 failed (or problems were found), 2 the command line was wrong. Results go to standard output,
+//! everything else to standard error; with `--json` the result is one JSON value.
+
+mod check;
+mod completions;
+mod costs;
+mod explain;
+mod fake_upstream;
+mod init;
+mod key;
+mod prices;
+mod schema;
+mod storage;
+mod time;
+mod up;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use pipeline::Registry;
+use serde::Serialize;
+
+use crate::Error;
+
+/// From raw data to a streamed answer, in production, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "forebay", version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage.")]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Print the result as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The project's folder.
+    #[arg(long, global = true, value_name = "DIR", default_value = ".")]
+    pub project: PathBuf,
+    /// Act on this running server instead of the project's folder.
+    #[arg(long, global = true, value_name = "URL", env = "FOREBAY_URL")]
+    pub server: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a project that works into a folder.
+    Init,
+    /// Serve the project.
+    Up(up::Args),
+    /// Check forebay.yaml and report every problem.
+    Check,
+    /// Print the JSON Schema of forebay.yaml, for editors.
+    Schema,
+    /// Make, list and revoke API keys.
+    Key(key::Args),
+    /// Show what happened to a request: its stages, attempts and findings.
+    Explain(explain::Args),
+    /// Sum what was spent.
+    Costs(costs::Args),
+    /// Run a fake model provider, to rehearse slow, wrong and missing answers.
+    FakeUpstream(fake_upstream::Args),
+    /// Import a price table in LiteLLM's JSON format.
+    Prices(prices::Args),
+    /// Print a completion script for a shell.
+    Completions(completions::Args),
+}
+
+/// Parses the command line and runs the command.
+pub fn main() -> ExitCode {
+    // Usage errors and `--help` end the process here, with 2 and 0.
+    let cli = Cli::parse();
+    match dispatch(&cli, &crate::wiring::kinds_for_check(&cli.global.project)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if let Error::Failed { message, help } = &error {
+                let _ = writeln!(std::io::stderr(), "error: {message}\n  help: {help}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// What the command fails with.
+pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
+    match &cli.command {
+        Command::Init => init::run(&cli.global),
+        Command::Up(args) => up::run(&cli.global, args),
+        Command::Check => check::run(&cli.global, registry),
+        Command::Schema => schema::run(registry),
+        Command::Key(args) => key::run(&cli.global, args),
+        Command::Explain(args) => explain::run(&cli.global, args),
+        Command::Costs(args) => costs::run(&cli.global, args),
+        Command::FakeUpstream(args) => fake_upstream::run(&cli.global, args),
+        Command::Prices(args) => prices::run(&cli.global, args),
+        Command::Completions(args) => completions::run(args),
+    }
+}
+
+/// Prints a result. A reader that left is no failure.
+fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a result as JSON.
+fn print_json(value: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::new(format!("cannot print the result: {e}"), "report this"))?;
+    print(&text);
+    Ok(())
+}
+
+/// Runs the future of a command to its end, on a runtime of its own.
+fn block_on<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| {
+        Error::new(format!("cannot start: {e}"), "check the limits on open files and threads (`ulimit -a`)")
+    })?;
+    runtime.block_on(future)
+}

@@ -1,0 +1,54 @@
+//! The project's storage as commands see it: opened beside a running server, its failures with a remedy.
+
+use store::Reader;
+
+use super::Global;
+use crate::Error;
+
+/// What a command needs of the storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Records: there must be some storage already, none is created.
+    Records,
+    /// Keys: the storage is created when there is none.
+    Keys,
+}
+
+/// Opens the storage of the project's folder.
+pub(super) async fn open(global: &Global, need: Need) -> Result<Reader, Error> {
+    if global.server.is_some() {
+        return Err(Error::new(
+            "this command works on the project's folder, not on a server",
+            "leave out --server, unset FOREBAY_URL, and run it where the server's folder is",
+        ));
+    }
+    let folder = &global.project;
+    if !folder.is_dir() {
+        let message = format!("there is no folder {}", folder.display());
+        return Err(Error::new(message, "name the project's folder with --project"));
+    }
+    if need == Need::Records && !folder.join(".forebay/forebay.db").exists() {
+        let message = format!("nothing was recorded yet in {}", folder.display());
+        return Err(Error::new(
+            message,
+            "name the folder of a project that has served requests with --project",
+        ));
+    }
+    Reader::open(folder).await.map_err(failed)
+}
+
+/// A failure of the storage: its message and, behind the last semicolon, its remedy.
+pub(super) fn failed(error: store::Error) -> Error {
+    let text = error.to_string();
+    let remedy = match &error {
+        store::Error::Database(_) | store::Error::Decode(_) | store::Error::Random(_) => None,
+        _ => text.rsplit_once("; "),
+    };
+    let (message, help) = remedy.unwrap_or((&text, "check the disk and the files in .forebay"));
+    Error::new(format!("cannot {message}"), help)
+}
+
+/// Text that came from elsewhere, on one line and without control characters.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,114 @@
+//! `forebay up`: serves the project until it is told to stop, then lets streams finish.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use contract::SystemClock;
+use gateway::Listening;
+use pipeline::task;
+use store::Store;
+
+use super::Global;
+use crate::config::{self, Config, Env, FILE, problem};
+use crate::{Error, wiring};
+
+/// How much the part cache may hold.
+const CACHE_BYTES: u64 = 256 << 20;
+
+/// `up`'s arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Listen here instead of at the configuration's `server.listen`; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
+    let config = checked(global)?;
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(&config.telemetry.log))
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|e| Error::new(format!("cannot start: {e}"), "check the limits of this user"))?;
+    runtime.block_on(serve(global, args, &config))
+}
+
+/// The configuration, or all its problems.
+fn checked(global: &Global) -> Result<Config, Error> {
+    let env = Env::of_process(&global.project);
+    let registry = wiring::kinds_for_check(&global.project);
+    let path = global.project.join(FILE);
+    let checked =
+        config::load(&global.project, &env, &registry).map_err(|e| Error::file("read", &path, &e))?;
+    match checked.config {
+        Some(config) if checked.problems.is_empty() => Ok(config),
+        _ => {
+            let text = problem::render(FILE, &checked.shown, &checked.problems);
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            Err(Error::Invalid)
+        }
+    }
+}
+
+async fn serve(global: &Global, args: &Args, config: &Config) -> Result<(), Error> {
+    let address = match args.listen {
+        Some(a) => a,
+        None => config.server.listen.parse().map_err(|_| {
+            Error::new(format!("`{}` is not an address", config.server.listen), "write it as 127.0.0.1:8080")
+        })?,
+    };
+    let listening = Listening::bind(address).await.map_err(|e| {
+        let help = match e.kind() {
+            std::io::ErrorKind::AddrInUse => "stop what listens there, or choose another port by --listen",
+            std::io::ErrorKind::PermissionDenied => "choose a port above 1023",
+            _ => "check the address",
+        };
+        Error::new(format!("cannot listen on {address}: {e}"), help)
+    })?;
+    let at = listening.address;
+    let opened = Store::open(&global.project, store::Settings::default(), CACHE_BYTES).await;
+    let store = opened.map_err(|e| {
+        Error::new(format!("cannot open the project's store: {e}"), "see the message; nothing was changed")
+    })?;
+    if store.recovery.lost > 0 || store.recovery.replayed > 0 {
+        let (replayed, lost) = (store.recovery.replayed, store.recovery.lost);
+        tracing::info!(replayed, lost, "the last server did not end by itself; its ledger is complete again");
+    }
+    let background = task::spawn("ledger", store.background());
+    let clock = Arc::new(SystemClock::default());
+    let app = wiring::assemble(&global.project, config, &store, clock, at.ip().is_loopback()).await?;
+    let told = if global.json {
+        format!("{{\"listening\":\"http://{at}\"}}")
+    } else {
+        format!("listening on http://{at}")
+    };
+    super::print(&told);
+    let open = gateway::serve(app, listening, stop(), wiring::drain(config)).await;
+    if open > 0 {
+        tracing::warn!(open, "connections were still open at the end of the drain");
+    }
+    store.ledger.close();
+    match background.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(e)) => {
+            Err(Error::new(format!("the ledger did not close: {e}"), "start again: the journal is replayed"))
+        }
+        Err(e) => Err(Error::new(e.to_string(), "start again: the journal is replayed")),
+    }
+}
+
+/// Resolves with SIGTERM or Ctrl-C.
+async fn stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut term) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term.recv() => {}
+    }
+}

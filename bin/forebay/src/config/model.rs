@@ -1,0 +1,224 @@
+//! The configuration as a person writes it: one struct for each section. These docs are the manual: they become the
+//! descriptions of the JSON Schema that editors show.
+
+use contract::{Price, Secret};
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
+
+use super::pipeline::PipelineConfig;
+use super::units::{Count, Size, Time, Usd};
+
+/// A Forebay project.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the server listens and what it takes.
+    pub server: ServerConfig,
+    /// Who may call.
+    pub auth: AuthConfig,
+    /// Models by name: a provider's, or one run here.
+    pub models: IndexMap<String, ModelConfig>,
+    /// Tenants by name: who shares the capacity, and how. A tenant that is not listed is as `default`.
+    pub tenants: IndexMap<String, TenantConfig>,
+    /// Pipelines by name. Each is callable as a model of the same name.
+    pub pipelines: IndexMap<String, PipelineConfig>,
+    /// What is reported where.
+    pub telemetry: TelemetryConfig,
+    /// A price table in LiteLLM's JSON format, relative to this file. Prices under `models` go before it.
+    pub prices: Option<String>,
+}
+
+/// Where the server listens and what it takes.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Address and port.
+    pub listen: String,
+    /// The largest things it takes.
+    pub limits: LimitsConfig,
+    /// How long streams may go on after SIGTERM.
+    pub drain: Time,
+    /// How long a reader may take nothing before its stream is ended.
+    pub send_timeout: Time,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        ServerConfig {
+            listen: "127.0.0.1:8080".into(),
+            limits: LimitsConfig::default(),
+            drain: seconds(30),
+            send_timeout: seconds(60),
+        }
+    }
+}
+
+/// The largest things the server takes.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// A request body.
+    pub body: Size,
+    /// A document's text after it was extracted.
+    pub document: Size,
+    /// All headers of a request together.
+    pub header: Size,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        LimitsConfig { body: Size(32_000_000), document: Size(16_000_000), header: Size(32 << 10) }
+    }
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthConfig {
+    /// Whether a call needs a key (made by `forebay key create`). Unless given: yes, except on a loopback address.
+    pub required: Option<bool>,
+}
+
+/// A model: exactly one of `openai`, `anthropic` and `local`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// The model's name at an endpoint that speaks OpenAI's protocol (OpenAI itself, vLLM, Ollama, …).
+    pub openai: Option<String>,
+    /// The model's name at an endpoint that speaks Anthropic's protocol.
+    pub anthropic: Option<String>,
+    /// A GGUF file relative to this one, or the name of a model that `forebay models pull` fetched.
+    pub local: Option<String>,
+    /// The endpoint, up to and without `/chat/completions` or `/v1/messages`. Unless given: the provider's own.
+    pub base_url: Option<String>,
+    /// The provider's key: write `${NAME}`, not the key itself.
+    #[serde(deserialize_with = "secret")]
+    #[schemars(with = "Option<String>")]
+    pub api_key: Option<Secret>,
+    /// Models to try in turn when this one cannot answer.
+    pub fallback: Vec<String>,
+    /// What it costs. Unless given: from the price table; a local model is free.
+    pub price: Option<PriceConfig>,
+    /// Tokens of prompt and answer together. Unless given: from the price table or the file.
+    pub context_window: Option<Count>,
+    /// The longest answer in tokens.
+    pub max_output_tokens: Option<Count>,
+    /// The most requests at once; what the upstream bears is found below this.
+    pub max_concurrency: Option<Count>,
+    /// How long to wait for it.
+    pub timeouts: TimeoutsConfig,
+    /// A local model's worker is stopped after this long without a request.
+    pub idle_stop: Option<Time>,
+    /// A local model's threads. Unless given: one for each core.
+    pub threads: Option<Count>,
+    /// A local model's context in tokens, for each stream.
+    pub context: Option<Count>,
+    /// How many streams a local model serves at once.
+    pub parallel: Option<Count>,
+}
+
+fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Secret>, D::Error> {
+    Ok(Option::<String>::deserialize(d)?.map(Secret::new))
+}
+
+/// What a model costs, in dollars per million tokens.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceConfig {
+    /// Input tokens.
+    pub input: Usd,
+    /// Output tokens.
+    pub output: Usd,
+    /// Input tokens read from the provider's cache. Unless given: as `input`.
+    pub cached_input: Option<Usd>,
+}
+
+impl PriceConfig {
+    /// The same in the unit bills are computed in.
+    pub fn price(&self) -> Price {
+        let nanos = |usd: Usd| usd.0.nanos();
+        Price {
+            input: nanos(self.input),
+            output: nanos(self.output),
+            cached_input: nanos(self.cached_input.unwrap_or(self.input)),
+        }
+    }
+}
+
+/// How long to wait for an upstream.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeoutsConfig {
+    /// For a connection.
+    pub connect: Time,
+    /// For the first token of the answer.
+    pub first_token: Time,
+    /// Between two tokens.
+    pub silence: Time,
+}
+
+impl Default for TimeoutsConfig {
+    fn default() -> Self {
+        TimeoutsConfig { connect: seconds(5), first_token: seconds(60), silence: seconds(30) }
+    }
+}
+
+/// A tenant: who shares the capacity, and how.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantConfig {
+    /// Its share of a busy model, against the other tenants' weights.
+    pub weight: Count,
+    /// Tenants of a higher priority are served before all of a lower one.
+    pub priority: Count,
+    /// What it may use.
+    pub budget: TenantBudgetConfig,
+}
+
+impl Default for TenantConfig {
+    fn default() -> Self {
+        TenantConfig { weight: Count(1), priority: Count(0), budget: TenantBudgetConfig::default() }
+    }
+}
+
+/// What a tenant may use; what is not given is not limited.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantBudgetConfig {
+    /// Dollars in a day (UTC).
+    pub usd_per_day: Option<Usd>,
+    /// Dollars in a calendar month (UTC).
+    pub usd_per_month: Option<Usd>,
+    /// Tokens, in and out, in a day (UTC).
+    pub tokens_per_day: Option<Count>,
+    /// Tokens, in and out, in any minute.
+    pub tokens_per_minute: Option<Count>,
+    /// Requests in any minute.
+    pub requests_per_minute: Option<Count>,
+    /// Streams at the same time.
+    pub concurrent_streams: Option<Count>,
+}
+
+/// What is reported where.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// An OTLP collector over HTTP, such as `http://localhost:4318`. Unless given: no traces are sent.
+    pub otlp: Option<String>,
+    /// What is logged: a level, or a filter such as `info,forebay=debug`.
+    pub log: String,
+    /// The share of requests that are traced, from 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub sample: f64,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        TelemetryConfig { otlp: None, log: "info".into(), sample: 1.0 }
+    }
+}
+
+const fn seconds(n: u64) -> Time {
+    Time(std::time::Duration::from_secs(n))
+}

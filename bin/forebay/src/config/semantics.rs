@@ -1,0 +1,270 @@
+//! What no schema can say: names that refer to nothing, cycles, files that are not there, and the pipelines' graphs.
+//!
+//! Works on JSON and reports everything, also in a file whose schema has problems elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use pipeline::Registry;
+use serde_json::{Map, Value as Json};
+
+use super::pipeline::{PipelineConfig, STAGE_FIELDS};
+use super::problem::{Problem, suggest};
+use super::tree::{Node, join};
+
+/// What the checks look at.
+pub(super) struct Semantics<'a> {
+    pub(super) tree: &'a Node,
+    pub(super) json: &'a Json,
+    pub(super) schema: &'a Json,
+    pub(super) registry: &'a Registry,
+    /// The folder of the file.
+    pub(super) folder: &'a Path,
+    pub(super) problems: &'a mut Vec<Problem>,
+}
+
+impl<'a> Semantics<'a> {
+    /// All checks. `unsound` are the JSON pointers of problems known already: a graph is checked only when its
+    /// pipeline has none.
+    pub(super) fn check(&mut self, unsound: &BTreeSet<String>) {
+        self.models();
+        self.addresses();
+        self.stages();
+        let json = self.json;
+        let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, config) in map(json, "/pipelines") {
+            let pointer = join("/pipelines", name);
+            if map(json, "/models").any(|(model, _)| model == name) {
+                let remedy = "rename one: a pipeline is called like a model";
+                self.at_key(&pointer, format!("`{name}` is a model and a pipeline"), remedy.into());
+            }
+            if let Some(path) = config.pointer("/on/http").and_then(Json::as_str) {
+                let own = join(&pointer, "on") + "/http";
+                let taken = ["/v1/", "/healthz", "/readyz", "/metrics", "/openapi"]
+                    .iter()
+                    .find(|p| path.starts_with(**p));
+                if let Some(other) = paths.insert(path, name) {
+                    let message = format!("`{path}` already starts the pipeline `{other}`");
+                    self.at_value(&own, message, "give each pipeline a path of its own".into());
+                } else if taken.is_some() {
+                    let message = format!("`{path}` belongs to the server itself");
+                    self.at_value(&own, message, "choose another path, such as `/NAME`".into());
+                }
+            }
+            if !unsound.iter().any(|p| *p == pointer || p.starts_with(&format!("{pointer}/"))) {
+                self.graph(&pointer, config);
+            }
+        }
+    }
+
+    fn at_key(&mut self, pointer: &str, message: String, remedy: String) {
+        let at = self.tree.locate(pointer).label();
+        self.problems.push(Problem::new(at, pointer, message, remedy));
+    }
+
+    fn at_value(&mut self, pointer: &str, message: String, remedy: String) {
+        let at = self.tree.locate(pointer).node.at;
+        self.problems.push(Problem::new(at, pointer, message, remedy));
+    }
+
+    fn models(&mut self) {
+        let json = self.json;
+        let fallbacks = |model: &Json| -> Vec<String> {
+            let list = model.get("fallback").and_then(Json::as_array);
+            list.into_iter().flatten().filter_map(|f| f.as_str().map(str::to_owned)).collect()
+        };
+        let models: BTreeMap<&str, Vec<String>> =
+            map(json, "/models").map(|(name, m)| (name.as_str(), fallbacks(m))).collect();
+        for (name, model) in map(json, "/models").filter(|(_, m)| m.is_object()) {
+            let pointer = join("/models", name);
+            let kinds: Vec<&str> =
+                ["openai", "anthropic", "local"].into_iter().filter(|k| model.get(k).is_some()).collect();
+            match kinds.as_slice() {
+                [] => {
+                    let remedy = "add one of `openai: MODEL`, `anthropic: MODEL`, `local: FILE`";
+                    self.at_key(
+                        &pointer,
+                        format!("the model `{name}` does not say what it is"),
+                        remedy.into(),
+                    );
+                }
+                ["local"] => self.local(&pointer, model),
+                [provider] if model.get("base_url").is_none() && model.get("api_key").is_none() => {
+                    let message = format!("a missing secret: the model `{name}` has no `api_key`");
+                    let remedy = format!("add `api_key: ${{{}_API_KEY}}`", provider.to_uppercase());
+                    self.at_key(&pointer, message, remedy);
+                }
+                [_] => {}
+                several => {
+                    let message =
+                        format!("the model `{name}` is several things at once: {}", several.join(", "));
+                    self.at_key(
+                        &pointer,
+                        message,
+                        "keep one, and make the others models of their own".into(),
+                    );
+                }
+            }
+            for (i, target) in fallbacks(model).iter().enumerate() {
+                let own = format!("{pointer}/fallback/{i}");
+                if !models.contains_key(target.as_str()) {
+                    let remedy = suggest(target, "the models are", models.keys().copied());
+                    self.at_value(&own, format!("there is no model `{target}`"), remedy);
+                }
+            }
+            if let Some(cycle) = cycle(name, &models) {
+                let message = format!("the fallbacks go in a circle: {}", cycle.join(" → "));
+                let remedy = "remove one of them: a model cannot stand in for itself";
+                self.at_value(&format!("{pointer}/fallback"), message, remedy.into());
+            }
+        }
+    }
+
+    fn local(&mut self, pointer: &str, model: &Json) {
+        for field in ["base_url", "api_key"] {
+            if model.get(field).is_some() {
+                let message = format!("`{field}` means nothing for a local model");
+                self.at_key(&join(pointer, field), message, "remove it".into());
+            }
+        }
+        let Some(file) = model.get("local").and_then(Json::as_str) else { return };
+        let is_path = file.ends_with(".gguf") || file.starts_with('.') || file.starts_with('/');
+        if is_path && !self.folder.join(file).is_file() {
+            let remedy =
+                "check the path (it is relative to this file), or fetch it with `forebay models pull`";
+            self.at_value(&join(pointer, "local"), format!("there is no model file `{file}`"), remedy.into());
+        }
+    }
+
+    /// Addresses and files of the other sections.
+    fn addresses(&mut self) {
+        let json = self.json;
+        let mut urls = vec!["/telemetry/otlp".to_owned()];
+        urls.extend(map(json, "/models").map(|(name, _)| join("/models", name) + "/base_url"));
+        for pointer in urls {
+            let Some(text) = json.pointer(&pointer).and_then(Json::as_str) else { continue };
+            let fine = url::Url::parse(text)
+                .is_ok_and(|u| matches!(u.scheme(), "http" | "https" | "unix") || text.contains("${"));
+            if !fine && !text.contains("${") {
+                let remedy = "write the whole address, such as `https://api.example.com/v1`";
+                self.at_value(&pointer, "this is not an http address".into(), remedy.into());
+            }
+        }
+        let listen = json.pointer("/server/listen").and_then(Json::as_str);
+        if listen.is_some_and(|l| l.parse::<std::net::SocketAddr>().is_err() && !l.contains("${")) {
+            let remedy = "write an IP address and a port, such as `127.0.0.1:8080` or `0.0.0.0:8080`";
+            self.at_value("/server/listen", "this is not an address to listen on".into(), remedy.into());
+        }
+        let prices = json.pointer("/prices").and_then(Json::as_str);
+        if let Some(file) = prices.filter(|f| !self.folder.join(f).is_file()) {
+            let remedy = "check the path (it is relative to this file), or remove `prices`";
+            self.at_value("/prices", format!("there is no price table `{file}`"), remedy.into());
+        }
+    }
+
+    /// What stage kinds refer to, by the annotations of their schemas.
+    fn stages(&mut self) {
+        let (json, schema) = (self.json, self.schema);
+        for (name, config) in map(json, "/pipelines") {
+            let stages = config.get("stages").and_then(Json::as_array).into_iter().flatten().enumerate();
+            for (i, entry) in stages {
+                for (stage, body) in entry.as_object().into_iter().flatten() {
+                    for (kind, settings) in body.as_object().into_iter().flatten() {
+                        let rule = schema.pointer(&format!("/$defs/{kind}"));
+                        if let Some(rule) = rule.filter(|_| !STAGE_FIELDS.contains(&kind.as_str())) {
+                            let stages = join(&join("/pipelines", name), "stages");
+                            let pointer = join(&join(&join(&stages, &i.to_string()), stage), kind);
+                            self.references(rule, settings, &pointer, 0);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn references(&mut self, rule: &'a Json, value: &Json, pointer: &str, depth: usize) {
+        if depth > super::spans::MAX_DEPTH {
+            return;
+        }
+        let target = rule.get("$ref").and_then(Json::as_str).and_then(|r| r.strip_prefix('#'));
+        if let Some(rule) = target.and_then(|t| self.schema.pointer(t)) {
+            return self.references(rule, value, pointer, depth + 1);
+        }
+        match (rule.get("x-forebay-ref").and_then(Json::as_str), value) {
+            (Some("model"), Json::String(name)) => {
+                let json = self.json;
+                let known = map(json, "/models").map(|(n, _)| n.as_str());
+                if !known.clone().any(|n| n == name) {
+                    let remedy = suggest(name, "the models are", known);
+                    self.at_value(pointer, format!("there is no model `{name}`"), remedy);
+                }
+            }
+            (Some("file"), Json::String(file)) if !self.folder.join(file).is_file() => {
+                let remedy = "create it, or check the path: it is relative to this file";
+                self.at_value(pointer, format!("there is no file `{file}`"), remedy.into());
+            }
+            _ => {}
+        }
+        if let (Some(Json::Object(rules)), Json::Object(values)) = (rule.get("properties"), value) {
+            for (name, value) in values {
+                if let Some(rule) = rules.get(name) {
+                    self.references(rule, value, &join(pointer, name), depth + 1);
+                }
+            }
+        }
+        if let (Some(rule), Json::Array(values)) = (rule.get("items"), value) {
+            for (i, value) in values.iter().enumerate() {
+                self.references(rule, value, &join(pointer, &i.to_string()), depth + 1);
+            }
+        }
+    }
+
+    /// The graph's own check, with its findings brought to their places in the file.
+    fn graph(&mut self, pointer: &str, config: &Json) {
+        let Ok(config) = serde_json::from_value::<PipelineConfig>(config.clone()) else { return };
+        let spec = config.spec();
+        let Err(findings) = pipeline::check(&spec, self.registry) else { return };
+        for finding in findings {
+            let mut own = pointer.to_owned();
+            if let Some(i) = finding.place.stage {
+                own = join(&join(&own, "stages"), &i.to_string());
+                if let Some(stage) = spec.stages.get(i) {
+                    own = join(&own, stage.name.as_str());
+                }
+            }
+            for segment in &finding.place.path {
+                own = join(&own, segment);
+            }
+            let found = self.tree.locate(&own);
+            let scalar = !matches!(found.node.data, super::tree::Data::Map(_) | super::tree::Data::List(_));
+            let at = if found.exact && scalar { found.node.at } else { found.label() };
+            self.problems.push(Problem::new(at, own, finding.message, finding.remedy));
+        }
+    }
+}
+
+/// The entries of the object at a pointer.
+fn map<'a>(json: &'a Json, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Json)> + Clone {
+    let object: Option<&'a Map<String, Json>> = json.pointer(pointer).and_then(Json::as_object);
+    object.into_iter().flatten()
+}
+
+/// The circle that starts and ends at `start`, reported once: at the first of its models by name.
+fn cycle(start: &str, models: &BTreeMap<&str, Vec<String>>) -> Option<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let mut stack = vec![vec![start.to_owned()]];
+    while let Some(path) = stack.pop() {
+        let last = path.last()?;
+        for next in models.get(last.as_str()).into_iter().flatten() {
+            let mut longer = path.clone();
+            longer.push(next.clone());
+            if next == start {
+                return (path.iter().min().map(String::as_str) == Some(start)).then_some(longer);
+            }
+            if seen.insert(next.clone()) {
+                stack.push(longer);
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,12 @@
+//! The binary's own parts: the configuration file, the command line, the import of price tables.
+//!
+//! Everything that knows all crates lives here and nowhere else.
+
+pub mod cli;
+pub mod config;
+mod error;
+pub mod prices;
+pub mod wiring;
+mod worker;
+
+pub use error::Error;

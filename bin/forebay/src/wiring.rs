@@ -1,0 +1,261 @@
+//! From a checked configuration to running parts: the only place that knows every crate and every engine.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use admission::{Amount, Gate, Period};
+use contract::{BoxFuture, Clock, PipelineName, Price, TenantId, UnixMillis};
+use gateway::{App, FairSlots, Pipeline};
+use llm::codec::openai::Dialect;
+use llm::{ChatModel, GenerateKind, ModelSettings, Models, PartCache, Slots, Timeouts};
+use pipeline::Registry;
+use providers::{AnthropicEndpoint, Client, EndpointSettings, OpenAiEndpoint};
+use store::{CacheKey, CacheStore, Store};
+
+use crate::Error;
+use crate::config::Config;
+use crate::config::model::{ModelConfig, TenantConfig};
+use crate::worker::{LocalModel, WorkerSettings};
+
+/// Every kind of stage this binary has.
+pub fn kinds(models: &Models, project: &Path, cache: Option<Arc<dyn PartCache>>) -> Registry {
+    let mut registry = Registry::default();
+    text::register(&mut registry);
+    registry.register(GenerateKind::new(models.clone(), project.to_owned(), cache));
+    registry
+}
+
+/// The kinds for a check: they know no model, since nothing runs.
+pub fn kinds_for_check(project: &Path) -> Registry {
+    kinds(&Models::new(Arc::new(llm::Unlimited)), project, None)
+}
+
+/// Puts all parts together over an open store.
+///
+/// # Errors
+/// A model whose address is none, a pipeline that does not check, a ledger that cannot be read.
+pub async fn assemble(
+    project: &Path,
+    config: &Config,
+    store: &Store,
+    clock: Arc<dyn Clock>,
+    open: bool,
+) -> Result<App, Error> {
+    let gate = Gate::new(limits(config), clock.clone());
+    restore(&gate, store, clock.wall()).await?;
+    let slots: Arc<dyn Slots> = Arc::new(FairSlots::new(gate.clone(), clock.clone()));
+    let models = Models::new(slots);
+    models.replace(
+        config
+            .models
+            .iter()
+            .map(|(name, m)| Ok((name.as_str().into(), model(project, name, m)?)))
+            .collect::<Result<Vec<_>, Error>>()?,
+    );
+    let parts = Arc::new(Parts { cache: store.cache.clone(), clock: clock.clone() });
+    let registry = kinds(&models, project, Some(parts));
+    let pipelines = pipelines(config, &registry)?;
+    let settings = gateway::Settings {
+        auth_required: config.auth.required.unwrap_or(!open),
+        limits: gateway::Limits {
+            body_bytes: usize::try_from(config.server.limits.body.0).unwrap_or(usize::MAX),
+            header_bytes: usize::try_from(config.server.limits.header.0).unwrap_or(64 << 10).max(8 << 10),
+            ..gateway::Limits::default()
+        },
+        ..gateway::Settings::default()
+    };
+    let mut seed = [0; 8];
+    store::os_random(&mut seed).map_err(|e| Error::new(e.to_string(), "check the system's random source"))?;
+    Ok(App::new(settings, clock, gate, models, pipelines, store, u64::from_le_bytes(seed)))
+}
+
+fn pipelines(config: &Config, registry: &Registry) -> Result<BTreeMap<PipelineName, Pipeline>, Error> {
+    let dearest = config.models.values().filter_map(|m| m.price.as_ref()).map(|p| p.price());
+    let price = dearest.fold(Price::FREE, |a, b| Price {
+        input: a.input.max(b.input),
+        output: a.output.max(b.output),
+        cached_input: a.cached_input.max(b.cached_input),
+    });
+    let mut all = BTreeMap::new();
+    for (name, p) in &config.pipelines {
+        let spec = p.spec();
+        let graph = pipeline::check(&spec, registry).map_err(|found| {
+            let first = found.first().map(|f| f.message.clone()).unwrap_or_default();
+            Error::new(
+                format!("pipeline `{name}` cannot run: {first}"),
+                "run `forebay check` for every problem",
+            )
+        })?;
+        let version =
+            blake3::hash(format!("{spec:?}").as_bytes()).to_hex().get(..12).unwrap_or_default().to_owned();
+        let path = p.on.as_ref().and_then(|on| on.http.clone());
+        all.insert(name.as_str().into(), Pipeline { graph: Arc::new(graph), version, price, path });
+    }
+    Ok(all)
+}
+
+fn model(project: &Path, name: &str, m: &ModelConfig) -> Result<ModelSettings, Error> {
+    let client = Client::new(m.timeouts.connect.0);
+    let at = |base: &str, model: &str| EndpointSettings {
+        base_url: m.base_url.clone().unwrap_or_else(|| base.to_owned()),
+        unix_socket: None,
+        api_key: m.api_key.clone(),
+        model: model.to_owned(),
+        headers: Vec::new(),
+    };
+    let wrong = |e: providers::Error| Error::new(format!("model `{name}`: {e}"), "correct its `base_url`");
+    let endpoint: Arc<dyn ChatModel> = match (&m.openai, &m.anthropic, &m.local) {
+        (Some(id), _, _) => {
+            let own = m.base_url.is_some();
+            let settings = at("https://api.openai.com/v1", id);
+            let dialect = Dialect { max_completion_tokens: !own };
+            Arc::new(OpenAiEndpoint::new(client, &settings, dialect).map_err(wrong)?)
+        }
+        (_, Some(id), _) => {
+            Arc::new(AnthropicEndpoint::new(client, &at("https://api.anthropic.com", id)).map_err(wrong)?)
+        }
+        (_, _, Some(file)) => {
+            let settings = WorkerSettings {
+                model: project.join(file),
+                alias: name.to_owned(),
+                folder: project.join(".forebay").join("run"),
+                context: m.context.map(|c| c.0),
+                parallel: m.parallel.map(|c| c.0),
+                threads: m.threads.map(|c| c.0),
+                idle_stop: m.idle_stop.map(|t| t.0),
+            };
+            Arc::new(LocalModel::new(settings, client).map_err(wrong)?)
+        }
+        (None, None, None) => {
+            return Err(Error::new(format!("model `{name}` names no provider"), "run `forebay check`"));
+        }
+    };
+    let mut settings = ModelSettings::new(name.into(), endpoint);
+    settings.fallback = m.fallback.iter().map(|f| f.as_str().into()).collect();
+    settings.price = m.price.as_ref().map(|p| p.price()).unwrap_or(Price::FREE);
+    settings.context_window = m.context_window.or(m.context).map(|c| c.0);
+    settings.max_output_tokens = m.max_output_tokens.map(|c| c.0);
+    settings.timeouts = Timeouts {
+        connect: m.timeouts.connect.0,
+        first_token: m.timeouts.first_token.0,
+        silence: m.timeouts.silence.0,
+    };
+    Ok(settings)
+}
+
+fn limits(config: &Config) -> admission::Settings {
+    let tenants: HashMap<TenantId, admission::TenantSettings> =
+        config.tenants.iter().map(|(n, t)| (n.as_str().into(), tenant(t))).collect();
+    let models = config
+        .models
+        .iter()
+        .map(|(n, m)| {
+            let mut s = admission::ModelSettings::default();
+            // A local worker answers as many at once as it has sequences; more wait here, where they wait fairly.
+            let own = m.local.is_some().then(|| m.parallel.map_or(4, |p| p.0));
+            if let Some(max) = m.max_concurrency.map(|c| c.0).or(own) {
+                s.max_concurrency = u32::try_from(max).unwrap_or(u32::MAX).max(1);
+            }
+            s.adaptive = m.local.is_none();
+            (n.as_str().into(), s)
+        })
+        .collect();
+    let default_tenant = config.tenants.get("default").map(tenant).unwrap_or_default();
+    admission::Settings { tenants, models, default_tenant, ..admission::Settings::default() }
+}
+
+fn tenant(t: &TenantConfig) -> admission::TenantSettings {
+    let b = &t.budget;
+    admission::TenantSettings {
+        weight: u32::try_from(t.weight.0).unwrap_or(u32::MAX).max(1),
+        limits: admission::Limits {
+            requests_per_minute: b.requests_per_minute.map(|c| c.0),
+            tokens_per_minute: b.tokens_per_minute.map(|c| c.0),
+            concurrent_streams: b.concurrent_streams.map(|c| u32::try_from(c.0).unwrap_or(u32::MAX)),
+            tokens_per_day: b.tokens_per_day.map(|c| c.0),
+            usd_per_day: b.usd_per_day.map(|u| u.0),
+            usd_per_month: b.usd_per_month.map(|u| u.0),
+            ..admission::Limits::default()
+        },
+        ..admission::TenantSettings::default()
+    }
+}
+
+/// Budgets remember across a restart: the ledger's sums of the running day and month become the counters.
+async fn restore(gate: &Gate, store: &Store, now: UnixMillis) -> Result<(), Error> {
+    use store::LedgerStore;
+    const DAY: i64 = 86_400_000;
+    let today = now.utc_day() * DAY;
+    for (period, from) in
+        [(Period::Day, today), (Period::Month, month_start(now.utc_day()) * DAY), (Period::Total, 0)]
+    {
+        let spent = store.reader.ledger.spent_by_scope(UnixMillis(from), UnixMillis(i64::MAX)).await;
+        let spent = spent.map_err(|e| {
+            Error::new(format!("cannot read the ledger: {e}"), "check .forebay in the project")
+        })?;
+        for s in spent {
+            let scope = match s.scope {
+                store::Scope::Tenant(t) => admission::Scope::Tenant(t),
+                store::Scope::Key(k) => admission::Scope::Key(k),
+                store::Scope::User(t, u) => admission::Scope::User(t, u),
+                store::Scope::Pipeline(p) => admission::Scope::Pipeline(p),
+            };
+            gate.restore(scope, period, Amount { tokens: s.tokens, money: s.cost });
+        }
+    }
+    Ok(())
+}
+
+/// The first day of the month of a day, both counted from the epoch (after Howard Hinnant's civil-from-days).
+fn month_start(day: i64) -> i64 {
+    let z = day + 719_468;
+    let of_era = z.rem_euclid(146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    day - (of_year - (153 * month + 2) / 5)
+}
+
+/// The part cache as generate stages see it.
+struct Parts {
+    cache: Arc<store::SqliteCache>,
+    clock: Arc<dyn Clock>,
+}
+
+impl PartCache for Parts {
+    fn get<'a>(&'a self, tenant: &'a TenantId, key: &'a [u8; 32]) -> BoxFuture<'a, Option<String>> {
+        Box::pin(async move {
+            let key = CacheKey::derive(tenant, [key]);
+            self.cache.get(&key).await.ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok())
+        })
+    }
+
+    fn put<'a>(&'a self, tenant: &'a TenantId, key: &'a [u8; 32], text: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let key = CacheKey::derive(tenant, [key]);
+            if let Err(e) = self.cache.put(&key, text.as_bytes(), self.clock.wall()).await {
+                tracing::warn!(error = %e, "failed to keep a part result");
+            }
+        })
+    }
+}
+
+/// How long the drain of a stopping server may take at most.
+pub fn drain(config: &Config) -> Duration {
+    config.server.drain.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_starts_on_its_first_day() {
+        // 2026-11-21, 2024-02-29, 1970-01-01, 2000-03-01 in days since the epoch, and the first of each month.
+        for (day, first) in [(20_778, 20_758), (19_782, 19_754), (0, 0), (11_017, 11_017)] {
+            assert_eq!(month_start(day), first);
+        }
+    }
+}
