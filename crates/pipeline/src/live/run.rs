@@ -94,7 +94,15 @@ impl<'a> Walk<'a> {
                     let (tail_cx, inputs) = (self.context(tail_node), self.inputs(tail_node));
                     self.set(t, State::Running);
                     self.tell(tail_node, StageState::Started, 0).await?;
-                    tail_node.stage.tail(&tail_cx, &inputs)
+                    let tail = tail_node.stage.tail(&tail_cx, &inputs);
+                    if tail.is_none() {
+                        let m = format!(
+                            "stage `{}` takes a stream but did not start on it; this is a defect",
+                            tail_node.name
+                        );
+                        return Err(Error::new(Code::Internal, m));
+                    }
+                    tail
                 }
                 None => None,
             };
