@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use contract::{Ending, RequestRecord, Surface};
+use contract::{RequestRecord, Surface};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -105,7 +105,7 @@ impl Metrics {
     /// A request ended.
     pub(crate) fn ended(&self, r: &RequestRecord) {
         self.in_flight.dec();
-        let labels = Ended { surface: surface(r.surface), ending: ending(r.ending) };
+        let labels = Ended { surface: surface(r.surface), ending: r.ending.as_str() };
         self.duration.get_or_create(&labels).observe(r.total_us as f64 / 1e6);
         self.ended.get_or_create(&labels).inc();
         if let Some(us) = r.first_output_us {
@@ -147,15 +147,5 @@ fn surface(s: Surface) -> &'static str {
         Surface::Anthropic => "anthropic",
         Surface::Native => "native",
         Surface::Cli => "cli",
-    }
-}
-
-fn ending(e: Ending) -> &'static str {
-    match e {
-        Ending::Complete => "complete",
-        Ending::Partial => "partial",
-        Ending::Failed => "failed",
-        Ending::Cancelled => "cancelled",
-        Ending::Lost => "lost",
     }
 }

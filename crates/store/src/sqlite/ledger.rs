@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use contract::{BoxFuture, Ending, RequestId, RequestRecord, UnixMillis};
+use contract::{BoxFuture, RequestId, RequestRecord, UnixMillis};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite};
 
@@ -21,16 +21,6 @@ impl SqliteLedger {
     /// The ledger of `database`.
     pub fn new(database: Database) -> Self {
         SqliteLedger(database)
-    }
-}
-
-fn ending(e: Ending) -> &'static str {
-    match e {
-        Ending::Complete => "complete",
-        Ending::Partial => "partial",
-        Ending::Failed => "failed",
-        Ending::Cancelled => "cancelled",
-        Ending::Lost => "lost",
     }
 }
 
@@ -66,7 +56,7 @@ async fn insert_requests(conn: &mut SqliteConnection, records: &[&RequestRecord]
                 .push_bind(r.user.as_ref().map(|u| u.as_str()))
                 .push_bind(r.pipeline.as_ref().map(|p| p.as_str()))
                 .push_bind(r.model.as_ref().map(|m| m.as_str()))
-                .push_bind(ending(r.ending))
+                .push_bind(r.ending.as_str())
                 .push_bind(column(r.attempts.len() as u64))
                 .push_bind(column(r.usage.input_tokens))
                 .push_bind(column(r.usage.output_tokens))
@@ -97,7 +87,7 @@ async fn insert_attempts(conn: &mut SqliteConnection, records: &[&RequestRecord]
                 .push_bind(a.stage.as_ref().map(|s| s.as_str()))
                 .push_bind(a.model.as_str())
                 .push_bind(a.endpoint.as_str())
-                .push_bind(ending(a.ending))
+                .push_bind(a.ending.as_str())
                 .push_bind(column(a.usage.input_tokens))
                 .push_bind(column(a.usage.output_tokens))
                 .push_bind(money(a.cost));
