@@ -272,11 +272,10 @@ impl<'model> Engine<'model> {
             .collect();
         let generating = ready.iter().filter(|sequence| pending(sequence, &self.slots) == 1).count();
         let mut prefill = if generating > 0 { SHARED_PREFILL_TOKENS } else { ALONE_PREFILL_TOKENS };
-        let mut shares = Vec::with_capacity(ready.len());
+        let (mut room, mut sizes) = (BATCH_TOKENS, Vec::with_capacity(ready.len()));
         let (first, second): (Vec<&Sequence>, Vec<&Sequence>) =
             ready.into_iter().partition(|sequence| pending(sequence, &self.slots) == 1);
         for sequence in first.into_iter().chain(second) {
-            let room = BATCH_TOKENS.saturating_sub(usize::try_from(self.batch.n_tokens()).unwrap_or(0));
             let pending = pending(sequence, &self.slots);
             let size = if pending == 1 { room.min(1) } else { pending.min(prefill).min(room) };
             if size == 0 {
@@ -285,9 +284,13 @@ impl<'model> Engine<'model> {
             if pending > 1 {
                 prefill -= size;
             }
-            shares.push(add_share(&mut self.batch, sequence, self.slots.held(sequence.slot), size));
+            room -= size;
+            sizes.push((sequence, size));
         }
-        shares
+        // With a cache for each sequence, llama.cpp computes only neighbours in one go: 0, 1, 2 together, 2, 0, 1 in three.
+        sizes.sort_unstable_by_key(|(sequence, _)| sequence.slot);
+        let (batch, slots) = (&mut self.batch, &self.slots);
+        sizes.into_iter().map(|(s, size)| add_share(batch, s, slots.held(s.slot), size)).collect()
     }
 
     fn decode(&mut self, shares: &[Share]) {

@@ -47,8 +47,9 @@ impl Slots {
         Self { slots: vec![Slot::default(); count], assignments: 0 }
     }
 
-    /// Takes the idle slot with the longest common prefix, the least recently used of equals; `None` if all are busy.
-    /// Another slot that holds at least [`COPY_FROM_TOKENS`] more of the prompt is named as the source of a copy.
+    /// Takes the idle slot with the longest common prefix (differences of a few tokens do not count), of equals the one with
+    /// most busy neighbours, of those the least recently used; `None` if all are busy. Neighbours are decoded together, a gap
+    /// splits the batch. Another slot that holds at least [`COPY_FROM_TOKENS`] more of the prompt is named as the source of a copy.
     pub(crate) fn assign(&mut self, prompt: &[Token]) -> Option<Assignment> {
         let limit = prompt.len().saturating_sub(1);
         let shared = |slot: &Slot| common_prefix(&slot.held, prompt).min(limit);
@@ -57,7 +58,13 @@ impl Slots {
             .iter()
             .enumerate()
             .filter(|(_, slot)| !slot.busy)
-            .max_by_key(|(_, slot)| (shared(slot), std::cmp::Reverse(slot.used)))
+            .max_by_key(|&(at, slot)| {
+                let busy =
+                    |at: Option<usize>| at.and_then(|at| self.slots.get(at)).is_some_and(|slot| slot.busy);
+                let neighbours = u8::from(busy(at.checked_sub(1))) + u8::from(busy(at.checked_add(1)));
+                let shared = shared(slot);
+                (shared / COPY_FROM_TOKENS, neighbours, shared, std::cmp::Reverse(slot.used))
+            })
             .map(|(index, slot)| (index, shared(slot)))?;
         let source = self
             .slots
@@ -150,6 +157,21 @@ mod tests {
         slots.release(second.slot);
         slots.release(first.slot);
         assert_eq!(slots.assign(&[3, 3]).unwrap().slot, first.slot);
+    }
+
+    #[test]
+    fn sequences_that_run_together_are_neighbours() {
+        let mut slots = Slots::new(5);
+        let taken: Vec<usize> = (0..5).map(|n| serve(&mut slots, &[n]).slot).collect();
+        taken.iter().for_each(|slot| slots.release(*slot));
+        let first = serve(&mut slots, &[taken[2] as Token + 7]).slot;
+        for running in 1..5 {
+            let next = serve(&mut slots, &[running]).slot;
+            assert!(
+                slots.slots.iter().enumerate().filter(|(_, s)| s.busy).any(|(at, _)| at.abs_diff(next) == 1)
+            );
+        }
+        assert_eq!(first, taken[0], "the least recently used of strangers");
     }
 
     #[test]
