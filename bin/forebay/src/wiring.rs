@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admission::{Amount, Gate, Period};
-use contract::{BoxFuture, Clock, PipelineName, Price, TenantId, UnixMillis};
+use contract::{BoxFuture, Clock, ModelName, PipelineName, Price, TenantId, UnixMillis};
 use gateway::{App, FairSlots, Pipeline};
 use llm::codec::openai::Dialect;
 use llm::{ChatModel, GenerateKind, ModelSettings, Models, PartCache, Slots, Timeouts};
@@ -16,7 +16,7 @@ use store::{CacheKey, CacheStore, Store};
 
 use crate::Error;
 use crate::config::Config;
-use crate::config::model::{ModelConfig, TenantConfig};
+use crate::config::model::{ModelConfig, PriorityConfig, TenantConfig};
 use crate::worker::{LocalModel, WorkerSettings};
 
 /// Every kind of stage this binary has.
@@ -57,12 +57,19 @@ pub async fn assemble(
     let parts = Arc::new(Parts { cache: store.cache.clone(), clock: clock.clone() });
     let registry = kinds(&models, project, Some(parts));
     let pipelines = pipelines(config, &registry)?;
+    let text_bytes = usize::try_from(config.server.limits.document.0).unwrap_or(usize::MAX);
     let settings = gateway::Settings {
         auth_required: config.auth.required.unwrap_or(!open),
         limits: gateway::Limits {
             body_bytes: usize::try_from(config.server.limits.body.0).unwrap_or(usize::MAX),
             header_bytes: usize::try_from(config.server.limits.header.0).unwrap_or(64 << 10).max(8 << 10),
             ..gateway::Limits::default()
+        },
+        send_timeout: config.server.send_timeout.0,
+        documents: text::extract::Limits {
+            max_bytes: usize::try_from(config.server.limits.body.0).unwrap_or(usize::MAX),
+            max_text_bytes: text_bytes,
+            ..text::extract::Limits::default()
         },
         ..gateway::Settings::default()
     };
@@ -72,12 +79,6 @@ pub async fn assemble(
 }
 
 fn pipelines(config: &Config, registry: &Registry) -> Result<BTreeMap<PipelineName, Pipeline>, Error> {
-    let dearest = config.models.values().filter_map(|m| m.price.as_ref()).map(|p| p.price());
-    let price = dearest.fold(Price::FREE, |a, b| Price {
-        input: a.input.max(b.input),
-        output: a.output.max(b.output),
-        cached_input: a.cached_input.max(b.cached_input),
-    });
     let mut all = BTreeMap::new();
     for (name, p) in &config.pipelines {
         let spec = p.spec();
@@ -90,10 +91,26 @@ fn pipelines(config: &Config, registry: &Registry) -> Result<BTreeMap<PipelineNa
         })?;
         let version =
             blake3::hash(format!("{spec:?}").as_bytes()).to_hex().get(..12).unwrap_or_default().to_owned();
+        let mut models: Vec<ModelName> = graph.nodes.iter().flat_map(|n| n.stage.models()).collect();
+        models.sort();
+        models.dedup();
+        let price = dearest(config, &models);
         let path = p.on.as_ref().and_then(|on| on.http.clone());
-        all.insert(name.as_str().into(), Pipeline { graph: Arc::new(graph), version, price, path });
+        all.insert(name.as_str().into(), Pipeline { graph: Arc::new(graph), version, models, price, path });
     }
     Ok(all)
+}
+
+/// The dearest of these models and their fallbacks, part by part.
+fn dearest(config: &Config, models: &[ModelName]) -> Price {
+    let named = models.iter().filter_map(|n| config.models.get(n.as_str()));
+    let fallbacks = named.clone().flat_map(|m| &m.fallback).filter_map(|n| config.models.get(n));
+    let prices = named.chain(fallbacks).filter_map(|m| m.price.as_ref()).map(|p| p.price());
+    prices.fold(Price::FREE, |a, b| Price {
+        input: a.input.max(b.input),
+        output: a.output.max(b.output),
+        cached_input: a.cached_input.max(b.cached_input),
+    })
 }
 
 fn model(project: &Path, name: &str, m: &ModelConfig) -> Result<ModelSettings, Error> {
@@ -163,13 +180,21 @@ fn limits(config: &Config) -> admission::Settings {
         })
         .collect();
     let default_tenant = config.tenants.get("default").map(tenant).unwrap_or_default();
-    admission::Settings { tenants, models, default_tenant, ..admission::Settings::default() }
+    // A lease outlives the longest request there can be: within this process a holder ends by its drop.
+    let longest = config.pipelines.values().filter_map(|p| p.spec().budget.total).max().unwrap_or_default();
+    let lease_seconds = longest.max(gateway::Settings::default().total).as_secs().saturating_add(60);
+    admission::Settings { tenants, models, default_tenant, lease_seconds, ..admission::Settings::default() }
 }
 
 fn tenant(t: &TenantConfig) -> admission::TenantSettings {
     let b = &t.budget;
     admission::TenantSettings {
         weight: u32::try_from(t.weight.0).unwrap_or(u32::MAX).max(1),
+        priority: match t.priority {
+            PriorityConfig::Batch => admission::Priority::Batch,
+            PriorityConfig::Normal => admission::Priority::Normal,
+            PriorityConfig::High => admission::Priority::High,
+        },
         limits: admission::Limits {
             requests_per_minute: b.requests_per_minute.map(|c| c.0),
             tokens_per_minute: b.tokens_per_minute.map(|c| c.0),
@@ -179,7 +204,6 @@ fn tenant(t: &TenantConfig) -> admission::TenantSettings {
             usd_per_month: b.usd_per_month.map(|u| u.0),
             ..admission::Limits::default()
         },
-        ..admission::TenantSettings::default()
     }
 }
 

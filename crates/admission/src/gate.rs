@@ -11,7 +11,7 @@ use contract::{Clock, ModelName, Money, TenantId, Usage};
 use crate::budget::Period;
 use crate::desk::{Desk, LeaseId};
 use crate::fair_queue::LaneSnapshot;
-use crate::model::{Ask, Asked, Model};
+use crate::model::{Ask, Asked, Model, Outlook};
 use crate::rates::RateHeaders;
 use crate::refusal::Refusal;
 use crate::reservation::{Amount, Demand};
@@ -141,6 +141,13 @@ impl Gate {
         }
     }
 
+    /// What a request of this tenant would meet at `model` now. Takes the model's lock once; takes no place.
+    pub fn outlook(&self, model: &ModelName, tenant: &TenantId, ask: Ask) -> Outlook {
+        let (shared, weight, priority) = self.line(model, tenant);
+        let m = shared.lock();
+        m.outlook(tenant, weight, ask.priority.unwrap_or(priority), &ask)
+    }
+
     fn line(&self, model: &ModelName, tenant: &TenantId) -> (Arc<Shared>, u32, crate::Priority) {
         {
             let lines = self.inner.lines.read().unwrap_or_else(PoisonError::into_inner);
@@ -194,7 +201,7 @@ impl Gate {
 }
 
 fn of_model(model: ModelName, m: &Model) -> ModelSnapshot {
-    let free = m.queue.is_empty() && m.in_flight < m.limiter.limit();
+    let free = m.has_room();
     ModelSnapshot {
         model,
         in_flight: m.in_flight,

@@ -21,7 +21,7 @@ pub use budget::{Account, Exhausted, Hold, Period};
 pub use fair_queue::{Bounds, FairQueue, LaneId, LaneSnapshot, TicketId, Work};
 pub use gate::{Entry, Gate, ModelSnapshot, Snapshot};
 pub use limiter::Limiter;
-pub use model::{Ask, SlotOutcome};
+pub use model::{Ask, Outlook, SlotOutcome};
 pub use rates::{Bucket, RateHeaders, RateShort, Rates, Short, Window};
 pub use refusal::{Cause, Refusal};
 pub use reservation::{Amount, Demand, estimate};

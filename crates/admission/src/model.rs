@@ -32,6 +32,15 @@ pub struct Ask {
     pub deadline: Deadline,
 }
 
+/// What a request would meet at a model if it came now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outlook {
+    /// Requests that would be served before it; 0 when a slot is free.
+    pub ahead: usize,
+    /// How long it would wait; `None` before anything was measured.
+    pub wait: Option<Duration>,
+}
+
 /// How the use of a slot ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotOutcome {
@@ -121,6 +130,21 @@ impl Model {
         self.rate.wait(ahead, self.limiter.limit())
     }
 
+    /// What a request would meet if it came now.
+    pub(crate) fn outlook(&self, tenant: &TenantId, weight: u32, priority: Priority, ask: &Ask) -> Outlook {
+        if self.has_room() {
+            return Outlook { ahead: 0, wait: Some(Duration::ZERO) };
+        }
+        let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
+        let (tokens, entries) = self.queue.ahead(&work);
+        Outlook { ahead: entries, wait: self.expected_wait(tokens) }
+    }
+
+    /// Whether a request that comes now is served at once.
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.is_empty() && self.in_flight < self.limiter.limit()
+    }
+
     fn room_in(&self, tokens: u64) -> RetryHint {
         RetryHint::After(self.expected_wait(tokens).unwrap_or(UNKNOWN_WAIT))
     }
@@ -135,7 +159,7 @@ impl Model {
         ask: &Ask,
     ) -> (Asked, Vec<Waker>) {
         let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
-        if self.queue.is_empty() && self.in_flight < self.limiter.limit() {
+        if self.has_room() {
             let lane = self.queue.dispatch(&work);
             self.in_flight += 1;
             return (Asked::Granted(Grant { lane, tokens: ask.tokens, since: now }), Vec::new());

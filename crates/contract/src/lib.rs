@@ -31,7 +31,7 @@ pub use error::{Class, Error, RetryHint};
 pub use event::{Event, StageState};
 pub use id::{EndpointName, KeyId, ModelName, Name, PipelineName, RequestId, StageName, TenantId, UserId};
 pub use message::{Content, Message, Part, Role, ToolCall};
-pub use meter::{Meter, Spent};
+pub use meter::{Held, Meter, Spent};
 pub use money::{Money, Price};
 pub use outcome::Outcome;
 pub use record::{AttemptRecord, Ending, RequestRecord, StageRecord, Surface};

@@ -1,8 +1,8 @@
 //! What a request has used so far. One meter a request, shared by all its stages; the ledger record is made of it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{AttemptRecord, Budget, Code, Error, Money, StageName, StageRecord, Usage};
+use crate::{AttemptRecord, Budget, Code, Error, Money, Price, StageName, StageRecord, Usage};
 
 /// The sums so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +26,26 @@ struct Inner {
     stages: Vec<StageRecord>,
     facts: serde_json::Map<String, serde_json::Value>,
     cached: Vec<(Option<StageName>, u64)>,
+    /// What calls under way may still use.
+    held_tokens: u64,
+    held_cost: Money,
+}
+
+/// What one call may use, taken out of a budget until it is dropped: after the call's attempts are in the meter.
+#[derive(Debug)]
+#[must_use = "dropping it gives back what it holds"]
+pub struct Held {
+    meter: Arc<Meter>,
+    tokens: u64,
+    cost: Money,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut inner = self.meter.lock();
+        inner.held_tokens = inner.held_tokens.saturating_sub(self.tokens);
+        inner.held_cost = inner.held_cost.saturating_sub(self.cost);
+    }
 }
 
 impl Meter {
@@ -70,24 +90,49 @@ impl Meter {
         self.lock().spent
     }
 
-    /// Whether `budget` leaves room for `usage` and `cost` more; otherwise the error a stage ends with.
+    /// Takes room for a call out of what `budget` leaves: its input, and as much of `output` as fits. Calls at the same
+    /// time hold different room, so that together they never pass the budget by more than their inputs were
+    /// underestimated. Returns the output the call may ask for, at least one token.
     ///
-    /// Attempts under way are not in the sums: the executor's caller bounds them by the reservation.
-    pub fn room(&self, budget: &Budget, usage: u64, cost: Money) -> Result<(), Error> {
-        let spent = self.spent();
-        if let Some(limit) = budget.tokens
-            && spent.usage.total().saturating_add(usage) > limit
-        {
-            let m = format!("the budget of {limit} tokens is used up ({} spent)", spent.usage.total());
-            return Err(Error::new(Code::BudgetExhausted, m));
+    /// # Errors
+    /// `budget_exhausted` when there is no room for the input and one token of output.
+    pub fn hold(
+        self: &Arc<Self>,
+        budget: &Budget,
+        price: &Price,
+        input: u64,
+        output: u64,
+    ) -> Result<(u64, Held), Error> {
+        let cost =
+            |output_tokens| price.cost(&Usage { input_tokens: input, output_tokens, ..Usage::default() });
+        let mut inner = self.lock();
+        let mut output = output.max(1);
+        if let Some(limit) = budget.tokens {
+            let used = inner.spent.usage.total().saturating_add(inner.held_tokens);
+            let left = limit.saturating_sub(used).saturating_sub(input);
+            if left == 0 {
+                let m = format!("the budget of {limit} tokens is used up ({used} spent or held)");
+                return Err(Error::new(Code::BudgetExhausted, m));
+            }
+            output = output.min(left);
         }
-        if let Some(limit) = budget.usd
-            && spent.cost + cost > limit
-        {
-            let m = format!("the budget of {limit} is used up ({} spent)", spent.cost);
-            return Err(Error::new(Code::BudgetExhausted, m));
+        if let Some(limit) = budget.usd {
+            let used = inner.spent.cost + inner.held_cost;
+            let left = limit.saturating_sub(used);
+            if cost(1) > left {
+                let m = format!("the budget of {limit} is used up ({used} spent or held)");
+                return Err(Error::new(Code::BudgetExhausted, m));
+            }
+            if price.output > 0 {
+                let nanos = i128::from(left.saturating_sub(cost(0)).nanos()) * 1_000_000;
+                let affordable = nanos / i128::from(price.output);
+                output = output.min(u64::try_from(affordable).unwrap_or(u64::MAX)).max(1);
+            }
         }
-        Ok(())
+        let (tokens, cost) = (input.saturating_add(output), cost(output));
+        inner.held_tokens = inner.held_tokens.saturating_add(tokens);
+        inner.held_cost += cost;
+        Ok((output, Held { meter: Arc::clone(self), tokens, cost }))
     }
 
     /// Takes everything out: attempts, stages, findings.
@@ -117,5 +162,53 @@ impl Meter {
     /// The version of the model that answered last.
     pub fn model_version(&self) -> Option<String> {
         self.lock().attempts.iter().rev().find_map(|a| a.model_version.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PRICE: Price = Price { input: 1_000_000, output: 4_000_000, cached_input: 1_000_000 };
+
+    proptest! {
+        #[test]
+        fn calls_at_the_same_time_never_hold_more_than_the_budget(
+            tokens in prop::option::of(1u64..500), usd in prop::option::of(1i64..2_000),
+            calls in prop::collection::vec((1u64..100, 1u64..200, any::<bool>()), 1..30),
+        ) {
+            let meter = Arc::new(Meter::default());
+            let budget = Budget { tokens, usd: usd.map(Money::from_nanos), ..Budget::default() };
+            let mut living = Vec::new();
+            for (input, output, ends) in calls {
+                if let Ok((granted, held)) = meter.hold(&budget, &PRICE, input, output) {
+                    prop_assert!(1 <= granted && granted <= output);
+                    living.push(held);
+                }
+                let inner = meter.lock();
+                prop_assert!(tokens.is_none_or(|t| inner.held_tokens <= t));
+                prop_assert!(usd.is_none_or(|u| inner.held_cost <= Money::from_nanos(u)));
+                drop(inner);
+                if ends {
+                    living.pop();
+                }
+            }
+            living.clear();
+            let inner = meter.lock();
+            prop_assert_eq!((inner.held_tokens, inner.held_cost), (0, Money::ZERO));
+        }
+    }
+
+    #[test]
+    fn what_fits_is_granted_and_what_does_not_is_refused() {
+        let meter = Arc::new(Meter::default());
+        let budget = Budget { tokens: Some(100), ..Budget::default() };
+        let (granted, held) = meter.hold(&budget, &Price::FREE, 40, 1_000).unwrap();
+        assert_eq!(granted, 60);
+        assert_eq!(meter.hold(&budget, &Price::FREE, 1, 1).unwrap_err().code, Code::BudgetExhausted);
+        drop(held);
+        assert!(meter.hold(&budget, &Price::FREE, 1, 1).is_ok());
     }
 }

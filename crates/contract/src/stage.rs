@@ -7,8 +7,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::{
-    Budget, Clock, Deadline, Error, Event, Kind, Meter, Outcome, RequestId, StageName, TenantId, Tick,
-    UserId, Value,
+    Budget, Clock, Deadline, Error, Event, Kind, Meter, ModelName, Outcome, RequestId, StageName, TenantId,
+    Tick, UserId, Value,
 };
 
 /// A boxed, sendable future.
@@ -109,6 +109,10 @@ pub trait Stage: Send + Sync {
     /// Starts working on a stream. Called only when [`Stage::tail_input`] names an input.
     fn tail(&self, _cx: &Context, _others: &Inputs) -> Option<Box<dyn Tail>> {
         None
+    }
+    /// The models it may ask, for what a call may cost and where it would wait.
+    fn models(&self) -> Vec<ModelName> {
+        Vec::new()
     }
     /// Serves one call.
     fn run<'a>(&'a self, cx: &'a Context, inputs: Inputs) -> BoxFuture<'a, Outcome<Value>>;

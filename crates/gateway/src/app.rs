@@ -21,7 +21,9 @@ pub struct Pipeline {
     pub graph: Arc<Graph>,
     /// The hash of its definition: equal pipelines, equal version.
     pub version: String,
-    /// The dearest model it uses, for the reservation.
+    /// The models its stages name.
+    pub models: Vec<ModelName>,
+    /// The dearest model it may use, fallbacks included, for the reservation.
     pub price: contract::Price,
     /// A path of its own besides `/v1/pipelines/{name}`.
     pub path: Option<String>,
@@ -54,6 +56,8 @@ pub struct Settings {
     pub limits: Limits,
     /// A comment is sent to a streaming caller after this long without an event.
     pub ping: Duration,
+    /// A reader that takes nothing for this long, although there is something to take, is given up.
+    pub send_timeout: Duration,
     /// Until when a plain model call must end.
     pub total: Duration,
     /// What documents may be.
@@ -66,6 +70,7 @@ impl Default for Settings {
             auth_required: true,
             limits: Limits::default(),
             ping: Duration::from_secs(10),
+            send_timeout: Duration::from_secs(60),
             total: Duration::from_secs(600),
             documents: text::extract::Limits::default(),
         }

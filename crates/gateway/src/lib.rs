@@ -17,6 +17,7 @@ mod openai;
 mod ops;
 mod request;
 mod router;
+mod send_limit;
 mod serve;
 mod slots;
 mod upload;

@@ -101,7 +101,13 @@ fn start(
 }
 
 fn accepted(request: &Request) -> Event {
-    Event::Accepted { id: request.id(), queue_position: 0, expected_wait_ms: 0 }
+    let outlook = request.outlook();
+    let millis = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    Event::Accepted {
+        id: request.id(),
+        queue_position: outlook.ahead as u64,
+        expected_wait_ms: outlook.wait.map_or(0, millis),
+    }
 }
 
 fn finish(events: Events, request: Request) {

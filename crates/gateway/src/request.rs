@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use admission::{Demand, Entry, RateHeaders};
+use admission::{Demand, Entry, Outlook, RateHeaders};
 use contract::{
     Budget, Code, Context, Deadline, Ending, Error, Meter, ModelName, Money, Outcome, PipelineName, Price,
     RequestId, RequestRecord, Surface, TenantId, Tick, UserId, Value,
@@ -41,6 +41,8 @@ pub(crate) struct Request {
     app: App,
     entry: Option<Entry>,
     rates: RateHeaders,
+    /// The models of its pipeline.
+    models: Vec<ModelName>,
     pub(crate) cx: Context,
     record: Option<Box<RequestRecord>>,
 }
@@ -57,9 +59,9 @@ impl Request {
         }
         let Caller { tenant, key } = caller;
         let id = app.request_id();
-        let (model, pipeline, price, version, budget) = match ask.target {
-            Target::Model(m, price) => (Some(m), None, price, None, Budget::default()),
-            Target::Pipeline(n, p) => (None, Some(n), p.price, Some(p.version), p.graph.budget),
+        let (model, pipeline, price, version, budget, models) = match ask.target {
+            Target::Model(m, price) => (Some(m), None, price, None, Budget::default(), Vec::new()),
+            Target::Pipeline(n, p) => (None, Some(n), p.price, Some(p.version), p.graph.budget, p.models),
         };
         let who = admission::Caller {
             tenant: tenant.clone(),
@@ -121,7 +123,22 @@ impl Request {
         let cx = context(app, id, tenant, ask.user, ask.arrived, budget);
         app.inner.metrics.entered(ask.surface);
         let rates = entry.rate_headers();
-        Ok(Request { app: app.clone(), entry: Some(entry), rates, cx, record: Some(Box::new(record)) })
+        Ok(Request {
+            app: app.clone(),
+            entry: Some(entry),
+            rates,
+            models,
+            cx,
+            record: Some(Box::new(record)),
+        })
+    }
+
+    /// Where a call of the pipeline's busiest model would stand now: requests before it, and the wait as far as it is
+    /// known.
+    pub(crate) fn outlook(&self) -> Outlook {
+        let ask = |tokens| admission::Ask { priority: None, tokens, deadline: self.cx.deadline };
+        let looked = self.models.iter().map(|m| self.app.inner.gate.outlook(m, &self.cx.tenant, ask(1_000)));
+        looked.max_by_key(|o| (o.wait, o.ahead)).unwrap_or(Outlook { ahead: 0, wait: None })
     }
 
     /// Its id.

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::router::router;
+use crate::send_limit::SendLimit;
 
 /// A bound listener.
 #[derive(Debug)]
@@ -62,8 +63,12 @@ pub async fn serve(app: App, listening: Listening, stop: impl Future<Output = ()
         };
         // A delayed segment costs a caller 40 ms; a socket that refuses the option still works.
         let _ = stream.set_nodelay(true);
-        let connection =
-            http.serve_connection_with_upgrades(TokioIo::new(stream), service.clone()).into_owned();
+        let connection = http
+            .serve_connection_with_upgrades(
+                TokioIo::new(SendLimit::new(stream, app.inner.settings.send_timeout)),
+                service.clone(),
+            )
+            .into_owned();
         let watched = graceful.watch(connection);
         task::spawn("connection", async move {
             if let Err(e) = watched.await {

@@ -1,22 +1,32 @@
 //! The stage kind `generate`: a prompt rendered from the stage's inputs, answered by a model, streamed when shown.
 //!
 //! It records nothing itself: the call does. It keeps within the pipeline's budget by asking for no more output than
-//! the budget has left. An answer that breaks off is partial; a JSON answer that does not fit its schema has failed.
+//! the budget has left, calls at the same time counted. An answer that breaks off is partial; a JSON answer that does
+//! not fit its schema has failed. A list too long for the model's window is merged in groups first, when the
+//! configuration says so ([`collapse`]).
+
+mod collapse;
+mod config;
+mod shown;
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use contract::{
-    BoxFuture, Code, Context, Error, Event, Inputs, Kind, ModelName, Outcome, Signature, Stage, TenantId,
-    Value,
+    BoxFuture, Code, Context, Error, Event, Held, Inputs, Kind, ModelName, Outcome, Signature, Sink, Stage,
+    TenantId, Value,
 };
 use futures_util::StreamExt;
 use pipeline::{Problem, Shows, Site, StageKind};
-use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::{Answer, ChatRequest, Delta, Models, prompts::Prompt};
+use crate::{Answer, ChatRequest, Delta, FinishReason, Models, prompts::Prompt};
+use config::{Config, OnLength};
+use shown::shown;
+
+/// Under a budget, a call without a limit of its own asks for no more than this.
+const OUTPUT_UNDER_BUDGET: u64 = 4_096;
 
 /// Answers kept by the hash of what was asked. Tenants never see each other's.
 pub trait PartCache: Send + Sync {
@@ -24,38 +34,6 @@ pub trait PartCache: Send + Sync {
     fn get<'a>(&'a self, tenant: &'a TenantId, key: &'a [u8; 32]) -> BoxFuture<'a, Option<String>>;
     /// Keeps an answer; failing to is not an error of the request.
     fn put<'a>(&'a self, tenant: &'a TenantId, key: &'a [u8; 32], text: &'a str) -> BoxFuture<'a, ()>;
-}
-
-/// The configuration of a generate stage.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    /// The model, by its name in `models`.
-    #[schemars(extend("x-forebay-ref" = "model"))]
-    model: String,
-    /// The prompt file, relative to the project folder.
-    #[serde(default)]
-    prompt: Option<PathBuf>,
-    /// The prompt itself, instead of a file.
-    #[serde(default)]
-    prompt_text: Option<String>,
-    /// At most this many tokens of output.
-    #[serde(default)]
-    #[schemars(range(min = 1))]
-    max_output_tokens: Option<u64>,
-    /// Sampling temperature.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = 2.0))]
-    temperature: Option<f64>,
-    /// Texts that end the output.
-    #[serde(default)]
-    stop: Vec<String>,
-    /// JSON Schema of the answer: the output is then JSON instead of text.
-    #[serde(default)]
-    schema: Option<Json>,
-    /// Keep answers and use them again for equal prompts.
-    #[serde(default)]
-    cache: bool,
 }
 
 /// Makes `generate` stages.
@@ -73,28 +51,33 @@ impl GenerateKind {
     }
 
     fn source(&self, config: &Config) -> Result<String, Problem> {
-        let problem = |pointer: &str, message: String, remedy: &str| Problem {
-            pointer: pointer.to_owned(),
-            message,
-            remedy: remedy.to_owned(),
-        };
         match (&config.prompt, &config.prompt_text) {
             (None, Some(text)) => Ok(text.clone()),
-            (Some(path), None) => {
-                if !path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
-                    let m = format!("`{}` leaves the project folder", path.display());
-                    return Err(problem("/prompt", m, "name a file inside the project folder"));
-                }
-                std::fs::read_to_string(self.project.join(path)).map_err(|e| {
-                    let m = format!("the prompt file `{}` cannot be read: {}", path.display(), e.kind());
-                    problem("/prompt", m, "create the file, or correct its path")
-                })
-            }
+            (Some(path), None) => self.file(path, "/prompt"),
             _ => {
                 let m = "exactly one of `prompt` and `prompt_text` is needed".to_owned();
                 Err(problem("", m, "name a prompt file with `prompt`, or write the prompt in `prompt_text`"))
             }
         }
+    }
+
+    fn file(&self, path: &Path, pointer: &str) -> Result<String, Problem> {
+        if !path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
+            let m = format!("`{}` leaves the project folder", path.display());
+            return Err(problem(pointer, m, "name a file inside the project folder"));
+        }
+        std::fs::read_to_string(self.project.join(path)).map_err(|e| {
+            let m = format!("the prompt file `{}` cannot be read: {}", path.display(), e.kind());
+            problem(pointer, m, "create the file, or correct its path")
+        })
+    }
+
+    /// The prompt that merges groups of a list: its own, or the stage's.
+    fn collapsing(&self, config: &Config) -> Result<Option<Prompt>, Problem> {
+        let Some(path) = config.collapse.as_ref().and_then(|c| c.prompt.as_ref()) else { return Ok(None) };
+        let pointer = "/collapse/prompt";
+        let source = self.file(path, pointer)?;
+        Prompt::parse(&source).map(Some).map_err(|e| problem(pointer, e.to_string(), "correct the prompt"))
     }
 }
 
@@ -108,11 +91,6 @@ impl StageKind for GenerateKind {
     }
 
     fn build(&self, config: &Json, _: &Site<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
-        let problem = |pointer: &str, message: String, remedy: &str| Problem {
-            pointer: pointer.to_owned(),
-            message,
-            remedy: remedy.to_owned(),
-        };
         let config = Config::deserialize(config)
             .map_err(|e| vec![problem("", e.to_string(), "see the reference of `generate`")])?;
         let mut problems = Vec::new();
@@ -134,11 +112,11 @@ impl StageKind for GenerateKind {
         let prompt = self.source(&config).and_then(|source| {
             Prompt::parse(&source).map_err(|e| problem(pointer, e.to_string(), "correct the prompt"))
         });
-        let prompt = match prompt {
-            Ok(p) if problems.is_empty() => p,
-            Ok(_) => return Err(problems),
-            Err(p) => {
-                problems.push(p);
+        let (prompt, collapsing) = match (prompt, self.collapsing(&config)) {
+            (Ok(p), Ok(c)) if problems.is_empty() => (p, c),
+            (p, c) => {
+                problems.extend(p.err());
+                problems.extend(c.err());
                 return Err(problems);
             }
         };
@@ -155,7 +133,7 @@ impl StageKind for GenerateKind {
         };
         let cache = self.cache.clone().filter(|_| config.cache);
         let models = self.models.clone();
-        Ok(Arc::new(Generate { models, model, prompt, config, signature, validator, cache }))
+        Ok(Arc::new(Generate { models, model, prompt, collapsing, config, signature, validator, cache }))
     }
 
     fn shows(&self) -> Shows {
@@ -163,10 +141,15 @@ impl StageKind for GenerateKind {
     }
 }
 
+fn problem(pointer: &str, message: String, remedy: &str) -> Problem {
+    Problem { pointer: pointer.to_owned(), message, remedy: remedy.to_owned() }
+}
+
 struct Generate {
     models: Models,
     model: ModelName,
     prompt: Prompt,
+    collapsing: Option<Prompt>,
     config: Config,
     signature: Signature,
     validator: Option<jsonschema::Validator>,
@@ -178,9 +161,17 @@ impl Stage for Generate {
         &self.signature
     }
 
+    fn models(&self) -> Vec<ModelName> {
+        vec![self.model.clone()]
+    }
+
     fn run<'a>(&'a self, cx: &'a Context, inputs: Inputs) -> BoxFuture<'a, Outcome<Value>> {
         Box::pin(async move {
-            match self.ask(cx, &inputs).await {
+            let inputs = match collapse::until_it_fits(self, cx, inputs).await {
+                Ok(i) => i,
+                Err(e) => return Outcome::Failed(e),
+            };
+            match self.ask(cx, &self.prompt, &inputs, cx.sink.as_deref()).await {
                 Ok((text, None)) => self.value(text).into(),
                 Ok((text, Some(e))) if self.validator.is_none() && !text.is_empty() => {
                     Outcome::Partial(Value::text(text), e)
@@ -193,51 +184,72 @@ impl Stage for Generate {
 
 impl Generate {
     /// The text, and why it is not all of it.
-    async fn ask(&self, cx: &Context, inputs: &Inputs) -> Result<(String, Option<Error>), Error> {
-        let request = self.request(inputs)?;
+    async fn ask(
+        &self,
+        cx: &Context,
+        prompt: &Prompt,
+        inputs: &Inputs,
+        sink: Option<&dyn Sink>,
+    ) -> Result<(String, Option<Error>), Error> {
+        let request = self.request(prompt, inputs)?;
+        let asked_for = request.max_output_tokens;
         let key = self.cache.as_ref().map(|c| (c, self.key(&request)));
         if let Some((cache, key)) = &key
             && let Some(text) = cache.get(&cx.tenant, key).await
         {
             cx.meter.cached(cx.stage.as_ref());
-            show(cx, &text).await?;
+            show(sink, &text).await?;
             return Ok((text, None));
         }
-        let request = self.within_budget(request, cx)?;
-        let version = Some(self.prompt.version().to_owned());
+        let (request, _held) = self.within_budget(request, cx)?;
+        let cut_by_budget = request.max_output_tokens != asked_for;
+        let version = Some(prompt.version().to_owned());
         let mut completion = self.models.call_with_prompt(&self.model, request, version, cx).await?;
         let mut answer = Answer::default();
         while let Some(delta) = completion.next().await {
             match delta {
                 Ok(delta) => {
                     if let Delta::Text(t) = &delta {
-                        show(cx, t).await?;
+                        show(sink, t).await?;
                     }
                     answer.push(delta);
                 }
                 Err(e) => return Ok((answer.text, Some(e))),
             }
         }
-        if answer.finish == Some(crate::FinishReason::ContentFilter) {
+        // Ends the attempt in the meter before what it held is free.
+        drop(completion);
+        if answer.finish == Some(FinishReason::ContentFilter) {
             let e = Error::new(Code::ContentFiltered, "the provider filtered the content");
             return Ok((answer.text, Some(e)));
         }
-        // An answer cut by its output limit is not kept: with another limit it would be longer.
-        if let (Some((cache, key)), Some(crate::FinishReason::Stop)) = (key, answer.finish) {
+        let cut = answer.finish == Some(FinishReason::Length);
+        if cut && self.config.on_length == OnLength::Sentence {
+            cut_to_sentence(&mut answer.text);
+        }
+        // What the budget cut short is not kept: with more room it would be longer.
+        if let Some((cache, key)) = key
+            && (answer.finish == Some(FinishReason::Stop) || cut && !cut_by_budget)
+        {
             cache.put(&cx.tenant, &key, &answer.text).await;
+        }
+        if cut && self.config.on_length == OnLength::Partial {
+            let m = "the answer reached its limit of tokens and was cut";
+            return Ok((answer.text, Some(Error::new(Code::BudgetExhausted, m))));
         }
         Ok((answer.text, None))
     }
 
-    fn request(&self, inputs: &Inputs) -> Result<ChatRequest, Error> {
+    fn request(&self, prompt: &Prompt, inputs: &Inputs) -> Result<ChatRequest, Error> {
         // An input that its contract left out is empty text, so that a prompt can say `{% if notes %}`.
         let render = |name: &str| Some(inputs.get(name).map_or_else(|| "".into(), shown));
-        let messages =
-            self.prompt.render(render).map_err(|e| Error::new(Code::InvalidRequest, e.to_string()))?;
+        let messages = prompt.render(render).map_err(|e| Error::new(Code::InvalidRequest, e.to_string()))?;
         Ok(ChatRequest {
             messages,
             max_output_tokens: self.config.max_output_tokens,
             temperature: self.config.temperature,
+            top_p: self.config.top_p,
+            seed: self.config.seed,
             stop: self.config.stop.clone(),
             response_format: self.config.schema.as_ref().map(|schema| {
                 serde_json::json!({
@@ -246,23 +258,33 @@ impl Generate {
                 })
             }),
             stream: true,
+            extra: self
+                .config
+                .frequency_penalty
+                .iter()
+                .map(|p| ("frequency_penalty".to_owned(), Json::from(*p)))
+                .collect(),
             ..ChatRequest::default()
         })
     }
 
-    fn within_budget(&self, mut request: ChatRequest, cx: &Context) -> Result<ChatRequest, Error> {
-        let Some(settings) = self.models.get(&self.model) else { return Ok(request) };
+    /// The request with no more output than the budget has left, and the room it takes out of it.
+    fn within_budget(
+        &self,
+        mut request: ChatRequest,
+        cx: &Context,
+    ) -> Result<(ChatRequest, Option<Held>), Error> {
+        let Some(settings) = self.models.get(&self.model) else { return Ok((request, None)) };
         if cx.budget.tokens.is_none() && cx.budget.usd.is_none() {
-            return Ok(request);
+            return Ok((request, None));
         }
         let input = settings.counter.request(&request);
-        let usage = contract::Usage { input_tokens: input, output_tokens: 1, ..Default::default() };
-        cx.meter.room(&cx.budget, input.saturating_add(1), settings.price.cost(&usage))?;
-        if let Some(limit) = cx.budget.tokens {
-            let left = limit.saturating_sub(cx.meter.spent().usage.total()).saturating_sub(input).max(1);
-            request.max_output_tokens = Some(request.max_output_tokens.map_or(left, |m| m.min(left)));
+        let wanted = request.max_output_tokens.or(settings.max_output_tokens).unwrap_or(OUTPUT_UNDER_BUDGET);
+        let (granted, held) = cx.meter.hold(&cx.budget, &settings.price, input, wanted)?;
+        if granted < wanted || request.max_output_tokens.is_none() && settings.max_output_tokens.is_none() {
+            request.max_output_tokens = Some(granted);
         }
-        Ok(request)
+        Ok((request, Some(held)))
     }
 
     /// Hash of all that decides the answer.
@@ -283,6 +305,7 @@ impl Generate {
         let rest =
             (&request.max_output_tokens, &request.temperature, &request.stop, &request.response_format);
         field(format!("{rest:?}").as_bytes());
+        field(format!("{:?}", (&request.top_p, &request.seed, &request.extra)).as_bytes());
         *hash.finalize().as_bytes()
     }
 
@@ -298,38 +321,26 @@ impl Generate {
     }
 }
 
-async fn show(cx: &Context, text: &str) -> Result<(), Error> {
-    match &cx.sink {
+async fn show(sink: Option<&dyn Sink>, text: &str) -> Result<(), Error> {
+    match sink {
         Some(sink) => sink.send(Event::Delta { text: text.to_owned() }).await,
         None => Ok(()),
     }
 }
 
-/// A value as a prompt sees it: text, or a list of texts in which a missing element is `[missing]`.
-fn shown(v: &Value) -> minijinja::Value {
-    match v {
-        Value::Text(t) => (&**t).into(),
-        Value::Document(d) => (&*d.text).into(),
-        Value::Chunks(c) => c.iter().map(|c| &*c.text).collect::<Vec<_>>().join("\n\n").into(),
-        Value::Messages(m) => m
-            .iter()
-            .map(|m| format!("{:?}: {}", m.role, m.content.to_text()))
-            .collect::<Vec<_>>()
-            .join("\n")
-            .into(),
-        Value::Json(j) => match &**j {
-            Json::String(s) => s.as_str().into(),
-            other => other.to_string().into(),
-        },
-        Value::Embedding(e) => format!("{e:?}").into(),
-        Value::Table(t) => (&**t).into(),
-        Value::List(items) => {
-            let item = |i: &Option<Value>| {
-                i.as_ref().map_or_else(|| "[missing]".to_owned(), |v| shown(v).to_string())
-            };
-            let parts = items.iter().enumerate().map(|(n, i)| format!("[{}] {}", n + 1, item(i)));
-            parts.collect::<Vec<_>>().join("\n\n").into()
+/// Drops what stands behind the last sentence that ends; text without such an end stays.
+fn cut_to_sentence(text: &mut String) {
+    let mut end = 0;
+    for (at, c) in text.char_indices() {
+        let next = at + c.len_utf8();
+        if matches!(c, '.' | '!' | '?' | '。')
+            && text.get(next..).is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+        {
+            end = next;
         }
+    }
+    if end > 0 {
+        text.truncate(end);
     }
 }
 

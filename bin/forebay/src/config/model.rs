@@ -171,15 +171,31 @@ pub struct TenantConfig {
     /// Its share of a busy model, against the other tenants' weights.
     pub weight: Count,
     /// Tenants of a higher priority are served before all of a lower one.
-    pub priority: Count,
+    pub priority: PriorityConfig,
     /// What it may use.
     pub budget: TenantBudgetConfig,
 }
 
 impl Default for TenantConfig {
     fn default() -> Self {
-        TenantConfig { weight: Count(1), priority: Count(0), budget: TenantBudgetConfig::default() }
+        TenantConfig {
+            weight: Count(1),
+            priority: PriorityConfig::Normal,
+            budget: TenantBudgetConfig::default(),
+        }
     }
+}
+
+/// How urgent a tenant's work is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PriorityConfig {
+    /// What can wait.
+    Batch,
+    /// A request that somebody looks at.
+    Normal,
+    /// Before everybody else.
+    High,
 }
 
 /// What a tenant may use; what is not given is not limited.

@@ -174,3 +174,21 @@ fn threads_that_drop_at_random_leave_no_slot_and_no_ticket_behind() {
     });
     assert!(gate.snapshot().is_empty());
 }
+
+#[test]
+fn the_outlook_is_the_place_a_request_would_get_and_takes_none() {
+    let (gate, _clock, model) = gate(1, 8);
+    let look = |tenant: &str| gate.outlook(&model, &tenant.into(), ask(10));
+    assert_eq!((look("a").ahead, look("a").wait), (0, Some(Duration::ZERO)));
+    let running = now(gate.slot(&model, &"a".into(), ask(10))).unwrap().unwrap();
+    assert_eq!(
+        (look("a").ahead, look("a").wait),
+        (0, None),
+        "it would wait, and nothing is known of how long"
+    );
+    let queued: Vec<SlotRequest> = (0..3).map(|_| gate.slot(&model, &"a".into(), ask(10))).collect();
+    assert_eq!(look("a").ahead, 3);
+    assert!(look("b").ahead < 3, "another tenant does not stand behind all of the first one's");
+    drop((queued, running));
+    assert!(gate.snapshot().is_empty());
+}

@@ -31,7 +31,8 @@ pub(crate) enum Script {
 
 /// Plays one script a call and counts the streams that were dropped or ended.
 #[derive(Default)]
-struct Scripted {
+pub(crate) struct Scripted {
+    asked: Mutex<Vec<String>>,
     scripts: Mutex<VecDeque<Script>>,
     calls: AtomicUsize,
     dropped: Arc<AtomicUsize>,
@@ -44,9 +45,17 @@ impl Drop for CountDrop {
     }
 }
 
+impl Scripted {
+    /// The last message of each call.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().clone()
+    }
+}
+
 impl ChatModel for Scripted {
-    fn start<'a>(&'a self, _: &'a ChatRequest, _: &'a Attempt) -> BoxFuture<'a, Result<DeltaStream, Error>> {
+    fn start<'a>(&'a self, r: &'a ChatRequest, _: &'a Attempt) -> BoxFuture<'a, Result<DeltaStream, Error>> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        self.asked.lock().extend(r.messages.last().map(|m| m.content.to_text().into_owned()));
         let guard = CountDrop(self.dropped.clone());
         Box::pin(async move {
             let script = self.scripts.lock().pop_front().expect("a script for each call");
@@ -95,7 +104,7 @@ pub(crate) fn busy() -> Error {
 
 pub(crate) struct World {
     pub(crate) models: Models,
-    primary: Arc<Scripted>,
+    pub(crate) primary: Arc<Scripted>,
     second: Arc<Scripted>,
     pub(crate) cx: Context,
 }

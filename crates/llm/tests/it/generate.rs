@@ -5,7 +5,7 @@ use std::sync::Arc;
 use contract::{
     BoxFuture, Budget, Code, Context, Error, Event, Inputs, Kind, Outcome, Sink, StageName, TenantId, Value,
 };
-use llm::{GenerateKind, PartCache};
+use llm::{Delta, FinishReason, GenerateKind, PartCache};
 use parking_lot::Mutex;
 use pipeline::{Site, StageKind};
 use serde_json::json;
@@ -114,4 +114,63 @@ fn every_problem_of_a_configuration_is_reported() {
     assert_eq!(pointers(json!({"model": "writer"})), [""]);
     let stage = kind.build(&hello(), &site).unwrap();
     assert_eq!(stage.signature().inputs.get("what"), Some(&Kind::Any));
+}
+
+fn notes(count: usize, words: usize) -> Inputs {
+    let note = |n: usize| Some(Value::text(format!("note{n} {}", "word ".repeat(words))));
+    Inputs::from_iter([("notes".to_owned(), Value::List((0..count).map(note).collect()))])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_over_the_window_is_merged_in_groups_until_it_fits() {
+    // 8 × about 200 tokens into a window of 1,000 with an answer of 100: three groups, then the text itself.
+    let mut w = world(vec![whole("one"), whole("two"), whole("three"), whole("the end")], vec![]);
+    let config = json!({"model": "writer", "prompt_text": "Merge:\n{{ notes }}", "max_output_tokens": 100,
+        "collapse": {"parallel": 2}});
+    let shown = Arc::new(Shown::default());
+    w.cx.sink = Some(shown.clone());
+    let out = run(&w, config, &w.cx, notes(8, 200)).await;
+    assert_eq!(out, Outcome::Complete(Value::text("the end")));
+    assert_eq!(*shown.0.lock(), [Event::Delta { text: "the end".into() }], "groups are not shown");
+    assert_eq!(w.cx.meter.facts().get("collapse"), Some(&json!({"rounds": 1, "calls": 3})));
+    let asked = w.primary.asked();
+    assert!(asked[0].contains("note0") && asked[0].contains("note1") && !asked[0].contains("note7"));
+    assert_eq!(asked[3], "Merge:\n[1] one\n\n[2] two\n\n[3] three");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_which_no_two_fit_together_is_refused_and_nobody_is_asked() {
+    let w = world(vec![], vec![]);
+    let config = json!({"model": "writer", "prompt_text": "{{ notes }}", "collapse": {}});
+    let out = run(&w, config, &w.cx, notes(3, 700)).await;
+    assert_eq!(out.error().map(|e| e.code), Some(Code::ContextLengthExceeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_cut_by_its_limit_ends_with_a_whole_sentence_or_is_partial() {
+    let cut =
+        || Script::Stream(vec![say("It is so. And then it"), Step::Say(Delta::Finish(FinishReason::Length))]);
+    for (on_length, text) in [("keep", "It is so. And then it"), ("sentence", "It is so.")] {
+        let w = world(vec![cut()], vec![]);
+        let config = json!({"model": "writer", "prompt_text": "x", "on_length": on_length});
+        assert_eq!(run(&w, config, &w.cx, Inputs::new()).await, Outcome::Complete(Value::text(text)));
+    }
+    let w = world(vec![cut()], vec![]);
+    let config = json!({"model": "writer", "prompt_text": "x", "on_length": "partial"});
+    assert!(matches!(run(&w, config, &w.cx, Inputs::new()).await, Outcome::Partial(..)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_at_the_same_time_share_what_the_budget_has_left() {
+    let slow = || Script::Stream(vec![Step::Wait(9), say("a"), Step::Say(Delta::Finish(FinishReason::Stop))]);
+    let mut w = world(vec![slow(), slow(), slow()], vec![]);
+    w.cx.budget = Budget { tokens: Some(100), ..Budget::default() };
+    let kind = GenerateKind::new(w.models.clone(), ".".into(), None);
+    let name = StageName::from("s");
+    let config = json!({"model": "writer", "prompt_text": "x", "max_output_tokens": 40});
+    let stage = kind.build(&config, &Site { name: &name, each: true }).unwrap();
+    let call = || stage.run(&w.cx, Inputs::new());
+    let (a, b, c) = tokio::join!(call(), call(), call());
+    assert!(a.error().is_none() && b.error().is_none());
+    assert_eq!(c.error().map(|e| e.code), Some(Code::BudgetExhausted), "100 hold two of 8 + 40, not three");
 }
