@@ -127,8 +127,9 @@ fn split(
         let own = c.count(text);
         let middle = text.ceil_char_boundary(text.len() / 2);
         if own <= limit || middle >= text.len() {
-            // The blanks are what is too long, or a single character: they end a chunk anyway.
-            out.push(Piece { span, tokens: own, before });
+            // The blanks are what is too long, or a single character: the piece has a chunk of its own, for with what
+            // follows the blanks would be inside.
+            out.push(Piece { span, tokens: own.max(limit), before });
             continue;
         }
         let (a, b) = text.split_at(middle);
@@ -242,6 +243,13 @@ mod tests {
         let text = "One sentence of some length stands here. ".repeat(20);
         let chunks = chunk(&doc(&text, &[]), 50, 12, &Estimate);
         assert!(chunks.windows(2).all(|w| w[1].span.start < w[0].span.end && w[1].text.starts_with("One")));
+    }
+
+    #[test]
+    fn blanks_that_alone_pass_the_limit_end_a_chunk() {
+        let text = format!("{}éé日日aé {}0", "0".repeat(26), "\n".repeat(8));
+        let chunks = chunk(&doc(&text, &[("H", 1, 39)]), 16, 0, &Estimate);
+        assert_eq!(chunks.iter().map(|c| c.span.clone()).collect::<Vec<_>>(), [0..39, 48..49]);
     }
 
     proptest! {

@@ -40,6 +40,7 @@ pub fn score(doc: &Document) -> Vec<Scored> {
                 terms.push(w.stem);
             }
         }
+        shape.addressed = addressed(text);
         shape.bad = dangling(text) || symbols(text) || !text.ends_with(['.', '!', '"', '”', ')', '。', '…']);
         terms.sort_unstable();
         terms.dedup();
@@ -83,7 +84,8 @@ pub fn score(doc: &Document) -> Vec<Scored> {
             |other: &[u64]| other.iter().filter(|t| s.terms.binary_search(t).is_ok()).count().min(3) as f32;
         let about = 1.0 + 0.08 * shared(&heading) + 0.12 * shared(&title);
         let dense = if shape.numbers * 4 > shape.words { 0.6 } else { 1.0 };
-        s.score = central * length * place * about * dense * if shape.bad { 0.35 } else { 1.0 };
+        let prose = if shape.bad { 0.35 } else { 1.0 } * if shape.addressed { 0.6 } else { 1.0 };
+        s.score = central * length * place * about * dense * prose;
         in_section += 1;
     }
     all.into_iter().map(|(s, _)| s).collect()
@@ -94,11 +96,27 @@ struct Shape {
     words: u32,
     numbers: u32,
     bad: bool,
+    addressed: bool,
+}
+
+/// Whether it speaks to its reader or of its writer: steps of a manual, asides.
+fn addressed(text: &str) -> bool {
+    const PERSONS: [&str; 10] = ["you", "your", "yours", "yourself", "we", "us", "our", "let", "me", "my"];
+    // `US` is a country, `i` a variable.
+    let person = |w: &str| {
+        let rest = w.get(1..).unwrap_or_default();
+        w == "I"
+            || PERSONS.iter().any(|p| {
+                p.get(1..) == Some(rest)
+                    && p.get(..1).is_some_and(|f| w.get(..1).is_some_and(|g| f.eq_ignore_ascii_case(g)))
+            })
+    };
+    text.split(|c: char| !c.is_alphanumeric()).any(|w| w.len() <= 8 && person(w))
 }
 
 /// Whether the sentence points at one before it, or speaks of the text instead of its subject.
 fn dangling(text: &str) -> bool {
-    const FIRST: [&str; 30] = [
+    const FIRST: [&str; 36] = [
         "This",
         "That",
         "These",
@@ -129,6 +147,12 @@ fn dangling(text: &str) -> bool {
         "Nevertheless",
         "Unfortunately",
         "Instead",
+        "First",
+        "Second",
+        "Next",
+        "Once",
+        "Now",
+        "After",
     ];
     let word = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
     FIRST.contains(&word) || memchr::memmem::find(text.as_bytes(), b"opyright").is_some()
@@ -293,4 +317,19 @@ pub fn select(
         out.push(Selection { chunk, sentences: spans });
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_and_asides_are_told_from_statements() {
+        assert!(
+            addressed("You must then choose a disk.")
+                && addressed("First let us look.")
+                && addressed("So I wrote it.")
+        );
+        assert!(!addressed("The US and the EU agreed on i = 7; status and outlet stay."));
+    }
 }
