@@ -240,6 +240,12 @@ pub enum Per {
     Document,
 }
 
+/// Rounded down to its first two digits: a share that an edit elsewhere in the document hardly ever changes.
+fn two_digits(n: u64) -> u64 {
+    let unit = 10_u64.pow(n.checked_ilog10().unwrap_or(0).saturating_sub(1));
+    n / unit * unit
+}
+
 /// Picks the most salient sentences of each chunk, at most `tokens` together, in their order.
 ///
 /// A chunk of which nothing fits is left out. A sentence that two chunks share counts for the first.
@@ -284,8 +290,9 @@ pub fn select(
         Per::Document => fill(&owned.concat(), tokens),
         Per::Chunk => {
             let all: u64 = chunks.iter().map(|c| u64::from(c.tokens)).sum::<u64>().max(1);
+            let ratio = two_digits(u64::from(tokens) * 1_000_000 / all);
             for (chunk, list) in chunks.iter().zip(&owned) {
-                let share = u64::from(tokens) * u64::from(chunk.tokens) / all;
+                let share = u64::from(chunk.tokens) * ratio / 1_000_000;
                 fill(list, u32::try_from(share).unwrap_or(u32::MAX));
             }
         }
