@@ -9,16 +9,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{RequestId, RequestRecord};
+use contract::{RequestId, RequestRecord, UnixMillis};
 
 use crate::journal::{self, Disk, RealDisk};
+use crate::ledger::bill;
 use crate::{
-    Database, Entry, Error, Filter, KeyRing, KeyStore, Ledger, LedgerStore, Recovery, Settings, SqliteCache,
-    SqliteKeys, SqliteLedger,
+    CostBy, CostRow, Database, Entry, Error, Filter, KeyRing, KeyStore, Ledger, LedgerStore, Recovery,
+    Settings, SqliteCache, SqliteKeys, SqliteLedger,
 };
 
 /// How soon a running server sees a key that another process made or revoked.
 const FOLLOW_KEYS: Duration = Duration::from_millis(250);
+
+/// How often a sum is taken again because the ledger moved on meanwhile.
+const LOOKS: u32 = 8;
 
 /// Reads a project's ledger beside its writer, or without one.
 #[derive(Debug, Clone)]
@@ -71,6 +75,22 @@ impl Reader {
         found.dedup_by_key(|r| r.id);
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(found)
+    }
+
+    /// Sums of `from ≤ at < to`, dearest first (days in order), records that are still in the journal included.
+    pub async fn costs(&self, by: CostBy, from: UnixMillis, to: UnixMillis) -> Result<Vec<CostRow>, Error> {
+        for _ in 0..LOOKS {
+            let position = self.ledger.position().await?;
+            let pending = self.pending().await?;
+            let mut rows = self.ledger.costs(by, from, to).await?;
+            // Records that moved in between would count twice or not at all: look again. A commit comes every 50 ms.
+            if pending.is_empty() || self.ledger.position().await? == position {
+                bill::add(&mut rows, &pending, by, from, to);
+                return Ok(rows);
+            }
+        }
+        // A ledger so busy, and so long, that each sum takes longer than a commit: the sum lags by one.
+        self.ledger.costs(by, from, to).await
     }
 
     /// Records that the journal holds and the database does not.

@@ -73,10 +73,10 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
     let to = UnixMillis(i64::MAX);
     let (rows, requests) = block_on(async {
         let reader = storage::open(global, Need::Records).await?;
-        let rows = reader.ledger.costs(args.by.sum(), from, to).await.map_err(failed)?;
+        let rows = reader.costs(args.by.sum(), from, to).await.map_err(failed)?;
         // A request that called two models is in two lines and still one request.
         let requests = if args.by == By::Model {
-            let once = reader.ledger.costs(CostBy::Tenant, from, to).await.map_err(failed)?;
+            let once = reader.costs(CostBy::Tenant, from, to).await.map_err(failed)?;
             sum(&once, |r| r.requests)
         } else {
             sum(&rows, |r| r.requests)

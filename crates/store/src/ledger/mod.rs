@@ -4,6 +4,7 @@
 //! becomes a record that ended as [`contract::Ending::Lost`] at the next start, its usage estimated by the reservation:
 //! the counters after a crash equal the ledger.
 
+pub(crate) mod bill;
 mod entry;
 mod handle;
 mod writer;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use store::{Database, Error, LedgerStore, Reader, Settings, Store};
+use contract::UnixMillis;
+use store::{CostBy, Database, Error, LedgerStore, Reader, Settings, Store};
 
-use crate::fixtures::{admitted, database, id, open, record};
+use crate::fixtures::{DAY, admitted, database, id, open, record};
 
 #[tokio::test]
 async fn a_second_writer_is_refused_and_a_reader_sees_the_journal() {
@@ -87,4 +88,34 @@ async fn a_folder_that_cannot_be_made_is_named() {
     std::fs::write(folder.path().join(".forebay"), "a file").unwrap();
     let e = Reader::open(folder.path()).await.unwrap_err();
     assert!(matches!(e, Error::Unwritable { .. }) && e.to_string().contains(".forebay"), "{e}");
+}
+
+#[tokio::test]
+async fn a_bill_is_the_same_whether_its_records_are_in_the_journal_or_in_the_database() {
+    const BY: [CostBy; 6] =
+        [CostBy::Tenant, CostBy::Model, CostBy::Pipeline, CostBy::Key, CostBy::User, CostBy::Day];
+    let all = || (UnixMillis(0), UnixMillis(i64::MAX));
+    let project = tempfile::tempdir().unwrap();
+    let settings = Settings { commit_every: Duration::from_secs(3600), ..Settings::default() };
+    let store = Store::open(project.path(), settings, 0).await.unwrap();
+    let mut other = record(7);
+    (other.tenant, other.user, other.pipeline, other.at) = ("other".into(), None, None, UnixMillis(5 * DAY));
+    other.attempts[1].model = other.attempts[0].model.clone();
+    for r in [&record(1), &record(2), &other, &admitted(8).lost()] {
+        store.ledger.settled(r).unwrap();
+    }
+    let bill = async || {
+        let mut bills = Vec::new();
+        for by in BY {
+            bills.push(store.reader.costs(by, all().0, all().1).await.unwrap());
+        }
+        bills
+    };
+    let waiting = bill().await;
+    assert!(store.reader.ledger.costs(CostBy::Tenant, all().0, all().1).await.unwrap().is_empty());
+    let closing = async { store.ledger.close() };
+    let (ended, ()) = tokio::join!(store.background(), closing);
+    ended.unwrap();
+    assert_eq!(waiting, bill().await);
+    assert_eq!(waiting[0].iter().map(|r| r.requests).sum::<u64>(), 4);
 }
