@@ -8,7 +8,7 @@
 //! on how the stream was cut.
 
 use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use contract::{Chunk, Document, Span};
@@ -21,11 +21,14 @@ use crate::words::{Word, at, hash, words};
 /// Least share of a sentence's weighted words that its citation must have.
 pub const MIN_SIMILARITY: f32 = 0.3;
 
+/// A sentence of at least so many words that was there before, word for word, is a repetition: small models fall into it.
+const REPEATED_WORDS: usize = 4;
+
 /// What happens to an unsupported sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
-    /// It is not shown.
+    /// It is not shown, nor is a sentence that was there before.
     #[default]
     Drop,
     /// It is shown and marked `[unverified]`.
@@ -203,6 +206,8 @@ pub struct Counts {
     pub sentences: u32,
     pub supported: u32,
     pub dropped: u32,
+    /// Not shown because they were there before.
+    pub repeated: u32,
     pub facts_checked: u32,
     pub facts_found: u32,
 }
@@ -226,6 +231,8 @@ pub struct Grounder {
     pending: String,
     citations: Vec<Citation>,
     numbers: HashMap<usize, usize>,
+    /// The words of each sentence so far.
+    seen: HashSet<Vec<u64>>,
     counts: Counts,
 }
 
@@ -233,7 +240,8 @@ impl Grounder {
     /// A check against `source`.
     pub fn new(source: Arc<Source>, policy: Policy) -> Self {
         let (citations, numbers) = (Vec::new(), HashMap::new());
-        Grounder { source, policy, pending: String::new(), citations, numbers, counts: Counts::default() }
+        let (seen, counts) = (HashSet::new(), Counts::default());
+        Grounder { source, policy, pending: String::new(), citations, numbers, seen, counts }
     }
 
     /// Takes the next piece of the answer; gives the sentences that are complete with it.
@@ -275,6 +283,18 @@ impl Grounder {
     }
 
     fn sentence(&mut self, gap: &str, text: &str) -> GroundedSentence {
+        let exact: Vec<u64> = words(text, 0).map(|w| w.exact).collect();
+        let again = exact.len() >= REPEATED_WORDS && !self.seen.insert(exact);
+        if again && self.policy == Policy::Drop {
+            self.counts.sentences += 1;
+            self.counts.repeated += 1;
+            return GroundedSentence {
+                text: String::new(),
+                supported: true,
+                facts: Vec::new(),
+                citation: None,
+            };
+        }
         let facts = facts(text, &self.source);
         let supported = facts.iter().all(|f| f.found);
         let checked = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -398,6 +418,15 @@ mod tests {
         let mut out = g.push(answer);
         out.extend(g.finish());
         (out, g.report())
+    }
+
+    #[test]
+    fn a_sentence_that_was_there_before_is_not_shown_again() {
+        let text = "The project has three teams. It is so. The project has three teams. It is so.";
+        let (s, report) = check(Policy::Drop, text);
+        assert_eq!(s.iter().filter(|s| s.text.is_empty()).count(), 1, "short ones may stand twice");
+        assert_eq!((report.counts.sentences, report.counts.repeated, report.counts.dropped), (4, 1, 0));
+        assert!(check(Policy::Keep, text).0.iter().all(|s| !s.text.is_empty()));
     }
 
     #[test]
