@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use contract::{Code, RetryHint};
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
@@ -110,8 +111,14 @@ impl Client {
             return Err(error::from_response(head.status.as_u16(), after, &body));
         }
         if header("content-type").is_some_and(|t| t.starts_with("application/json")) {
-            let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| cut())?;
-            return Ok(Box::pin(futures_util::stream::iter(whole(&body.to_bytes())?)));
+            // Read by whoever reads the answer: from here on the provider has taken the request.
+            let read = async move {
+                let _driver = driver;
+                let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| cut());
+                let deltas = body.and_then(|b| whole(&b.to_bytes()));
+                stream::iter(deltas.unwrap_or_else(|e| Deltas::from([Err(e)])))
+            };
+            return Ok(Box::pin(stream::once(read).flatten()));
         }
         Ok(Box::pin(Answer { body, decoder, out: Deltas::new(), ended: false, _driver: driver }))
     }
