@@ -210,6 +210,12 @@ impl Account {
         self.pots.get(at).map_or((Amount::ZERO, Amount::ZERO), |p| (p.settled, p.held))
     }
 
+    /// What the living hold, of whatever period.
+    pub fn held(&self) -> Amount {
+        // The pot that lasts for ever sees every hold.
+        self.pots.last().map_or(Amount::ZERO, |p| p.held)
+    }
+
     /// Whether nothing is held and no limited period remembers anything, so that the account may be forgotten.
     pub fn is_forgettable(&mut self, wall: UnixMillis) -> bool {
         self.roll(wall);

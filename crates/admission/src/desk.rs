@@ -354,6 +354,12 @@ impl Desk {
         sum
     }
 
+    /// What the living hold as each scope counts it, where there is anything.
+    pub(crate) fn held_by_scope(&self) -> Vec<(Scope, Amount)> {
+        let of = |id: &u32| self.counters.get(id).map_or(Amount::ZERO, |c| c.account.held());
+        self.ids.iter().map(|(s, id)| (s.clone(), of(id))).filter(|(_, a)| *a != Amount::ZERO).collect()
+    }
+
     /// Open streams as each scope counts them, where there are any.
     pub(crate) fn streams_by_scope(&self) -> Vec<(Scope, u32)> {
         let of = |id: &u32| self.counters.get(id).map_or(0, |c| c.rates.streams());

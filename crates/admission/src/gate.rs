@@ -72,6 +72,8 @@ pub struct Snapshot {
     pub leases: usize,
     /// What they hold together.
     pub reserved: Amount,
+    /// The same as each scope counts it, where there is anything.
+    pub held_by_scope: Vec<(Scope, Amount)>,
     /// Those of them that stream.
     pub streams: usize,
     /// Streams as each scope counts them, where there are any.
@@ -85,6 +87,7 @@ impl Snapshot {
     pub fn is_empty(&self) -> bool {
         self.leases == 0
             && self.reserved == Amount::ZERO
+            && self.held_by_scope.is_empty()
             && self.streams == 0
             && self.streams_by_scope.is_empty()
             && self.expired == 0
@@ -195,8 +198,8 @@ impl Gate {
         models.sort_by(|a, b| a.model.cmp(&b.model));
         let desk = self.inner.desk();
         let (leases, reserved, streams, expired) = desk.living();
-        let streams_by_scope = desk.streams_by_scope();
-        Snapshot { models, leases, reserved, streams, streams_by_scope, expired }
+        let (held_by_scope, streams_by_scope) = (desk.held_by_scope(), desk.streams_by_scope());
+        Snapshot { models, leases, reserved, held_by_scope, streams, streams_by_scope, expired }
     }
 }
 

@@ -22,6 +22,22 @@ pub enum Scope {
     Model(ModelName),
 }
 
+impl Scope {
+    /// Every kind of scope, as [`Scope::kind`] names it.
+    pub const KINDS: [&str; 5] = ["key", "user", "tenant", "pipeline", "model"];
+
+    /// What kind of owner it is: a closed set, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Scope::Key(_) => "key",
+            Scope::User(..) => "user",
+            Scope::Tenant(_) => "tenant",
+            Scope::Pipeline(_) => "pipeline",
+            Scope::Model(_) => "model",
+        }
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -37,7 +37,7 @@ async fn answer(app: &App, headers: &HeaderMap, body: &Bytes) -> Result<Response
         let body = StreamBody::new(deltas, encode, request, app.inner.settings.ping, finish);
         event_stream(Body::new(body))
     } else {
-        let (answer, settled) = collect(deltas, request).await?;
+        let (answer, settled) = collect(request, deltas).await?;
         let mut out = BytesMut::with_capacity(256 + answer.text.len());
         render(&mut out, &id, model.as_str(), &answer);
         json_with_headers(&settled, out)

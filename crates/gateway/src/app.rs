@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use admission::Gate;
@@ -12,6 +12,7 @@ use llm::Models;
 use pipeline::Graph;
 use store::{KeyRing, Ledger, Reader};
 
+use crate::drain::Drain;
 use crate::metrics::Metrics;
 
 /// A pipeline that can be called.
@@ -70,8 +71,8 @@ impl Default for Settings {
             auth_required: true,
             limits: Limits::default(),
             ping: Duration::from_secs(10),
-            send_timeout: Duration::from_secs(60),
             total: Duration::from_secs(600),
+            send_timeout: Duration::from_secs(60),
             documents: text::extract::Limits::default(),
         }
     }
@@ -87,7 +88,7 @@ pub(crate) struct Inner {
     pub(crate) reader: Reader,
     pub(crate) keys: KeyRing,
     pub(crate) metrics: Metrics,
-    draining: AtomicBool,
+    pub(crate) drain: Drain,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -125,7 +126,7 @@ impl App {
             reader: store.reader.clone(),
             keys: store.keys.clone(),
             metrics: Metrics::default(),
-            draining: AtomicBool::new(false),
+            drain: Drain::default(),
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner) }
@@ -133,11 +134,11 @@ impl App {
 
     /// From now on new requests are refused as `draining`.
     pub fn drain(&self) {
-        self.inner.draining.store(true, Ordering::Release);
+        self.inner.drain.start();
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.inner.draining.load(Ordering::Acquire)
+        self.inner.drain.has_started()
     }
 
     pub(crate) fn pipeline(&self, name: &str) -> Option<(PipelineName, Pipeline)> {

@@ -9,10 +9,12 @@ use futures_core::Stream;
 use llm::{Completion, Delta, FinishReason};
 use pipeline::live::Live;
 
+use crate::drain::{self, Cut};
+
 /// The deltas of an answer. Ends with `None` only after a finish.
 pub(crate) enum Deltas {
-    Model(Box<Completion>),
-    Pipeline(Box<FromPipeline>),
+    Model(Box<Completion>, Cut),
+    Pipeline(Box<FromPipeline>, Cut),
 }
 
 impl Stream for Deltas {
@@ -20,9 +22,22 @@ impl Stream for Deltas {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Option<Self::Item>> {
         match self.get_mut() {
-            Deltas::Model(c) => Pin::new(&mut **c).poll_next(cx),
-            Deltas::Pipeline(p) => p.poll(cx),
+            Deltas::Model(c, cut) => until(cut, cx, |cx| Pin::new(&mut **c).poll_next(cx)),
+            Deltas::Pipeline(p, cut) => until(cut, cx, |cx| p.poll(cx)),
         }
+    }
+}
+
+/// Polls an answer unless the server cannot wait for it any longer.
+fn until(
+    cut: &mut Cut,
+    cx: &mut Poller<'_>,
+    poll: impl FnOnce(&mut Poller<'_>) -> Poll<Option<Result<Delta, Error>>>,
+) -> Poll<Option<Result<Delta, Error>>> {
+    match poll(cx) {
+        Poll::Ready(Some(Ok(_))) if cut.is_cut() => Poll::Ready(Some(Err(drain::error()))),
+        Poll::Pending => cut.poll(cx).map(|()| Some(Err(drain::error()))),
+        ready => ready,
     }
 }
 

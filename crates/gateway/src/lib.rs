@@ -10,6 +10,7 @@ mod app;
 mod auth;
 mod body;
 mod deltas;
+mod drain;
 mod errors;
 mod metrics;
 mod native;
@@ -20,6 +21,7 @@ mod router;
 mod send_limit;
 mod serve;
 mod slots;
+mod socket;
 mod upload;
 
 pub use app::{App, Limits, Pipeline, Settings};

@@ -23,6 +23,11 @@ struct ByModel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByScope {
+    scope: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Tokens {
     model: String,
     direction: Direction,
@@ -50,6 +55,10 @@ pub(crate) struct Metrics {
     limit: Family<ByModel, Gauge>,
     queued: Family<ByModel, Gauge>,
     queued_tokens: Family<ByModel, Gauge>,
+    leases: Gauge,
+    reserved_tokens: Family<ByScope, Gauge>,
+    reserved_usd: Family<ByScope, Gauge<f64, AtomicU64>>,
+    streams: Family<ByScope, Gauge>,
     lag: Gauge,
 }
 
@@ -72,6 +81,10 @@ impl Default for Metrics {
             limit: Family::default(),
             queued: Family::default(),
             queued_tokens: Family::default(),
+            leases: Gauge::default(),
+            reserved_tokens: Family::default(),
+            reserved_usd: Family::default(),
+            streams: Family::default(),
             lag: Gauge::default(),
         };
         m.registered()
@@ -93,6 +106,10 @@ impl Metrics {
         r.register("model_slots_limit", "Slots of a model there are now", self.limit.clone());
         r.register("model_queue_requests", "Requests waiting for a model", self.queued.clone());
         r.register("model_queue_tokens", "Their tokens", self.queued_tokens.clone());
+        r.register("leases", "Requests that hold something of a limit", self.leases.clone());
+        r.register("reserved_tokens", "Tokens held by requests under way", self.reserved_tokens.clone());
+        r.register("reserved_usd", "Money held by requests under way", self.reserved_usd.clone());
+        r.register("open_streams", "Streams that count against a limit", self.streams.clone());
         r.register_with_unit("ledger_lag", "Journal not yet in the database", Unit::Bytes, self.lag.clone());
         self
     }
@@ -100,6 +117,11 @@ impl Metrics {
     /// A request came in.
     pub(crate) fn entered(&self, _surface: Surface) {
         self.in_flight.inc();
+    }
+
+    /// Requests admitted and not ended.
+    pub(crate) fn in_flight(&self) -> usize {
+        usize::try_from(self.in_flight.get()).unwrap_or(0)
     }
 
     /// A request ended.
@@ -132,6 +154,16 @@ impl Metrics {
             self.limit.get_or_create(&label).set(i64::from(m.limit));
             self.queued.get_or_create(&label).set(signed(m.queued_entries as u64));
             self.queued_tokens.get_or_create(&label).set(signed(m.queued_tokens));
+        }
+        self.leases.set(signed((gate.leases + gate.expired) as u64));
+        for scope in admission::Scope::KINDS {
+            let label = ByScope { scope };
+            let held = gate.held_by_scope.iter().filter(|(s, _)| s.kind() == scope).map(|(_, held)| *held);
+            let held = held.fold(admission::Amount::ZERO, admission::Amount::plus);
+            let streams = gate.streams_by_scope.iter().filter(|(s, _)| s.kind() == scope);
+            self.reserved_tokens.get_or_create(&label).set(signed(held.tokens));
+            self.reserved_usd.get_or_create(&label).set(held.money.as_usd());
+            self.streams.get_or_create(&label).set(streams.map(|(_, n)| i64::from(*n)).sum());
         }
         self.lag.set(signed(ledger.lag_bytes));
         let mut out = String::new();

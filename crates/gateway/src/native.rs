@@ -1,5 +1,5 @@
-//! The native surface: `POST /v1/pipelines/{name}` answers JSON or an event stream, `GET` upgrades to a WebSocket. All
-//! three show the same events.
+//! The native surface: `POST /v1/pipelines/{name}` answers JSON or an event stream. The WebSocket in `socket.rs` shows
+//! the same events.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::task::{Context as Poller, Poll};
 
 use axum::body::Body;
-use axum::extract::ws::{Message as Frame, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use contract::{Code, Document, Error, Event, Kind, Media, Outcome, Surface, Tick, Value};
 use futures_core::Stream;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use pipeline::live::{self, Live};
@@ -23,6 +22,7 @@ use crate::app::{App, Pipeline};
 use crate::auth::Caller;
 use crate::body::{Encode, StreamBody};
 use crate::deltas::render;
+use crate::drain::{self, Cut};
 use crate::openai::{event_stream, id_header, json_response};
 use crate::request::{Ask, Request, Target};
 use crate::upload::{self, Given};
@@ -61,24 +61,25 @@ async fn answer(
     let mut response = if given.stream {
         let encode = Native { next: 0, opening: Some(accepted(&request)) };
         event_stream(Body::new(StreamBody::new(
-            Events(live),
+            Events { live, cut: app.inner.drain.cut() },
             encode,
             request,
             app.inner.settings.ping,
             finish,
         )))
     } else {
-        whole(live, request).await?
+        whole(app.inner.drain.cut(), request, live).await?
     };
     id_header(&mut response, &id);
     Ok(response)
 }
 
-fn unknown() -> Error {
+pub(crate) fn unknown() -> Error {
     Error::new(Code::NotFound, "there is no pipeline of that name: GET /v1/models lists them").param("name")
 }
 
-fn start(
+/// Admits a call of a pipeline. The run is to be dropped before its request: what it used is known when that settles.
+pub(crate) fn start(
     app: &App,
     caller: Caller,
     (name, pipeline): (contract::PipelineName, Pipeline),
@@ -100,7 +101,7 @@ fn start(
     Ok((request, live))
 }
 
-fn accepted(request: &Request) -> Event {
+pub(crate) fn accepted(request: &Request) -> Event {
     let outlook = request.outlook();
     let millis = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     Event::Accepted {
@@ -111,7 +112,7 @@ fn accepted(request: &Request) -> Event {
 }
 
 fn finish(events: Events, request: Request) {
-    match events.0.outcome() {
+    match events.live.outcome() {
         Some(outcome) => request.outcome(outcome),
         None => drop(request),
     }
@@ -119,15 +120,23 @@ fn finish(events: Events, request: Request) {
 
 /// The whole answer as one JSON object: the output, how it ended, and what it took. A partial answer is a 200 with its
 /// error beside it.
-async fn whole(mut live: Live, mut request: Request) -> Result<Response, Error> {
+async fn whole(cut: Cut, mut request: Request, mut live: Live) -> Result<Response, Error> {
     let mut done = Json::Null;
     let mut draft = None;
-    while let Some(event) = live.next().await {
-        match event {
-            Event::Draft { text } => draft = Some(text),
-            Event::Done { .. } => done = serde_json::to_value(&event).unwrap_or_default(),
-            _ => {}
+    let to_the_end = async {
+        while let Some(event) = live.next().await {
+            match event {
+                Event::Draft { text } => draft = Some(text),
+                Event::Done { .. } => done = serde_json::to_value(&event).unwrap_or_default(),
+                _ => {}
+            }
         }
+        Ok(())
+    };
+    if let Err(e) = cut.or(to_the_end).await {
+        drop(live);
+        request.failed(&e, false);
+        return Err(e);
     }
     let Some(outcome) = live.outcome().cloned() else {
         return Err(Error::new(Code::Internal, "the run ended without an outcome; this is a defect"));
@@ -163,13 +172,20 @@ fn output_json(v: &Value) -> Json {
     }
 }
 
-/// A run's events, none of which is an error of the stream itself.
-struct Events(Live);
+/// A run's events. The stream itself fails only when the server cannot wait for its end.
+struct Events {
+    live: Live,
+    cut: Cut,
+}
 
 impl Stream for Events {
     type Item = Result<Event, Error>;
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.0).poll_next(cx).map(|e| e.map(Ok))
+        match Pin::new(&mut self.live).poll_next(cx) {
+            Poll::Ready(Some(_)) if self.cut.is_cut() => Poll::Ready(Some(Err(drain::error()))),
+            Poll::Pending => self.cut.poll(cx).map(|()| Some(Err(drain::error()))),
+            ready => ready.map(|e| e.map(Ok)),
+        }
     }
 }
 
@@ -207,107 +223,6 @@ impl Encode<Event> for Native {
             self.write(out, &Event::error(e, true));
         }
     }
-}
-
-/// `GET /v1/pipelines/{name}` with an upgrade: the first message is the input, then events flow; `{"type":"cancel"}`
-/// stops the run.
-pub(crate) async fn socket(
-    Path(name): Path<String>,
-    State(app): State<App>,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    let checked =
-        auth::caller(&app, &headers).and_then(|c| Ok((c, app.pipeline(&name).ok_or_else(unknown)?)));
-    match checked {
-        Ok((caller, found)) => {
-            let limit = app.inner.settings.limits.body_bytes;
-            upgrade.max_message_size(limit).on_upgrade(move |socket| converse(app, caller, found, socket))
-        }
-        Err(e) => errors::response(Surface::Native, &e),
-    }
-}
-
-async fn converse(
-    app: App,
-    caller: Caller,
-    found: (contract::PipelineName, Pipeline),
-    mut socket: WebSocket,
-) {
-    if let Err(e) = run_over(&app, caller, found, &mut socket).await {
-        let _ = send(&mut socket, &Event::error(&e, false)).await;
-    }
-    let _ = socket.close().await;
-}
-
-async fn run_over(
-    app: &App,
-    caller: Caller,
-    found: (contract::PipelineName, Pipeline),
-    socket: &mut WebSocket,
-) -> Result<(), Error> {
-    let left = || Error::new(Code::Cancelled, "the caller left");
-    let first = loop {
-        match socket.recv().await {
-            Some(Ok(Frame::Text(t))) => break Bytes::from(t.as_str().to_owned()),
-            Some(Ok(Frame::Binary(b))) => break b,
-            Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {}
-            Some(Ok(Frame::Close(_)) | Err(_)) | None => return Err(left()),
-        }
-    };
-    let arrived = app.inner.clock.now();
-    let json = first.trim_ascii_start().starts_with(b"{");
-    let kind = found.1.graph.input.clone();
-    let mut given = upload::read(app, &kind, if json { "application/json" } else { "" }, first).await?;
-    given.stream = true;
-    let (mut request, mut live) = start(app, caller, found, &given, arrived)?;
-    send(socket, &accepted(&request)).await?;
-    loop {
-        tokio::select! {
-            event = live.next() => match event {
-                Some(event) => {
-                    if matches!(event, Event::Draft { .. } | Event::Delta { .. }) {
-                        request.first_output();
-                    }
-                    if matches!(event, Event::Done { .. })
-                        && let Some(outcome) = live.outcome()
-                    {
-                        // The ledger first, then the last event.
-                        request.outcome(outcome);
-                        return send(socket, &event).await;
-                    }
-                    send(socket, &event).await?;
-                }
-                None => return Ok(()),
-            },
-            message = socket.recv() => match message {
-                Some(Ok(Frame::Text(t))) if is_cancel(&t) => {
-                    drop(live);
-                    let e = Error::new(Code::Cancelled, "the caller said stop");
-                    let spent = request.cx.meter.spent();
-                    let stages = request.cx.meter.stages();
-                    let facts = request.cx.meter.facts();
-                    let model_version = request.cx.meter.model_version();
-                    request.failed(&e, true);
-                    send(socket, &Event::error(&e, true)).await?;
-                    let (usage, cost_nanousd) = (spent.usage, spent.cost);
-                    return send(socket, &Event::Done { done: true, usage, cost_nanousd, stages, facts, model_version }).await;
-                }
-                Some(Ok(Frame::Close(_)) | Err(_)) | None => return Err(left()),
-                Some(Ok(_)) => {}
-            },
-        }
-    }
-}
-
-fn is_cancel(text: &str) -> bool {
-    serde_json::from_str::<Json>(text).is_ok_and(|v| v.get("type") == Some(&json!("cancel")))
-}
-
-async fn send(socket: &mut WebSocket, event: &Event) -> Result<(), Error> {
-    let json = serde_json::to_string(event).unwrap_or_default();
-    let sent = SinkExt::send(socket, Frame::Text(json.into())).await;
-    sent.map_err(|_| Error::new(Code::Cancelled, "the caller left"))
 }
 
 /// Text as the kind a pipeline takes.

@@ -40,7 +40,7 @@ async fn answer(app: &App, headers: &HeaderMap, body: &Bytes) -> Result<Response
         let body = StreamBody::new(deltas, encode, request, app.inner.settings.ping, finish);
         event_stream(Body::new(body))
     } else {
-        let (answer, request) = collect(deltas, request).await?;
+        let (answer, request) = collect(request, deltas).await?;
         let mut out = BytesMut::with_capacity(256 + answer.text.len());
         render(&mut out, &id, created, model.as_str(), &answer);
         json_with_headers(&request, out)
@@ -50,7 +50,9 @@ async fn answer(app: &App, headers: &HeaderMap, body: &Bytes) -> Result<Response
 }
 
 /// The whole answer of a call that does not stream.
-pub(crate) async fn collect(mut deltas: Deltas, mut request: Request) -> Result<(Answer, Settled), Error> {
+///
+/// When the caller leaves, `deltas` is dropped before `request`: what an attempt used is known before it settles.
+pub(crate) async fn collect(mut request: Request, mut deltas: Deltas) -> Result<(Answer, Settled), Error> {
     let mut answer = Answer::default();
     while let Some(next) = deltas.next().await {
         match next {
@@ -90,11 +92,11 @@ impl Settled {
 /// Ends the request as its answer ended.
 pub(crate) fn finish(deltas: Deltas, request: Request) {
     match &deltas {
-        Deltas::Pipeline(p) => match p.outcome() {
+        Deltas::Pipeline(p, _) => match p.outcome() {
             Some(outcome) => request.outcome(outcome),
             None => drop(request),
         },
-        Deltas::Model(_) => request.complete(),
+        Deltas::Model(..) => request.complete(),
     }
 }
 

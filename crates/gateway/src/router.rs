@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::deltas::{Deltas, FromPipeline};
 use crate::request::{Ask, Request, Target};
-use crate::{anthropic, native, openai, ops};
+use crate::{anthropic, native, openai, ops, socket};
 
 /// All routes.
 pub fn router(app: App) -> Router {
@@ -25,7 +25,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/models", get(openai::models))
         .route("/v1/messages", post(anthropic::messages))
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
-        .route("/v1/pipelines/{name}", post(native::post).get(native::socket))
+        .route("/v1/pipelines/{name}", post(native::post).get(socket::socket))
         .route("/v1/requests/{id}", get(ops::request))
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
@@ -98,16 +98,15 @@ pub(crate) async fn call(
         Target::Pipeline(_, p) => Some((p.graph.clone(), chat_input(&p.graph.input, &call)?)),
     };
     let request = Request::admit(app, caller, ask)?;
+    let cut = || app.inner.drain.cut();
     let started = match run {
-        None => app
-            .inner
-            .models
-            .call(&call.model, call.request, &request.cx)
-            .await
-            .map(|c| Deltas::Model(Box::new(c))),
+        None => {
+            let answer = cut().or(app.inner.models.call(&call.model, call.request, &request.cx)).await;
+            answer.map(|c| Deltas::Model(Box::new(c), cut()))
+        }
         Some((graph, input)) => {
             let live = live::start(graph, input, request.cx.clone());
-            commit(FromPipeline::new(live)).await
+            commit(Deltas::Pipeline(Box::new(FromPipeline::new(live)), cut())).await
         }
     };
     match started {
@@ -120,13 +119,12 @@ pub(crate) async fn call(
 }
 
 /// Waits for a run's first delta: an error before it can still be a status.
-async fn commit(run: FromPipeline) -> Result<Deltas, Error> {
-    let mut run = Deltas::Pipeline(Box::new(run));
+async fn commit(mut run: Deltas) -> Result<Deltas, Error> {
     let first = run.next().await;
     match first {
         Some(Err(e)) => Err(e),
         Some(Ok(first)) => {
-            if let Deltas::Pipeline(p) = &mut run {
+            if let Deltas::Pipeline(p, _) = &mut run {
                 p.unread(first);
             }
             Ok(run)

@@ -1,20 +1,25 @@
 //! The listener: connections, header limits, and an end that lets streams finish.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_core::Stream;
+use futures_util::StreamExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use pipeline::task;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::router::router;
 use crate::send_limit::SendLimit;
+
+/// How long the last words of answers that are cut may take on their way.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A bound listener.
 #[derive(Debug)]
@@ -33,11 +38,16 @@ impl Listening {
     }
 }
 
-/// Serves until `stop` resolves, then refuses new requests and lets those under way finish for at most `drain`.
-/// Returns how many connections were still open at the end.
-pub async fn serve(app: App, listening: Listening, stop: impl Future<Output = ()>, drain: Duration) -> usize {
+/// Serves until the first of `signals`, then refuses new requests and lets those under way finish for at most `drain`,
+/// or until the second. What is still under way then ends with an error. Returns how many answers that were.
+pub async fn serve(
+    app: App,
+    listening: Listening,
+    signals: impl Stream<Item = ()>,
+    drain: Duration,
+) -> usize {
     let service = TowerToHyperService::new(router(app.clone()));
-    let limits = app.inner.settings.limits;
+    let (limits, send_timeout) = (app.inner.settings.limits, app.inner.settings.send_timeout);
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
@@ -46,11 +56,12 @@ pub async fn serve(app: App, listening: Listening, stop: impl Future<Output = ()
         .max_buf_size(limits.header_bytes)
         .keep_alive(true);
     let graceful = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(stop);
+    let given_up = CancellationToken::new();
+    let mut signals = std::pin::pin!(signals);
     loop {
         let accepted = tokio::select! {
             accepted = listening.listener.accept() => accepted,
-            () = &mut stop => break,
+            _ = signals.next() => break,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -63,25 +74,42 @@ pub async fn serve(app: App, listening: Listening, stop: impl Future<Output = ()
         };
         // A delayed segment costs a caller 40 ms; a socket that refuses the option still works.
         let _ = stream.set_nodelay(true);
-        let connection = http
-            .serve_connection_with_upgrades(
-                TokioIo::new(SendLimit::new(stream, app.inner.settings.send_timeout)),
-                service.clone(),
-            )
-            .into_owned();
-        let watched = graceful.watch(connection);
+        let io = TokioIo::new(SendLimit::new(stream, send_timeout));
+        let connection = http.serve_connection_with_upgrades(io, service.clone()).into_owned();
+        let (watched, given_up) = (graceful.watch(connection), given_up.clone());
         task::spawn("connection", async move {
-            if let Err(e) = watched.await {
-                tracing::debug!(error = %e, "a connection broke");
+            tokio::select! {
+                ended = watched => {
+                    if let Err(e) = ended {
+                        tracing::debug!(error = %e, "a connection broke");
+                    }
+                }
+                () = given_up.cancelled_owned() => {}
             }
         })
         .detach();
     }
     app.drain();
     drop(listening);
-    let open = graceful.count();
+    let ended = async {
+        graceful.shutdown().await;
+        app.inner.drain.quiet().await;
+    };
+    let mut ended = std::pin::pin!(ended);
     tokio::select! {
-        () = graceful.shutdown() => 0,
-        () = task::sleep(drain) => open,
+        () = &mut ended => return 0,
+        () = task::sleep(drain) => {}
+        _ = signals.next() => {}
     }
+    let cut = app.inner.metrics.in_flight();
+    app.inner.drain.cut_all();
+    // Whoever reads gets its error; for whoever does not, the connection breaks, and what it held is given back.
+    for give_up in [|_: &CancellationToken| (), CancellationToken::cancel] {
+        give_up(&given_up);
+        tokio::select! {
+            () = &mut ended => break,
+            () = task::sleep(FAREWELL) => {}
+        }
+    }
+    cut
 }

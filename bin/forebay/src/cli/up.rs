@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use contract::SystemClock;
+use futures_util::{Stream, stream};
 use gateway::Listening;
 use pipeline::task;
 use store::Store;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Global;
 use crate::config::{self, Config, Env, FILE, problem};
@@ -86,9 +88,9 @@ async fn serve(global: &Global, args: &Args, config: &Config) -> Result<(), Erro
         format!("listening on http://{at}")
     };
     super::print(&told);
-    let open = gateway::serve(app, listening, stop(), wiring::drain(config)).await;
+    let open = gateway::serve(app, listening, stops()?, wiring::drain(config)).await;
     if open > 0 {
-        tracing::warn!(open, "connections were still open at the end of the drain");
+        tracing::warn!(open, "answers were still under way at the end of the drain and were cut");
     }
     store.ledger.close();
     match background.await {
@@ -100,15 +102,17 @@ async fn serve(global: &Global, args: &Args, config: &Config) -> Result<(), Erro
     }
 }
 
-/// Resolves with SIGTERM or Ctrl-C.
-async fn stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut term) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
+/// SIGTERM and Ctrl-C, each time.
+fn stops() -> Result<impl Stream<Item = ()>, Error> {
+    let listen = |kind| {
+        signal(kind).map_err(|e| Error::new(format!("cannot hear signals: {e}"), "check this user's limits"))
     };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = term.recv() => {}
-    }
+    let both = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(stream::unfold(both, async |(mut term, mut interrupt)| {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Some(((), (term, interrupt)))
+    }))
 }

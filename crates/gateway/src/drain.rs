@@ -1,0 +1,159 @@
+//! The end of a server: running → draining (new requests are refused) → cut (answers under way end with an error).
+//!
+//! An answer holds a [`Cut`] and looks at it when it waits; a conversation over a WebSocket, which the connection no
+//! longer stands for, holds a [`Conversation`] so that the end waits for it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context as Poller, Poll, Waker};
+
+use contract::{Code, Error};
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// How far the end has come.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Drain {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    draining: AtomicBool,
+    cut: AtomicBool,
+    /// Wakes those who wait when `cut` is set.
+    token: CancellationToken,
+    conversations: AtomicUsize,
+    ended: Notify,
+}
+
+impl Drain {
+    pub(crate) fn start(&self) {
+        self.inner.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_started(&self) -> bool {
+        self.inner.draining.load(Ordering::Acquire)
+    }
+
+    /// Ends every answer under way with an error.
+    pub(crate) fn cut_all(&self) {
+        self.inner.cut.store(true, Ordering::Release);
+        self.inner.token.cancel();
+    }
+
+    pub(crate) fn cut(&self) -> Cut {
+        Cut { inner: self.inner.clone(), waiting: None }
+    }
+
+    pub(crate) fn conversation(&self) -> Conversation {
+        self.inner.conversations.fetch_add(1, Ordering::AcqRel);
+        Conversation(self.inner.clone())
+    }
+
+    pub(crate) fn conversations(&self) -> usize {
+        self.inner.conversations.load(Ordering::Acquire)
+    }
+
+    /// Resolves when no conversation goes on.
+    pub(crate) async fn quiet(&self) {
+        loop {
+            let ended = self.inner.ended.notified();
+            if self.conversations() == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+/// What an answer under way is told when the server cannot wait any longer.
+pub(crate) fn error() -> Error {
+    let m = "the server is shutting down and could not wait for the end of this answer: ask again";
+    Error::new(Code::Draining, m)
+}
+
+/// A conversation over a WebSocket, from its upgrade to its end.
+#[derive(Debug)]
+pub(crate) struct Conversation(Arc<Inner>);
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.0.conversations.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.notify_waiters();
+    }
+}
+
+/// Resolves when answers are cut.
+pub(crate) struct Cut {
+    inner: Arc<Inner>,
+    /// Made at the first wait. The waker is the one it has: an answer that waits for each token registers once.
+    waiting: Option<(Pin<Box<WaitForCancellationFutureOwned>>, Waker)>,
+}
+
+impl Cut {
+    pub(crate) fn is_cut(&self) -> bool {
+        self.inner.cut.load(Ordering::Acquire)
+    }
+
+    /// Ready when answers are cut; else wakes `cx` when they are.
+    pub(crate) fn poll(&mut self, cx: &mut Poller<'_>) -> Poll<()> {
+        if self.is_cut() {
+            return Poll::Ready(());
+        }
+        if self.waiting.as_ref().is_some_and(|(_, w)| w.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        let token = &self.inner.token;
+        let (wait, waker) = self
+            .waiting
+            .get_or_insert_with(|| (Box::pin(token.clone().cancelled_owned()), cx.waker().clone()));
+        waker.clone_from(cx.waker());
+        wait.as_mut().poll(cx)
+    }
+
+    /// Runs `work` unless answers are cut first.
+    pub(crate) async fn or<T>(mut self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Pending => self.poll(cx).map(|()| Err(error())),
+            ready => ready,
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_cut_ends_what_waits_and_what_comes_after() {
+        let drain = Drain::default();
+        let (first, second) = (drain.cut(), drain.cut());
+        let cutting = async {
+            tokio::task::yield_now().await;
+            drain.cut_all();
+        };
+        let (ended, ()) = tokio::join!(first.or(std::future::pending::<Result<(), Error>>()), cutting);
+        assert_eq!(ended.unwrap_err().code, Code::Draining);
+        assert!(second.or(std::future::pending::<Result<(), Error>>()).await.is_err());
+        // What is ready is not taken away.
+        assert!(drain.cut().or(async { Ok(()) }).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_every_conversation() {
+        let drain = Drain::default();
+        drain.quiet().await;
+        let (a, b) = (drain.conversation(), drain.conversation());
+        let ending = async {
+            drop(a);
+            tokio::task::yield_now().await;
+            drop(b);
+        };
+        tokio::join!(drain.quiet(), ending);
+        assert_eq!(drain.conversations(), 0);
+    }
+}

@@ -1,0 +1,229 @@
+//! A pipeline over a WebSocket: `GET /v1/pipelines/{name}` with an upgrade.
+//!
+//! The first message is the input; then events flow, each with an increasing `event_id`, and the server closes.
+//! Meanwhile the caller may say `{"type":"cancel"}`, which stops the run, and `{"type":"pong"}`, which says nothing.
+//! What it says is heard even while it does not read. After a silence the server sends a ping.
+//!
+//! One task drives the run, the reader and the writer: dropping it cancels everything.
+
+use axum::extract::ws::{Message as Frame, WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bytes::Bytes;
+use contract::{Code, Error, Event, PipelineName, Surface};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use http::HeaderMap;
+use pipeline::live::Live;
+use serde::Deserialize;
+
+use crate::app::{App, Pipeline};
+use crate::auth::Caller;
+use crate::drain::{self, Conversation};
+use crate::native::{accepted, start, unknown};
+use crate::request::Request;
+use crate::upload;
+use crate::{auth, errors};
+
+/// How long the last events may take to be written to a caller that reads slowly.
+const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
+
+pub(crate) async fn socket(
+    Path(name): Path<String>,
+    State(app): State<App>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let checked =
+        auth::caller(&app, &headers).and_then(|c| Ok((c, app.pipeline(&name).ok_or_else(unknown)?)));
+    match checked {
+        Ok((caller, found)) => {
+            let limit = app.inner.settings.limits.body_bytes;
+            // From here on: the connection is no longer there for the drain to wait for.
+            let going_on = app.inner.drain.conversation();
+            upgrade
+                .max_message_size(limit)
+                .on_upgrade(move |socket| converse(app, caller, found, socket, going_on))
+        }
+        Err(e) => errors::response(Surface::Native, &e),
+    }
+}
+
+async fn converse(
+    app: App,
+    caller: Caller,
+    found: (PipelineName, Pipeline),
+    socket: WebSocket,
+    _going_on: Conversation,
+) {
+    let (out, mut from) = socket.split();
+    let mut out = Out { socket: out, next: 0 };
+    if let Err(e) = run(&app, caller, found, &mut out, &mut from).await {
+        let _ = tokio::time::timeout(FAREWELL, out.send(&Event::error(&e, false))).await;
+    }
+    // The closing handshake: what the caller still says is read until it closes too.
+    let closing = async {
+        let _ = out.socket.close().await;
+        while let Some(Ok(_)) = from.next().await {}
+    };
+    let _ = tokio::time::timeout(FAREWELL, closing).await;
+}
+
+/// A request that is under way.
+struct Open {
+    /// Taken when it settles.
+    request: Option<Request>,
+    /// Whether something useful was told.
+    useful: bool,
+}
+
+/// How the conversation went on while the run did.
+enum Heard {
+    Cancel,
+    Left,
+    Cut,
+}
+
+async fn run(
+    app: &App,
+    caller: Caller,
+    found: (PipelineName, Pipeline),
+    out: &mut Out,
+    from: &mut SplitStream<WebSocket>,
+) -> Result<(), Error> {
+    let first = app.inner.drain.cut().or(input(from)).await?;
+    let arrived = app.inner.clock.now();
+    let json = first.trim_ascii_start().starts_with(b"{");
+    if word(&first) == Some(Word::Cancel) {
+        return Err(stopped());
+    }
+    let input = found.1.graph.input.clone();
+    let mut given = upload::read(app, &input, if json { "application/json" } else { "" }, first).await?;
+    given.stream = true;
+    let (request, live) = start(app, caller, found, &given, arrived)?;
+    let mut open = Open { request: Some(request), useful: false };
+    // Declared last and so dropped first: what it used is known when the request settles.
+    let mut live = live;
+    let heard = {
+        let mut cut = app.inner.drain.cut();
+        tokio::select! {
+            ended = tell(app, &mut live, &mut open, out) => return ended,
+            heard = listen(from) => heard,
+            () = std::future::poll_fn(|cx| cut.poll(cx)) => Heard::Cut,
+        }
+    };
+    let e = match heard {
+        Heard::Left => return Err(left()),
+        Heard::Cancel => stopped(),
+        Heard::Cut => drain::error(),
+    };
+    let Some(request) = open.request.take() else { return Ok(()) };
+    drop(live);
+    let (meter, useful) = (request.cx.meter.clone(), open.useful);
+    let (spent, stages, facts) = (meter.spent(), meter.stages(), meter.facts());
+    let model_version = meter.model_version();
+    request.failed(&e, useful);
+    let (usage, cost_nanousd) = (spent.usage, spent.cost);
+    let done = Event::Done { done: true, usage, cost_nanousd, stages, facts, model_version };
+    let farewell = async {
+        out.send(&Event::error(&e, useful)).await?;
+        out.send(&done).await
+    };
+    tokio::time::timeout(FAREWELL, farewell).await.unwrap_or(Ok(()))
+}
+
+/// The first message with content.
+async fn input(from: &mut SplitStream<WebSocket>) -> Result<Bytes, Error> {
+    loop {
+        match from.next().await {
+            Some(Ok(Frame::Text(t))) if word(t.as_bytes()) == Some(Word::Pong) => {}
+            Some(Ok(Frame::Text(t))) => return Ok(Bytes::from(t)),
+            Some(Ok(Frame::Binary(b))) => return Ok(b),
+            Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {}
+            Some(Ok(Frame::Close(_)) | Err(_)) | None => return Err(left()),
+        }
+    }
+}
+
+/// Sends the run's events until its last.
+async fn tell(app: &App, live: &mut Live, open: &mut Open, out: &mut Out) -> Result<(), Error> {
+    if let Some(request) = &open.request {
+        out.send(&accepted(request)).await?;
+    }
+    loop {
+        let event = match tokio::time::timeout(app.inner.settings.ping, live.next()).await {
+            Ok(Some(event)) => event,
+            Ok(None) => return Ok(()),
+            Err(_) => {
+                out.ping().await?;
+                continue;
+            }
+        };
+        if matches!(event, Event::Draft { .. } | Event::Delta { .. })
+            && let Some(request) = &mut open.request
+        {
+            open.useful = true;
+            request.first_output();
+        }
+        if matches!(event, Event::Done { .. })
+            && let (Some(outcome), Some(request)) = (live.outcome(), open.request.take())
+        {
+            // The ledger first, then the last event: who has seen the end finds it in the ledger.
+            request.outcome(outcome);
+        }
+        out.send(&event).await?;
+    }
+}
+
+/// Hears what the caller says until it matters.
+async fn listen(from: &mut SplitStream<WebSocket>) -> Heard {
+    loop {
+        match from.next().await {
+            Some(Ok(Frame::Text(t))) if word(t.as_bytes()) == Some(Word::Cancel) => return Heard::Cancel,
+            Some(Ok(Frame::Close(_)) | Err(_)) | None => return Heard::Left,
+            Some(Ok(_)) => {}
+        }
+    }
+}
+
+/// What the caller may say that carries nothing.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Word {
+    Cancel,
+    Pong,
+}
+
+fn word(message: &[u8]) -> Option<Word> {
+    // A document is not read twice to find that it is none.
+    if message.len() > 1_024 { None } else { serde_json::from_slice(message).ok() }
+}
+
+fn left() -> Error {
+    Error::new(Code::Cancelled, "the caller left")
+}
+
+fn stopped() -> Error {
+    Error::new(Code::Cancelled, "the caller said stop")
+}
+
+/// The caller's side of the socket, with the number of the next event.
+struct Out {
+    socket: SplitSink<WebSocket, Frame>,
+    next: u64,
+}
+
+impl Out {
+    async fn send(&mut self, event: &Event) -> Result<(), Error> {
+        let mut json = serde_json::to_string(event).unwrap_or_default();
+        // Every event is an object with a `type`.
+        json.pop();
+        json.push_str(&format!(",\"event_id\":{}}}", self.next));
+        self.next += 1;
+        self.socket.send(Frame::Text(json.into())).await.map_err(|_| left())
+    }
+
+    async fn ping(&mut self) -> Result<(), Error> {
+        self.socket.send(Frame::Ping(Bytes::new())).await.map_err(|_| left())
+    }
+}
