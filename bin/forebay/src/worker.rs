@@ -1,14 +1,17 @@
 //! The local model's worker process: started by the first call, restarted after a crash, stopped when idle.
 //!
 //! Stopped → starting (spawn, wait for `ready`) → running → stopped (exit, crash or idle). A crash ends the streams of
-//! its callers with an upstream error; it takes nothing else with it. A failed start is not repeated within its backoff.
+//! its callers with `worker_crashed`; it takes nothing else with it. The next call starts another: at once after the
+//! first crash, after a growing pause when it crashes or fails to start again and again. Idle is who has no caller.
 
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use contract::{BoxFuture, Code, Error, RetryHint};
+use futures_util::StreamExt;
 use llm::codec::openai::Dialect;
 use llm::{Attempt, ChatModel, ChatRequest, DeltaStream};
 use pipeline::task;
@@ -16,9 +19,17 @@ use providers::{Client, EndpointSettings, OpenAiEndpoint};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// How long loading a model may take.
 const START: Duration = Duration::from_secs(60);
+
+/// The pause before the start after a second crash in a row; it doubles with each further one.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A worker that ran for so long was well: its crash is the first.
+const STABLE: Duration = Duration::from_secs(60);
 
 /// What a worker is started with.
 #[derive(Debug, Clone)]
@@ -45,11 +56,54 @@ pub(crate) struct LocalModel {
     settings: WorkerSettings,
     socket: PathBuf,
     state: Arc<Mutex<State>>,
+    /// Calls under way.
+    users: Arc<AtomicUsize>,
+}
+
+/// A call under way, from before the worker is asked until its answer is dropped.
+struct Using(Arc<AtomicUsize>);
+
+impl Using {
+    fn start(users: &Arc<AtomicUsize>) -> Self {
+        users.fetch_add(1, Ordering::AcqRel);
+        Using(users.clone())
+    }
+}
+
+impl Drop for Using {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl State {
+    /// It crashed or did not start.
+    fn failed(&mut self, now: Instant) {
+        if self.since.take().is_some_and(|t| now.duration_since(t) >= STABLE) {
+            self.failures = 0;
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now + pause(self.failures));
+    }
+}
+
+/// How long to wait before the next start after so many failures in a row.
+fn pause(failures: u32) -> Duration {
+    match failures.checked_sub(2) {
+        None => Duration::ZERO,
+        Some(n) => PAUSE.saturating_mul(2_u32.saturating_pow(n)).min(LONGEST_PAUSE),
+    }
 }
 
 #[derive(Default)]
 struct State {
     child: Option<Child>,
+    /// When it last became ready.
+    since: Option<Instant>,
+    /// Crashes and failed starts in a row.
+    failures: u32,
+    /// No start before this.
+    not_before: Option<Instant>,
     /// Counts calls: the idle watch stops the worker when it has not moved.
     calls: u64,
     /// Whether an idle watch runs.
@@ -71,7 +125,7 @@ impl LocalModel {
             headers: Vec::new(),
         };
         let endpoint = OpenAiEndpoint::new(client, &endpoint, Dialect::default())?;
-        Ok(LocalModel { endpoint, settings, socket, state: Arc::default() })
+        Ok(LocalModel { endpoint, settings, socket, state: Arc::default(), users: Arc::default() })
     }
 
     /// Makes sure that the worker runs.
@@ -83,14 +137,27 @@ impl LocalModel {
             None => false,
         };
         if !alive {
-            if let Some(dead) = state.child.take() {
-                tracing::warn!(model = %self.settings.alias, pid = dead.id(), "the worker had stopped; starting another");
+            if state.child.take().is_some() {
+                state.failed(Instant::now());
+                let failures = state.failures;
+                tracing::warn!(model = %self.settings.alias, failures, "the worker had stopped; starting another");
             }
-            state.child = Some(self.start().await?);
+            if let Some(at) = state.not_before {
+                tokio::time::sleep_until(at).await;
+            }
+            match self.start().await {
+                Ok(child) => (state.child, state.since) = (Some(child), Some(Instant::now())),
+                Err(e) => {
+                    state.failed(Instant::now());
+                    return Err(e);
+                }
+            }
         }
         if state.idle.as_ref().is_none_or(task::Task::is_finished) {
-            state.idle =
-                self.settings.idle_stop.map(|after| task::spawn("idle", idle(self.state.clone(), after)));
+            state.idle = self
+                .settings
+                .idle_stop
+                .map(|after| task::spawn("idle", idle(self.state.clone(), self.users.clone(), after)));
         }
         Ok(())
     }
@@ -136,12 +203,17 @@ impl LocalModel {
     }
 }
 
-/// Stops the worker once a whole period passes without a call.
-async fn idle(state: Arc<Mutex<State>>, after: Duration) {
+/// Stops the worker once a whole period passes without a call, and none is under way.
+async fn idle(state: Arc<Mutex<State>>, users: Arc<AtomicUsize>, after: Duration) {
     let mut seen = None;
     loop {
         task::sleep(after).await;
         let mut state = state.lock().await;
+        // A call adds itself before it takes the lock: who is not seen here starts the worker again.
+        if users.load(Ordering::Acquire) > 0 {
+            seen = None;
+            continue;
+        }
         if seen == Some(state.calls) {
             if let Some(mut child) = state.child.take() {
                 let _ = child.kill().await;
@@ -159,15 +231,29 @@ impl ChatModel for LocalModel {
         attempt: &'a Attempt,
     ) -> BoxFuture<'a, Result<DeltaStream, Error>> {
         Box::pin(async move {
+            let using = Using::start(&self.users);
             self.running().await?;
+            let alias = self.settings.alias.clone();
             match self.endpoint.start(request, attempt).await {
-                Err(e) if e.code == Code::UpstreamUnreachable => {
-                    let m = format!("the worker of model `{}` crashed", self.settings.alias);
-                    Err(Error { message: m, code: Code::WorkerCrashed, ..e })
-                }
-                other => other,
+                Ok(answer) => Ok(Box::pin(answer.map(move |delta| {
+                    // Held as long as the answer is.
+                    let _using = &using;
+                    delta.map_err(|e| crashed(&alias, e))
+                })) as DeltaStream),
+                Err(e) => Err(crashed(&alias, e)),
             }
         })
+    }
+}
+
+/// A worker's connection breaks only with the worker.
+fn crashed(alias: &str, e: Error) -> Error {
+    match e.code {
+        Code::UpstreamUnreachable | Code::UpstreamTruncated => {
+            let message = format!("the worker of model `{alias}` crashed");
+            Error { message, code: Code::WorkerCrashed, ..e }
+        }
+        _ => e,
     }
 }
 
@@ -182,4 +268,27 @@ fn socket(s: &WorkerSettings) -> PathBuf {
     let name = format!("{}-{}.sock", s.alias, std::process::id());
     let own = s.folder.join(&name);
     if own.as_os_str().len() < 100 { own } else { std::env::temp_dir().join(format!("forebay-{name}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_crash_costs_no_pause_and_later_ones_ever_more_up_to_a_bound() {
+        let ms: Vec<u128> = (1..=4).map(|n| pause(n).as_millis()).collect();
+        assert_eq!(ms, [0, 500, 1_000, 2_000]);
+        assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn a_worker_that_ran_well_for_long_starts_its_count_anew() {
+        let start = Instant::now();
+        let mut state = State { since: Some(start), failures: 5, ..State::default() };
+        state.failed(start + Duration::from_secs(1));
+        assert_eq!(state.failures, 6);
+        state.since = Some(start);
+        state.failed(start + STABLE);
+        assert_eq!((state.failures, state.not_before), (1, Some(start + STABLE)));
+    }
 }
