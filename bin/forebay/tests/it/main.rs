@@ -5,13 +5,20 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     unreachable_pub,
     reason = "tests fail by panicking"
 )]
 
+mod budgets;
+mod cancel;
 mod commands;
+mod drain;
 mod golden;
 mod kinds;
 mod places;
 mod serve;
 mod server;
+mod slow;
+mod socket;
+mod worker;

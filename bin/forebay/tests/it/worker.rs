@@ -1,0 +1,77 @@
+//! The local model's worker under a running server: started by the first call, killed, restarted, stopped when idle.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value as Json;
+
+use crate::server::{Server, eventually, read_rest, read_until, signal};
+
+const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+
+/// A server over the small model; `None`, loudly, without the model or the worker.
+fn started(more: &str) -> Option<Server> {
+    let model = std::env::var_os("FOREBAY_FIXTURES").map(|folder| PathBuf::from(folder).join(MODEL));
+    let Some(model) = model.filter(|m| m.is_file()) else {
+        eprintln!("SKIPPED: {MODEL} is not in FOREBAY_FIXTURES");
+        return None;
+    };
+    let worker = PathBuf::from(env!("CARGO_BIN_EXE_forebay")).with_file_name("forebay-llama");
+    if !worker.is_file() {
+        eprintln!("SKIPPED: {} is not built (cargo build -p forebay-llama)", worker.display());
+        return None;
+    }
+    let model = model.display();
+    Some(Server::with(&format!(
+        "models:\n  m: {{local: {model}, context: 1k, parallel: 2, threads: 1{more}}}\n"
+    )))
+}
+
+/// The server's worker process, when it runs.
+fn worker(server: &Server) -> Option<u32> {
+    let out = Command::new("ps").args(["-A", "-o", "pid=,ppid=,stat="]).output().unwrap();
+    let parent = server.pid().to_string();
+    String::from_utf8_lossy(&out.stdout).lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (pid, ppid, stat) = (fields.next()?, fields.next()?, fields.next()?);
+        // A killed one stays a zombie until the server looks at it.
+        (ppid == parent && !stat.starts_with('Z')).then(|| pid.parse().unwrap())
+    })
+}
+
+const LONG: &str = r#","stream":true,"max_tokens":900,"temperature":0"#;
+const SHORT: &str = r#","max_tokens":4,"temperature":0"#;
+
+#[test]
+fn a_killed_worker_ends_its_streams_with_what_came_and_an_error_and_the_next_request_succeeds() {
+    let Some(server) = started("") else { return };
+    assert_eq!(worker(&server), None, "no worker before the first call");
+    for round in 0..3 {
+        let mut stream = server.open_chat("m", LONG);
+        let begun = read_until(&mut stream, "content\":\"");
+        signal("KILL", worker(&server).expect("the first call started it"));
+        let all = begun + &read_rest(stream);
+        assert!(all.contains(r#""code":"worker_crashed""#), "round {round}: {all}");
+        assert!(all.contains(r#""finish_reason":"error""#), "round {round}: {all}");
+        assert!(!all.contains(r#""finish_reason":"stop""#), "round {round}: {all}");
+        let (status, _, body) = server.chat(SHORT);
+        assert_eq!(status, 200, "round {round}: {body}");
+        let body: Json = serde_json::from_str(&body).unwrap();
+        assert!(body["usage"]["completion_tokens"].as_u64() > Some(0), "round {round}: {body}");
+    }
+}
+
+#[test]
+fn an_idle_worker_stops_and_the_next_call_starts_it_again() {
+    let Some(server) = started(", idle_stop: 300ms") else { return };
+    assert_eq!(server.chat(SHORT).0, 200);
+    let first = worker(&server).expect("it runs");
+    eventually("the idle worker has stopped", || worker(&server).is_none());
+    assert_eq!(server.chat(SHORT).0, 200);
+    let second = worker(&server).expect("it runs again");
+    assert_ne!(first, second);
+    // A stream that takes longer than the idle time keeps its worker.
+    let (status, _, body) = server.chat(r#","stream":true,"max_tokens":200,"temperature":0"#);
+    assert_eq!(status, 200);
+    assert!(body.contains("[DONE]") && !body.contains(r#""finish_reason":"error""#), "{body}");
+}
