@@ -6,7 +6,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 use contract::{Money, UnixMillis};
 use serde_json::{Value, json};
-use store::{CostBy, CostRow, LedgerStore as _};
+use store::{CostBy, CostRow};
 
 use super::storage::{self, Need, clean, failed};
 use super::{Global, block_on, print, print_json, time};
