@@ -7,16 +7,23 @@
 //! What this is not: entailment. A sentence that joins true facts wrongly passes. Invariant: the result does not depend
 //! on how the stream was cut.
 
-use std::collections::BTreeSet;
+mod facts;
+mod source;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use contract::{Chunk, Document, Span};
+use contract::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::sentences::{complete, sentences};
-use crate::words::{Word, at, hash, words};
+use crate::words::{at, words};
+
+pub use facts::Fact;
+use facts::facts;
+pub use source::Source;
+use source::key;
 
 /// Least share of a sentence's weighted words that its citation must have.
 pub const MIN_SIMILARITY: f32 = 0.3;
@@ -35,138 +42,6 @@ pub enum Policy {
     Flag,
     /// It is shown as it is; only counted.
     Keep,
-}
-
-/// A source, indexed once for any number of answers.
-#[derive(Debug)]
-pub struct Source {
-    text: Arc<str>,
-    sentences: Vec<Span>,
-    chunks: Vec<Span>,
-    /// Every word in order, and each by its hash.
-    sequence: Vec<u64>,
-    positions: Vec<(u64, u32)>,
-    /// The sentence of each word.
-    owner: Vec<u32>,
-    /// (stem, sentence), sorted.
-    postings: Vec<(u64, u32)>,
-    numbers: BTreeSet<u64>,
-}
-
-impl Source {
-    /// Indexes a document; coverage counts over `chunks`.
-    pub fn new(doc: &Document, chunks: &[Chunk]) -> Self {
-        let spans = sentences(&doc.text);
-        let mut s = Source {
-            text: Arc::clone(&doc.text),
-            chunks: chunks.iter().map(|c| c.span.clone()).collect(),
-            sequence: Vec::new(),
-            positions: Vec::new(),
-            owner: Vec::new(),
-            postings: Vec::new(),
-            numbers: BTreeSet::new(),
-            sentences: Vec::new(),
-        };
-        for (n, span) in (0_u32..).zip(&spans) {
-            let text = at(&doc.text, span);
-            for (place, w) in (s.sequence.len()..).zip(words(text, 0)) {
-                s.positions.push((w.exact, u32::try_from(place).unwrap_or(u32::MAX)));
-                s.owner.push(n);
-                if let Some(number) = number(text, &w) {
-                    s.numbers.insert(number);
-                }
-                if !w.stop {
-                    s.postings.push((key(text, &w), n));
-                }
-            }
-            s.sequence.extend(words(text, 0).map(|w| w.exact));
-        }
-        s.positions.sort_unstable();
-        s.postings.sort_unstable();
-        s.postings.dedup();
-        s.sentences = spans;
-        s
-    }
-
-    fn places(&self, word: u64) -> &[(u64, u32)] {
-        range(&self.positions, word)
-    }
-
-    /// Whether the words stand in a row somewhere, or all in one sentence.
-    fn holds(&self, phrase: &[u64]) -> bool {
-        let Some((rarest, list)) =
-            phrase.iter().map(|w| self.places(*w)).enumerate().min_by_key(|(_, list)| list.len())
-        else {
-            return true;
-        };
-        list.iter().any(|(_, place)| {
-            let place = *place as usize;
-            let row = place.checked_sub(rarest).and_then(|from| self.sequence.get(from..from + phrase.len()));
-            row == Some(phrase) || {
-                let here = self.owner.get(place);
-                phrase
-                    .iter()
-                    .all(|w| self.places(*w).iter().any(|(_, p)| self.owner.get(*p as usize) == here))
-            }
-        })
-    }
-
-    /// The sentence that shares most, and how much.
-    fn nearest(&self, stems: &[u64]) -> Option<(usize, f32)> {
-        let count = self.sentences.len() as f32;
-        let (mut scores, mut total) = (HashMap::<u32, f32>::new(), 0.0);
-        for stem in stems {
-            let list = range(&self.postings, *stem);
-            let weight = (1.0 + count / list.len().max(1) as f32).ln();
-            total += weight;
-            for (_, s) in list {
-                *scores.entry(*s).or_default() += weight;
-            }
-        }
-        let best = scores.into_iter().max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))?;
-        Some((best.0 as usize, best.1 / total))
-    }
-}
-
-fn range(sorted: &[(u64, u32)], key: u64) -> &[(u64, u32)] {
-    let from = sorted.partition_point(|(k, _)| *k < key);
-    let rest = sorted.get(from..).unwrap_or_default();
-    rest.get(..rest.partition_point(|(k, _)| *k == key)).unwrap_or_default()
-}
-
-/// What words are compared by when a sentence is looked for: numbers by value, others by stem.
-fn key(text: &str, w: &Word) -> u64 {
-    number(text, w).unwrap_or(w.stem)
-}
-
-/// The number a word stands for, in a form equal for `1,234` and `1234`, `2nd` and `2`, `three` and `3`, `1.50` and `1.5`.
-fn number(text: &str, w: &Word) -> Option<u64> {
-    const NAMES: [&str; 11] =
-        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
-    let raw = text.get(w.start..w.end)?.to_lowercase();
-    if !w.number {
-        let n = NAMES.iter().position(|n| *n == raw)?;
-        return Some(hash((n + 2).to_string().as_bytes()));
-    }
-    let mut s = raw.replace(',', "");
-    if let Some(digits) = ["st", "nd", "rd", "th"].iter().find_map(|e| s.strip_suffix(e))
-        && digits.bytes().all(|b| b.is_ascii_digit())
-    {
-        s.truncate(digits.len());
-    }
-    if s.matches('.').count() == 1 && s.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        s.truncate(s.trim_end_matches('0').trim_end_matches('.').len());
-    }
-    Some(hash(s.as_bytes()))
-}
-
-/// Something in an answer that must occur in the source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fact {
-    /// As the answer has it.
-    pub text: String,
-    /// Whether it occurs.
-    pub found: bool,
 }
 
 /// A sentence of the answer, checked.
@@ -341,67 +216,10 @@ impl Grounder {
     }
 }
 
-/// The facts of a sentence: numbers, names, quotations.
-fn facts(text: &str, source: &Source) -> Vec<Fact> {
-    let all: Vec<Word> = words(text, 0).collect();
-    let mut out = Vec::new();
-    let mut push = |span: Span, found: bool| out.push(Fact { text: at(text, &span).to_owned(), found });
-    for (i, w) in all.iter().enumerate() {
-        // The number of a list item and a citation of the answer's own are no facts.
-        let mark = text.get(w.end..).is_some_and(|t| t.starts_with(['.', ')'])) && i == 0
-            || text.get(..w.start).is_some_and(|t| t.ends_with('[')) && at(text, &(w.end..w.end + 1)) == "]";
-        if let Some(n) = number(text, w)
-            && !mark
-        {
-            push(w.start..w.end, source.numbers.contains(&n));
-        }
-    }
-    let mut i = 0;
-    while let Some(w) = all.get(i) {
-        let named = |w: &Word| w.upper && !w.number;
-        if !named(w) || w.stop {
-            i += 1;
-            continue;
-        }
-        let mut run = vec![w];
-        while let (Some(last), Some(next)) = (run.last(), all.get(i + run.len())) {
-            let joined = matches!(at(text, &(last.end..next.start)), " " | "-" | "\u{A0}");
-            if !(joined && named(next) && !next.stop) {
-                break;
-            }
-            run.push(next);
-        }
-        i += run.len();
-        let first = text.get(..w.start).is_some_and(|t| t.chars().all(|c| !c.is_alphanumeric()));
-        let acronym = at(text, &(w.start..w.end)).chars().skip(1).any(char::is_uppercase);
-        let mut phrase: Vec<u64> = run.iter().map(|w| w.exact).collect();
-        let mut start = w.start;
-        // A sentence's first word is capitalised anyway.
-        if first && !acronym && !source.holds(&phrase) {
-            phrase.remove(0);
-            start = run.get(1).map_or(start, |w| w.start);
-        }
-        if let (Some(last), false) = (run.last(), phrase.is_empty()) {
-            push(start..last.end, source.holds(&phrase));
-        }
-    }
-    let mut rest = 0;
-    while let Some(open) = text.get(rest..).and_then(|t| t.find(['"', '“'])).map(|n| rest + n) {
-        let inner = open + text.get(open..).and_then(|t| t.chars().next()).map_or(1, char::len_utf8);
-        let Some(len) = text.get(inner..).and_then(|t| t.find(['"', '”'])) else { break };
-        let phrase: Vec<u64> = words(at(text, &(inner..inner + len)), 0).map(|w| w.exact).collect();
-        if phrase.len() > 1 {
-            push(inner..inner + len, source.holds(&phrase));
-        }
-        rest = text.ceil_char_boundary(inner + len + 1);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use contract::Media;
+    use contract::{Document, Media};
     use proptest::prelude::*;
 
     const TEXT: &str = "Debian was announced by Ian Murdock on 16 August 1993. The project has 1,234 members in three teams. \
