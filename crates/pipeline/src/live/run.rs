@@ -36,6 +36,8 @@ struct Walk<'a> {
     states: Vec<State>,
     /// Lazy nodes that a failure has made necessary.
     called: Vec<bool>,
+    /// Tails whose stream failed before it showed anything: they work on what stands in for it, as any other node.
+    detached: Vec<bool>,
     /// The first failure that a contract took in.
     degraded: Option<Error>,
 }
@@ -45,8 +47,8 @@ type Running<'a> = FuturesUnordered<BoxFuture<'a, (usize, u64, Ended)>>;
 /// Runs the graph to its end.
 pub(super) async fn run(graph: &Graph, input: Value, cx: Context, sink: Arc<dyn Sink>) -> Outcome<Value> {
     let n = graph.nodes.len();
-    let (states, called) = (vec![State::Waiting; n], vec![false; n]);
-    let mut walk = Walk { graph, input, cx, sink, states, called, degraded: None };
+    let (states, called, detached) = (vec![State::Waiting; n], vec![false; n], vec![false; n]);
+    let mut walk = Walk { graph, input, cx, sink, states, called, detached, degraded: None };
     let mut running = Running::new();
     loop {
         if let Err(e) = walk.start(&mut running).await {
@@ -78,7 +80,8 @@ impl<'a> Walk<'a> {
             let wanted = !node.lazy || self.called.get(at) == Some(&true);
             let waits = matches!(self.states.get(at), Some(State::Waiting));
             // A tail starts with the node whose stream it works on.
-            if !waits || !wanted || node.tail_of.is_some() || !self.ready(node, None) {
+            let tails = node.tail_of.is_some() && self.detached.get(at) != Some(&true);
+            if !waits || !wanted || tails || !self.ready(node, None) {
                 continue;
             }
             let tailed = node.tailed_by.and_then(|t| self.graph.nodes.get(t).map(|n| (t, n)));
@@ -200,11 +203,21 @@ impl<'a> Walk<'a> {
                 tail = Outcome::Partial(v.clone(), e.clone());
             }
             let absorbed = self.absorb(at, node, outcome);
+            let stands_in = matches!(self.states.get(at), Some(State::FallingBack(_)));
+            let shown = matches!(tail.value(), Some(Value::Text(t)) if !t.is_empty());
+            if absorbed.is_ok() && stands_in && !shown {
+                self.set(t, State::Waiting);
+                if let Some(d) = self.detached.get_mut(t) {
+                    *d = true;
+                }
+                self.fall_back();
+                return Ok(());
+            }
             self.record(tail_node, started_us, first_output_us, None, &tail).await?;
             if let Err(e) = absorbed {
                 return self.absorb(t, tail_node, Outcome::Failed(e));
             }
-            // The stream's fallback, not its torn text, is what the tail's node stands for.
+            // Some of the text was shown, and what is shown stays: the fallback is the value, unchecked.
             if let Some(State::FallingBack(f)) = self.states.get(at).cloned() {
                 self.set(t, State::FallingBack(f));
             } else {

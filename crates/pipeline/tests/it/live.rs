@@ -161,6 +161,31 @@ async fn a_tail_works_on_the_stream_while_it_is_made() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tail_works_on_the_fallback_of_a_stream_that_showed_nothing() {
+    let tailed = |config| {
+        let mut a = stage("a", "work", config);
+        a.on_failure = OnFailure::Fallback("safe".into());
+        let mut up = stage("up", "upper", json!({}));
+        up.from = pipeline::Source::One("a".into());
+        spec(vec![stage("safe", "work", json!({"takes": ["input"], "give": "draft"})), a, up])
+    };
+    let dead = json!({"takes": ["input"], "pieces": 3, "fail_times": 9});
+    let (events, outcome) = to_end(run(&tailed(dead)).0).await;
+    assert_eq!(text(&outcome), "DRAFT");
+    assert_eq!(outcome.error().map(|e| e.code), Some(Code::UpstreamError));
+    let up =
+        |e: &&Event| matches!(e, Event::Stage { name, state: StageState::Done, .. } if name.as_str() == "up");
+    assert_eq!(events.iter().filter(up).count(), 1);
+    let cut = json!({"takes": ["input"], "pieces": 3, "cut_after": 2});
+    let (events, outcome) = to_end(run(&tailed(cut)).0).await;
+    assert_eq!(
+        (deltas(&events).as_str(), text(&outcome).as_str()),
+        ("P0 P1 ", "draft"),
+        "never half of two answers"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropping_a_run_stops_every_stage_at_once() {
     let (registry, running, _) = registry();
     let p = spec(vec![
