@@ -105,6 +105,8 @@ pub struct RequestRecord {
     pub streaming: bool,
     /// Words in its prompt.
     pub prompt_tokens: u64,
+    /// Its body, where [`LogMode::Bodies`](crate::LogMode::Bodies) keeps it.
+    pub body: Option<Value>,
     /// When its head had been read.
     pub arrived: Instant,
     /// Status of the answer, once decided.
@@ -253,6 +255,7 @@ impl Log {
                     "model": record.model,
                     "streaming": record.streaming,
                     "prompt_tokens": record.prompt_tokens,
+                    "body": record.body,
                     "arrived_us": micros(record.arrived),
                     "status": record.status,
                     "first_byte_us": record.first_byte.map(micros),
@@ -330,6 +333,7 @@ mod tests {
             model: None,
             streaming: false,
             prompt_tokens: 0,
+            body: None,
             arrived: now(),
             status: None,
             first_byte: None,

@@ -93,8 +93,19 @@ impl ChatBody<'_> {
         self.messages.iter().flatten().next_back().and_then(|m| m.role.as_deref()) == Some("assistant")
     }
 
-    /// The name of the first tool, if a tool may be called.
+    /// Whether the conversation ends with the result of a tool call, which wants an answer and not the same call again.
+    fn answers_tool(&self) -> bool {
+        let last = self.messages.iter().flatten().next_back();
+        last.is_some_and(|m| {
+            m.role.as_deref() == Some("tool") || m.content.as_ref().is_some_and(|c| c.tool_result)
+        })
+    }
+
+    /// The name of the first tool, if a tool may be called and is not being answered.
     pub(crate) fn callable_tool(&self) -> Option<&str> {
+        if self.answers_tool() {
+            return None;
+        }
         let forbidden = self.tool_choice.map(RawValue::get).is_some_and(|choice| {
             let none: Result<NoneChoice, _> = serde_json::from_str(choice);
             choice == "\"none\"" || none.is_ok_and(|choice| choice.kind == "none")
@@ -118,15 +129,17 @@ struct NoneChoice {
 struct Content<'a> {
     words: u64,
     last: Cow<'a, str>,
+    tool_result: bool,
 }
 
 impl<'a> Content<'a> {
     fn of(text: Cow<'a, str>) -> Self {
-        Self { words: count_words(&text), last: text }
+        Self { words: count_words(&text), last: text, tool_result: false }
     }
 
     fn add(&mut self, other: Self) {
         self.words += other.words;
+        self.tool_result |= other.tool_result;
         if !other.last.is_empty() {
             self.last = other.last;
         }
@@ -193,6 +206,8 @@ impl<'de> Visitor<'de> for PartVisitor {
                 if let Some(content) = fields.next_value::<Option<Content<'de>>>()? {
                     all.add(content);
                 }
+            } else if field == "type" {
+                all.tool_result |= fields.next_value::<&RawValue>()?.get() == "\"tool_result\"";
             } else {
                 fields.next_value::<serde::de::IgnoredAny>()?;
             }
@@ -240,6 +255,17 @@ mod tests {
             None
         );
         assert_eq!(parse(&format!("{openai},\"tool_choice\":\"auto\"}}")).callable_tool(), Some("f"));
+    }
+
+    #[test]
+    fn a_tool_result_at_the_end_is_answered_and_not_called_again() {
+        let openai = r#"{"tools":[{"function":{"name":"f"}}],"messages":[{"role":"user","content":"a"},
+            {"role":"assistant","tool_calls":[]},{"role":"tool","tool_call_id":"1","content":"12 degrees"}]}"#;
+        let anthropic = r#"{"tools":[{"name":"g"}],"messages":[{"role":"user","content":[
+            {"type":"tool_result","tool_use_id":"1","content":[{"type":"text","text":"12 degrees"}]}]}]}"#;
+        for body in [parse(openai), parse(anthropic)] {
+            assert_eq!((body.callable_tool(), body.last_text()), (None, "12 degrees"));
+        }
     }
 
     #[test]

@@ -54,7 +54,8 @@ pub struct Script {
     pub text: Option<String>,
     /// Answer with the last words of the prompt's last message.
     pub echo: bool,
-    /// Answer a request that carries tools with a call of one. `tool_choice: "none"` is respected.
+    /// Answer a request that carries tools with a call of one. `tool_choice: "none"` is respected, and a request that ends
+    /// with a tool's result gets an answer.
     pub tool_call: Option<ToolCall>,
     /// Where an OpenAI stream reports its usage. Default `final_chunk`.
     pub usage: UsagePlace,
@@ -64,7 +65,7 @@ pub struct Script {
     pub models: Vec<String>,
     /// Answer 404 to a model that `models` lacks. Default false: any name is served.
     pub strict_models: bool,
-    /// Whether requests are recorded. `off` is for benchmarks. Default `on`.
+    /// Whether requests are recorded. `bodies` keeps what was sent too; `off` is for benchmarks. Default `on`.
     pub log: LogMode,
     /// One of the sixteen faults by its code; its rules come before `faults`.
     pub scenario: Option<Scenario>,
@@ -131,6 +132,8 @@ pub enum UsagePlace {
 pub enum LogMode {
     /// The last requests are kept.
     On,
+    /// So are their bodies of up to 64 KiB: to see what a gateway in between really sends.
+    Bodies,
     /// Nothing is kept: [`Handle::wait_for_end`](crate::Handle::wait_for_end) answers [`Error::NotLogged`].
     Off,
 }

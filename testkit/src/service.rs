@@ -34,6 +34,9 @@ use crate::{
 /// The largest request body it reads, in bytes.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
+/// The largest request body the log keeps, in bytes.
+const MAX_KEPT_BODY: usize = 64 << 10;
+
 /// What all connections share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -124,7 +127,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, reset: ResetFlag, request: Reque
         Err(error) => (&active.script, Some(ApiError::invalid(error.to_string()))),
     };
     let parsed = serde_json::from_slice::<ChatBody<'_>>(&body);
-    let record = (script.log == LogMode::On).then(|| {
+    let record = (script.log != LogMode::Off).then(|| {
         let parsed = parsed.as_ref().ok();
         RequestRecord {
             no: 0,
@@ -134,6 +137,9 @@ pub(crate) async fn handle(shared: Arc<Shared>, reset: ResetFlag, request: Reque
             model: parsed.and_then(|b| b.model.as_deref()).map(str::to_owned),
             streaming: parsed.is_some_and(ChatBody::streaming),
             prompt_tokens: parsed.map_or(0, ChatBody::prompt_tokens),
+            body: (script.log == LogMode::Bodies && body.len() <= MAX_KEPT_BODY)
+                .then(|| serde_json::from_slice(&body).ok())
+                .flatten(),
             arrived,
             status: None,
             first_byte: None,
