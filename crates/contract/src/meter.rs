@@ -149,6 +149,20 @@ impl Meter {
         self.lock().attempts.len()
     }
 
+    /// Microseconds in which at least one call to a model that has ended was under way or waited for its turn: time that is
+    /// the model's, not ours.
+    pub fn called_us(&self) -> u64 {
+        let inner = self.lock();
+        let mut calls: Vec<(u64, u64)> = inner.attempts.iter().map(|a| (a.started_us, a.ended_us)).collect();
+        calls.sort_unstable();
+        let (mut sum, mut until) = (0u64, 0);
+        for (start, end) in calls {
+            sum += end.saturating_sub(start.max(until));
+            until = until.max(end);
+        }
+        sum
+    }
+
     /// A copy of the stages that ended.
     pub fn stages(&self) -> Vec<StageRecord> {
         self.lock().stages.clone()
@@ -210,5 +224,33 @@ mod tests {
         assert_eq!(meter.hold(&budget, &Price::FREE, 1, 1).unwrap_err().code, Code::BudgetExhausted);
         drop(held);
         assert!(meter.hold(&budget, &Price::FREE, 1, 1).is_ok());
+    }
+
+    fn call(started_us: u64, ended_us: u64) -> AttemptRecord {
+        AttemptRecord {
+            stage: None,
+            model: "m".into(),
+            endpoint: "e".into(),
+            model_version: None,
+            prompt_version: None,
+            started_us,
+            queued_us: 0,
+            first_token_us: None,
+            ended_us,
+            usage: Usage::default(),
+            cost: Money::ZERO,
+            ending: crate::Ending::Complete,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn time_in_which_calls_overlap_counts_once() {
+        let meter = Meter::default();
+        for (start, end) in [(50, 60), (10, 30), (20, 40), (22, 25)] {
+            meter.attempt(call(start, end));
+        }
+        assert_eq!(meter.called_us(), 30 + 10);
+        assert_eq!(Meter::default().called_us(), 0);
     }
 }

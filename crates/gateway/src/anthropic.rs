@@ -1,80 +1,83 @@
 //! Anthropic's surface: `POST /v1/messages`, `POST /v1/messages/count_tokens`.
 
-use axum::body::Body;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use contract::{Error, Surface};
 use http::{HeaderMap, StatusCode};
-use llm::Delta;
+use llm::surface::Call;
 use llm::surface::anthropic::{Events, parse, parse_count, render};
+use llm::{Answer, Delta};
 use serde_json::json;
 
 use crate::app::App;
-use crate::body::{Encode, StreamBody};
-use crate::openai::{collect, event_stream, finish, id_header, json_response, json_with_headers};
-use crate::{auth, errors, router};
+use crate::body::Encode;
+use crate::chat::{Head, Protocol};
+use crate::errors::Failure;
+use crate::openai::json_response;
+use crate::{auth, errors, headers, router};
 
-/// `POST /v1/messages`.
-pub(crate) async fn messages(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
-    match answer(&app, &headers, &body).await {
-        Ok(r) => r,
-        Err(e) => errors::response(Surface::Anthropic, &e),
+/// Messages.
+pub(crate) struct Anthropic;
+
+impl Protocol for Anthropic {
+    const SURFACE: Surface = Surface::Anthropic;
+    type Stream = Events;
+
+    fn parse(body: &[u8]) -> Result<Call, Error> {
+        parse(body)
+    }
+    fn stream(head: &Head) -> Events {
+        Events::new(&head.id, &head.model, head.input_tokens)
+    }
+    fn render(out: &mut BytesMut, head: &Head, answer: &Answer) {
+        render(out, &head.id, &head.model, answer);
     }
 }
 
-async fn answer(app: &App, headers: &HeaderMap, body: &Bytes) -> Result<Response, Error> {
-    let arrived = app.inner.clock.now();
-    let caller = auth::caller(app, headers)?;
-    let call = parse(body)?;
-    let stream = call.request.stream;
-    let model = call.model.clone();
-    let input = router::input_tokens(app, &call);
-    let (request, deltas) = router::call(app, caller, call, Surface::Anthropic, arrived).await?;
-    let id = request.id().to_string();
-    let mut response = if stream {
-        let encode = Anthropic(Events::new(&id, model.as_str(), input));
-        let body = StreamBody::new(deltas, encode, request, app.inner.settings.ping, finish);
-        event_stream(Body::new(body))
-    } else {
-        let (answer, settled) = collect(request, deltas).await?;
-        let mut out = BytesMut::with_capacity(256 + answer.text.len());
-        render(&mut out, &id, model.as_str(), &answer);
-        json_with_headers(&settled, out)
-    };
-    id_header(&mut response, &id);
-    Ok(response)
-}
-
-struct Anthropic(Events);
-
-impl Encode<Delta> for Anthropic {
+impl Encode<Delta> for Events {
     fn open(&mut self, out: &mut BytesMut) {
-        self.0.start(out);
+        self.start(out);
     }
     fn item(&mut self, out: &mut BytesMut, delta: Delta) -> bool {
-        self.0.delta(out, &delta);
+        self.delta(out, &delta);
         delta.is_output()
     }
     fn ping(&mut self, out: &mut BytesMut) {
-        self.0.ping(out);
+        Events::ping(self, out);
     }
     fn close(&mut self, out: &mut BytesMut, end: Result<(), &Error>) {
         match end {
-            Ok(()) => self.0.end(out),
-            Err(e) => self.0.error(out, errors::anthropic_type(e), e),
+            Ok(()) => self.end(out),
+            Err(e) => self.error(out, errors::anthropic_type(e), e),
         }
     }
 }
 
-/// `POST /v1/messages/count_tokens`.
-pub(crate) async fn count_tokens(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
-    let counted = auth::caller(&app, &headers).and_then(|_| parse_count(&body)).and_then(|call| {
+/// `POST /v1/messages/count_tokens`. Counts here: no provider is asked and nothing is charged.
+pub(crate) async fn count_tokens(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let count = || -> Result<u64, Error> {
+        auth::caller(&app, &headers)?;
+        let call = parse_count(&errors::body(body, app.inner.settings.limits.body_bytes)?)?;
         router::target(&app, &call.model)?;
         Ok(router::input_tokens(&app, &call))
-    });
-    match counted {
-        Ok(n) => json_response(StatusCode::OK, &json!({"input_tokens": n})),
-        Err(e) => errors::response(Surface::Anthropic, &e),
+    };
+    let id = app.request_id();
+    match count() {
+        Ok(n) => {
+            let mut response = json_response(StatusCode::OK, &json!({"input_tokens": n}));
+            headers::request_id(id, Surface::Anthropic, response.headers_mut());
+            response
+        }
+        Err(e) => {
+            let mut failure = Box::<Failure>::from(e);
+            failure.request = Some(id);
+            errors::response(Surface::Anthropic, failure)
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use admission::Gate;
 use arc_swap::ArcSwap;
-use contract::{Clock, ModelName, PipelineName, RequestId, TenantId};
+use contract::{Clock, ModelName, PipelineName, RequestId, TenantId, UnixMillis};
 use llm::Models;
 use pipeline::Graph;
 use store::{KeyRing, Ledger, Reader};
@@ -88,6 +88,8 @@ pub(crate) struct Inner {
     pub(crate) reader: Reader,
     pub(crate) keys: KeyRing,
     pub(crate) metrics: Metrics,
+    /// When it was put together: since when its models can be called.
+    pub(crate) since: UnixMillis,
     pub(crate) drain: Drain,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
@@ -117,6 +119,7 @@ impl App {
         seed: u64,
     ) -> Self {
         let inner = Inner {
+            since: clock.wall(),
             settings,
             clock,
             gate,

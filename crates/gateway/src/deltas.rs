@@ -17,6 +17,16 @@ pub(crate) enum Deltas {
     Pipeline(Box<FromPipeline>, Cut),
 }
 
+impl Deltas {
+    /// The model's answer, when no pipeline stands before it.
+    pub(crate) fn completion(&self) -> Option<&Completion> {
+        match self {
+            Deltas::Model(c, _) => Some(c),
+            Deltas::Pipeline(..) => None,
+        }
+    }
+}
+
 impl Stream for Deltas {
     type Item = Result<Delta, Error>;
 

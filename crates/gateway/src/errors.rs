@@ -1,39 +1,113 @@
 //! The only place that knows status codes: one table from error codes to statuses and to each surface's body.
 
+use admission::{Cause, Refusal};
+use axum::extract::rejection::BytesRejection;
 use axum::response::Response;
-use bytes::BytesMut;
-use contract::{Code, Error, RetryHint, Surface};
+use bytes::{Bytes, BytesMut};
+use contract::{Code, Error, RequestId, RetryHint, Surface, UnixMillis};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
+use serde_json::{Value as Json, json};
+
+use crate::headers::{self, Rates};
+
+/// A request that ends before its first byte, with what its answer says beside the error itself.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    /// The id in the answer.
+    pub(crate) request: Option<RequestId>,
+    /// The caller's rates, once they are known.
+    pub(crate) rates: Option<Rates>,
+    budget: Option<Budget>,
+}
+
+/// The budget that said no.
+#[derive(Debug)]
+struct Budget {
+    /// Requests in flight hold the rest, and may give it back soon.
+    in_flight: bool,
+    facts: Vec<(&'static str, Json)>,
+}
+
+impl From<Error> for Box<Failure> {
+    fn from(error: Error) -> Self {
+        Box::new(Failure { error, request: None, rates: None, budget: None })
+    }
+}
+
+impl From<&Error> for Box<Failure> {
+    fn from(error: &Error) -> Self {
+        error.clone().into()
+    }
+}
+
+impl From<Box<Failure>> for Error {
+    fn from(failure: Box<Failure>) -> Self {
+        failure.error
+    }
+}
+
+impl Failure {
+    /// What admission said at `at`.
+    pub(crate) fn refused(refusal: Refusal, at: UnixMillis) -> Box<Failure> {
+        let (windows, budget) = (refusal.headers, Budget::of(&refusal.cause));
+        Box::new(Failure { error: refusal.into(), request: None, rates: Some(Rates { windows, at }), budget })
+    }
+
+    fn status(&self) -> StatusCode {
+        match &self.budget {
+            // Reservations in flight hold it: it may come back. A spent period does not.
+            Some(b) if b.in_flight => StatusCode::PAYMENT_REQUIRED,
+            _ => status(&self.error),
+        }
+    }
+}
+
+impl Budget {
+    fn of(cause: &Cause) -> Option<Budget> {
+        let (in_flight, resets_at, mut facts) = match cause {
+            Cause::TokenBudget { limit, spent, resets_at, in_flight, .. } => {
+                (*in_flight, resets_at, vec![("limit_tokens", json!(limit)), ("spend_tokens", json!(spent))])
+            }
+            Cause::MoneyBudget { limit, spent, resets_at, in_flight, .. } => {
+                let facts = vec![("limit_usd", json!(limit.as_usd())), ("spend_usd", json!(spent.as_usd()))];
+                (*in_flight, resets_at, facts)
+            }
+            _ => return None,
+        };
+        facts.push(("resets_at", resets_at.map_or(Json::Null, |at| headers::rfc3339(at).into())));
+        Some(Budget { in_flight, facts })
+    }
+}
 
 /// The status of an error before the first byte.
 pub(crate) fn status(e: &Error) -> StatusCode {
-    let number = match e.code {
-        Code::InvalidRequest | Code::InvalidDocument | Code::ContextLengthExceeded => 400,
-        Code::InvalidKey => 401,
-        // Reservations in flight hold it: it may come back. A spent period does not.
-        Code::BudgetExhausted if matches!(e.retry, RetryHint::After(d) if d.as_secs() < 300) => 402,
-        Code::BudgetExhausted | Code::Forbidden | Code::ContentFiltered => 403,
-        Code::NotFound => 404,
-        Code::TooLarge => 413,
-        Code::RateLimited | Code::Overloaded => 429,
-        Code::Cancelled => 499,
-        Code::UpstreamError
-        | Code::UpstreamUnreachable
-        | Code::UpstreamTruncated
-        | Code::UpstreamCredentials
-        | Code::WorkerCrashed
-        | Code::PartFailed => 502,
-        Code::Draining | Code::StorageUnavailable => 503,
-        Code::DeadlineExceeded | Code::UpstreamTimeout => 504,
+    let number = match (e.code, e.upstream_status) {
+        // What the provider finds wrong with the request keeps its own status where clients have a class for it.
+        (Code::InvalidRequest, Some(same @ (409 | 422))) => same,
+        (Code::InvalidRequest | Code::InvalidDocument | Code::ContextLengthExceeded, _) => 400,
+        (Code::InvalidKey, _) => 401,
+        (Code::BudgetExhausted | Code::Forbidden | Code::ContentFiltered, _) => 403,
+        (Code::NotFound, _) => 404,
+        (Code::TooLarge, _) => 413,
+        // Our own limits and the provider's: `limit_source` says whose.
+        (Code::RateLimited | Code::Overloaded, _) => 429,
+        (Code::Cancelled, _) => 499,
+        // Every endpoint of the model was asked, and none can answer now: nothing is wrong with what was said.
+        (Code::UpstreamUnreachable, _) | (Code::UpstreamError, Some(503 | 529)) => 503,
+        (Code::UpstreamError | Code::UpstreamTruncated | Code::UpstreamCredentials, _) => 502,
+        (Code::WorkerCrashed | Code::PartFailed, _) => 502,
+        (Code::Draining | Code::StorageUnavailable, _) => 503,
+        (Code::DeadlineExceeded | Code::UpstreamTimeout, _) => 504,
         _ => 500,
     };
     StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// The `type` of OpenAI's error body, which its SDKs turn into exception classes together with the status.
-fn openai_type(e: &Error) -> &'static str {
-    match status(e).as_u16() {
+fn openai_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
         401 => "authentication_error",
         402 | 403 => "permission_error",
         404 => "not_found_error",
@@ -43,37 +117,73 @@ fn openai_type(e: &Error) -> &'static str {
     }
 }
 
+/// Anthropic's error type.
+pub(crate) fn anthropic_type(e: &Error) -> &'static str {
+    llm::surface::anthropic::error_type(e)
+}
+
 /// The whole answer of a request that failed before its first byte.
-pub(crate) fn response(surface: Surface, e: &Error) -> Response {
+pub(crate) fn response(surface: Surface, failure: impl Into<Box<Failure>>) -> Response {
+    let failure = failure.into();
+    let (e, status) = (&failure.error, failure.status());
+    let facts = failure.budget.as_ref().map_or(&[][..], |b| &b.facts);
     let mut body = BytesMut::new();
     match surface {
-        Surface::Anthropic => llm::surface::anthropic::render_error(&mut body, anthropic_type(e), e),
-        _ => llm::surface::openai::render_error(&mut body, openai_type(e), e),
+        Surface::Anthropic => {
+            let kind = match status {
+                StatusCode::PAYMENT_REQUIRED => "billing_error",
+                _ => anthropic_type(e),
+            };
+            let id = failure.request.map(|id| id.to_string());
+            llm::surface::anthropic::render_error(&mut body, kind, e, facts, id.as_deref());
+        }
+        _ => llm::surface::openai::render_error(&mut body, openai_type(status), e, facts),
     }
     let mut response = Response::new(axum::body::Body::from(body.freeze()));
-    *response.status_mut() = status(e);
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let RetryHint::After(d) = e.retry {
-        // Whole seconds, rounded up: coming back early would be refused again.
-        headers.insert(RETRY_AFTER, HeaderValue::from(d.as_secs() + u64::from(d.subsec_nanos() > 0)));
-        let ms = u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        headers.insert("retry-after-ms", HeaderValue::from(ms));
+    match e.retry {
+        RetryHint::After(d) => {
+            // Whole seconds, rounded up: coming back early would be refused again.
+            headers.insert(RETRY_AFTER, HeaderValue::from(d.as_secs() + u64::from(d.subsec_nanos() > 0)));
+            let ms = u64::try_from(d.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+            headers.insert("retry-after-ms", HeaderValue::from(ms));
+        }
+        // The request alone is larger than the limit. Clients try a 429 again unless they are told.
+        RetryHint::No if matches!(e.code, Code::RateLimited | Code::Overloaded) => {
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        RetryHint::No | RetryHint::Elsewhere => {}
     }
     if let Some(Ok(source)) = e.limit_source.as_deref().map(HeaderValue::from_str) {
         headers.insert("forebay-limit-source", source);
     }
+    if let Some(rates) = &failure.rates {
+        rates.put(surface, headers);
+    }
+    if let Some(id) = failure.request {
+        headers::request_id(id, surface, headers);
+    }
     response
 }
 
-/// Anthropic's error type.
-pub(crate) fn anthropic_type(e: &Error) -> &'static str {
-    llm::surface::anthropic::error_type(e.code)
+/// A body that was read, or why it could not be.
+pub(crate) fn body(read: Result<Bytes, BytesRejection>, limit: usize) -> Result<Bytes, Error> {
+    read.map_err(|e| {
+        if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Error::new(Code::TooLarge, format!("the body is larger than the limit of {limit} bytes"))
+        } else {
+            Error::new(Code::InvalidRequest, "the body ended before it was complete")
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use admission::{Period, RateHeaders, Scope, Window};
+    use contract::Money;
     use std::time::Duration;
 
     #[test]
@@ -86,10 +196,61 @@ mod tests {
                 Class::Denied => (401..=403).contains(&s),
                 Class::Overloaded => s == 429 || s == 503,
                 Class::Deadline => s == 499 || s == 504,
-                Class::Upstream => s == 502 || s == 504,
+                Class::Upstream => (502..=504).contains(&s),
                 Class::Internal => s == 500 || s == 503,
             };
             assert!(fits, "{code} is {s}");
+        }
+    }
+
+    #[test]
+    fn the_table_of_statuses_and_types() {
+        let of = |code, upstream: Option<u16>| {
+            let e = Error::new(code, "x");
+            match upstream {
+                Some(s) => e.upstream_status(s),
+                None => e,
+            }
+        };
+        for (code, upstream, wanted, openai, anthropic) in [
+            (Code::InvalidRequest, None, 400, "invalid_request_error", "invalid_request_error"),
+            (Code::InvalidRequest, Some(400), 400, "invalid_request_error", "invalid_request_error"),
+            (Code::InvalidRequest, Some(409), 409, "invalid_request_error", "invalid_request_error"),
+            (Code::InvalidRequest, Some(422), 422, "invalid_request_error", "invalid_request_error"),
+            (Code::InvalidDocument, None, 400, "invalid_request_error", "invalid_request_error"),
+            (Code::ContextLengthExceeded, Some(400), 400, "invalid_request_error", "invalid_request_error"),
+            (Code::InvalidKey, None, 401, "authentication_error", "authentication_error"),
+            (Code::Forbidden, None, 403, "permission_error", "permission_error"),
+            (Code::BudgetExhausted, None, 403, "permission_error", "permission_error"),
+            (Code::ContentFiltered, Some(400), 403, "permission_error", "permission_error"),
+            (Code::NotFound, None, 404, "not_found_error", "not_found_error"),
+            (Code::TooLarge, None, 413, "invalid_request_error", "request_too_large"),
+            (Code::RateLimited, None, 429, "rate_limit_error", "rate_limit_error"),
+            (Code::RateLimited, Some(429), 429, "rate_limit_error", "rate_limit_error"),
+            (Code::Overloaded, None, 429, "rate_limit_error", "overloaded_error"),
+            (Code::Cancelled, None, 499, "invalid_request_error", "api_error"),
+            (Code::Internal, None, 500, "server_error", "api_error"),
+            (Code::UpstreamError, Some(500), 502, "server_error", "api_error"),
+            (Code::UpstreamError, None, 502, "server_error", "api_error"),
+            (Code::UpstreamTruncated, None, 502, "server_error", "api_error"),
+            (Code::UpstreamCredentials, Some(401), 502, "server_error", "api_error"),
+            (Code::WorkerCrashed, None, 502, "server_error", "api_error"),
+            (Code::PartFailed, None, 502, "server_error", "api_error"),
+            (Code::UpstreamError, Some(503), 503, "server_error", "overloaded_error"),
+            (Code::UpstreamError, Some(529), 503, "server_error", "overloaded_error"),
+            (Code::UpstreamUnreachable, None, 503, "server_error", "api_error"),
+            (Code::Draining, None, 503, "server_error", "overloaded_error"),
+            (Code::StorageUnavailable, None, 503, "server_error", "api_error"),
+            (Code::DeadlineExceeded, None, 504, "server_error", "timeout_error"),
+            (Code::UpstreamTimeout, Some(408), 504, "server_error", "timeout_error"),
+        ] {
+            let e = of(code, upstream);
+            let s = status(&e);
+            assert_eq!(
+                (s.as_u16(), openai_type(s), anthropic_type(&e)),
+                (wanted, openai, anthropic),
+                "{code} {upstream:?}"
+            );
         }
     }
 
@@ -101,5 +262,61 @@ mod tests {
         assert_eq!(r.status(), 429);
         assert_eq!(r.headers()[RETRY_AFTER], "2");
         assert_eq!(r.headers()["retry-after-ms"], "1200");
+        assert!(!r.headers().contains_key("x-should-retry"));
+        let never = response(Surface::Openai, Error::new(Code::RateLimited, "too large for the limit"));
+        assert_eq!(never.headers()["x-should-retry"], "false");
+    }
+
+    fn budget(in_flight: bool) -> Box<Failure> {
+        let (limit, spent) = (Money::from_nanos(2_000_000_000), Money::from_nanos(1_500_000_000));
+        let resets_at = Some(UnixMillis(86_400_000));
+        let cause = Cause::MoneyBudget { period: Period::Day, limit, spent, resets_at, in_flight };
+        let window = Window { limit: 9, remaining: 4, reset: Duration::from_secs(1) };
+        let refusal = Refusal {
+            cause,
+            scope: Scope::Tenant("gold".into()),
+            retry: RetryHint::After(Duration::from_secs(1)),
+            headers: RateHeaders { requests: Some(window), tokens: None },
+        };
+        Failure::refused(refusal, UnixMillis(0))
+    }
+
+    async fn json(r: Response) -> Json {
+        serde_json::from_slice(&axum::body::to_bytes(r.into_body(), 1 << 16).await.unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_spent_period_names_its_limit_what_is_spent_and_when_it_ends() {
+        let r = response(Surface::Openai, budget(false));
+        assert_eq!(
+            (r.status().as_u16(), &r.headers()["x-ratelimit-remaining-requests"]),
+            (403, &"4".parse().unwrap())
+        );
+        let body = json(r).await;
+        let error = &body["error"];
+        assert_eq!((&error["limit_usd"], &error["spend_usd"]), (&json!(2.0), &json!(1.5)));
+        assert_eq!(
+            (&error["resets_at"], &error["limit_source"]),
+            (&json!("1970-01-02T00:00:00Z"), &json!("tenant:gold"))
+        );
+
+        let r = response(Surface::Anthropic, budget(false));
+        assert_eq!(r.headers()["anthropic-ratelimit-requests-remaining"], "4");
+        let body = json(r).await;
+        assert_eq!(
+            (&body["error"]["type"], &body["error"]["limit_usd"]),
+            (&json!("permission_error"), &json!(2.0))
+        );
+        assert_eq!(body["error"]["limit_source"], "tenant:gold");
+    }
+
+    #[tokio::test]
+    async fn a_budget_held_by_requests_in_flight_is_402_and_worth_another_try() {
+        for (surface, kind) in [(Surface::Openai, "permission_error"), (Surface::Anthropic, "billing_error")]
+        {
+            let r = response(surface, budget(true));
+            assert_eq!((r.status().as_u16(), &r.headers()[RETRY_AFTER]), (402, &HeaderValue::from(1)));
+            assert_eq!(json(r).await["error"]["type"], kind);
+        }
     }
 }

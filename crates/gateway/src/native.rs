@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context as Poller, Poll};
 
 use axum::body::Body;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
@@ -19,14 +20,16 @@ use pipeline::live::{self, Live};
 use serde_json::{Value as Json, json};
 
 use crate::app::{App, Pipeline};
+use crate::auth;
 use crate::auth::Caller;
 use crate::body::{Encode, StreamBody};
 use crate::deltas::render;
 use crate::drain::{self, Cut};
-use crate::openai::{event_stream, id_header, json_response};
+use crate::errors::{self, Failure};
+use crate::headers::Facts;
+use crate::openai::{event_stream, json_response};
 use crate::request::{Ask, Request, Target};
 use crate::upload::{self, Given};
-use crate::{auth, errors};
 
 /// `POST /v1/pipelines/{name}`: a document in the body, as JSON `{"input": …}` or in a form's `file`.
 pub(crate) async fn post(
@@ -34,11 +37,14 @@ pub(crate) async fn post(
     State(app): State<App>,
     headers: HeaderMap,
     Query(query): Query<BTreeMap<String, String>>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
     match answer(&app, &name, &headers, &query, body).await {
         Ok(r) => r,
-        Err(e) => errors::response(Surface::Native, &e),
+        Err(mut failure) => {
+            failure.request.get_or_insert_with(|| app.request_id());
+            errors::response(Surface::Native, failure)
+        }
     }
 }
 
@@ -47,30 +53,26 @@ async fn answer(
     name: &str,
     headers: &HeaderMap,
     query: &BTreeMap<String, String>,
-    body: Bytes,
-) -> Result<Response, Error> {
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Box<Failure>> {
     let arrived = app.inner.clock.now();
     let caller = auth::caller(app, headers)?;
     let found = app.pipeline(name).ok_or_else(unknown)?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let body = errors::body(body, app.inner.settings.limits.body_bytes)?;
     let mut given = upload::read(app, &found.1.graph.input, &content_type, body).await?;
     let wants = |k: &str| headers.get(ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains(k));
     given.stream |= wants("text/event-stream") || query.get("stream").is_some_and(|v| v == "true");
     let (request, live) = start(app, caller, found, &given, arrived)?;
-    let id = request.id().to_string();
-    let mut response = if given.stream {
-        let encode = Native { next: 0, opening: Some(accepted(&request)) };
-        event_stream(Body::new(StreamBody::new(
-            Events { live, cut: app.inner.drain.cut() },
-            encode,
-            request,
-            app.inner.settings.ping,
-            finish,
-        )))
-    } else {
-        whole(app.inner.drain.cut(), request, live).await?
-    };
-    id_header(&mut response, &id);
+    if !given.stream {
+        return whole(app.inner.drain.cut(), request, live).await;
+    }
+    let facts = Facts::admitted(&request);
+    let encode = Native { next: 0, opening: Some(accepted(&request)) };
+    let events = Events { live, cut: app.inner.drain.cut() };
+    let mut response =
+        event_stream(Body::new(StreamBody::new(events, encode, request, app.inner.settings.ping, finish)));
+    facts.put(Surface::Native, response.headers_mut());
     Ok(response)
 }
 
@@ -85,7 +87,7 @@ pub(crate) fn start(
     (name, pipeline): (contract::PipelineName, Pipeline),
     given: &Given,
     arrived: Tick,
-) -> Result<(Request, Live), Error> {
+) -> Result<(Request, Live), Box<Failure>> {
     let graph = pipeline.graph.clone();
     let ask = Ask {
         surface: Surface::Native,
@@ -120,7 +122,7 @@ fn finish(events: Events, request: Request) {
 
 /// The whole answer as one JSON object: the output, how it ended, and what it took. A partial answer is a 200 with its
 /// error beside it.
-async fn whole(cut: Cut, mut request: Request, mut live: Live) -> Result<Response, Error> {
+async fn whole(cut: Cut, mut request: Request, mut live: Live) -> Result<Response, Box<Failure>> {
     let mut done = Json::Null;
     let mut draft = None;
     let to_the_end = async {
@@ -135,32 +137,34 @@ async fn whole(cut: Cut, mut request: Request, mut live: Live) -> Result<Respons
     };
     if let Err(e) = cut.or(to_the_end).await {
         drop(live);
-        request.failed(&e, false);
-        return Err(e);
+        return Err(request.refuse(e));
     }
     let Some(outcome) = live.outcome().cloned() else {
-        return Err(Error::new(Code::Internal, "the run ended without an outcome; this is a defect"));
+        let e = Error::new(Code::Internal, "the run ended without an outcome; this is a defect");
+        return Err(request.refuse(e));
     };
-    request.first_output();
-    let id = request.id();
-    request.outcome(&outcome);
-    let (output, error) = match outcome {
-        Outcome::Complete(v) => (v, None),
-        Outcome::Partial(v, e) => (v, Some(e)),
+    let (output, error) = match &outcome {
+        Outcome::Complete(v) => (v.clone(), None),
+        Outcome::Partial(v, e) => (v.clone(), Some(e)),
         Outcome::Failed(e) => match draft {
             Some(text) if !matches!(e.code, Code::Cancelled) => (Value::text(text), Some(e)),
-            _ => return Err(e),
+            _ => return Err(request.refuse(e.clone())),
         },
     };
+    request.first_output();
+    let (id, facts) = (request.id(), Facts::ended(&request));
+    request.outcome(&outcome);
     let mut body = json!({"id": id, "output": output_json(&output)});
     if let (Some(map), Json::Object(done)) = (body.as_object_mut(), done) {
         map.insert("complete".into(), error.is_none().into());
-        if let Some(e) = &error {
+        if let Some(e) = error {
             map.insert("error".into(), serde_json::to_value(Event::error(e, true)).unwrap_or_default());
         }
         map.extend(done.into_iter().filter(|(k, _)| k != "type" && k != "done"));
     }
-    Ok(json_response(StatusCode::OK, &body))
+    let mut response = json_response(StatusCode::OK, &body);
+    facts.put(Surface::Native, response.headers_mut());
+    Ok(response)
 }
 
 fn output_json(v: &Value) -> Json {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use admission::{Demand, Entry, Outlook, RateHeaders};
+use admission::{Demand, Entry, Outlook};
 use contract::{
     Budget, Code, Context, Deadline, Ending, Error, Meter, ModelName, Money, Outcome, PipelineName, Price,
     RequestId, RequestRecord, Surface, TenantId, Tick, UserId, Value,
@@ -15,6 +15,8 @@ use store::Admitted;
 
 use crate::app::{App, Pipeline};
 use crate::auth::Caller;
+use crate::errors::Failure;
+use crate::headers::Rates;
 
 /// What a caller asks for.
 pub(crate) struct Ask {
@@ -40,7 +42,7 @@ pub(crate) enum Target {
 pub(crate) struct Request {
     app: App,
     entry: Option<Entry>,
-    rates: RateHeaders,
+    rates: Rates,
     /// The models of its pipeline.
     models: Vec<ModelName>,
     pub(crate) cx: Context,
@@ -49,13 +51,13 @@ pub(crate) struct Request {
 
 impl Request {
     /// Lets a request in: limits, reservation, and a note in the journal that it may cost something.
-    pub(crate) fn admit(app: &App, caller: Caller, ask: Ask) -> Result<Request, Error> {
+    pub(crate) fn admit(app: &App, caller: Caller, ask: Ask) -> Result<Request, Box<Failure>> {
         if app.is_draining() {
             let m = "the server is shutting down: ask another instance, or again in a few seconds";
-            return Err(Error::new(Code::Draining, m));
+            return Err(Error::new(Code::Draining, m).into());
         }
         if !app.inner.ledger.is_healthy() {
-            return Err(storage_unavailable());
+            return Err(storage_unavailable().into());
         }
         let Caller { tenant, key } = caller;
         let id = app.request_id();
@@ -81,9 +83,9 @@ impl Request {
             stream: ask.stream,
             model: model.clone(),
         };
-        let entry = app.inner.gate.enter(&who, &demand)?;
-        let reserved = admission::estimate(&demand, u64::MAX);
         let at = app.inner.clock.wall();
+        let entry = app.inner.gate.enter(&who, &demand).map_err(|refusal| Failure::refused(*refusal, at))?;
+        let reserved = admission::estimate(&demand, u64::MAX);
         let admitted = Admitted {
             id,
             at,
@@ -96,7 +98,7 @@ impl Request {
             reserved_cost: reserved.money,
         };
         if app.inner.ledger.admitted(&admitted).is_err() {
-            return Err(storage_unavailable());
+            return Err(storage_unavailable().into());
         }
         let record = RequestRecord {
             id,
@@ -122,7 +124,7 @@ impl Request {
         };
         let cx = context(app, id, tenant, ask.user, ask.arrived, budget);
         app.inner.metrics.entered(ask.surface);
-        let rates = entry.rate_headers();
+        let rates = Rates { windows: entry.rate_headers(), at };
         Ok(Request {
             app: app.clone(),
             entry: Some(entry),
@@ -147,7 +149,7 @@ impl Request {
     }
 
     /// The caller's rates when it came in.
-    pub(crate) fn rates(&self) -> RateHeaders {
+    pub(crate) fn rates(&self) -> Rates {
         self.rates
     }
 
@@ -174,6 +176,15 @@ impl Request {
             (_, false) => Ending::Failed,
         };
         self.end(ending, Some(error.clone()));
+    }
+
+    /// It ended before its first byte: what the caller is told.
+    pub(crate) fn refuse(self, error: Error) -> Box<Failure> {
+        let (request, rates) = (Some(self.id()), Some(self.rates()));
+        self.failed(&error, false);
+        let mut failure = Box::<Failure>::from(error);
+        (failure.request, failure.rates) = (request, rates);
+        failure
     }
 
     /// It ended as a pipeline's outcome says.

@@ -2,28 +2,30 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::response::Response;
 use axum::routing::{get, post};
 use contract::{Code, Error, Kind, ModelName, Role, Surface, Tick, Value};
 use futures_util::StreamExt;
-use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use llm::TokenCounter;
 use llm::surface::Call;
 use pipeline::live;
 
+use crate::anthropic::Anthropic;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::deltas::{Deltas, FromPipeline};
+use crate::errors::Failure;
+use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
-use crate::{anthropic, native, openai, ops, socket};
+use crate::{anthropic, chat, models, native, ops, socket};
 
 /// All routes.
 pub fn router(app: App) -> Router {
     let mut router = Router::new()
-        .route("/v1/chat/completions", post(openai::chat))
-        .route("/v1/models", get(openai::models))
-        .route("/v1/messages", post(anthropic::messages))
+        .route("/v1/chat/completions", post(chat::post::<OpenAi>))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::retrieve))
+        .route("/v1/messages", post(chat::post::<Anthropic>))
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .route("/v1/pipelines/{name}", post(native::post).get(socket::socket))
         .route("/v1/requests/{id}", get(ops::request))
@@ -39,16 +41,11 @@ pub fn router(app: App) -> Router {
         router = router.route(path, post(handler));
     }
     let limit = app.inner.settings.limits.body_bytes;
-    router.layer(DefaultBodyLimit::max(limit)).fallback(unknown).with_state(app)
-}
-
-async fn unknown(uri: http::Uri) -> Response {
-    let m = if uri.path().starts_with("/v1/") {
-        "there is no such endpoint: see the list in the reference"
-    } else {
-        "there is nothing here: the API is under /v1/"
-    };
-    crate::errors::response(Surface::Openai, &Error::new(Code::NotFound, m))
+    router
+        .layer(DefaultBodyLimit::max(limit))
+        .fallback(models::unknown)
+        .method_not_allowed_fallback(models::wrong_method)
+        .with_state(app)
 }
 
 /// Who answers to that name: a pipeline or a model.
@@ -82,7 +79,7 @@ pub(crate) async fn call(
     call: Call,
     surface: Surface,
     arrived: Tick,
-) -> Result<(Request, Deltas), Error> {
+) -> Result<(Request, Deltas), Box<Failure>> {
     let target = target(app, &call.model)?;
     let ask = Ask {
         surface,
@@ -111,10 +108,7 @@ pub(crate) async fn call(
     };
     match started {
         Ok(deltas) => Ok((request, deltas)),
-        Err(e) => {
-            request.failed(&e, false);
-            Err(e)
-        }
+        Err(e) => Err(request.refuse(e)),
     }
 }
 
@@ -150,39 +144,5 @@ fn chat_input(kind: &Kind, call: &Call) -> Result<Value, Error> {
             let m = format!("this pipeline takes {other}: call it at /v1/pipelines/{{name}}");
             Err(Error::new(Code::InvalidRequest, m).param("model"))
         }
-    }
-}
-
-/// The standard rate-limit headers, for the limits there are.
-pub(crate) fn rate_headers(headers: &mut HeaderMap, rates: &admission::RateHeaders) {
-    let names = |what: &str| {
-        ["limit", "remaining", "reset"]
-            .map(|k| HeaderName::from_bytes(format!("x-ratelimit-{k}-{what}").as_bytes()).ok())
-    };
-    for (what, window) in [("requests", rates.requests), ("tokens", rates.tokens)] {
-        let Some(w) = window else { continue };
-        let values = [
-            HeaderValue::from(w.limit),
-            HeaderValue::from(w.remaining),
-            HeaderValue::from_str(&go_duration(w.reset)).unwrap_or(HeaderValue::from_static("0s")),
-        ];
-        for (name, value) in names(what).into_iter().zip(values) {
-            if let Some(name) = name {
-                headers.insert(name, value);
-            }
-        }
-    }
-}
-
-/// A duration as Go prints it: `1s`, `6m0s`, `350ms`.
-fn go_duration(d: std::time::Duration) -> String {
-    let (s, ms) = (d.as_secs(), d.subsec_millis());
-    match (s, ms) {
-        (0, 0) => "0s".to_owned(),
-        (0, ms) => format!("{ms}ms"),
-        (s, 0) if s >= 60 => format!("{}m{}s", s / 60, s % 60),
-        (s, _) if s >= 60 => format!("{}m{}s", s / 60, s % 60 + 1),
-        (s, 0) => format!("{s}s"),
-        (s, ms) => format!("{s}.{ms:03}s"),
     }
 }

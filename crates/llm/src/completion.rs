@@ -235,6 +235,11 @@ impl Completion {
         self.live.record.model_version.as_deref()
     }
 
+    /// What is recorded of this attempt so far.
+    pub fn record(&self) -> &AttemptRecord {
+        &self.live.record
+    }
+
     /// How many attempts it took, this one included.
     pub fn attempts(&self) -> u32 {
         self.attempts

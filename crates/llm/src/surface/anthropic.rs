@@ -283,7 +283,7 @@ impl Events {
     /// The end of a stream that broke.
     pub fn error(&mut self, out: &mut BytesMut, kind: &str, error: &Error) {
         out.put_slice(b"event: error\ndata: ");
-        render_error(out, kind, error);
+        render_error(out, kind, error, &[], Some(&self.id));
         out.put_slice(b"\n\n");
     }
 
@@ -345,26 +345,43 @@ pub fn render(out: &mut BytesMut, id: &str, model: &str, answer: &Answer) {
     out.put_u8(b'}');
 }
 
-/// Writes the body of an error: `{"type":"error","error":{"type","message"}}`. `kind` goes with the status.
-pub fn render_error(out: &mut BytesMut, kind: &str, error: &Error) {
+/// Writes the body of an error: `{"type":"error","error":{"type","message",…},"request_id"}`. `kind` goes with the status;
+/// `facts` stand beside the message.
+pub fn render_error(
+    out: &mut BytesMut,
+    kind: &str,
+    error: &Error,
+    facts: &[(&str, Json)],
+    request: Option<&str>,
+) {
     out.put_slice(br#"{"type":"error","error":{"type":"#);
     write::string(out, kind);
     out.put_slice(br#","message":"#);
     write::string(out, &error.message);
-    out.put_slice(b"}}");
+    write::key(out, "code");
+    write::string(out, error.code.as_str());
+    super::limit_facts(out, error, facts);
+    out.put_u8(b'}');
+    if let Some(id) = request {
+        write::key(out, "request_id");
+        write::string(out, id);
+    }
+    out.put_u8(b'}');
 }
 
-/// The protocol's error type for a code.
-pub fn error_type(code: Code) -> &'static str {
-    match code {
-        Code::InvalidKey => "authentication_error",
-        Code::Forbidden | Code::BudgetExhausted | Code::ContentFiltered => "permission_error",
-        Code::NotFound => "not_found_error",
-        Code::TooLarge => "request_too_large",
-        Code::RateLimited => "rate_limit_error",
-        Code::Overloaded | Code::Draining => "overloaded_error",
-        Code::DeadlineExceeded => "timeout_error",
-        Code::InvalidRequest | Code::InvalidDocument | Code::ContextLengthExceeded => "invalid_request_error",
+/// The protocol's type for an error.
+pub fn error_type(e: &Error) -> &'static str {
+    match (e.code, e.upstream_status) {
+        (Code::InvalidKey, _) => "authentication_error",
+        (Code::Forbidden | Code::BudgetExhausted | Code::ContentFiltered, _) => "permission_error",
+        (Code::NotFound, _) => "not_found_error",
+        (Code::TooLarge, _) => "request_too_large",
+        (Code::RateLimited, _) => "rate_limit_error",
+        (Code::Overloaded | Code::Draining, _) | (Code::UpstreamError, Some(503 | 529)) => "overloaded_error",
+        (Code::DeadlineExceeded | Code::UpstreamTimeout, _) => "timeout_error",
+        (Code::InvalidRequest | Code::InvalidDocument | Code::ContextLengthExceeded, _) => {
+            "invalid_request_error"
+        }
         _ => "api_error",
     }
 }

@@ -3,10 +3,11 @@
 pub mod anthropic;
 pub mod openai;
 
+use bytes::BytesMut;
 use contract::{Code, Error, ModelName, UserId};
 use serde_json::{Map, Value as Json};
 
-use crate::ChatRequest;
+use crate::{ChatRequest, json};
 
 /// A caller's request to a model or pipeline by name.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +20,18 @@ pub struct Call {
     pub include_usage: bool,
     /// The end user the caller named.
     pub user: Option<UserId>,
+}
+
+/// Whose limit it was, and what is known of it, inside the object of an error.
+fn limit_facts(out: &mut BytesMut, error: &Error, facts: &[(&str, Json)]) {
+    if let Some(source) = &error.limit_source {
+        json::key(out, "limit_source");
+        json::string(out, source);
+    }
+    for (name, value) in facts {
+        json::key(out, name);
+        json::value(out, value);
+    }
 }
 
 fn invalid(param: &str, message: impl Into<String>) -> Error {

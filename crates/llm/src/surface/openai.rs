@@ -285,8 +285,8 @@ pub fn render(out: &mut BytesMut, id: &str, created: i64, model: &str, answer: &
     out.put_u8(b'}');
 }
 
-/// Writes the body of an error. `kind` is the SDK's error type, which goes with the status.
-pub fn render_error(out: &mut BytesMut, kind: &str, error: &Error) {
+/// Writes the body of an error. `kind` is the SDK's error type, which goes with the status; `facts` stand beside the message.
+pub fn render_error(out: &mut BytesMut, kind: &str, error: &Error, facts: &[(&str, Json)]) {
     out.put_slice(br#"{"error":{"message":"#);
     json::string(out, &error.message);
     out.put_slice(br#","type":"#);
@@ -298,9 +298,6 @@ pub fn render_error(out: &mut BytesMut, kind: &str, error: &Error) {
     }
     out.put_slice(br#","code":"#);
     json::string(out, error.code.as_str());
-    if let Some(source) = &error.limit_source {
-        json::key(out, "limit_source");
-        json::string(out, source);
-    }
+    super::limit_facts(out, error, facts);
     out.put_slice(b"}}");
 }

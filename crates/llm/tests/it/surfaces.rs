@@ -77,7 +77,7 @@ fn an_error_in_mid_stream_ends_it_without_done() {
     );
     let mut out = BytesMut::new();
     anthropic::Events::new("i", "m", 1).error(&mut out, "api_error", &e);
-    assert_eq!(&out[..], b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"cut\"}}\n\n");
+    assert_eq!(&out[..], b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"cut\",\"code\":\"upstream_truncated\"},\"request_id\":\"i\"}\n\n");
 }
 
 #[test]

@@ -1,0 +1,125 @@
+//! A chat call, the same for every protocol: key, body, admission, answer. What a protocol differs in is its [`Protocol`].
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use contract::{Error, RequestId, Surface};
+use futures_util::StreamExt;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+use llm::surface::Call;
+use llm::{Answer, Delta};
+
+use crate::app::App;
+use crate::body::{Encode, StreamBody};
+use crate::deltas::Deltas;
+use crate::errors::{self, Failure};
+use crate::headers::Facts;
+use crate::openai::event_stream;
+use crate::request::Request;
+use crate::{auth, router};
+
+/// What a chat protocol differs in.
+pub(crate) trait Protocol: 'static {
+    /// Its name in records, errors and headers.
+    const SURFACE: Surface;
+    /// Writes the events of its stream.
+    type Stream: Encode<Delta> + Unpin + 'static;
+
+    /// Reads a body.
+    fn parse(body: &[u8]) -> Result<Call, Error>;
+    /// The events of an answer that begins.
+    fn stream(head: &Head) -> Self::Stream;
+    /// Writes an answer that does not stream.
+    fn render(out: &mut BytesMut, head: &Head, answer: &Answer);
+}
+
+/// What every answer repeats.
+pub(crate) struct Head {
+    pub(crate) id: String,
+    /// As the caller named it, whoever answers.
+    pub(crate) model: String,
+    /// Seconds since the epoch.
+    pub(crate) created: i64,
+    /// The estimated input.
+    pub(crate) input_tokens: u64,
+    /// Whether a stream ends with its usage.
+    pub(crate) include_usage: bool,
+}
+
+/// `POST` of a chat call.
+pub(crate) async fn post<P: Protocol>(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    match answer::<P>(&app, &headers, body).await {
+        Ok(r) => r,
+        Err(mut failure) => {
+            failure.request.get_or_insert_with(|| app.request_id());
+            errors::response(P::SURFACE, failure)
+        }
+    }
+}
+
+async fn answer<P: Protocol>(
+    app: &App,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Box<Failure>> {
+    let arrived = app.inner.clock.now();
+    let caller = auth::caller(app, headers)?;
+    let call = P::parse(&errors::body(body, app.inner.settings.limits.body_bytes)?)?;
+    let (stream, include_usage) = (call.request.stream, call.include_usage);
+    let (model, input_tokens) = (call.model.as_str().to_owned(), router::input_tokens(app, &call));
+    let created = app.inner.clock.wall().0 / 1_000;
+    let (request, deltas) = router::call(app, caller, call, P::SURFACE, arrived).await?;
+    let head = |id: RequestId| Head { id: id.to_string(), model, created, input_tokens, include_usage };
+    let head = head(request.id());
+    let (mut response, facts) = if stream {
+        let facts = Facts::begun(&request, &deltas);
+        let body = StreamBody::new(deltas, P::stream(&head), request, app.inner.settings.ping, finish);
+        (event_stream(Body::new(body)), facts)
+    } else {
+        let (answer, facts) = collect(request, deltas).await?;
+        let mut out = BytesMut::with_capacity(256 + answer.text.len());
+        P::render(&mut out, &head, &answer);
+        let mut response = Response::new(Body::from(out.freeze()));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        (response, facts)
+    };
+    facts.put(P::SURFACE, response.headers_mut());
+    Ok(response)
+}
+
+/// The whole answer of a call that does not stream. The deltas are dropped before the request: what they used is known
+/// when that settles.
+async fn collect(mut request: Request, mut deltas: Deltas) -> Result<(Answer, Facts), Box<Failure>> {
+    let mut answer = Answer::default();
+    while let Some(next) = deltas.next().await {
+        match next {
+            Ok(delta) => answer.push(delta),
+            Err(e) => {
+                drop(deltas);
+                return Err(request.refuse(e));
+            }
+        }
+    }
+    request.first_output();
+    let facts = Facts::ended(&request);
+    finish(deltas, request);
+    Ok((answer, facts))
+}
+
+/// Ends the request as its answer ended.
+fn finish(deltas: Deltas, request: Request) {
+    match &deltas {
+        Deltas::Pipeline(p, _) => match p.outcome() {
+            Some(outcome) => request.outcome(outcome),
+            None => drop(request),
+        },
+        Deltas::Model(..) => request.complete(),
+    }
+}
