@@ -54,7 +54,7 @@ impl Renderer {
                 out.extend_from_slice(b",\"arguments\":\"\"}}],\"refusal\":null}");
             }
         }
-        self.close_choice("null", "", out);
+        self.close_choice("null", "", None, out);
     }
 
     pub(crate) fn delta(&self, answer: &Answer, i: usize, usage_so_far: bool, out: &mut Vec<u8>) {
@@ -70,10 +70,11 @@ impl Renderer {
             answer.write_json(i, i + 1, out);
             out.push(b'}');
         }
+        let probs = (self.head.logprobs && self.head.tool.is_none()).then_some((answer, i, i + 1));
         if usage_so_far {
-            self.close_choice("null", &self.usage_json(i + 1), out);
+            self.close_choice("null", &self.usage_json(i + 1), probs, out);
         } else {
-            self.close_choice("null", "", out);
+            self.close_choice("null", "", probs, out);
         }
     }
 
@@ -83,8 +84,8 @@ impl Renderer {
         out.extend_from_slice(b",\"choices\":[{\"index\":0,\"delta\":{}");
         let reason = format!("\"{}\"", finish_reason(finish));
         match self.usage {
-            UsagePlace::InLastChoice => self.close_choice(&reason, &self.usage_json(sent), out),
-            UsagePlace::FinalChunk | UsagePlace::Absent => self.close_choice(&reason, "", out),
+            UsagePlace::InLastChoice => self.close_choice(&reason, &self.usage_json(sent), None, out),
+            UsagePlace::FinalChunk | UsagePlace::Absent => self.close_choice(&reason, "", None, out),
         }
         if self.include_usage && self.usage == UsagePlace::FinalChunk {
             out.extend_from_slice(&self.prefix);
@@ -131,19 +132,19 @@ impl Renderer {
                 out.extend_from_slice(b"}}]");
             }
         }
-        let _ = write!(
-            out,
-            ",\"refusal\":null,\"annotations\":[]}},\"logprobs\":null,\"finish_reason\":\"{}\"}}]",
-            finish_reason(finish)
-        );
+        out.extend_from_slice(b",\"refusal\":null,\"annotations\":[]},\"logprobs\":");
+        logprobs(self.head.logprobs.then_some((answer, 0, n)), out);
+        let _ = write!(out, ",\"finish_reason\":\"{}\"}}]", finish_reason(finish));
         if self.usage != UsagePlace::Absent {
             out.extend_from_slice(self.usage_json(n).as_bytes());
         }
         out.extend_from_slice(b",\"service_tier\":\"default\"}");
     }
 
-    fn close_choice(&self, finish: &str, usage: &str, out: &mut Vec<u8>) {
-        out.extend_from_slice(b",\"logprobs\":null,\"finish_reason\":");
+    fn close_choice(&self, finish: &str, usage: &str, probs: Option<Tokens<'_>>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"logprobs\":");
+        logprobs(probs, out);
+        out.extend_from_slice(b",\"finish_reason\":");
         out.extend_from_slice(finish.as_bytes());
         out.extend_from_slice(b"}]");
         out.extend_from_slice(if usage.is_empty() { self.null_usage } else { usage }.as_bytes());
@@ -160,6 +161,21 @@ impl Renderer {
             prompt + sent as u64
         )
     }
+}
+
+/// Some tokens of an answer: from the first index to before the second.
+type Tokens<'a> = (&'a Answer, usize, usize);
+
+/// Log probabilities of tokens, all alike, or `null`.
+fn logprobs(tokens: Option<Tokens<'_>>, out: &mut Vec<u8>) {
+    let Some((answer, from, to)) = tokens else { return out.extend_from_slice(b"null") };
+    out.extend_from_slice(b"{\"content\":[");
+    for i in from..to {
+        out.extend_from_slice(if i > from { b",{\"token\":".as_slice() } else { b"{\"token\":" });
+        answer.write_json(i, i + 1, out);
+        out.extend_from_slice(b",\"logprob\":-0.5,\"bytes\":null,\"top_logprobs\":[]}");
+    }
+    out.extend_from_slice(b"],\"refusal\":null}");
 }
 
 fn head_json(head: &Head, object: &str, out: &mut Vec<u8>) {

@@ -13,6 +13,8 @@ pub(crate) struct Head {
     /// Seconds since 1970.
     pub(crate) created: u64,
     pub(crate) prompt_tokens: u64,
+    /// Whether OpenAI's log probabilities are given: the same for every token.
+    pub(crate) logprobs: bool,
     /// The tool the answer calls, if it calls one.
     pub(crate) tool: Option<String>,
 }

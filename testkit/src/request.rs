@@ -31,6 +31,8 @@ pub(crate) struct ChatBody<'a> {
     max_completion_tokens: Option<i64>,
     #[serde(borrow, default)]
     tools: Option<Vec<Tool<'a>>>,
+    #[serde(default)]
+    logprobs: Option<bool>,
     #[serde(borrow, default)]
     tool_choice: Option<&'a RawValue>,
 }
@@ -70,6 +72,10 @@ impl ChatBody<'_> {
 
     pub(crate) fn include_usage(&self) -> bool {
         self.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false)
+    }
+
+    pub(crate) fn logprobs(&self) -> bool {
+        self.logprobs.unwrap_or(false)
     }
 
     pub(crate) fn max_tokens(&self) -> Option<i64> {

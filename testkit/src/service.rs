@@ -245,6 +245,7 @@ impl Responder<'_> {
             model: chat.model.as_deref().unwrap_or_default().to_owned(),
             created,
             prompt_tokens: chat.prompt_tokens(),
+            logprobs: chat.logprobs(),
             tool: called_tool(script, chat),
         };
         let renderer = match self.protocol {

@@ -1,5 +1,6 @@
 """Parameters and content reach the provider: as they are over the same protocol, translated over the other."""
 
+import openai
 import pytest
 
 IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -96,3 +97,39 @@ def test_the_end_user_is_in_the_ledger(oai, ant, server):
     assert server.record(answer.id)["user"] == "alice"
     answer = ant().messages.create(model="gpt", max_tokens=9, messages=HELLO, metadata={"user_id": "bob"})
     assert server.record(answer.id)["user"] == "bob"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_log_probabilities_come_back(oai, upstream, stream):
+    upstream["gpt"].script(text="four five six")
+    answer = oai().chat.completions.create(model="gpt", messages=HELLO, logprobs=True, top_logprobs=2, stream=stream)
+    if stream:
+        pieces = [(c.choices[0].delta.content, c.choices[0].logprobs) for c in answer if c.choices]
+        assert all((probs is not None) == bool(text) for text, probs in pieces)
+        probs = [p for _, some in pieces if some for p in some.content]
+    else:
+        probs = answer.choices[0].logprobs.content
+    assert "".join(p.token for p in probs) == "four five six" and probs[0].logprob == -0.5
+    sent = upstream["gpt"].body()
+    assert sent["logprobs"] is True and sent["top_logprobs"] == 2
+
+
+def test_several_answers_at_once_are_refused_by_name(oai, upstream):
+    with pytest.raises(openai.BadRequestError) as refused:
+        oai().chat.completions.create(model="gpt", messages=HELLO, n=2)
+    assert refused.value.param == "n" and upstream["gpt"].log() == []
+
+
+def test_cache_marks_reach_an_anthropic_upstream_and_no_other(ant, upstream):
+    mark = {"type": "ephemeral"}
+    ask = dict(
+        max_tokens=9,
+        system=[{"type": "text", "text": "Long instructions.", "cache_control": mark}],
+        tools=[{"name": "f", "input_schema": {"type": "object"}, "cache_control": mark}],
+        messages=[{"role": "user", "content": [{"type": "text", "text": "Hi.", "cache_control": mark}]}],
+    )
+    ant().messages.create(model="claude", **ask)
+    sent = upstream["claude"].body()
+    assert (sent["system"], sent["tools"], sent["messages"]) == (ask["system"], ask["tools"], ask["messages"])
+    ant().messages.create(model="gpt", **ask)
+    assert "cache_control" not in str(upstream["gpt"].body())

@@ -62,14 +62,7 @@ impl Content {
     pub fn to_text(&self) -> std::borrow::Cow<'_, str> {
         match self {
             Content::Text(t) => t.as_str().into(),
-            Content::Parts(parts) => parts
-                .iter()
-                .filter_map(|p| match p {
-                    Part::Text(t) => Some(t.as_str()),
-                    Part::Other(_) => None,
-                })
-                .collect::<String>()
-                .into(),
+            Content::Parts(parts) => parts.iter().filter_map(Part::text).collect::<String>().into(),
         }
     }
 }
@@ -79,8 +72,22 @@ impl Content {
 pub enum Part {
     /// Text.
     Text(String),
-    /// Anything else (image, audio, file), in OpenAI's content-part form, passed through.
+    /// Anything else (image, audio, file), in OpenAI's content-part form, passed through; also text with marks of its own,
+    /// such as a provider's cache's.
     Other(serde_json::Value),
+}
+
+impl Part {
+    /// Its text, when it is text.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Part::Text(t) => Some(t),
+            Part::Other(v) if v.get("type").and_then(serde_json::Value::as_str) == Some("text") => {
+                v.get("text").and_then(serde_json::Value::as_str)
+            }
+            Part::Other(_) => None,
+        }
+    }
 }
 
 /// A call the model wants made.

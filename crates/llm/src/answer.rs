@@ -1,6 +1,7 @@
 //! A whole answer, put together from deltas: what a caller who does not stream is given.
 
 use contract::{ToolCall, Usage};
+use serde_json::Value as Json;
 
 use crate::{Delta, FinishReason};
 
@@ -13,6 +14,10 @@ pub struct Answer {
     pub text: String,
     /// The reasoning, where shown.
     pub reasoning: String,
+    /// The provider's seal on the reasoning.
+    pub signature: String,
+    /// Log probabilities, in OpenAI's form, where asked for.
+    pub logprobs: Option<Box<Json>>,
     /// The calls it wants made.
     pub tool_calls: Vec<ToolCall>,
     /// Why it ended; `None` while it has not.
@@ -29,6 +34,8 @@ impl Answer {
             Delta::Text(t) if self.text.is_empty() => self.text = t,
             Delta::Text(t) => self.text.push_str(&t),
             Delta::Reasoning(t) => self.reasoning.push_str(&t),
+            Delta::Signature(s) => self.signature.push_str(&s),
+            Delta::Logprobs(more) => self.logprobs(more),
             Delta::ToolCall { index, id, name, arguments } => {
                 let at = index.min(255) as usize;
                 if self.tool_calls.len() <= at {
@@ -47,6 +54,25 @@ impl Answer {
             }
             Delta::Finish(f) => self.finish = Some(f),
             Delta::Usage(u) => self.usage = Some(u),
+        }
+    }
+
+    /// `{"content": […], "refusal": […]}`: the lists of all pieces one after the other.
+    fn logprobs(&mut self, mut more: Box<Json>) {
+        let Some(all) = &mut self.logprobs else {
+            self.logprobs = Some(more);
+            return;
+        };
+        for list in ["content", "refusal"] {
+            let Some(Json::Array(next)) = more.get_mut(list).map(Json::take) else { continue };
+            match all.get_mut(list) {
+                Some(Json::Array(so_far)) => so_far.extend(next),
+                _ => {
+                    if let Some(map) = all.as_object_mut() {
+                        map.insert(list.to_owned(), Json::Array(next));
+                    }
+                }
+            }
         }
     }
 }

@@ -45,6 +45,10 @@ pub enum Delta {
     Text(String),
     /// Text of the model's reasoning, where the provider shows it. Not the answer, but progress.
     Reasoning(String),
+    /// Log probabilities of the next piece, in OpenAI's form, where the caller asked for them.
+    Logprobs(Box<Json>),
+    /// The provider's seal on the reasoning before it, which it wants back unchanged with the next turn.
+    Signature(String),
     /// A piece of a tool call. The first piece of an index carries `id` and `name`; `arguments` adds up to JSON text.
     ToolCall {
         /// Which call of this answer, from 0.
@@ -69,6 +73,7 @@ impl Delta {
             Delta::Text(t) | Delta::Reasoning(t) => !t.is_empty(),
             Delta::ToolCall { .. } => true,
             Delta::Version(_) | Delta::Finish(_) | Delta::Usage(_) => false,
+            Delta::Logprobs(_) | Delta::Signature(_) => false,
         }
     }
 }

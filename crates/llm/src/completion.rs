@@ -95,6 +95,7 @@ impl Live {
             Delta::ToolCall { name, arguments, .. } => {
                 name.as_ref().map_or(0, |n| tokens::Estimate.count(n) + 4) + tokens::Estimate.count(arguments)
             }
+            Delta::Logprobs(_) | Delta::Signature(_) => return,
             Delta::Version(v) => {
                 self.record.model_version = Some(v.clone());
                 return;

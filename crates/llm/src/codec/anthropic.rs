@@ -18,8 +18,7 @@ pub fn encode(request: &ChatRequest, model: &str) -> BytesMut {
     body.insert("max_tokens".into(), request.max_output_tokens.unwrap_or(DEFAULT_MAX_TOKENS).into());
     let system: Vec<_> = request.messages.iter().filter(|m| m.role == Role::System).collect();
     if !system.is_empty() {
-        let texts: Vec<_> = system.iter().map(|m| m.content.to_text()).collect();
-        body.insert("system".into(), texts.join("\n\n").into());
+        body.insert("system".into(), instructions(&system));
     }
     body.insert("messages".into(), Json::Array(turns(&request.messages)));
     if let Some(t) = request.temperature {
@@ -65,6 +64,25 @@ pub fn encode(request: &ChatRequest, model: &str) -> BytesMut {
     out
 }
 
+/// The system prompt: one text, or blocks where some carry marks for the provider's cache.
+fn instructions(system: &[&Message]) -> Json {
+    let marked =
+        |c: &Content| matches!(c, Content::Parts(p) if p.iter().any(|p| matches!(p, Part::Other(_))));
+    if system.iter().any(|m| marked(&m.content)) {
+        return system.iter().flat_map(|m| blocks(&m.content)).collect();
+    }
+    let texts: Vec<_> = system.iter().map(|m| m.content.to_text()).collect();
+    texts.join("\n\n").into()
+}
+
+fn blocks(content: &Content) -> Vec<Json> {
+    match content {
+        Content::Text(t) if t.is_empty() => Vec::new(),
+        Content::Text(t) => vec![json!({"type": "text", "text": t})],
+        Content::Parts(parts) => parts.iter().map(part).collect(),
+    }
+}
+
 /// Turns of user and assistant. Tool results belong to the user; neighbours of one role are joined.
 fn turns(messages: &[Message]) -> Vec<Json> {
     let mut turns: Vec<(&str, Vec<Json>)> = Vec::new();
@@ -72,13 +90,13 @@ fn turns(messages: &[Message]) -> Vec<Json> {
         let mut blocks = Vec::new();
         if m.role == Role::Tool {
             let id = m.tool_call_id.as_deref().unwrap_or_default();
-            blocks.push(json!({"type": "tool_result", "tool_use_id": id, "content": m.content.to_text()}));
+            let content = match &m.content {
+                Content::Text(t) => t.as_str().into(),
+                parts @ Content::Parts(_) => Json::Array(self::blocks(parts)),
+            };
+            blocks.push(json!({"type": "tool_result", "tool_use_id": id, "content": content}));
         } else {
-            match &m.content {
-                Content::Text(t) if t.is_empty() => {}
-                Content::Text(t) => blocks.push(json!({"type": "text", "text": t})),
-                Content::Parts(parts) => blocks.extend(parts.iter().map(part)),
-            }
+            blocks = self::blocks(&m.content);
         }
         for c in &m.tool_calls {
             let input: Json = serde_json::from_str(&c.arguments).unwrap_or_else(|_| json!({}));
@@ -116,6 +134,9 @@ fn tool(t: &Json) -> Json {
         if let Some(v) = f.get(from) {
             out.insert(to.into(), v.clone());
         }
+    }
+    if let Some(mark) = t.get("cache_control") {
+        out.insert("cache_control".into(), mark.clone());
     }
     out.entry("input_schema").or_insert_with(|| json!({"type": "object", "properties": {}}));
     Json::Object(out)
@@ -232,6 +253,10 @@ impl State {
         let delta = match text("/delta/type").as_str() {
             "text_delta" => Delta::Text(text("/delta/text")),
             "thinking_delta" => Delta::Reasoning(text("/delta/thinking")),
+            "signature_delta" => {
+                out.push_back(Ok(Delta::Signature(text("/delta/signature"))));
+                return;
+            }
             "input_json_delta" => {
                 let place = self.tools.iter().position(|&i| i == index).and_then(|p| u32::try_from(p).ok());
                 let Some(index) = place else {
@@ -309,7 +334,13 @@ pub fn decode_body(body: &[u8]) -> Result<Deltas, Error> {
     for b in blocks {
         match b.get("type").and_then(Json::as_str) {
             Some("text") => out.push_back(Ok(Delta::Text(text(b, "text")))),
-            Some("thinking") => out.push_back(Ok(Delta::Reasoning(text(b, "thinking")))),
+            Some("thinking") => {
+                out.push_back(Ok(Delta::Reasoning(text(b, "thinking"))));
+                let seal = text(b, "signature");
+                if !seal.is_empty() {
+                    out.push_back(Ok(Delta::Signature(seal)));
+                }
+            }
             Some("tool_use") => {
                 out.push_back(Ok(Delta::ToolCall {
                     index: calls,

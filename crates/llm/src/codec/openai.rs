@@ -48,11 +48,14 @@ pub fn encode(request: &ChatRequest, model: &str, dialect: Dialect) -> BytesMut 
     field(&mut out, "top_p", request.top_p.map(Json::from));
     field(&mut out, "seed", request.seed.map(Json::from));
     field(&mut out, "stop", (!request.stop.is_empty()).then(|| Json::from(request.stop.clone())));
-    for (name, v) in [
-        ("tools", &request.tools),
-        ("tool_choice", &request.tool_choice),
-        ("response_format", &request.response_format),
-    ] {
+    if let Some(tools) = &request.tools {
+        json::key(&mut out, "tools");
+        match unmarked(tools) {
+            Some(plain) => json::value(&mut out, &plain),
+            None => json::value(&mut out, tools),
+        }
+    }
+    for (name, v) in [("tool_choice", &request.tool_choice), ("response_format", &request.response_format)] {
         if let Some(v) = v {
             json::key(&mut out, name);
             json::value(&mut out, v);
@@ -71,6 +74,19 @@ pub fn encode(request: &ChatRequest, model: &str, dialect: Dialect) -> BytesMut 
     out
 }
 
+/// Tools without the marks of another provider's cache; `None` when there are none.
+fn unmarked(tools: &Json) -> Option<Json> {
+    let marked = |t: &Json| t.get("cache_control").is_some();
+    if !tools.as_array()?.iter().any(marked) {
+        return None;
+    }
+    let mut tools = tools.clone();
+    for t in tools.as_array_mut()?.iter_mut().filter_map(Json::as_object_mut) {
+        t.shift_remove("cache_control");
+    }
+    Some(tools)
+}
+
 fn encode_message(out: &mut BytesMut, m: &Message) {
     out.put_slice(match m.role {
         Role::System => br#"{"role":"system""#.as_slice(),
@@ -80,28 +96,32 @@ fn encode_message(out: &mut BytesMut, m: &Message) {
     });
     json::key(out, "content");
     match &m.content {
+        // The protocol knows only text as a tool's result.
+        Content::Parts(_) if m.role == Role::Tool => json::string(out, &m.content.to_text()),
         Content::Text(t) if t.is_empty() && !m.tool_calls.is_empty() => out.put_slice(b"null"),
         Content::Text(t) => json::string(out, t),
         Content::Parts(parts) => {
             out.put_u8(b'[');
             let mut first = true;
             for p in parts {
-                let kind = |v: &Json| v.get("type").and_then(Json::as_str).map(str::to_owned);
-                if let Part::Other(v) = p
-                    && matches!(kind(v).as_deref(), Some("thinking" | "redacted_thinking"))
-                {
+                let other = |v: &Json| {
+                    matches!(v.get("type").and_then(Json::as_str), Some("thinking" | "redacted_thinking"))
+                };
+                if matches!(p, Part::Other(v) if other(v)) {
                     continue;
                 }
                 if !std::mem::take(&mut first) {
                     out.put_u8(b',');
                 }
-                match p {
-                    Part::Text(t) => {
+                match (p.text(), p) {
+                    // Text alone: marks for another provider's cache are refused here.
+                    (Some(t), _) => {
                         out.put_slice(br#"{"type":"text","text":"#);
                         json::string(out, t);
                         out.put_u8(b'}');
                     }
-                    Part::Other(v) => json::value(out, v),
+                    (None, Part::Other(v)) => json::value(out, v),
+                    (None, Part::Text(_)) => {}
                 }
             }
             out.put_u8(b']');
@@ -161,6 +181,8 @@ struct Choice<'a> {
     /// `message` is its name in an answer that is not streamed.
     #[serde(default, alias = "message")]
     delta: Option<ChoiceDelta>,
+    #[serde(default)]
+    logprobs: Option<Box<Json>>,
     #[serde(borrow, default)]
     finish_reason: Option<Str<'a>>,
 }
@@ -277,6 +299,9 @@ impl State {
             out.push_back(Ok(Delta::Version(m.0.into_owned())));
         }
         for choice in chunk.choices.into_iter().flatten().filter(|c| c.index == 0) {
+            if let Some(probs) = choice.logprobs {
+                out.push_back(Ok(Delta::Logprobs(probs)));
+            }
             if let Some(d) = choice.delta {
                 for t in
                     [d.reasoning_content, d.reasoning].into_iter().flatten().filter(|t| !t.is_empty()).take(1)

@@ -23,8 +23,8 @@ pub fn parse_count(bytes: &[u8]) -> Result<Call, Error> {
     let mut messages = Vec::new();
     match body.take("system") {
         None => {}
-        Some(v) => match joined_text(&v) {
-            Some(t) => messages.push(Message::text(Role::System, t)),
+        Some(v) => match texts(v) {
+            Some(content) => messages.push(Message { content, ..Message::text(Role::System, "") }),
             None => return Err(invalid("system", "`system` must be a string or an array of text blocks")),
         },
     }
@@ -66,16 +66,34 @@ pub fn parse_count(bytes: &[u8]) -> Result<Call, Error> {
     Ok(Call { model, request, include_usage: true, user: user.map(UserId::from) })
 }
 
-fn joined_text(v: &Json) -> Option<String> {
-    match v {
-        Json::String(s) => Some(s.clone()),
-        Json::Array(blocks) => {
-            let texts: Option<Vec<&str>> =
-                blocks.iter().map(|b| b.get("text").and_then(Json::as_str)).collect();
-            texts.map(|t| t.join("\n\n"))
-        }
-        _ => None,
+/// A string or text blocks: one text, unless some carry marks of their own.
+fn texts(v: Json) -> Option<Content> {
+    let blocks = match v {
+        Json::String(s) => return Some(Content::Text(s)),
+        Json::Array(blocks) => blocks,
+        _ => return None,
+    };
+    let parts: Vec<Part> = blocks.into_iter().map(super::text_part).collect::<Option<_>>()?;
+    if parts.iter().all(|p| matches!(p, Part::Text(_))) {
+        let texts: Vec<&str> = parts.iter().filter_map(Part::text).collect();
+        return Some(Content::Text(texts.join("\n\n")));
     }
+    Some(Content::Parts(parts))
+}
+
+/// What a tool gave back: text, or blocks of which some are none.
+fn result(v: Option<&Json>) -> Content {
+    let blocks = match v {
+        Some(Json::Array(blocks)) => blocks,
+        Some(Json::String(s)) => return Content::Text(s.clone()),
+        _ => return Content::Text(String::new()),
+    };
+    texts(Json::Array(blocks.clone())).unwrap_or_else(|| {
+        let part = |b: &Json| {
+            super::text_part(b.clone()).unwrap_or_else(|| Part::Other(image(b).unwrap_or_else(|| b.clone())))
+        };
+        Content::Parts(blocks.iter().map(part).collect())
+    })
 }
 
 /// One turn of the protocol is one message, or several: tool results stand alone.
@@ -101,7 +119,7 @@ fn message(map: Map<String, Json>, at: &str, out: &mut Vec<Message>) -> Result<(
         let text = |k: &str| b.get(k).and_then(Json::as_str).map(str::to_owned);
         let missing = |what: &str| bad(&format!("content[{i}]"), &format!("needs `{what}`"));
         match text("type").as_deref() {
-            Some("text") => parts.push(Part::Text(text("text").ok_or_else(|| missing("text"))?)),
+            Some("text") => parts.push(super::text_part(b).ok_or_else(|| missing("text"))?),
             Some("tool_use") => tool_calls.push(ToolCall {
                 id: text("id").ok_or_else(|| missing("id"))?,
                 name: text("name").ok_or_else(|| missing("name"))?,
@@ -109,10 +127,8 @@ fn message(map: Map<String, Json>, at: &str, out: &mut Vec<Message>) -> Result<(
             }),
             Some("tool_result") => {
                 let id = text("tool_use_id").ok_or_else(|| missing("tool_use_id"))?;
-                let said = b.get("content").and_then(joined_text).unwrap_or_default();
-                let mut result = Message::text(Role::Tool, said);
-                result.tool_call_id = Some(id);
-                out.push(result);
+                let content = result(b.get("content"));
+                out.push(Message { content, tool_call_id: Some(id), ..Message::text(Role::Tool, "") });
             }
             Some("image") => parts.push(Part::Other(image(&b).ok_or_else(|| missing("source"))?)),
             Some(_) => parts.push(Part::Other(b)),
@@ -154,7 +170,11 @@ fn tool(mut t: Json) -> Json {
             f.insert(to.into(), v.take());
         }
     }
-    json!({"type": "function", "function": f})
+    let mut tool = json!({"type": "function", "function": f});
+    if let (Some(mark), Some(map)) = (t.get("cache_control"), tool.as_object_mut()) {
+        map.insert("cache_control".into(), mark.clone());
+    }
+    tool
 }
 
 fn tool_choice(c: &Json) -> Result<Json, Error> {
@@ -236,7 +256,11 @@ impl Events {
     /// The next piece, opening and closing content blocks as needed.
     pub fn delta(&mut self, out: &mut BytesMut, delta: &Delta) {
         match delta {
-            Delta::Version(_) => {}
+            Delta::Version(_) | Delta::Logprobs(_) => {}
+            Delta::Signature(s) if self.open == Some(Block::Thinking) => {
+                self.piece(out, br#"{"type":"signature_delta","signature":"#, s);
+            }
+            Delta::Signature(_) => {}
             Delta::Usage(u) => self.usage = *u,
             Delta::Finish(f) => self.finish = Some(*f),
             Delta::Text(t) => {
@@ -323,7 +347,8 @@ impl Events {
 pub fn render(out: &mut BytesMut, id: &str, model: &str, answer: &Answer) {
     let mut content = Vec::new();
     if !answer.reasoning.is_empty() {
-        content.push(json!({"type": "thinking", "thinking": answer.reasoning, "signature": ""}));
+        content
+            .push(json!({"type": "thinking", "thinking": answer.reasoning, "signature": answer.signature}));
     }
     if !answer.text.is_empty() || answer.tool_calls.is_empty() {
         content.push(json!({"type": "text", "text": answer.text}));

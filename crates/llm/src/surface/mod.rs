@@ -4,7 +4,7 @@ pub mod anthropic;
 pub mod openai;
 
 use bytes::BytesMut;
-use contract::{Code, Error, ModelName, UserId};
+use contract::{Code, Error, ModelName, Part, UserId};
 use serde_json::{Map, Value as Json};
 
 use crate::{ChatRequest, json};
@@ -20,6 +20,16 @@ pub struct Call {
     pub include_usage: bool,
     /// The end user the caller named.
     pub user: Option<UserId>,
+}
+
+/// A text block: plain, or as it is when it carries more than its text. `None` when it is no text.
+fn text_part(block: Json) -> Option<Part> {
+    let map = block.as_object()?;
+    let text = map.get("text").and_then(Json::as_str)?;
+    if map.get("type").and_then(Json::as_str) != Some("text") {
+        return None;
+    }
+    Some(if map.len() > 2 { Part::Other(block) } else { Part::Text(text.to_owned()) })
 }
 
 /// Whose limit it was, and what is known of it, inside the object of an error.

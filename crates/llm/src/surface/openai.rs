@@ -85,12 +85,14 @@ fn message(map: Map<String, Json>, at: &str) -> Result<Message, Error> {
             parts
                 .into_iter()
                 .enumerate()
-                .map(|(i, p)| match (p.get("type").and_then(Json::as_str), p.get("text")) {
-                    (Some("text"), Some(Json::String(t))) => Ok(Part::Text(t.clone())),
-                    (Some("text") | None, _) => {
-                        Err(bad(&format!("content[{i}]"), "must be a part with a `type`; text needs `text`"))
+                .map(|(i, p)| {
+                    let malformed =
+                        || bad(&format!("content[{i}]"), "must be a part with a `type`; text needs `text`");
+                    match p.get("type").and_then(Json::as_str) {
+                        Some("text") => super::text_part(p).ok_or_else(malformed),
+                        Some(_) => Ok(Part::Other(p)),
+                        None => Err(malformed()),
                     }
-                    (Some(_), _) => Ok(Part::Other(p)),
                 })
                 .collect::<Result<_, _>>()?,
         ),
@@ -151,6 +153,8 @@ pub struct Chunks {
     head: BytesMut,
     include_usage: bool,
     usage: Usage,
+    /// Of the next chunk.
+    logprobs: Option<Box<Json>>,
 }
 
 impl Chunks {
@@ -163,7 +167,7 @@ impl Chunks {
         json::int(&mut head, created);
         head.put_slice(br#","model":"#);
         json::string(&mut head, model);
-        Chunks { head, include_usage, usage: Usage::default() }
+        Chunks { head, include_usage, usage: Usage::default(), logprobs: None }
     }
 
     /// The first chunk: the role.
@@ -176,7 +180,11 @@ impl Chunks {
     /// The next piece. Usage is kept for the end, and versions write nothing.
     pub fn delta(&mut self, out: &mut BytesMut, delta: &Delta) {
         match delta {
-            Delta::Version(_) => return,
+            Delta::Version(_) | Delta::Signature(_) => return,
+            Delta::Logprobs(probs) => {
+                self.logprobs = Some(probs.clone());
+                return;
+            }
             Delta::Usage(u) => {
                 self.usage = *u;
                 return;
@@ -244,8 +252,13 @@ impl Chunks {
         out.put_slice(br#","choices":[{"index":0,"delta":{"#);
     }
 
-    fn close(&self, out: &mut BytesMut, finish: Option<&str>) {
-        out.put_slice(br#"},"logprobs":null,"finish_reason":"#);
+    fn close(&mut self, out: &mut BytesMut, finish: Option<&str>) {
+        out.put_slice(br#"},"logprobs":"#);
+        match self.logprobs.take() {
+            Some(probs) => json::value(out, &probs),
+            None => out.put_slice(b"null"),
+        }
+        out.put_slice(br#","finish_reason":"#);
         match finish {
             Some(f) => json::string(out, f),
             None => out.put_slice(b"null"),
@@ -278,7 +291,9 @@ pub fn render(out: &mut BytesMut, id: &str, created: i64, model: &str, answer: &
         json::key(out, "tool_calls");
         codec::openai::tool_calls(out, &answer.tool_calls);
     }
-    out.put_slice(br#"},"logprobs":null,"finish_reason":"#);
+    out.put_slice(br#"},"logprobs":"#);
+    json::value(out, &answer.logprobs);
+    out.put_slice(br#","finish_reason":"#);
     json::string(out, finish(answer.finish.unwrap_or(FinishReason::Other)));
     out.put_slice(br#"}],"usage":"#);
     usage(out, &answer.usage.unwrap_or_default());

@@ -7,6 +7,7 @@ use llm::codec::anthropic::AnthropicDecoder;
 use llm::codec::openai::OpenAiDecoder;
 use llm::surface::{anthropic, openai};
 use llm::{Answer, Delta, FinishReason};
+use serde_json::json;
 
 fn deltas() -> Vec<Delta> {
     vec![
@@ -105,4 +106,89 @@ fn wrong_requests_name_their_parameter() {
     let deep = format!(r#"{{"model":{}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
     assert_eq!(openai::parse(deep.as_bytes()).unwrap_err().code, Code::InvalidRequest);
     assert_eq!(openai::parse(b"\xff\xfe").unwrap_err().code, Code::InvalidRequest);
+}
+
+#[test]
+fn what_only_one_protocol_knows_comes_back_on_it_unchanged() {
+    let probs = |token: &str| {
+        let one = json!({"token": token, "logprob": -0.5, "bytes": null, "top_logprobs": []});
+        Delta::Logprobs(Box::new(json!({"content": [one], "refusal": null})))
+    };
+    let deltas = [
+        Delta::Reasoning("because".into()),
+        Delta::Signature("seal".into()),
+        probs("a"),
+        Delta::Text("a".into()),
+        probs("b"),
+        Delta::Text("b".into()),
+        Delta::Finish(FinishReason::Stop),
+    ];
+    let mut want = Answer::default();
+    deltas.iter().for_each(|d| want.push(d.clone()));
+    assert_eq!(want.logprobs.as_ref().unwrap()["content"].as_array().unwrap().len(), 2);
+
+    let read = |mut d: Box<dyn Decoder>, bytes: &[u8]| {
+        let (mut out, mut answer) = (llm::codec::Deltas::new(), Answer::default());
+        d.feed(bytes, &mut out);
+        out.into_iter().for_each(|d| answer.push(d.unwrap()));
+        answer
+    };
+    let whole = |d: llm::codec::Deltas| {
+        let mut answer = Answer::default();
+        d.into_iter().for_each(|d| answer.push(d.unwrap()));
+        answer
+    };
+    let (mut out, mut w) = (BytesMut::new(), openai::Chunks::new("id1", 7, "m", false));
+    w.start(&mut out);
+    deltas.iter().for_each(|d| w.delta(&mut out, d));
+    w.end(&mut out);
+    let streamed = read(Box::<OpenAiDecoder>::default(), &out);
+    let mut out = BytesMut::new();
+    openai::render(&mut out, "id", 7, "m", &want);
+    for got in [streamed, whole(llm::codec::openai::decode_body(&out).unwrap())] {
+        assert_eq!((&got.logprobs, &got.text, &got.reasoning), (&want.logprobs, &want.text, &want.reasoning));
+    }
+
+    let (mut out, mut w) = (BytesMut::new(), anthropic::Events::new("msg_1", "m", 5));
+    w.start(&mut out);
+    deltas.iter().for_each(|d| w.delta(&mut out, d));
+    w.end(&mut out);
+    let streamed = read(Box::<AnthropicDecoder>::default(), &out);
+    let mut out = BytesMut::new();
+    anthropic::render(&mut out, "id", "m", &want);
+    for got in [streamed, whole(llm::codec::anthropic::decode_body(&out).unwrap())] {
+        assert_eq!(
+            (&got.signature, &got.text, &got.reasoning),
+            (&want.signature, &want.text, &want.reasoning)
+        );
+    }
+}
+
+#[test]
+fn marks_for_a_providers_cache_reach_it_and_no_other() {
+    let mark = json!({"type": "ephemeral"});
+    let body = json!({
+        "model": "m", "max_tokens": 9,
+        "system": [{"type": "text", "text": "Long.", "cache_control": mark}],
+        "tools": [{"name": "f", "input_schema": {}, "cache_control": mark}],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Hi.", "cache_control": mark}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": [
+                {"type": "text", "text": "seen"},
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}]}]},
+        ],
+    });
+    let call = anthropic::parse(body.to_string().as_bytes()).unwrap();
+    let sent = |bytes: BytesMut| serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
+    let to_anthropic = sent(llm::codec::anthropic::encode(&call.request, "m"));
+    assert_eq!((&to_anthropic["system"], &to_anthropic["tools"]), (&body["system"], &body["tools"]));
+    assert_eq!(to_anthropic["messages"][0]["content"][0], body["messages"][0]["content"][0]);
+    assert_eq!(to_anthropic["messages"][0]["content"][1], body["messages"][1]["content"][0]);
+
+    let dialect = llm::codec::openai::Dialect::default();
+    let to_openai = sent(llm::codec::openai::encode(&call.request, "m", dialect));
+    assert!(!to_openai.to_string().contains("cache_control"), "{to_openai}");
+    assert_eq!(to_openai["messages"][0]["content"], json!([{"type": "text", "text": "Long."}]));
+    assert_eq!(to_openai["messages"][2]["content"], "seen");
+    assert_eq!(call.request.messages[1].content.to_text(), "Hi.");
 }
