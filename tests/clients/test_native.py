@@ -77,6 +77,7 @@ def test_the_socket_shows_the_same_events(server):
         with socket(server) as ws:
             ws.send(first)
             found = received(ws)
+        assert [e["event_id"] for e in found] == list(range(len(found))), "ids increase"
         check_events(found, whole["output"])
         assert server.record(found[0]["id"])["ending"] == "complete"
 
