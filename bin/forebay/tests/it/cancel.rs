@@ -31,12 +31,17 @@ async fn left(up: &Handle, no: u64) {
     assert_eq!(end.how, EndedHow::ClientLeft);
 }
 
-/// The only cancelled request is settled: nothing is in flight, and what it used is counted.
-fn settled(server: &Server, surface: &str, used: bool) {
+/// The only cancelled request is in the ledger.
+fn recorded(server: &Server, surface: &str) {
     let label = format!(r#"surface="{surface}",ending="cancelled""#);
     eventually("it is recorded as cancelled", || {
         server.metric("forebay_requests_total", &label) == Some(1.0)
     });
+}
+
+/// It is, and what it used is counted.
+fn settled(server: &Server, surface: &str, used: bool) {
+    recorded(server, surface);
     let tokens = server.metric("forebay_tokens_total", "");
     assert_eq!(tokens.is_some_and(|n| n > 0.0), used, "what the upstream took is paid for: {tokens:?}");
 }
@@ -113,7 +118,8 @@ async fn leaving_while_a_whole_answer_is_made_stops_the_upstream() {
     up.wait_for_tokens(1, 1).await.unwrap();
     drop(socket);
     left(&up, 1).await;
-    settled(&server, "openai", true);
+    // Whether the answer's head had arrived, and with it that the upstream took the request, is not known here.
+    recorded(&server, "openai");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,19 +35,19 @@ async fn slow_readers_hold_back_their_upstream_cost_bounded_memory_and_harm_no_o
     assert_eq!(server.chat(r#","max_tokens":10"#).0, 200);
     let before = resident(server.pid());
     let native = [("content-type", "text/plain"), ("accept", "text/event-stream")];
-    let slow: Vec<_> = (0..8)
+    let slow: Vec<_> = (0..2)
         .map(|n| match n % 2 {
             0 => server.open_chat("m", r#","stream":true"#),
             _ => server.open("POST", "/v1/pipelines/shout", &native, b"A sentence of a document."),
         })
         .collect();
-    for no in 2..10 {
+    for no in 2..4 {
         let sent = stuck_at(&up, no).await;
         assert!(sent < 500_000, "request {no} was read ahead: {sent} tokens");
     }
-    // Eight answers of a million tokens would be far over a gigabyte.
+    // Two answers of a million tokens would be hundreds of megabytes.
     let grown = resident(server.pid()).saturating_sub(before);
-    assert!(grown < 64 << 20, "eight slow readers cost {} MiB", grown >> 20);
+    assert!(grown < 64 << 20, "two slow readers cost {} MiB", grown >> 20);
     for _ in 0..10 {
         let (status, _, body) = server.chat(r#","max_tokens":50,"stream":true"#);
         assert_eq!((status, body.contains("[DONE]")), (200, true));
@@ -56,7 +56,7 @@ async fn slow_readers_hold_back_their_upstream_cost_bounded_memory_and_harm_no_o
     let before = up.log()[1].tokens_sent;
     let mut first = slow.into_iter().next().unwrap();
     let mut some = vec![0; 1 << 20];
-    for _ in 0..64 {
+    for _ in 0..16 {
         first.read_exact(&mut some).unwrap();
     }
     up.wait_for_tokens(2, before + 1).await.unwrap();
