@@ -20,6 +20,19 @@ pub enum StageState {
     Skipped,
 }
 
+impl StageState {
+    /// The name in events, records, traces and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Done => "done",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
 /// One event. The field `type` names it on the wire; SSE uses the same name as its `event:`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -19,6 +19,7 @@ mod outcome;
 mod record;
 mod secret;
 mod stage;
+pub mod trace;
 mod usage;
 mod value;
 
@@ -37,5 +38,6 @@ pub use outcome::Outcome;
 pub use record::{AttemptRecord, Ending, RequestRecord, StageRecord, Surface};
 pub use secret::Secret;
 pub use stage::{BoxFuture, Context, Inputs, Signature, Sink, Stage, Tail};
+pub use trace::{Trace, TraceContext};
 pub use usage::Usage;
 pub use value::{Chunk, Document, Media, Section, Span, Value};

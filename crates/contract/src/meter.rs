@@ -29,6 +29,8 @@ struct Inner {
     /// What calls under way may still use.
     held_tokens: u64,
     held_cost: Money,
+    /// Attempts that began.
+    begun: u32,
 }
 
 /// What one call may use, taken out of a budget until it is dropped: after the call's attempts are in the meter.
@@ -51,6 +53,13 @@ impl Drop for Held {
 impl Meter {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ordinal of an attempt that begins now, from 1.
+    pub fn begin_attempt(&self) -> u32 {
+        let mut inner = self.lock();
+        inner.begun = inner.begun.saturating_add(1);
+        inner.begun
     }
 
     /// Adds an attempt that ended, however it ended.

@@ -56,8 +56,17 @@ pub struct AttemptRecord {
     /// The stage that made it; `None` for a plain model call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<StageName>,
+    /// Which attempt of the request this is, from 1, in order of their start; 0 in records from before it was kept.
+    #[serde(default)]
+    pub ordinal: u32,
+    /// Which try for the same answer this is, from 1: more is a retry or a fallback.
+    #[serde(default)]
+    pub number: u32,
     /// The model, as the configuration names it.
     pub model: ModelName,
+    /// The model that was asked for, when this one stood in for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<ModelName>,
     /// The upstream that was called.
     pub endpoint: EndpointName,
     /// The version that answered, as the provider named it.
@@ -79,6 +88,9 @@ pub struct AttemptRecord {
     pub usage: Usage,
     /// Money.
     pub cost: Money,
+    /// Why the model stopped, in the words of OpenAI's protocol, or `other`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<String>,
     /// How it ended.
     pub ending: Ending,
     /// Why, unless complete.

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 
 use crate::{
     Budget, Clock, Deadline, Error, Event, Kind, Meter, ModelName, Outcome, RequestId, StageName, TenantId,
-    Tick, UserId, Value,
+    Tick, TraceContext, UserId, Value,
 };
 
 /// A boxed, sendable future.
@@ -62,6 +62,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// What is used.
     pub meter: Arc<Meter>,
+    /// The span that the request's calls to others are part of, when it is traced.
+    pub trace: Option<TraceContext>,
     /// Where output goes, when this stage's output is shown.
     pub sink: Option<Arc<dyn Sink>>,
 }

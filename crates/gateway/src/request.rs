@@ -237,6 +237,7 @@ fn context(
         budget,
         clock: app.inner.clock.clone(),
         meter: Arc::new(Meter::default()),
+        trace: None,
         sink: None,
     }
 }

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Code, Context, Deadline, Error, ModelName, RetryHint};
+use contract::{Code, Context, Deadline, Error, ModelName, RetryHint, trace};
 use futures_util::StreamExt;
 use pipeline::task;
 
@@ -46,6 +46,7 @@ pub(crate) async fn repair(asked: &Asked<'_>, candidates: &[Candidate<'_>]) -> R
     let mut last = Error::new(Code::Internal, "the model has no endpoint");
     // The window that was too small, once one was.
     let mut too_small: Option<Option<u64>> = None;
+    let Some((asked_for, _)) = candidates.first().copied() else { return Err(last) };
     for (place, (model, settings)) in candidates.iter().enumerate() {
         if too_small.is_some_and(|failed| !larger(settings.context_window, failed)) {
             continue;
@@ -63,7 +64,8 @@ pub(crate) async fn repair(asked: &Asked<'_>, candidates: &[Candidate<'_>]) -> R
             let mut may_retry = place == 0 && rank == 0;
             loop {
                 number += 1;
-                let target = Target { model, settings, endpoint, request: &request, input, number };
+                let target =
+                    Target { asked_for, model, settings, endpoint, request: &request, input, number };
                 let e = match attempt(asked, &target).await {
                     Ok(completion) => return Ok(completion),
                     Err(e) => e,
@@ -141,6 +143,8 @@ fn next(e: &Error, may_retry: bool, cx: &Context) -> Next {
 }
 
 struct Target<'a> {
+    /// The model that was asked for first.
+    asked_for: &'a ModelName,
     model: &'a ModelName,
     settings: &'a Arc<ModelSettings>,
     endpoint: &'a Endpoint,
@@ -162,6 +166,8 @@ async fn attempt(asked: &Asked<'_>, t: &Target<'_>) -> Result<Completion, Error>
     let mut live = Live::new(cx, t.model, t.endpoint, t.settings, slot);
     live.record.started_us = started_us;
     live.record.queued_us = cx.elapsed_us().saturating_sub(started_us);
+    live.record.number = t.number;
+    live.record.instead_of = (t.model != t.asked_for).then(|| t.asked_for.clone());
     live.record.prompt_version.clone_from(&asked.prompt_version);
     live.input = t.input;
 
@@ -174,6 +180,7 @@ async fn attempt(asked: &Asked<'_>, t: &Target<'_>) -> Result<Completion, Error>
         tenant: cx.tenant.clone(),
         user: cx.user.clone(),
         stage: cx.stage.clone(),
+        trace: cx.trace.map(|t| t.child(trace::attempt_span(cx.request, live.record.ordinal))),
         deadline: cx.deadline,
         connect: timeouts.connect,
     };

@@ -93,5 +93,18 @@ pub enum FinishReason {
     Other,
 }
 
+impl FinishReason {
+    /// The name in records and traces: OpenAI's, and `other`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::ContentFilter => "content_filter",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// The answer as it comes. Dropping it cancels the upstream at once.
 pub type DeltaStream = Pin<Box<dyn Stream<Item = Result<Delta, Error>> + Send>>;

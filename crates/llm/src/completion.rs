@@ -18,7 +18,10 @@ use contract::{
 use futures_core::Stream;
 use pipeline::task;
 
-use crate::{Answer, Delta, DeltaStream, Endpoint, ModelSettings, Slot, SlotOutcome, TokenCounter, tokens};
+use crate::{
+    Answer, Delta, DeltaStream, Endpoint, FinishReason, ModelSettings, Slot, SlotOutcome, TokenCounter,
+    tokens,
+};
 
 /// An attempt under way: its record, its slot, and what has been seen of it. Dropping it records a cancellation.
 pub(crate) struct Live {
@@ -35,6 +38,7 @@ pub(crate) struct Live {
     price: Price,
     output: u64,
     reported: Option<Usage>,
+    finish: Option<FinishReason>,
     finished: bool,
 }
 
@@ -49,6 +53,9 @@ impl Live {
         Live {
             record: AttemptRecord {
                 stage: cx.stage.clone(),
+                ordinal: cx.meter.begin_attempt(),
+                number: 1,
+                instead_of: None,
                 model: model.clone(),
                 endpoint: endpoint.name.clone(),
                 model_version: None,
@@ -59,6 +66,7 @@ impl Live {
                 ended_us: 0,
                 usage: Usage::default(),
                 cost: Money::ZERO,
+                finish_reason: None,
                 ending: Ending::Cancelled,
                 error: None,
             },
@@ -72,6 +80,7 @@ impl Live {
             price: settings.price,
             output: 0,
             reported: None,
+            finish: None,
             finished: false,
         }
     }
@@ -100,8 +109,9 @@ impl Live {
                 self.record.model_version = Some(v.clone());
                 return;
             }
-            Delta::Finish(_) => {
+            Delta::Finish(reason) => {
                 self.finished = true;
+                self.finish = Some(*reason);
                 return;
             }
             Delta::Usage(u) => {
@@ -164,6 +174,7 @@ impl Live {
         self.record.usage = usage;
         self.record.cost = self.price.cost(&usage);
         self.record.ended_us = self.now_us();
+        self.record.finish_reason = self.finish.map(|f| f.as_str().to_owned());
         self.record.ending = ending;
         self.record.error = error;
         self.meter.attempt(self.record.clone());

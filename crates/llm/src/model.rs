@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{
-    BoxFuture, Deadline, EndpointName, Error, ModelName, Price, RequestId, StageName, TenantId, UserId,
+    BoxFuture, Deadline, EndpointName, Error, ModelName, Price, RequestId, StageName, TenantId, TraceContext,
+    UserId,
 };
 
 use crate::{ChatRequest, DeltaStream};
@@ -29,7 +30,7 @@ pub trait ChatModel: Send + Sync {
 pub struct Attempt {
     /// The request it is part of.
     pub request: RequestId,
-    /// Which call of the request this is, from 1.
+    /// Which try for the same answer this is, from 1.
     pub number: u32,
     /// Who pays.
     pub tenant: TenantId,
@@ -37,6 +38,8 @@ pub struct Attempt {
     pub user: Option<UserId>,
     /// The stage that asks, when one does.
     pub stage: Option<StageName>,
+    /// The attempt's own span, when the request is traced: the upstream is told.
+    pub trace: Option<TraceContext>,
     /// Until when the answer has value.
     pub deadline: Deadline,
     /// How long connecting may take.

@@ -19,7 +19,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use llm::codec::{Decoder, Deltas, error};
-use llm::{Delta, DeltaStream};
+use llm::{Attempt, Delta, DeltaStream};
 use pipeline::task::{self, Task};
 
 use crate::{EndpointSettings, Error};
@@ -89,6 +89,7 @@ impl Client {
     pub(crate) async fn ask(
         &self,
         target: &Target,
+        attempt: &Attempt,
         body: Bytes,
         decoder: Box<dyn Decoder>,
         whole: fn(&[u8]) -> Result<Deltas, contract::Error>,
@@ -97,6 +98,11 @@ impl Client {
             .body(Full::new(body))
             .map_err(|_| contract::Error::new(Code::Internal, "the provider's address makes no request"))?;
         request.headers_mut().clone_from(&target.headers);
+        if let Some(trace) = attempt.trace
+            && let Ok(value) = http::HeaderValue::try_from(trace.to_string())
+        {
+            request.headers_mut().insert("traceparent", value);
+        }
         let (response, driver) = self.send(target.socket.as_ref(), request).await?;
         let (head, body) = response.into_parts();
         let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());

@@ -49,11 +49,11 @@ impl ChatModel for OpenAiEndpoint {
     fn start<'a>(
         &'a self,
         request: &'a ChatRequest,
-        _: &'a Attempt,
+        attempt: &'a Attempt,
     ) -> BoxFuture<'a, Result<DeltaStream, contract::Error>> {
         let body = openai::encode(request, &self.model, self.dialect).freeze();
         let decoder = Box::<openai::OpenAiDecoder>::default();
-        Box::pin(self.client.ask(&self.target, body, decoder, openai::decode_body))
+        Box::pin(self.client.ask(&self.target, attempt, body, decoder, openai::decode_body))
     }
 }
 
@@ -82,10 +82,10 @@ impl ChatModel for AnthropicEndpoint {
     fn start<'a>(
         &'a self,
         request: &'a ChatRequest,
-        _: &'a Attempt,
+        attempt: &'a Attempt,
     ) -> BoxFuture<'a, Result<DeltaStream, contract::Error>> {
         let body = anthropic::encode(request, &self.model).freeze();
         let decoder = Box::<anthropic::AnthropicDecoder>::default();
-        Box::pin(self.client.ask(&self.target, body, decoder, anthropic::decode_body))
+        Box::pin(self.client.ask(&self.target, attempt, body, decoder, anthropic::decode_body))
     }
 }

@@ -138,6 +138,7 @@ pub(crate) fn world(primary: Vec<Script>, second: Vec<Script>) -> World {
         budget: contract::Budget::default(),
         clock,
         meter: Arc::new(Meter::default()),
+        trace: None,
         sink: None,
     };
     World { models, primary, second, cx }

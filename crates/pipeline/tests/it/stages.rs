@@ -242,6 +242,7 @@ pub fn context() -> Context {
         budget: Budget::default(),
         clock: Arc::new(clock),
         meter: Arc::new(Meter::default()),
+        trace: None,
         sink: None,
     }
 }

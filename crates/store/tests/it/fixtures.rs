@@ -32,6 +32,9 @@ pub(crate) fn record(n: u128) -> RequestRecord {
     let usage = Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() };
     let attempt = |model: &str| AttemptRecord {
         stage: Some("notes".into()),
+        ordinal: 1,
+        number: 1,
+        instead_of: None,
         model: model.into(),
         endpoint: "local".into(),
         model_version: Some("v1".to_owned()),
@@ -42,6 +45,7 @@ pub(crate) fn record(n: u128) -> RequestRecord {
         ended_us: 900,
         usage,
         cost: Money::from_nanos(7),
+        finish_reason: Some("stop".to_owned()),
         ending: Ending::Complete,
         error: None,
     };

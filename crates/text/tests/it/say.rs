@@ -126,6 +126,7 @@ pub(crate) async fn run(stages: Vec<StageSpec>, output: Kind, text: &str) -> Ran
         budget: Budget::default(),
         clock: Arc::new(clock),
         meter: meter.clone(),
+        trace: None,
         sink: None,
     };
     let document = Document { title: None, media: Media::Plain, text: text.into(), sections: Vec::new() };

@@ -85,6 +85,7 @@ fn attempt() -> Attempt {
         tenant: TenantId::from("t"),
         user: None,
         stage: None,
+        trace: None,
         deadline: Deadline::NEVER,
         connect: Duration::from_secs(1),
     }
@@ -123,6 +124,19 @@ async fn a_streamed_answer_is_decoded_and_its_connection_used_again() {
         assert!(sent.contains("\"model\":\"upstream-model\""));
     }
     assert_eq!(up.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_upstream_is_told_the_attempts_span_when_there_is_one() {
+    let mut up = upstream(sized("200 OK\r\ncontent-type: text/event-stream", EVENTS)).await;
+    let endpoint = openai(&up.url);
+    let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for trace in [None, contract::TraceContext::parse(text)] {
+        let attempt = Attempt { trace, ..attempt() };
+        endpoint.start(&chat(), &attempt).await.unwrap().collect::<Vec<_>>().await;
+        let sent = up.told.recv().await.unwrap();
+        assert_eq!(sent.contains(&format!("traceparent: {text}\r\n")), trace.is_some(), "{sent}");
+    }
 }
 
 #[tokio::test]
