@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 mod error;
 pub mod prices;
+pub mod telemetry;
 pub mod wiring;
 mod worker;
 

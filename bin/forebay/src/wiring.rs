@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use admission::{Amount, Gate, Period};
 use contract::{BoxFuture, Clock, ModelName, PipelineName, Price, TenantId, UnixMillis};
-use gateway::{App, FairSlots, Pipeline};
+use gateway::{App, FairSlots, Pipeline, Tracing};
 use llm::codec::openai::Dialect;
 use llm::{ChatModel, GenerateKind, ModelSettings, Models, PartCache, Slots, Timeouts};
 use pipeline::Registry;
@@ -17,6 +17,7 @@ use store::{CacheKey, CacheStore, Store};
 use crate::Error;
 use crate::config::Config;
 use crate::config::model::{ModelConfig, PriorityConfig, TenantConfig};
+use crate::telemetry;
 use crate::worker::{LocalModel, WorkerSettings};
 
 /// Every kind of stage this binary has.
@@ -42,6 +43,7 @@ pub async fn assemble(
     store: &Store,
     clock: Arc<dyn Clock>,
     open: bool,
+    tracing: Option<Tracing>,
 ) -> Result<App, Error> {
     let gate = Gate::new(limits(config), clock.clone());
     restore(&gate, store, clock.wall()).await?;
@@ -71,6 +73,15 @@ pub async fn assemble(
             max_text_bytes: text_bytes,
             ..text::extract::Limits::default()
         },
+        tenants: config.tenants.keys().map(|t| t.as_str().into()).chain(["default".into()]).collect(),
+        upstreams: telemetry::upstreams(config)
+            .map(|(name, u)| {
+                let (provider, model) = (u.provider.as_str().into(), u.model.as_str().into());
+                (name, gateway::Upstream { provider, model })
+            })
+            .collect(),
+        usage_counters: otlp::Settings::usage_counters(|name| std::env::var(name).ok()),
+        tracing,
         ..gateway::Settings::default()
     };
     let mut seed = [0; 8];

@@ -1,6 +1,6 @@
 //! What all surfaces share: built once by the wiring, cheap to clone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use store::{KeyRing, Ledger, Reader};
 
 use crate::drain::Drain;
 use crate::metrics::Metrics;
+use crate::telemetry::Tracing;
 
 /// A pipeline that can be called.
 #[derive(Debug, Clone)]
@@ -48,6 +49,15 @@ impl Default for Limits {
     }
 }
 
+/// Who answers for a model: what OpenTelemetry's GenAI conventions call provider and request model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// `openai`, `anthropic`, `forebay` for a model of our own.
+    pub provider: Arc<str>,
+    /// The model's name at the provider.
+    pub model: Arc<str>,
+}
+
 /// What the gateway is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -63,6 +73,14 @@ pub struct Settings {
     pub total: Duration,
     /// What documents may be.
     pub documents: text::extract::Limits,
+    /// The tenants that metrics name; all others together are `other`, so that the set of labels is closed.
+    pub tenants: BTreeSet<TenantId>,
+    /// Who answers for each model, as metrics name it.
+    pub upstreams: BTreeMap<ModelName, Upstream>,
+    /// Token usage as the counters of the latest GenAI conventions instead of the histogram.
+    pub usage_counters: bool,
+    /// Who is told of requests that ended, if anybody.
+    pub tracing: Option<Tracing>,
 }
 
 impl Default for Settings {
@@ -74,6 +92,10 @@ impl Default for Settings {
             total: Duration::from_secs(600),
             send_timeout: Duration::from_secs(60),
             documents: text::extract::Limits::default(),
+            tenants: BTreeSet::new(),
+            upstreams: BTreeMap::new(),
+            usage_counters: false,
+            tracing: None,
         }
     }
 }
@@ -118,6 +140,7 @@ impl App {
         store: &store::Store,
         seed: u64,
     ) -> Self {
+        let metrics = Metrics::new(&settings);
         let inner = Inner {
             since: clock.wall(),
             settings,
@@ -128,7 +151,7 @@ impl App {
             ledger: store.ledger.clone(),
             reader: store.reader.clone(),
             keys: store.keys.clone(),
-            metrics: Metrics::default(),
+            metrics,
             drain: Drain::default(),
             seed: AtomicU64::new(seed),
         };

@@ -25,9 +25,11 @@ mod send_limit;
 mod serve;
 mod slots;
 mod socket;
+mod telemetry;
 mod upload;
 
-pub use app::{App, Limits, Pipeline, Settings};
+pub use app::{App, Limits, Pipeline, Settings, Upstream};
 pub use router::router;
 pub use serve::{Listening, serve};
 pub use slots::FairSlots;
+pub use telemetry::{Telemetry, Tracing};

@@ -1,15 +1,52 @@
-//! Prometheus metrics of the gateway. Labels are closed sets: surfaces, endings, configured models — never user text.
+//! Prometheus metrics. Labels are closed sets: surfaces, endings, codes, and names of the configuration — never user
+//! text, and never a tenant that the configuration does not name.
+//!
+//! A request is observed once, when it has ended, from its ledger record: nothing is on the path of a token.
 
-use std::sync::atomic::AtomicU64;
+mod exposition;
+mod gen_ai;
+mod overhead;
 
-use contract::{RequestRecord, Surface};
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use std::collections::BTreeSet;
+use std::fmt::{Display, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use contract::{Code, Error, ModelName, PipelineName, RequestRecord, StageName, Surface, TenantId};
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+pub(crate) use exposition::Format;
+
+use crate::app::Settings;
+use gen_ai::GenAi;
+
+/// A name of the configuration as a label value: a clone is a count, not a copy.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+struct Label<N>(N);
+
+impl<N: Display> EncodeLabelValue for Label<N> {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        write!(encoder, "{}", self.0)
+    }
+}
+
+/// The same, or nothing.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+struct Maybe<N>(Option<N>);
+
+impl<N: Display> EncodeLabelValue for Maybe<N> {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        match &self.0 {
+            Some(name) => write!(encoder, "{name}"),
+            None => Ok(()),
+        }
+    }
+}
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Ended {
@@ -19,7 +56,19 @@ struct Ended {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByModel {
-    model: String,
+    model: Label<ModelName>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Attempt {
+    model: Label<ModelName>,
+    ending: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Fallback {
+    model: Label<ModelName>,
+    instead_of: Label<ModelName>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -27,30 +76,62 @@ struct ByScope {
     scope: &'static str,
 }
 
+/// Who spent it, on what.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Payer {
+    model: Label<ModelName>,
+    pipeline: Maybe<PipelineName>,
+    tenant: Label<TenantId>,
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Tokens {
-    model: String,
-    direction: Direction,
+    model: Label<ModelName>,
+    pipeline: Maybe<PipelineName>,
+    tenant: Label<TenantId>,
+    direction: &'static str,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
-enum Direction {
-    Input,
-    Output,
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Stage {
+    pipeline: Maybe<PipelineName>,
+    stage: Label<StageName>,
 }
 
-type Seconds = fn() -> Histogram;
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Shed {
+    at: &'static str,
+    code: &'static str,
+    tenant: Label<TenantId>,
+}
 
-/// The gateway's counters. Recording takes a few atomic operations.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// The gateway's counters.
 pub(crate) struct Metrics {
-    registry: Registry,
+    own: Registry,
+    gen_ai: GenAi,
+    tenants: BTreeSet<TenantId>,
     ended: Family<Ended, Counter>,
     in_flight: Gauge,
-    duration: Family<Ended, Histogram, Seconds>,
+    duration: Histograms<Ended>,
     first_output: Histogram,
-    attempts: Family<ByModel, Counter>,
+    overhead: Histogram,
+    attempts: Family<Attempt, Counter>,
+    retries: Family<ByModel, Counter>,
+    fallbacks: Family<Fallback, Counter>,
+    queue_wait: Histograms<ByModel>,
     tokens: Family<Tokens, Counter>,
-    cost: Counter<f64, AtomicU64>,
+    cost: Family<Payer, Counter<f64, AtomicU64>>,
+    stages: Histograms<Stage>,
+    budget_used: Histograms<Stage>,
+    over_budget: Family<Stage, Counter>,
+    sheds: Family<Shed, Counter>,
     slots: Family<ByModel, Gauge>,
     limit: Family<ByModel, Gauge>,
     queued: Family<ByModel, Gauge>,
@@ -60,23 +141,47 @@ pub(crate) struct Metrics {
     reserved_usd: Family<ByScope, Gauge<f64, AtomicU64>>,
     streams: Family<ByScope, Gauge>,
     lag: Gauge,
+    dropped: Family<Reason, Counter>,
 }
 
 fn seconds() -> Histogram {
     Histogram::new([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0])
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+/// From 20 µs to 50 ms.
+fn microseconds() -> Histogram {
+    Histogram::new([
+        20e-6, 40e-6, 60e-6, 80e-6, 100e-6, 150e-6, 200e-6, 300e-6, 400e-6, 600e-6, 800e-6, 1e-3, 2e-3, 5e-3,
+        10e-3, 20e-3, 50e-3,
+    ])
+}
+
+/// Shares of a budget; over 1 is over it.
+fn shares() -> Histogram {
+    Histogram::new([0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 2.0])
+}
+
+impl Metrics {
+    pub(crate) fn new(settings: &Settings) -> Self {
         let m = Metrics {
-            registry: Registry::with_prefix("forebay"),
+            own: Registry::with_prefix("forebay"),
+            gen_ai: GenAi::new(settings),
+            tenants: settings.tenants.clone(),
             ended: Family::default(),
             in_flight: Gauge::default(),
-            duration: Family::new_with_constructor(seconds as Seconds),
+            duration: Family::new_with_constructor(seconds),
             first_output: seconds(),
+            overhead: microseconds(),
             attempts: Family::default(),
+            retries: Family::default(),
+            fallbacks: Family::default(),
+            queue_wait: Family::new_with_constructor(seconds),
             tokens: Family::default(),
-            cost: Counter::default(),
+            cost: Family::default(),
+            stages: Family::new_with_constructor(seconds),
+            budget_used: Family::new_with_constructor(shares),
+            over_budget: Family::default(),
+            sheds: Family::default(),
             slots: Family::default(),
             limit: Family::default(),
             queued: Family::default(),
@@ -86,22 +191,26 @@ impl Default for Metrics {
             reserved_usd: Family::default(),
             streams: Family::default(),
             lag: Gauge::default(),
+            dropped: Family::default(),
         };
         m.registered()
     }
-}
 
-impl Metrics {
     fn registered(mut self) -> Self {
-        let r = &mut self.registry;
+        let r = &mut self.own;
         r.register("requests", "Requests that ended, by surface and how", self.ended.clone());
         r.register("requests_in_flight", "Requests admitted and not ended", self.in_flight.clone());
-        let (d, f) = (self.duration.clone(), self.first_output.clone());
-        r.register_with_unit("request_duration", "From arrival to end", Unit::Seconds, d);
-        r.register_with_unit("first_output", "From arrival to the first useful output", Unit::Seconds, f);
         r.register("attempts", "Calls to models, retries and fallbacks included", self.attempts.clone());
+        r.register("retries", "Calls made again to the model that was asked for", self.retries.clone());
+        r.register("fallbacks", "Calls to a model that stands in for another", self.fallbacks.clone());
         r.register("tokens", "Tokens used", self.tokens.clone());
         r.register("cost_usd", "Money spent", self.cost.clone());
+        r.register(
+            "stages_over_budget",
+            "Stages that took longer than their budget",
+            self.over_budget.clone(),
+        );
+        r.register("sheds", "Requests refused at the gate, or given up in a queue", self.sheds.clone());
         r.register("model_slots_in_use", "Slots of a model that are taken", self.slots.clone());
         r.register("model_slots_limit", "Slots of a model there are now", self.limit.clone());
         r.register("model_queue_requests", "Requests waiting for a model", self.queued.clone());
@@ -110,8 +219,29 @@ impl Metrics {
         r.register("reserved_tokens", "Tokens held by requests under way", self.reserved_tokens.clone());
         r.register("reserved_usd", "Money held by requests under way", self.reserved_usd.clone());
         r.register("open_streams", "Streams that count against a limit", self.streams.clone());
+        r.register("telemetry_dropped", "Requests not told to the collector", self.dropped.clone());
+        let s = || Unit::Seconds;
+        r.register_with_unit("request_duration", "From arrival to end", s(), self.duration.clone());
+        let first = self.first_output.clone();
+        r.register_with_unit("first_output", "From arrival to the first useful output", s(), first);
+        let overhead = "Time of a request in which no stage and no model was at work";
+        r.register_with_unit("overhead", overhead, s(), self.overhead.clone());
+        let wait = "How long a call waited for a slot of its model";
+        r.register_with_unit("queue_wait", wait, s(), self.queue_wait.clone());
+        r.register_with_unit("stage_duration", "Time of a stage", s(), self.stages.clone());
+        let used = "Time of a stage by its budget";
+        r.register_with_unit(
+            "stage_budget_used",
+            used,
+            Unit::Other("ratio".to_owned()),
+            self.budget_used.clone(),
+        );
         r.register_with_unit("ledger_lag", "Journal not yet in the database", Unit::Bytes, self.lag.clone());
         self
+    }
+
+    fn tenant(&self, tenant: &TenantId) -> Label<TenantId> {
+        Label(if self.tenants.contains(tenant) { tenant.clone() } else { "other".into() })
     }
 
     /// A request came in.
@@ -124,6 +254,15 @@ impl Metrics {
         usize::try_from(self.in_flight.get()).unwrap_or(0)
     }
 
+    /// A request was refused before anything ran.
+    pub(crate) fn refused(&self, tenant: &TenantId, e: &Error) {
+        self.shed("gate", e.code, tenant);
+    }
+
+    fn shed(&self, at: &'static str, code: Code, tenant: &TenantId) {
+        self.sheds.get_or_create(&Shed { at, code: code.as_str(), tenant: self.tenant(tenant) }).inc();
+    }
+
     /// A request ended.
     pub(crate) fn ended(&self, r: &RequestRecord) {
         self.in_flight.dec();
@@ -133,23 +272,75 @@ impl Metrics {
         if let Some(us) = r.first_output_us {
             self.first_output.observe(us as f64 / 1e6);
         }
-        for a in &r.attempts {
-            let model = a.model.as_str().to_owned();
-            self.attempts.get_or_create(&ByModel { model: model.clone() }).inc();
-            let count = |direction, n| {
-                self.tokens.get_or_create(&Tokens { model: model.clone(), direction }).inc_by(n);
-            };
-            count(Direction::Input, a.usage.input_tokens);
-            count(Direction::Output, a.usage.output_tokens);
+        if let Some(us) = overhead::overhead_us(r) {
+            self.overhead.observe(us as f64 / 1e6);
         }
-        self.cost.inc_by(r.cost.as_usd());
+        // No room at a model is ours to answer for; the same word from an upstream is not.
+        if let Some(e) = &r.error
+            && matches!(e.code, Code::Overloaded | Code::RateLimited)
+            && e.upstream_status.is_none()
+        {
+            self.shed("queue", e.code, &r.tenant);
+        }
+        self.attempts(r);
+        self.stages(r);
     }
 
-    /// All of it as text, with the gate and the ledger as they are now.
-    pub(crate) fn render(&self, gate: &admission::Snapshot, ledger: &store::Health) -> String {
+    fn attempts(&self, r: &RequestRecord) {
+        let tenant = self.tenant(&r.tenant);
+        for a in &r.attempts {
+            let model = Label(a.model.clone());
+            let labels = Attempt { model: model.clone(), ending: a.ending.as_str() };
+            self.attempts.get_or_create(&labels).inc();
+            let by_model = ByModel { model: model.clone() };
+            self.queue_wait.get_or_create(&by_model).observe(a.queued_us as f64 / 1e6);
+            match &a.instead_of {
+                Some(other) => {
+                    let labels = Fallback { model: model.clone(), instead_of: Label(other.clone()) };
+                    self.fallbacks.get_or_create(&labels).inc();
+                }
+                None if a.number > 1 => {
+                    self.retries.get_or_create(&by_model).inc();
+                }
+                None => {}
+            }
+            let pipeline = Maybe(r.pipeline.clone());
+            for (direction, n) in [("input", a.usage.input_tokens), ("output", a.usage.output_tokens)] {
+                let (model, pipeline, tenant) = (model.clone(), pipeline.clone(), tenant.clone());
+                self.tokens.get_or_create(&Tokens { model, pipeline, tenant, direction }).inc_by(n);
+            }
+            let payer = Payer { model, pipeline, tenant: tenant.clone() };
+            self.cost.get_or_create(&payer).inc_by(a.cost.as_usd());
+            self.gen_ai.observe(a);
+        }
+    }
+
+    fn stages(&self, r: &RequestRecord) {
+        for s in &r.stages {
+            let labels = Stage { pipeline: Maybe(r.pipeline.clone()), stage: Label(s.name.clone()) };
+            let took_us = s.ended_us.saturating_sub(s.started_us);
+            self.stages.get_or_create(&labels).observe(took_us as f64 / 1e6);
+            if let Some(budget) = s.budget_ms.filter(|ms| *ms > 0) {
+                let share = took_us as f64 / (budget as f64 * 1e3);
+                self.budget_used.get_or_create(&labels).observe(share);
+                if share > 1.0 {
+                    self.over_budget.get_or_create(&labels).inc();
+                }
+            }
+        }
+    }
+
+    /// All of it as text, with the gate, the ledger and the exporter's drops as they are now.
+    pub(crate) fn render(
+        &self,
+        gate: &admission::Snapshot,
+        ledger: &store::Health,
+        dropped: &[(&'static str, u64)],
+        format: Format,
+    ) -> String {
         let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         for m in &gate.models {
-            let label = ByModel { model: m.model.as_str().to_owned() };
+            let label = ByModel { model: Label(m.model.clone()) };
             self.slots.get_or_create(&label).set(i64::from(m.in_flight));
             self.limit.get_or_create(&label).set(i64::from(m.limit));
             self.queued.get_or_create(&label).set(signed(m.queued_entries as u64));
@@ -166,10 +357,16 @@ impl Metrics {
             self.streams.get_or_create(&label).set(streams.map(|(_, n)| i64::from(*n)).sum());
         }
         self.lag.set(signed(ledger.lag_bytes));
+        for (reason, n) in dropped {
+            // The sums are the exporter's: never lower than what was shown before.
+            self.dropped.get_or_create(&Reason { reason }).inner().fetch_max(*n, Ordering::Relaxed);
+        }
         let mut out = String::new();
         // Writing to a string does not fail.
-        let _ = encode(&mut out, &self.registry);
-        out
+        let _ = encode_registry(&mut out, &self.own);
+        let _ = encode_registry(&mut out, self.gen_ai.registry());
+        let _ = encode_eof(&mut out);
+        format.of(out)
     }
 }
 
@@ -181,3 +378,6 @@ fn surface(s: Surface) -> &'static str {
         Surface::Cli => "cli",
     }
 }
+
+#[cfg(test)]
+mod tests;

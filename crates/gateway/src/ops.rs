@@ -4,10 +4,11 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use contract::{Code, Error, RequestId, Surface};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use crate::app::App;
+use crate::metrics::Format;
 use crate::openai::json_response;
 use crate::{auth, errors};
 
@@ -25,12 +26,14 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
     json_response(status, &body)
 }
 
-/// `GET /metrics` in Prometheus' text format.
-pub(crate) async fn metrics(State(app): State<App>) -> Response {
-    let text = app.inner.metrics.render(&app.inner.gate.snapshot(), &app.inner.ledger.health());
+/// `GET /metrics` in Prometheus' text format, or OpenMetrics for a scraper that accepts it.
+pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
+    let format = Format::accepted(&headers);
+    let dropped = app.inner.settings.tracing.as_ref().map(|t| t.sink.dropped()).unwrap_or_default();
+    let (gate, ledger) = (app.inner.gate.snapshot(), app.inner.ledger.health());
+    let text = app.inner.metrics.render(&gate, &ledger, &dropped, format);
     let mut r = Response::new(axum::body::Body::from(text));
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    r.headers_mut().insert(CONTENT_TYPE, kind);
+    r.headers_mut().insert(CONTENT_TYPE, format.content_type());
     r
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use admission::{Demand, Entry, Outlook};
 use contract::{
     Budget, Code, Context, Deadline, Ending, Error, Meter, ModelName, Money, Outcome, PipelineName, Price,
-    RequestId, RequestRecord, Surface, TenantId, Tick, UserId, Value,
+    RequestId, RequestRecord, Surface, TenantId, Tick, Trace, UnixMillis, UserId, Value,
 };
 use store::Admitted;
 
@@ -47,11 +47,21 @@ pub(crate) struct Request {
     models: Vec<ModelName>,
     pub(crate) cx: Context,
     record: Option<Box<RequestRecord>>,
+    trace: Option<Trace>,
 }
 
 impl Request {
     /// Lets a request in: limits, reservation, and a note in the journal that it may cost something.
     pub(crate) fn admit(app: &App, caller: Caller, ask: Ask) -> Result<Request, Box<Failure>> {
+        let tenant = caller.tenant.clone();
+        let entered = Self::enter(app, caller, ask);
+        if let Err(e) = &entered {
+            app.inner.metrics.refused(&tenant, &e.error);
+        }
+        entered
+    }
+
+    fn enter(app: &App, caller: Caller, ask: Ask) -> Result<Request, Box<Failure>> {
         if app.is_draining() {
             let m = "the server is shutting down: ask another instance, or again in a few seconds";
             return Err(Error::new(Code::Draining, m).into());
@@ -59,8 +69,9 @@ impl Request {
         if !app.inner.ledger.is_healthy() {
             return Err(storage_unavailable().into());
         }
-        let Caller { tenant, key } = caller;
+        let Caller { tenant, key, trace: from } = caller;
         let id = app.request_id();
+        let trace = app.inner.settings.tracing.as_ref().map(|t| t.trace(id, from));
         let (model, pipeline, price, version, budget, models) = match ask.target {
             Target::Model(m, price) => (Some(m), None, price, None, Budget::default(), Vec::new()),
             Target::Pipeline(n, p) => (None, Some(n), p.price, Some(p.version), p.graph.budget, p.models),
@@ -83,7 +94,9 @@ impl Request {
             stream: ask.stream,
             model: model.clone(),
         };
-        let at = app.inner.clock.wall();
+        // The wall clock at arrival: reading a document may have taken a while since.
+        let since = app.inner.clock.now().since(ask.arrived).as_millis();
+        let at = UnixMillis(app.inner.clock.wall().0.saturating_sub(i64::try_from(since).unwrap_or(0)));
         let entry = app.inner.gate.enter(&who, &demand).map_err(|refusal| Failure::refused(*refusal, at))?;
         let reserved = admission::estimate(&demand, u64::MAX);
         let admitted = Admitted {
@@ -122,7 +135,8 @@ impl Request {
             ending: Ending::Cancelled,
             error: None,
         };
-        let cx = context(app, id, tenant, ask.user, ask.arrived, budget);
+        let mut cx = context(app, id, tenant, ask.user, ask.arrived, budget);
+        cx.trace = trace.map(|t| t.root);
         app.inner.metrics.entered(ask.surface);
         let rates = Rates { windows: entry.rate_headers(), at };
         Ok(Request {
@@ -132,6 +146,7 @@ impl Request {
             models,
             cx,
             record: Some(Box::new(record)),
+            trace,
         })
     }
 
@@ -209,6 +224,9 @@ impl Request {
             tracing::error!(request = %record.id, error = %e, "failed to keep a ledger record");
         }
         self.app.inner.metrics.ended(&record);
+        if let (Some(tracing), Some(trace)) = (&self.app.inner.settings.tracing, self.trace) {
+            tracing.sink.ended(record, trace);
+        }
     }
 }
 

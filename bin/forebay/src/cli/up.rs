@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Global;
 use crate::config::{self, Config, Env, FILE, problem};
-use crate::{Error, wiring};
+use crate::{Error, telemetry, wiring};
 
 /// How much the part cache may hold.
 const CACHE_BYTES: u64 = 256 << 20;
@@ -81,7 +81,10 @@ async fn serve(global: &Global, args: &Args, config: &Config) -> Result<(), Erro
     }
     let background = task::spawn("ledger", store.background());
     let clock = Arc::new(SystemClock::default());
-    let app = wiring::assemble(&global.project, config, &store, clock, at.ip().is_loopback()).await?;
+    let export = telemetry::start(config)?;
+    let tracing = export.as_ref().map(|e| e.tracing(config));
+    let app =
+        wiring::assemble(&global.project, config, &store, clock, at.ip().is_loopback(), tracing).await?;
     let told = if global.json {
         format!("{{\"listening\":\"http://{at}\"}}")
     } else {
@@ -93,7 +96,12 @@ async fn serve(global: &Global, args: &Args, config: &Config) -> Result<(), Erro
         tracing::warn!(open, "answers were still under way at the end of the drain and were cut");
     }
     store.ledger.close();
-    match background.await {
+    let closed = background.await;
+    // The ledger first: a collector that hangs must not stand between a record and its database.
+    if let Some(export) = export {
+        export.close().await;
+    }
+    match closed {
         Ok(Ok(())) => Ok(()),
         Ok(Err(e)) => {
             Err(Error::new(format!("the ledger did not close: {e}"), "start again: the journal is replayed"))

@@ -220,11 +220,12 @@ pub struct TenantBudgetConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
-    /// An OTLP collector over HTTP, such as `http://localhost:4318`. Unless given: no traces are sent.
+    /// A collector that takes OTLP over HTTP, such as `http://localhost:4318`: traces and metrics are sent there. Unless
+    /// given: to where the variable `OTEL_EXPORTER_OTLP_ENDPOINT` says, or nowhere.
     pub otlp: Option<String>,
     /// What is logged: a level, or a filter such as `info,forebay=debug`.
     pub log: String,
-    /// The share of requests that are traced, from 0 to 1.
+    /// The share of requests that are traced, from 0 to 1, of those whose caller does not decide by a `traceparent`.
     #[schemars(range(min = 0, max = 1))]
     pub sample: f64,
 }

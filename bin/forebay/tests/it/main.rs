@@ -12,6 +12,7 @@
 
 mod budgets;
 mod cancel;
+mod collector;
 mod commands;
 mod drain;
 mod golden;
@@ -21,4 +22,5 @@ mod serve;
 mod server;
 mod slow;
 mod socket;
+mod telemetry;
 mod worker;

@@ -57,7 +57,13 @@ impl Server {
 
     /// Starts a server in a folder that has its configuration.
     pub fn in_folder(folder: tempfile::TempDir) -> Server {
+        Server::in_folder_with(folder, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub fn in_folder_with(folder: tempfile::TempDir, env: &[(&str, &str)]) -> Server {
         let mut child = forebay(folder.path())
+            .envs(env.iter().copied())
             .args(["up", "--json", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

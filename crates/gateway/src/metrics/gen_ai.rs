@@ -1,0 +1,209 @@
+//! The metrics of OpenTelemetry's conventions for generative AI, under the names Prometheus gives them.
+//!
+//! Providers and models are those of the configuration: what an upstream calls itself is no label here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use contract::{AttemptRecord, ModelName};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Histograms, Label};
+use crate::app::{Settings, Upstream};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Call {
+    gen_ai_operation_name: &'static str,
+    gen_ai_provider_name: Arc<str>,
+    gen_ai_request_model: Arc<str>,
+    forebay_model: Label<ModelName>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Ended {
+    gen_ai_operation_name: &'static str,
+    gen_ai_provider_name: Arc<str>,
+    gen_ai_request_model: Arc<str>,
+    forebay_model: Label<ModelName>,
+    error_type: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Tokens {
+    gen_ai_operation_name: &'static str,
+    gen_ai_provider_name: Arc<str>,
+    gen_ai_request_model: Arc<str>,
+    forebay_model: Label<ModelName>,
+    gen_ai_token_type: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Modality {
+    gen_ai_operation_name: &'static str,
+    gen_ai_provider_name: Arc<str>,
+    gen_ai_request_model: Arc<str>,
+    forebay_model: Label<ModelName>,
+    gen_ai_token_modality: &'static str,
+}
+
+/// Token usage: the histogram, or the counters that are to replace it.
+enum Usage {
+    Histogram(Histograms<Tokens>),
+    Counters {
+        input: Family<Modality, Counter>,
+        output: Family<Modality, Counter>,
+        cached: Family<Modality, Counter>,
+    },
+}
+
+pub(super) struct GenAi {
+    registry: Registry,
+    upstreams: BTreeMap<ModelName, Upstream>,
+    usage: Usage,
+    duration: Histograms<Ended>,
+    first_token: Histograms<Call>,
+    per_token: Histograms<Call>,
+}
+
+fn tokens() -> Histogram {
+    Histogram::new([
+        1., 4., 16., 64., 256., 1024., 4096., 16384., 65536., 262144., 1048576., 4194304., 16777216.,
+        67108864.,
+    ])
+}
+
+fn duration() -> Histogram {
+    Histogram::new([0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92])
+}
+
+fn first_token() -> Histogram {
+    Histogram::new([
+        0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+    ])
+}
+
+fn per_token() -> Histogram {
+    Histogram::new([0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5])
+}
+
+impl GenAi {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let mut r = Registry::default();
+        let usage = if settings.usage_counters {
+            let (input, output, cached) = <(Family<_, _>, Family<_, _>, Family<_, _>)>::default();
+            let name = |what: &str| format!("gen_ai_client_inference_usage_{what}_tokens");
+            r.register(name("input"), "Input tokens, cached ones included", Family::clone(&input));
+            r.register(name("output"), "Output tokens, reasoning included", Family::clone(&output));
+            let help = "Input tokens that the provider read from its cache";
+            r.register(name("cache_read_input"), help, Family::clone(&cached));
+            Usage::Counters { input, output, cached }
+        } else {
+            let usage = Family::new_with_constructor(tokens as fn() -> Histogram);
+            r.register(
+                "gen_ai_client_token_usage",
+                "Input and output tokens of a call to a model",
+                usage.clone(),
+            );
+            Usage::Histogram(usage)
+        };
+        let g = GenAi {
+            registry: r,
+            upstreams: settings.upstreams.clone(),
+            usage,
+            duration: Family::new_with_constructor(duration),
+            first_token: Family::new_with_constructor(first_token),
+            per_token: Family::new_with_constructor(per_token),
+        };
+        g.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let r = &mut self.registry;
+        let mut add = |name: &str, help: &str, h: Histograms<Call>| {
+            r.register_with_unit(name, help, Unit::Seconds, h);
+        };
+        let first = "From asking a model to its first token";
+        add("gen_ai_server_time_to_first_token", first, self.first_token.clone());
+        let each = "Time of each output token after the first";
+        add("gen_ai_server_time_per_output_token", each, self.per_token.clone());
+        let help = "Duration of a call to a model";
+        r.register_with_unit("gen_ai_client_operation_duration", help, Unit::Seconds, self.duration.clone());
+        self
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// An attempt ended.
+    pub(super) fn observe(&self, a: &AttemptRecord) {
+        let (gen_ai_provider_name, gen_ai_request_model) = match self.upstreams.get(&a.model) {
+            Some(u) => (u.provider.clone(), u.model.clone()),
+            None => ("forebay".into(), a.model.as_str().into()),
+        };
+        let call = Call {
+            gen_ai_operation_name: "chat",
+            gen_ai_provider_name,
+            gen_ai_request_model,
+            forebay_model: Label(a.model.clone()),
+        };
+        let asked = a.started_us.saturating_add(a.queued_us);
+        let ended = Ended {
+            gen_ai_operation_name: "chat",
+            gen_ai_provider_name: call.gen_ai_provider_name.clone(),
+            gen_ai_request_model: call.gen_ai_request_model.clone(),
+            forebay_model: call.forebay_model.clone(),
+            error_type: a.error.as_ref().map_or("", |e| e.code.as_str()),
+        };
+        self.duration.get_or_create(&ended).observe(seconds(asked, a.ended_us));
+        if let Some(first) = a.first_token_us {
+            self.first_token.get_or_create(&call).observe(seconds(asked, first));
+            let after_first = a.usage.output_tokens.saturating_sub(1);
+            if after_first > 0 {
+                let each = seconds(first, a.ended_us) / after_first as f64;
+                self.per_token.get_or_create(&call).observe(each);
+            }
+        }
+        self.usage.observe(a, &call);
+    }
+}
+
+impl Usage {
+    fn observe(&self, a: &AttemptRecord, call: &Call) {
+        match self {
+            Usage::Histogram(h) => {
+                for (kind, n) in [("input", a.usage.input_tokens), ("output", a.usage.output_tokens)] {
+                    let labels = Tokens {
+                        gen_ai_operation_name: call.gen_ai_operation_name,
+                        gen_ai_provider_name: call.gen_ai_provider_name.clone(),
+                        gen_ai_request_model: call.gen_ai_request_model.clone(),
+                        forebay_model: call.forebay_model.clone(),
+                        gen_ai_token_type: kind,
+                    };
+                    h.get_or_create(&labels).observe(n as f64);
+                }
+            }
+            Usage::Counters { input, output, cached } => {
+                let labels = Modality {
+                    gen_ai_operation_name: call.gen_ai_operation_name,
+                    gen_ai_provider_name: call.gen_ai_provider_name.clone(),
+                    gen_ai_request_model: call.gen_ai_request_model.clone(),
+                    forebay_model: call.forebay_model.clone(),
+                    // Providers do not break usage down.
+                    gen_ai_token_modality: "unknown",
+                };
+                input.get_or_create(&labels).inc_by(a.usage.input_tokens);
+                output.get_or_create(&labels).inc_by(a.usage.output_tokens);
+                cached.get_or_create(&labels).inc_by(a.usage.cached_input_tokens);
+            }
+        }
+    }
+}
+
+fn seconds(from_us: u64, to_us: u64) -> f64 {
+    to_us.saturating_sub(from_us) as f64 / 1e6
+}

@@ -1,0 +1,165 @@
+use contract::{AttemptRecord, Ending, Money, RequestId, StageRecord, StageState, UnixMillis, Usage};
+use proptest::prelude::*;
+
+use super::*;
+
+fn attempt(model: &str, from: u64, to: u64) -> AttemptRecord {
+    AttemptRecord {
+        stage: None,
+        ordinal: 1,
+        number: 1,
+        model: model.into(),
+        instead_of: None,
+        endpoint: "e".into(),
+        model_version: Some("text of an upstream".into()),
+        prompt_version: None,
+        started_us: from,
+        queued_us: 0,
+        first_token_us: Some(from),
+        ended_us: to,
+        usage: Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() },
+        cost: Money::from_nanos(1_000_000_000),
+        finish_reason: None,
+        ending: Ending::Complete,
+        error: None,
+    }
+}
+
+fn record(tenant: &str, attempts: Vec<AttemptRecord>, total_us: u64) -> RequestRecord {
+    RequestRecord {
+        id: RequestId::from_parts(UnixMillis(0), 1),
+        at: UnixMillis(0),
+        surface: Surface::Openai,
+        tenant: tenant.into(),
+        key: None,
+        user: Some("someone's name".into()),
+        pipeline: None,
+        pipeline_version: None,
+        model: Some("m".into()),
+        stream: false,
+        queued_us: 0,
+        first_output_us: None,
+        total_us,
+        usage: Usage::default(),
+        cost: Money::ZERO,
+        attempts,
+        stages: Vec::new(),
+        facts: serde_json::Map::new(),
+        ending: Ending::Complete,
+        error: None,
+    }
+}
+
+fn metrics() -> Metrics {
+    Metrics::new(&Settings { tenants: ["gold".into()].into(), ..Settings::default() })
+}
+
+fn text(m: &Metrics) -> String {
+    let mut out = String::new();
+    encode_registry(&mut out, &m.own).unwrap();
+    encode_registry(&mut out, m.gen_ai.registry()).unwrap();
+    out
+}
+
+#[test]
+fn labels_are_names_of_the_configuration_only() {
+    let m = metrics();
+    m.ended(&record("gold", vec![attempt("m", 0, 10)], 10));
+    m.ended(&record("made-up-by-a-key", vec![attempt("m", 0, 10)], 10));
+    m.refused(&"another".into(), &Error::new(Code::RateLimited, "slow down"));
+    let text = text(&m);
+    assert!(text.contains(r#"forebay_cost_usd_total{model="m",pipeline="",tenant="gold"} 1.0"#), "{text}");
+    assert!(text.contains(r#"forebay_cost_usd_total{model="m",pipeline="",tenant="other"} 1.0"#));
+    assert!(text.contains(r#"forebay_sheds_total{at="gate",code="rate_limited",tenant="other"} 1"#));
+    for secret in ["made-up", "another", "someone", "text of an upstream", "slow down"] {
+        assert!(!text.contains(secret), "{secret} in\n{text}");
+    }
+}
+
+#[test]
+fn retries_and_fallbacks_are_told_apart() {
+    let m = metrics();
+    let again = AttemptRecord { number: 2, ..attempt("m", 10, 20) };
+    let other = AttemptRecord { number: 3, instead_of: Some("m".into()), ..attempt("n", 20, 30) };
+    m.ended(&record("gold", vec![attempt("m", 0, 10), again, other], 30));
+    let text = text(&m);
+    assert!(text.contains(r#"forebay_retries_total{model="m"} 1"#), "{text}");
+    assert!(text.contains(r#"forebay_fallbacks_total{model="n",instead_of="m"} 1"#));
+    assert!(!text.contains(r#"forebay_retries_total{model="n"}"#));
+}
+
+#[test]
+fn a_stage_is_measured_against_its_budget() {
+    let m = metrics();
+    let stage = |budget_ms| StageRecord {
+        name: "draft".into(),
+        started_us: 0,
+        first_output_us: None,
+        ended_us: 15_000,
+        budget_ms,
+        state: StageState::Done,
+        error: None,
+        parts: None,
+    };
+    let stages = vec![stage(Some(10)), stage(Some(100)), stage(None)];
+    let pipeline = Some("p".into());
+    m.ended(&RequestRecord { stages, pipeline, ..record("gold", Vec::new(), 15_000) });
+    let text = text(&m);
+    assert!(text.contains(r#"forebay_stages_over_budget_total{pipeline="p",stage="draft"} 1"#), "{text}");
+    assert!(text.contains(r#"forebay_stage_budget_used_ratio_count{pipeline="p",stage="draft"} 2"#));
+    assert!(text.contains(r#"forebay_stage_duration_seconds_count{pipeline="p",stage="draft"} 3"#));
+}
+
+proptest! {
+    #[test]
+    fn overhead_is_the_time_in_which_nothing_ran(
+        spans in prop::collection::vec((0u64..60, 0u64..60), 0..8),
+        total in 0u64..60,
+    ) {
+        let spans: Vec<_> = spans.into_iter().map(|(a, b)| (a.min(b), a.max(b))).collect();
+        let attempts = spans.iter().map(|(from, to)| attempt("m", *from, *to)).collect();
+        let idle = (0..total).filter(|t| !spans.iter().any(|(from, to)| (from..to).contains(&t))).count();
+        let found = overhead::overhead_us(&record("gold", attempts, total));
+        prop_assert_eq!(found, (!spans.is_empty()).then_some(idle as u64));
+    }
+}
+
+#[test]
+fn every_metric_that_the_alerts_and_the_dashboard_name_exists() {
+    let m = metrics();
+    let stage = StageRecord {
+        name: "draft".into(),
+        started_us: 0,
+        first_output_us: None,
+        ended_us: 15_000,
+        budget_ms: Some(1),
+        state: StageState::Done,
+        error: None,
+        parts: None,
+    };
+    let again = AttemptRecord { number: 2, ..attempt("m", 10, 20) };
+    let other = AttemptRecord { number: 3, instead_of: Some("m".into()), ..attempt("n", 20, 30) };
+    let first_output_us = Some(1);
+    let r = record("gold", vec![again, other], 30);
+    m.ended(&RequestRecord { stages: vec![stage], first_output_us, ..r });
+    m.refused(&"gold".into(), &Error::new(Code::RateLimited, "slow down"));
+    let gate = admission::Gate::new(
+        admission::Settings::default(),
+        std::sync::Arc::new(contract::ManualClock::starting_at(UnixMillis(0))),
+    );
+    m.queued.get_or_create(&ByModel { model: Label("m".into()) }).set(1);
+    let shown = m.render(&gate.snapshot(), &store::Health::default(), &[("backlog", 1)], Format::Classic);
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
+    let text = ["alerts.yml", "dashboards/forebay.json"]
+        .map(|name| std::fs::read_to_string(format!("{docs}/{name}")).unwrap())
+        .concat();
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let named: BTreeSet<&str> = words
+        .filter(|w| w.starts_with("forebay_") || w.starts_with("gen_ai_"))
+        .filter(|w| *w != "forebay_model")
+        .collect();
+    assert!(named.len() > 10, "{named:?}");
+    for name in named {
+        assert!(shown.lines().any(|l| l.starts_with(name)), "no {name} in\n{shown}");
+    }
+}
