@@ -74,7 +74,7 @@ impl Settings {
             upstreams: HashMap::new(),
             traces: (all || traces) && wanted("OTEL_TRACES_EXPORTER"),
             metrics: (all || metrics) && wanted("OTEL_METRICS_EXPORTER"),
-            usage_counters: Self::usage_counters(&env),
+            usage_counters: Self::usage_counters(env),
             queue: count("OTEL_BSP_MAX_QUEUE_SIZE", 2_048),
             batch: count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),
             span_interval: millis("OTEL_BSP_SCHEDULE_DELAY", 5_000),
