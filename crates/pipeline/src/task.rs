@@ -3,10 +3,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use contract::{Clock, Deadline, Tick};
+use tokio::sync::Semaphore;
 
 /// The task panicked or was ended with its runtime.
 #[derive(Debug, thiserror::Error)]
@@ -72,11 +74,27 @@ pub fn spawn<T: Send + 'static>(
     Task { handle: Some(tokio::spawn(fut)), name }
 }
 
-/// Runs work that occupies a core on the blocking pool. The work itself cannot be interrupted: it must be bounded.
+/// As many as there are cores: more would only share them, and each would end last.
+fn cores() -> Arc<Semaphore> {
+    static CORES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+        let count = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Arc::new(Semaphore::new(count))
+    });
+    Arc::clone(&CORES)
+}
+
+/// Runs work that occupies a core aside, as soon as one is free, in the order of the calls. The work itself cannot be
+/// interrupted: it must be bounded. Dropped before its turn, it does not run.
 pub async fn blocking<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Crashed> {
+    let core = cores().acquire_owned().await;
+    let work = move || {
+        // Held until the work ends, also when nobody waits for it any more.
+        let _core = core;
+        work()
+    };
     tokio::task::spawn_blocking(work).await.map_err(|_| Crashed { name })
 }
 

@@ -80,6 +80,9 @@ impl<'a> Walk<'a> {
             let wanted = !node.lazy || self.called.get(at) == Some(&true);
             let waits = matches!(self.states.get(at), Some(State::Waiting));
             // A tail starts with the node whose stream it works on.
+            if waits && self.gives_way(node) {
+                continue;
+            }
             let tails = node.tail_of.is_some() && self.detached.get(at) != Some(&true);
             if !waits || !wanted || tails || !self.ready(node, None) {
                 continue;
@@ -115,6 +118,21 @@ impl<'a> Walk<'a> {
             running.push(Box::pin(async move { (at, started_us, work.await) }));
         }
         Ok(())
+    }
+
+    /// Whether a node that would occupy a core waits while a draft is made: that is what the caller sees first, and the
+    /// drafts of other requests want the cores too.
+    fn gives_way(&self, node: &Node) -> bool {
+        let drafting = |(at, n): (usize, &Node)| {
+            let wanted = !n.lazy || self.called.get(at) == Some(&true);
+            let state = self.states.get(at);
+            let now = matches!(state, Some(State::Running))
+                || wanted && matches!(state, Some(State::Waiting)) && self.ready(n, None);
+            is_draft(n) && now
+        };
+        node.stage.signature().blocking
+            && !is_draft(node)
+            && self.graph.nodes.iter().enumerate().any(drafting)
     }
 
     /// Whether all that a node takes is there (but for the stream of `except`).
@@ -313,6 +331,11 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// Whether it makes a draft without a model.
+fn is_draft(node: &Node) -> bool {
+    node.shows == Shows::Draft && node.stage.signature().instant
 }
 
 fn failed(e: Error) -> Ended {

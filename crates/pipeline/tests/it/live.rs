@@ -53,6 +53,25 @@ async fn independent_stages_take_as_long_as_the_slowest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn work_on_a_core_waits_for_a_draft_that_can_be_made() {
+    let heavy = json!({"takes": ["input"], "give": "H", "blocking": true});
+    let draft = json!({"takes": ["input"], "give": "D", "blocking": true, "instant": true});
+    let p = spec(vec![
+        stage("heavy", "work", heavy),
+        stage("draft", "drafting", draft),
+        stage("end", "work", json!({"takes": ["heavy", "draft"]})),
+    ]);
+    let (events, outcome) = to_end(run(&p).0).await;
+    assert_eq!(text(&outcome), "heavy=H,draft=D");
+    let at = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted).unwrap();
+    let drafted = at(&|e| matches!(e, Event::Draft { .. }));
+    let started = at(
+        &|e| matches!(e, Event::Stage { name, state: StageState::Started, .. } if name.as_str() == "heavy"),
+    );
+    assert!(drafted < started);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fan_out_keeps_its_order_and_its_bound() {
     let mut each = stage("notes", "work", json!({"ms": 100}));
     (each.each, each.parallel) = (Some("parts".into()), Some(2));
