@@ -65,6 +65,7 @@ pub async fn assemble(
         limits: gateway::Limits {
             body_bytes: usize::try_from(config.server.limits.body.0).unwrap_or(usize::MAX),
             header_bytes: usize::try_from(config.server.limits.header.0).unwrap_or(64 << 10).max(8 << 10),
+            read: config.server.read_timeout.0.max(Duration::from_millis(1)),
             ..gateway::Limits::default()
         },
         send_timeout: config.server.send_timeout.0,

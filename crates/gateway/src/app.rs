@@ -40,12 +40,14 @@ pub struct Limits {
     pub header_bytes: usize,
     /// How many headers.
     pub headers: usize,
+    /// How long the head of a request may take, and how long its body may stand still.
+    pub read: Duration,
 }
 
 impl Default for Limits {
-    /// 32 MiB of body, 64 KiB of headers, 100 of them.
+    /// 32 MiB of body, 64 KiB of headers, 100 of them, 15 s.
     fn default() -> Self {
-        Limits { body_bytes: 32 << 20, header_bytes: 64 << 10, headers: 100 }
+        Limits { body_bytes: 32 << 20, header_bytes: 64 << 10, headers: 100, read: Duration::from_secs(15) }
     }
 }
 

@@ -14,6 +14,7 @@ mod deltas;
 mod drain;
 mod errors;
 mod headers;
+mod intake;
 mod metrics;
 mod models;
 mod native;

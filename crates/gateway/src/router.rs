@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
 use axum::routing::{get, post};
 use contract::{Code, Error, Kind, ModelName, Role, Surface, Tick, Value};
 use futures_util::StreamExt;
@@ -17,7 +18,7 @@ use crate::deltas::{Deltas, FromPipeline};
 use crate::errors::Failure;
 use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
-use crate::{anthropic, chat, models, native, ops, socket};
+use crate::{anthropic, chat, intake, models, native, ops, socket};
 
 /// All routes.
 pub fn router(app: App) -> Router {
@@ -42,6 +43,7 @@ pub fn router(app: App) -> Router {
     }
     let limit = app.inner.settings.limits.body_bytes;
     router
+        .route_layer(middleware::from_fn_with_state(app.clone(), intake::whole))
         .layer(DefaultBodyLimit::max(limit))
         .fallback(models::unknown)
         .method_not_allowed_fallback(models::wrong_method)

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use contract::Deadline;
 use futures_core::Stream;
 use futures_util::StreamExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -11,7 +13,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use pipeline::task;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -38,6 +40,25 @@ impl Listening {
     }
 }
 
+/// What HTTP/2 opens with when it was not negotiated.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Resolves once the first bytes tell which HTTP this is; false when the peer left before that. The server builder
+/// waits for them without a limit of its own, and a peer that says nothing would hold its connection for ever.
+async fn speaks(stream: &TcpStream) -> bool {
+    let mut head = [0; PREFACE.len()];
+    loop {
+        match stream.peek(&mut head).await {
+            Ok(0) | Err(_) => return false,
+            Ok(n) if n < PREFACE.len() && head.get(..n) == PREFACE.get(..n) => {
+                // A peek does not wait for more than there is.
+                task::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(_) => return true,
+        }
+    }
+}
+
 /// Serves until the first of `signals`, then refuses new requests and lets those under way finish for at most `drain`,
 /// or until the second. What is still under way then ends with an error. Returns how many answers that were.
 pub async fn serve(
@@ -51,12 +72,18 @@ pub async fn serve(
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(15))
+        .header_read_timeout(limits.read)
         .max_headers(limits.headers)
         .max_buf_size(limits.header_bytes)
         .keep_alive(true);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(256)
+        .keep_alive_interval(Duration::from_secs(30));
+    let http = Arc::new(http);
     let graceful = GracefulShutdown::new();
-    let given_up = CancellationToken::new();
+    let (stopping, given_up) = (CancellationToken::new(), CancellationToken::new());
     let mut signals = std::pin::pin!(signals);
     loop {
         let accepted = tokio::select! {
@@ -74,12 +101,22 @@ pub async fn serve(
         };
         // A delayed segment costs a caller 40 ms; a socket that refuses the option still works.
         let _ = stream.set_nodelay(true);
-        let io = TokioIo::new(SendLimit::new(stream, send_timeout));
-        let connection = http.serve_connection_with_upgrades(io, service.clone()).into_owned();
-        let (watched, given_up) = (graceful.watch(connection), given_up.clone());
+        let (http, service, watcher) = (http.clone(), service.clone(), graceful.watcher());
+        let (stopping, given_up) = (stopping.clone(), given_up.clone());
+        let (clock, read) = (app.inner.clock.clone(), limits.read);
         task::spawn("connection", async move {
+            let within = Deadline::from_now(clock.now(), read);
+            let speaks = tokio::select! {
+                speaks = task::within(&*clock, within, speaks(&stream)) => speaks == Ok(true),
+                () = stopping.cancelled() => false,
+            };
+            if !speaks {
+                return;
+            }
+            let io = TokioIo::new(SendLimit::new(stream, send_timeout));
+            let connection = http.serve_connection_with_upgrades(io, service);
             tokio::select! {
-                ended = watched => {
+                ended = watcher.watch(connection) => {
                     if let Err(e) = ended {
                         tracing::debug!(error = %e, "a connection broke");
                     }
@@ -90,6 +127,8 @@ pub async fn serve(
         .detach();
     }
     app.drain();
+    // Who has said nothing yet is not waited for.
+    stopping.cancel();
     drop(listening);
     let ended = async {
         graceful.shutdown().await;

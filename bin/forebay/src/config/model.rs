@@ -39,6 +39,8 @@ pub struct ServerConfig {
     pub limits: LimitsConfig,
     /// How long streams may go on after SIGTERM.
     pub drain: Time,
+    /// How long a caller may take to send the head of a request, or send nothing of its body.
+    pub read_timeout: Time,
     /// How long a reader may take nothing before its stream is ended.
     pub send_timeout: Time,
 }
@@ -49,6 +51,7 @@ impl Default for ServerConfig {
             listen: "127.0.0.1:8080".into(),
             limits: LimitsConfig::default(),
             drain: seconds(30),
+            read_timeout: seconds(15),
             send_timeout: seconds(60),
         }
     }

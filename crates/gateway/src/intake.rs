@@ -1,0 +1,193 @@
+//! How a request's bytes come in. Who calls is known before the first byte of a body is read; the size is checked
+//! before and while it is read; a body that stands still or trickles ends. Every refusal has its surface's shape.
+//!
+//! Invariant: a caller without a valid key makes the server keep no byte of a body.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use contract::{Code, Deadline, Error, Surface};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{HeaderMap, StatusCode};
+use http_body::Body as _;
+use pipeline::task;
+
+use crate::app::App;
+use crate::{auth, errors};
+
+/// A body may be slower than this many bytes a second only in its first moments.
+const SLOWEST: u64 = 1024;
+/// How long the rest of a refused body is taken and thrown away, so that its sender lives to read the refusal.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A layer over every route: what is behind it gets the whole body at once, or is not reached.
+pub(crate) async fn whole(State(app): State<App>, request: Request, next: Next) -> Response {
+    let surface = surface(request.uri().path());
+    if !is_text(request.uri().path()) {
+        return errors::response(surface, &Error::new(Code::NotFound, "there is nothing of that name"));
+    }
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let (parts, mut body) = request.into_parts();
+    let taken = match auth::caller(&app, &parts.headers).and_then(|_| fits(&app, &parts.headers)) {
+        Ok(()) => read(&app, &mut body).await,
+        Err(e) => Err(e),
+    };
+    match taken {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(e) => {
+            // A caller that waits for `100 Continue` has sent nothing, and a slow one was waited for already.
+            if !parts.headers.contains_key(EXPECT) && e.code != Code::DeadlineExceeded {
+                task::spawn("linger", linger(app, body)).detach();
+            }
+            match e.code {
+                Code::DeadlineExceeded => with_status(StatusCode::REQUEST_TIMEOUT, surface, &e),
+                _ => errors::response(surface, &e),
+            }
+        }
+    }
+}
+
+/// An error that HTTP has a status of its own for.
+fn with_status(status: StatusCode, surface: Surface, e: &Error) -> Response {
+    let mut response = errors::response(surface, e);
+    *response.status_mut() = status;
+    response
+}
+
+/// Whether a path is UTF-8 once its escapes are read: what is not can name nothing.
+fn is_text(path: &str) -> bool {
+    let mut bytes = path.bytes();
+    let mut plain = Vec::new();
+    if !path.contains('%') {
+        return true;
+    }
+    while let Some(b) = bytes.next() {
+        let hex = |b: Option<u8>| char::from(b?).to_digit(16);
+        let mut ahead = bytes.clone();
+        match (b, hex(ahead.next()), hex(ahead.next())) {
+            (b'%', Some(high), Some(low)) => {
+                plain.extend(u8::try_from(high * 16 + low));
+                bytes = ahead;
+            }
+            _ => plain.push(b),
+        }
+    }
+    std::str::from_utf8(&plain).is_ok()
+}
+
+/// Which protocol a path belongs to: what its errors look like.
+pub(crate) fn surface(path: &str) -> Surface {
+    match path {
+        p if p.starts_with("/v1/messages") => Surface::Anthropic,
+        p if p.starts_with("/v1/chat/") || p.starts_with("/v1/models") => Surface::Openai,
+        _ => Surface::Native,
+    }
+}
+
+/// A body that says it is too large is refused unread.
+fn fits(app: &App, headers: &HeaderMap) -> Result<(), Error> {
+    let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let limit = app.inner.settings.limits.body_bytes;
+    match declared {
+        Some(n) if n > limit as u64 => Err(too_large(limit)),
+        _ => Ok(()),
+    }
+}
+
+fn too_large(limit: usize) -> Error {
+    let m = format!("the body is over the limit of {limit} bytes: send a shorter one or split it");
+    Error::new(Code::TooLarge, m)
+}
+
+async fn read(app: &App, body: &mut Body) -> Result<Bytes, Error> {
+    let limits = app.inner.settings.limits;
+    let start = app.inner.clock.now();
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    loop {
+        let so_far = first.len() + rest.len();
+        let now = app.inner.clock.now();
+        let wait = patience(limits.read, now.since(start), so_far);
+        let next = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+        let frame = match task::within(&*app.inner.clock, Deadline::from_now(now, wait), next).await {
+            Err(task::Elapsed) => {
+                let m = "the body arrived too slowly and was given up";
+                return Err(Error::new(Code::DeadlineExceeded, m));
+            }
+            Ok(None) => break,
+            Ok(Some(Err(_))) => {
+                return Err(Error::new(Code::InvalidRequest, "the body cannot be read to its end"));
+            }
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        if so_far + data.len() > limits.body_bytes {
+            return Err(too_large(limits.body_bytes));
+        }
+        // Most bodies come in one piece, and are not copied.
+        if so_far == 0 {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+                first = Bytes::new();
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// How long the next piece may take: the limit for silence, and no more than keeps the whole above [`SLOWEST`].
+fn patience(silence: Duration, passed: Duration, so_far: usize) -> Duration {
+    let earned = Duration::from_secs(so_far as u64 / SLOWEST);
+    silence.min((silence + earned).saturating_sub(passed))
+}
+
+async fn linger(app: App, mut body: Body) {
+    let rest = async { while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {} };
+    let clock = &*app.inner.clock;
+    let _ = task::within(clock, Deadline::from_now(clock.now(), LINGER), rest).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_text_or_names_nothing() {
+        for (path, text) in [
+            ("/a", true),
+            ("/%41%2f", true),
+            ("/%c3%bc", true),
+            ("/%c3", false),
+            ("/%ff%fe", false),
+            ("/%", true),
+            ("/%zz%4", true),
+        ] {
+            assert_eq!(is_text(path), text, "{path}");
+        }
+    }
+
+    #[test]
+    fn silence_and_a_trickle_both_end_and_a_steady_body_does_not() {
+        let silence = Duration::from_secs(15);
+        let after = |s: u64, so_far| patience(silence, Duration::from_secs(s), so_far);
+        assert_eq!(after(0, 0), silence);
+        assert_eq!(after(10, 10), Duration::from_secs(5), "one byte a second earns nothing");
+        assert_eq!(after(15, 15), Duration::ZERO);
+        assert_eq!(
+            after(100, 100 << 10),
+            silence,
+            "a steady body may go on, and fall silent for as long as any"
+        );
+    }
+}
