@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, Multipart};
 use bytes::Bytes;
 use contract::{Code, Error, Kind, Media, Message, UserId, Value};
 use http::header::CONTENT_TYPE;
-use llm::TokenCounter;
+use llm::{TokenCounter, surface};
 use pipeline::task;
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -23,13 +23,13 @@ pub(crate) struct Given {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `input`")]
 struct Body {
     input: Json,
     #[serde(default)]
     stream: bool,
     #[serde(default)]
-    user: Option<UserId>,
+    user: Option<String>,
     /// The media type of a document given as a string.
     #[serde(default)]
     media_type: Option<String>,
@@ -42,8 +42,9 @@ pub(crate) async fn read(app: &App, kind: &Kind, content_type: &str, body: Bytes
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
         "application/json" => {
-            let b: Body = serde_json::from_slice(&body)
-                .map_err(|e| invalid(format!("the body is not `{{\"input\": …}}` in JSON: {e}")))?;
+            surface::bounded(&body)?;
+            let b: Body = serde_json::from_slice(&body).map_err(|e| not_json("a JSON object", &e))?;
+            let user = b.user.as_deref().map(surface::user).transpose()?;
             let input = match b.input {
                 Json::String(text) => {
                     let media = b.media_type.as_deref().map_or(Ok(Media::Plain), media_type)?;
@@ -51,11 +52,11 @@ pub(crate) async fn read(app: &App, kind: &Kind, content_type: &str, body: Bytes
                 }
                 other => json(kind, other)?,
             };
-            Ok(Given { input, stream: b.stream, user: b.user })
+            Ok(Given { input, stream: b.stream, user })
         }
         "multipart/form-data" => {
-            let (bytes, media, stream, user) = form(content_type, body).await?;
-            Ok(Given { input: document(app, kind, bytes, media).await?, stream, user })
+            let Form { file, media, stream, user } = form(content_type, body).await?;
+            Ok(Given { input: document(app, kind, file, media).await?, stream, user })
         }
         // curl's default for `-d` and `--data-binary`, and nothing at all: the bytes tell.
         "" | "application/octet-stream" | "application/x-www-form-urlencoded" => {
@@ -66,6 +67,15 @@ pub(crate) async fn read(app: &App, kind: &Kind, content_type: &str, body: Bytes
             Ok(Given { input: document(app, kind, body, Some(media)).await?, stream: false, user: None })
         }
     }
+}
+
+/// What is wrong with a body, without what it says.
+fn not_json(what: &str, e: &serde_json::Error) -> Error {
+    if e.is_data() {
+        let m = "the body must be an object with `input`, and may have `stream`, `user` and `media_type`";
+        return invalid(format!("{m} (line {}, column {})", e.line(), e.column()));
+    }
+    invalid(format!("the body is not {what} (line {}, column {})", e.line(), e.column()))
 }
 
 fn invalid(message: impl Into<String>) -> Error {
@@ -92,8 +102,9 @@ fn json(kind: &Kind, value: Json) -> Result<Value, Error> {
     match kind {
         Kind::Json(_) | Kind::Any => Ok(Value::Json(Arc::new(value))),
         Kind::Messages => {
-            let messages: Vec<Message> = serde_json::from_value(value)
-                .map_err(|e| invalid(format!("the input is not a list of messages: {e}")))?;
+            let messages: Vec<Message> = serde_json::from_value(value).map_err(|_| {
+                invalid("the input must be a list of messages, each with `role` and `content`")
+            })?;
             Ok(Value::Messages(messages.into()))
         }
         other => Err(invalid(format!("this pipeline takes {other}: give a string"))),
@@ -105,8 +116,8 @@ async fn document(app: &App, kind: &Kind, bytes: Bytes, media: Option<Media>) ->
         return Err(invalid("the document is empty"));
     }
     if matches!(kind, Kind::Json(_) | Kind::Messages) {
-        let value =
-            serde_json::from_slice(&bytes).map_err(|e| invalid(format!("the body is not JSON: {e}")))?;
+        surface::bounded(&bytes)?;
+        let value = serde_json::from_slice(&bytes).map_err(|e| not_json("JSON", &e))?;
         return json(kind, value);
     }
     let limits = app.inner.settings.documents.clone();
@@ -118,9 +129,24 @@ async fn document(app: &App, kind: &Kind, bytes: Bytes, media: Option<Media>) ->
     })
 }
 
-type Form = (Bytes, Option<Media>, bool, Option<UserId>);
+/// What a form held.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Form {
+    /// The part `file`.
+    pub file: Bytes,
+    /// Its type: as its part declares it, else by its name.
+    pub media: Option<Media>,
+    /// The part `stream` says `true`.
+    pub stream: bool,
+    /// The part `user`.
+    pub user: Option<UserId>,
+}
 
-async fn form(content_type: &str, body: Bytes) -> Result<Form, Error> {
+/// Reads a `multipart/form-data` body with the parts `file`, `stream` and `user`. Pure: it waits for nothing.
+///
+/// # Errors
+/// `invalid_request` when the form cannot be read, has another part, or no `file`.
+pub async fn form(content_type: &str, body: Bytes) -> Result<Form, Error> {
     let broken = |_| invalid("the form cannot be read: send it as multipart/form-data with a part `file`");
     let request = http::Request::builder()
         .header(CONTENT_TYPE, content_type)
@@ -136,12 +162,12 @@ async fn form(content_type: &str, body: Bytes) -> Result<Form, Error> {
                 file = Some((part.bytes().await.map_err(|_| broken(()))?, media));
             }
             Some("stream") => stream = part.text().await.map_err(|_| broken(()))? == "true",
-            Some("user") => user = Some(part.text().await.map_err(|_| broken(()))?.into()),
+            Some("user") => user = Some(surface::user(&part.text().await.map_err(|_| broken(()))?)?),
             _ => return Err(invalid("the form has a part that is none of `file`, `stream` and `user`")),
         }
     }
-    let (bytes, media) = file.ok_or_else(|| invalid("the form has no part `file`"))?;
-    Ok((bytes, media, stream, user))
+    let (file, media) = file.ok_or_else(|| invalid("the form has no part `file`"))?;
+    Ok(Form { file, media, stream, user })
 }
 
 /// The estimated tokens of an input.

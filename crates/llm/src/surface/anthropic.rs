@@ -1,7 +1,7 @@
 //! Anthropic messages for callers: what the official SDKs send and parse.
 
 use bytes::{BufMut, BytesMut};
-use contract::{Code, Content, Error, Message, Part, Role, ToolCall, Usage, UserId};
+use contract::{Code, Content, Error, Message, Part, Role, ToolCall, Usage};
 use serde_json::{Map, Value as Json, json};
 
 use super::{Body, Call, invalid};
@@ -63,7 +63,8 @@ pub fn parse_count(bytes: &[u8]) -> Result<Call, Error> {
     if let Some(user) = &user {
         request.extra.insert("user".into(), user.as_str().into());
     }
-    Ok(Call { model, request, include_usage: true, user: user.map(UserId::from) })
+    let user = user.as_deref().map(super::user).transpose()?;
+    Ok(Call { model, request, include_usage: true, user })
 }
 
 /// A string or text blocks: one text, unless some carry marks of their own.

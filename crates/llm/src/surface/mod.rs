@@ -48,11 +48,52 @@ fn invalid(param: &str, message: impl Into<String>) -> Error {
     Error::new(Code::InvalidRequest, message).param(param)
 }
 
+/// How many values a body may hold.
+const MAX_VALUES: usize = 500_000;
+/// Bodies up to this many bytes cannot hold enough values to matter.
+const UNCOUNTED: usize = 512 << 10;
+/// The largest number of tokens that can be asked for: no model gives more, and every provider can read it.
+const MAX_COUNT: u64 = 1_000_000_000;
+/// The longest name of an end user, in bytes.
+const MAX_USER: usize = 512;
+
+/// Refuses JSON that is small on the wire and large in memory: a value takes about a hundred bytes there, and `[],` takes
+/// three here. Linear, without memory of its own; what is not JSON passes.
+pub fn bounded(bytes: &[u8]) -> Result<(), Error> {
+    if bytes.len() <= UNCOUNTED {
+        return Ok(());
+    }
+    let (mut values, mut text, mut escaped) = (0_usize, false, false);
+    for b in bytes {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' if text => escaped = true,
+            b'"' => text = !text,
+            b',' | b':' | b'[' | b'{' if !text => values += 1,
+            _ => {}
+        }
+    }
+    if values > MAX_VALUES {
+        let m = format!("the body holds more than {MAX_VALUES} values: send long text as one string");
+        return Err(Error::new(Code::TooLarge, m));
+    }
+    Ok(())
+}
+
+/// An end user's name: it is kept with every record of theirs, so it is short.
+pub fn user(name: &str) -> Result<UserId, Error> {
+    if name.len() > MAX_USER {
+        return Err(invalid("user", format!("the end user's name must be at most {MAX_USER} bytes long")));
+    }
+    Ok(UserId::new(name))
+}
+
 /// A JSON object whose fields are taken out one by one; `null` is absent. What is left is unknown.
 struct Body(Map<String, Json>);
 
 impl Body {
     fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        bounded(bytes)?;
         match serde_json::from_slice(bytes) {
             Ok(Json::Object(map)) => Ok(Body(map)),
             Ok(_) => Err(Error::new(Code::InvalidRequest, "the body must be a JSON object")),
@@ -86,9 +127,9 @@ impl Body {
     fn positive(&mut self, name: &str) -> Result<Option<u64>, Error> {
         self.take(name)
             .map(|v| {
-                v.as_u64()
-                    .filter(|n| *n > 0)
-                    .ok_or_else(|| invalid(name, format!("`{name}` must be an integer of at least 1")))
+                v.as_u64().filter(|n| (1..=MAX_COUNT).contains(n)).ok_or_else(|| {
+                    invalid(name, format!("`{name}` must be an integer from 1 to {MAX_COUNT}"))
+                })
             })
             .transpose()
     }

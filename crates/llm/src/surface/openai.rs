@@ -1,7 +1,7 @@
 //! OpenAI chat completions for callers: what the official SDKs send and parse.
 
 use bytes::{BufMut, BytesMut};
-use contract::{Content, Error, Message, Part, Role, ToolCall, Usage, UserId};
+use contract::{Content, Error, Message, Part, Role, ToolCall, Usage};
 use serde_json::{Map, Value as Json};
 
 use super::{Body, Call, invalid};
@@ -50,7 +50,7 @@ pub fn parse(bytes: &[u8]) -> Result<Call, Error> {
     };
     let user = match body.0.get("user") {
         None | Some(Json::Null) => None,
-        Some(Json::String(u)) => Some(UserId::new(u.as_str())),
+        Some(Json::String(u)) => Some(super::user(u)?),
         Some(_) => return Err(invalid("user", "`user` must be a string")),
     };
     let request = ChatRequest {
