@@ -6,15 +6,17 @@
 //!
 //! One task drives the run, the reader and the writer: dropping it cancels everything.
 
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message as Frame, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use bytes::Bytes;
-use contract::{Code, Error, Event, PipelineName, Surface};
+use contract::{Code, Deadline, Error, Event, PipelineName, Surface};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use http::HeaderMap;
 use pipeline::live::Live;
+use pipeline::task;
 use serde::Deserialize;
 
 use crate::app::{App, Pipeline};
@@ -32,17 +34,21 @@ pub(crate) async fn socket(
     Path(name): Path<String>,
     State(app): State<App>,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    let checked =
-        auth::caller(&app, &headers).and_then(|c| Ok((c, app.pipeline(&name).ok_or_else(unknown)?)));
+    let checked = auth::caller(&app, &headers).and_then(|caller| {
+        let found = app.pipeline(&name).ok_or_else(unknown)?;
+        let m = "GET opens a WebSocket here, and this is no WebSocket handshake: upgrade, or use POST";
+        Ok((caller, found, upgrade.map_err(|_| Error::new(Code::InvalidRequest, m))?))
+    });
     match checked {
-        Ok((caller, found)) => {
+        Ok((caller, found, upgrade)) => {
             let limit = app.inner.settings.limits.body_bytes;
             // From here on: the connection is no longer there for the drain to wait for.
             let going_on = app.inner.drain.conversation();
             upgrade
                 .max_message_size(limit)
+                .max_frame_size(limit)
                 .on_upgrade(move |socket| converse(app, caller, found, socket, going_on))
         }
         Err(e) => errors::response(Surface::Native, &e),
@@ -91,7 +97,7 @@ async fn run(
     out: &mut Out,
     from: &mut SplitStream<WebSocket>,
 ) -> Result<(), Error> {
-    let first = app.inner.drain.cut().or(input(from)).await?;
+    let first = app.inner.drain.cut().or(input(app, from)).await?;
     let arrived = app.inner.clock.now();
     let json = first.trim_ascii_start().starts_with(b"{");
     if word(&first) == Some(Word::Cancel) {
@@ -132,15 +138,25 @@ async fn run(
     tokio::time::timeout(FAREWELL, farewell).await.unwrap_or(Ok(()))
 }
 
-/// The first message with content.
-async fn input(from: &mut SplitStream<WebSocket>) -> Result<Bytes, Error> {
+/// The first message with content. It may be long in coming, since a person may have to choose it, but not for ever.
+async fn input(app: &App, from: &mut SplitStream<WebSocket>) -> Result<Bytes, Error> {
+    let limits = app.inner.settings.limits;
+    let clock = &*app.inner.clock;
+    let deadline = Deadline::from_now(clock.now(), limits.read.saturating_mul(4));
     loop {
-        match from.next().await {
-            Some(Ok(Frame::Text(t))) if word(t.as_bytes()) == Some(Word::Pong) => {}
-            Some(Ok(Frame::Text(t))) => return Ok(Bytes::from(t)),
-            Some(Ok(Frame::Binary(b))) => return Ok(b),
-            Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {}
-            Some(Ok(Frame::Close(_)) | Err(_)) | None => return Err(left()),
+        match task::within(clock, deadline, from.next()).await {
+            Ok(Some(Ok(Frame::Text(t)))) if word(t.as_bytes()) == Some(Word::Pong) => {}
+            Ok(Some(Ok(Frame::Text(t)))) => return Ok(Bytes::from(t)),
+            Ok(Some(Ok(Frame::Binary(b)))) => return Ok(b),
+            Ok(Some(Ok(Frame::Ping(_) | Frame::Pong(_)))) => {}
+            Ok(Some(Ok(Frame::Close(_))) | None) => return Err(left()),
+            Ok(Some(Err(_))) => {
+                let m = "the message cannot be read: send text in UTF-8, or bytes";
+                return Err(Error::new(Code::InvalidRequest, format!("{m}, {} at most", limits.body_bytes)));
+            }
+            Err(task::Elapsed) => {
+                return Err(Error::new(Code::DeadlineExceeded, "no input came, and the socket was given up"));
+            }
         }
     }
 }
