@@ -34,3 +34,4 @@ pub use router::router;
 pub use serve::{Listening, serve};
 pub use slots::FairSlots;
 pub use telemetry::{Telemetry, Tracing};
+pub use upload::{Form, form};

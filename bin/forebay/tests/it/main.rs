@@ -16,6 +16,7 @@ mod collector;
 mod commands;
 mod drain;
 mod golden;
+mod hostile;
 mod kinds;
 mod places;
 mod serve;
