@@ -55,9 +55,11 @@ impl SseParser {
             }
             let Some(end) = memchr2(b'\n', b'\r', bytes) else {
                 self.line.extend_from_slice(bytes);
-                return self.check();
+                return self.check(0);
             };
             let (head, tail) = bytes.split_at(end);
+            // The whole line counts, wherever it was split.
+            self.check(head.len())?;
             self.after_cr = tail.first() == Some(&b'\r');
             bytes = tail.get(1..).unwrap_or_default();
             if self.line.is_empty() {
@@ -69,7 +71,6 @@ impl SseParser {
                 line.clear();
                 self.line = line;
             }
-            self.check()?;
         }
         Ok(())
     }
@@ -83,8 +84,8 @@ impl SseParser {
         self.take_line(b"", &mut on);
     }
 
-    fn check(&self) -> Result<(), TooLong> {
-        if self.line.len() + self.data.len() > self.limit {
+    fn check(&self, more: usize) -> Result<(), TooLong> {
+        if self.line.len() + self.data.len() + more > self.limit {
             Err(TooLong { limit: self.limit })
         } else {
             Ok(())
@@ -169,6 +170,18 @@ mod tests {
     fn refuses_an_event_over_the_limit_even_without_any_line_end() {
         let mut p = SseParser::with_limit(10);
         assert_eq!(p.feed(b"data: 0123456789", |_, _| {}), Err(TooLong { limit: 10 }));
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_refused_wherever_it_is_split() {
+        for stream in [&b": a comment of many words\n\n"[..], b"data: 1234\ndata: 5678\n\n"] {
+            for at in 0..=stream.len() {
+                let (a, b) = stream.split_at(at);
+                let mut p = SseParser::with_limit(10);
+                let taken = p.feed(a, |_, _| {}).and_then(|()| p.feed(b, |_, _| {}));
+                assert_eq!(taken, Err(TooLong { limit: 10 }), "split at {at}");
+            }
+        }
     }
 
     proptest! {
