@@ -30,7 +30,7 @@ const LINGER: Duration = Duration::from_secs(5);
 pub(crate) async fn whole(State(app): State<App>, request: Request, next: Next) -> Response {
     let surface = surface(request.uri().path());
     if !is_text(request.uri().path()) {
-        return errors::response(surface, &Error::new(Code::NotFound, "there is nothing of that name"));
+        return errors::response(surface, Error::new(Code::NotFound, "there is nothing of that name"));
     }
     if request.body().is_end_stream() {
         return next.run(request).await;
@@ -49,7 +49,7 @@ pub(crate) async fn whole(State(app): State<App>, request: Request, next: Next) 
             }
             match e.code {
                 Code::DeadlineExceeded => with_status(StatusCode::REQUEST_TIMEOUT, surface, &e),
-                _ => errors::response(surface, &e),
+                _ => errors::response(surface, e),
             }
         }
     }

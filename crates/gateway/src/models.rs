@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::app::App;
 use crate::openai::json_response;
 use crate::request::Target;
-use crate::{auth, errors, headers, router};
+use crate::{auth, errors, headers, intake, router};
 
 /// `GET /v1/models`. All of them: there are no further pages.
 pub(crate) async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
@@ -50,6 +50,14 @@ pub(crate) fn asker(headers: &HeaderMap) -> Surface {
     if headers.contains_key("anthropic-version") { Surface::Anthropic } else { Surface::Openai }
 }
 
+/// In whose shape a refusal at this path is written.
+fn shape(path: &str, headers: &HeaderMap) -> Surface {
+    match intake::surface(path) {
+        Surface::Anthropic => Surface::Anthropic,
+        _ => asker(headers),
+    }
+}
+
 fn entry(app: &App, surface: Surface, name: &str) -> Result<Json, Error> {
     let target = router::target(app, &ModelName::from(name))?;
     let since = app.inner.since;
@@ -79,13 +87,13 @@ pub(crate) async fn unknown(uri: http::Uri, headers: HeaderMap) -> Response {
     } else {
         "there is nothing here: the API is under /v1/"
     };
-    errors::response(asker(&headers), Error::new(Code::NotFound, m))
+    errors::response(shape(uri.path(), &headers), Error::new(Code::NotFound, m))
 }
 
 /// An address that is asked the wrong way.
 pub(crate) async fn wrong_method(method: http::Method, uri: http::Uri, headers: HeaderMap) -> Response {
     let m = format!("{method} is not for {}", uri.path());
-    let mut response = errors::response(asker(&headers), Error::new(Code::InvalidRequest, m));
+    let mut response = errors::response(shape(uri.path(), &headers), Error::new(Code::InvalidRequest, m));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response
 }
