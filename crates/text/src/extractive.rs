@@ -10,7 +10,7 @@ use contract::{Chunk, Document, Span};
 use crate::chunk::Headings;
 use crate::count::CountTokens;
 use crate::sentences::sentences;
-use crate::words::{WordMap, at, words};
+use crate::words::{WordMap, at, is_person, words};
 
 /// How many of the best sentences are compared with each other.
 const CANDIDATES: usize = 80;
@@ -36,11 +36,11 @@ pub fn score(doc: &Document) -> Vec<Scored> {
         for w in words(text, 0) {
             shape.words += 1;
             shape.numbers += u32::from(w.number);
+            shape.addressed |= is_person(text, &w);
             if !w.stop && !w.number {
                 terms.push(w.stem);
             }
         }
-        shape.addressed = addressed(text);
         shape.bad = dangling(text) || symbols(text) || !text.ends_with(['.', '!', '"', '”', ')', '。', '…']);
         terms.sort_unstable();
         terms.dedup();
@@ -96,22 +96,8 @@ struct Shape {
     words: u32,
     numbers: u32,
     bad: bool,
+    /// It speaks to its reader or of its writer: a step of a manual, an aside.
     addressed: bool,
-}
-
-/// Whether it speaks to its reader or of its writer: steps of a manual, asides.
-fn addressed(text: &str) -> bool {
-    const PERSONS: [&str; 10] = ["you", "your", "yours", "yourself", "we", "us", "our", "let", "me", "my"];
-    // `US` is a country, `i` a variable.
-    let person = |w: &str| {
-        let rest = w.get(1..).unwrap_or_default();
-        w == "I"
-            || PERSONS.iter().any(|p| {
-                p.get(1..) == Some(rest)
-                    && p.get(..1).is_some_and(|f| w.get(..1).is_some_and(|g| f.eq_ignore_ascii_case(g)))
-            })
-    };
-    text.split(|c: char| !c.is_alphanumeric()).any(|w| w.len() <= 8 && person(w))
 }
 
 /// Whether the sentence points at one before it, or speaks of the text instead of its subject.
@@ -324,19 +310,4 @@ pub fn select(
         out.push(Selection { chunk, sentences: spans });
     }
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn steps_and_asides_are_told_from_statements() {
-        assert!(
-            addressed("You must then choose a disk.")
-                && addressed("First let us look.")
-                && addressed("So I wrote it.")
-        );
-        assert!(!addressed("The US and the EU agreed on i = 7; status and outlet stay."));
-    }
 }
