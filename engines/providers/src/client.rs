@@ -1,10 +1,12 @@
-//! The HTTP side that all providers share: pooled connections over TCP and TLS, single ones over a Unix socket.
+//! The HTTP side that all providers share: pooled connections over TCP and TLS, single ones over a Unix socket. The
+//! plain ones are [`crate::connection`]'s, which cost less; those with TLS are hyper's.
 //!
 //! Dropping a response, or the future that waits for it, closes its connection (HTTP/1) or resets its stream
 //! (HTTP/2): the upstream learns at once. Timeouts other than connecting belong to the caller.
 
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,11 +19,11 @@ use hyper::body::{Body, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use llm::codec::{Decoder, Deltas, error};
 use llm::{Attempt, Delta, DeltaStream};
-use pipeline::task::{self, Task};
 
+use crate::connection::{Connection, Pool, Reply};
 use crate::{EndpointSettings, Error};
 
 /// The body of an error is read up to here.
@@ -58,31 +60,60 @@ impl Client {
 
     async fn send(
         &self,
-        socket: Option<&PathBuf>,
-        request: Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Option<Task<()>>), contract::Error> {
-        let Some(path) = socket else {
-            return self.pool.request(request).await.map(|r| (r, None)).map_err(|e| {
+        target: &Target,
+        trace: Option<&http::HeaderValue>,
+        body: Bytes,
+    ) -> Result<Response<Reply>, contract::Error> {
+        let request = || {
+            let mut request =
+                Request::post(target.uri.clone()).body(Full::new(body.clone())).map_err(|_| {
+                    contract::Error::new(Code::Internal, "the provider's address makes no request")
+                })?;
+            request.headers_mut().clone_from(&target.headers);
+            if let Some(trace) = trace {
+                request.headers_mut().insert("traceparent", trace.clone());
+            }
+            Ok(request)
+        };
+        let broke = |_: hyper::Error| unreachable("the connection broke");
+        let over = |connection, home, response: Response<Incoming>| {
+            response.map(|body| Reply::over(connection, home, body))
+        };
+        match &target.route {
+            Route::Pooled => self.pool.request(request()?).await.map(|r| r.map(Reply::driven)).map_err(|e| {
                 unreachable(if e.is_connect() {
                     "the provider cannot be reached"
                 } else {
                     "the connection broke"
                 })
-            });
-        };
-        let connecting = tokio::time::timeout(self.connect, tokio::net::UnixStream::connect(path));
-        let Ok(Ok(stream)) = connecting.await else {
-            return Err(unreachable("the worker's socket cannot be reached"));
-        };
-        let broke = |_: hyper::Error| unreachable("the connection to the worker broke");
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
-        let driver = task::spawn("worker connection", async move {
-            // Its failure shows in the response or in the body.
-            let _ = connection.await;
-        });
-        let response = sender.send_request(request).await.map_err(broke)?;
-        Ok((response, Some(driver)))
+            }),
+            Route::Plain(pool) => {
+                while let Some(mut connection) = pool.idle() {
+                    match connection.send(request()?).await {
+                        Ok(response) => return Ok(over(connection, Some(pool.clone()), response)),
+                        // Nothing of the request was sent: the server had closed the idle connection.
+                        Err(e) if e.is_canceled() => {}
+                        Err(e) => return Err(broke(e)),
+                    }
+                }
+                let connecting = tokio::time::timeout(self.connect, pool.connect());
+                let Ok(Ok(mut connection)) = connecting.await else {
+                    return Err(unreachable("the provider cannot be reached"));
+                };
+                let response = connection.send(request()?).await.map_err(broke)?;
+                Ok(over(connection, Some(pool.clone()), response))
+            }
+            Route::Unix(path) => {
+                let connecting = tokio::time::timeout(self.connect, tokio::net::UnixStream::connect(path));
+                let Ok(Ok(stream)) = connecting.await else {
+                    return Err(unreachable("the worker's socket cannot be reached"));
+                };
+                let broke = |_: hyper::Error| unreachable("the connection to the worker broke");
+                let mut connection = Connection::over(stream).await.map_err(broke)?;
+                let response = connection.send(request()?).await.map_err(broke)?;
+                Ok(over(connection, None, response))
+            }
+        }
     }
 
     /// Sends a request and turns the answer into deltas; an error status into an error.
@@ -94,16 +125,8 @@ impl Client {
         decoder: Box<dyn Decoder>,
         whole: fn(&[u8]) -> Result<Deltas, contract::Error>,
     ) -> Result<DeltaStream, contract::Error> {
-        let mut request = Request::post(target.uri.clone())
-            .body(Full::new(body))
-            .map_err(|_| contract::Error::new(Code::Internal, "the provider's address makes no request"))?;
-        request.headers_mut().clone_from(&target.headers);
-        if let Some(trace) = attempt.trace
-            && let Ok(value) = http::HeaderValue::try_from(trace.to_string())
-        {
-            request.headers_mut().insert("traceparent", value);
-        }
-        let (response, driver) = self.send(target.socket.as_ref(), request).await?;
+        let trace = attempt.trace.and_then(|t| http::HeaderValue::try_from(t.to_string()).ok());
+        let response = self.send(target, trace.as_ref(), body).await?;
         let (head, body) = response.into_parts();
         let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());
         if !head.status.is_success() {
@@ -119,14 +142,13 @@ impl Client {
         if header("content-type").is_some_and(|t| t.starts_with("application/json")) {
             // Read by whoever reads the answer: from here on the provider has taken the request.
             let read = async move {
-                let _driver = driver;
                 let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| cut());
                 let deltas = body.and_then(|b| whole(&b.to_bytes()));
                 stream::iter(deltas.unwrap_or_else(|e| Deltas::from([Err(e)])))
             };
             return Ok(Box::pin(stream::once(read).flatten()));
         }
-        Ok(Box::pin(Answer { body, decoder, out: Deltas::new(), ended: false, _driver: driver }))
+        Ok(Box::pin(Answer { body, decoder, out: Deltas::new(), ended: false }))
     }
 }
 
@@ -135,7 +157,18 @@ impl Client {
 pub(crate) struct Target {
     uri: Uri,
     headers: HeaderMap,
-    socket: Option<PathBuf>,
+    route: Route,
+}
+
+/// How an endpoint is reached.
+#[derive(Debug, Clone)]
+enum Route {
+    /// TLS, HTTP/1 or 2: hyper's own pool.
+    Pooled,
+    /// HTTP/1 over plain TCP.
+    Plain(Arc<Pool>),
+    /// HTTP/1 over a socket of a worker, a connection for each request.
+    Unix(PathBuf),
 }
 
 impl Target {
@@ -163,16 +196,24 @@ impl Target {
             value.set_sensitive(matches!(key.as_str(), "authorization" | "x-api-key" | "api-key"));
             headers.insert(key, value);
         }
-        // Over a socket of our own the request line names the path alone, as HTTP/1 wants it.
-        let uri = match &settings.unix_socket {
-            Some(_) => uri.path().parse().map_err(|_| Error::Url(settings.base_url.clone()))?,
-            None => uri,
+        let route = match (&settings.unix_socket, uri.scheme_str()) {
+            (Some(path), _) => Route::Unix(path.clone()),
+            (None, Some("http")) => {
+                let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+                Route::Plain(Arc::new(Pool::new(host, uri.port_u16().unwrap_or(80))))
+            }
+            (None, _) => Route::Pooled,
         };
-        if settings.unix_socket.is_none() {
+        // On a connection of ours the request line names the path alone, as HTTP/1 wants it.
+        let uri = match (&route, uri.path_and_query()) {
+            (Route::Plain(_) | Route::Unix(_), Some(path)) => Uri::from(path.clone()),
+            _ => uri,
+        };
+        if matches!(route, Route::Pooled) {
             // The pool writes it itself, and HTTP/2 has none.
             headers.remove("host");
         }
-        Ok(Target { uri, headers, socket: settings.unix_socket.clone() })
+        Ok(Target { uri, headers, route })
     }
 }
 
@@ -187,12 +228,10 @@ fn cut() -> contract::Error {
 
 /// A streamed answer: frames of the body through the decoder.
 struct Answer {
-    body: Incoming,
+    body: Reply,
     decoder: Box<dyn Decoder>,
     out: Deltas,
     ended: bool,
-    /// Ends the connection with the answer, when it is not pooled.
-    _driver: Option<Task<()>>,
 }
 
 impl futures_core::Stream for Answer {

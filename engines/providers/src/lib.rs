@@ -3,6 +3,7 @@
 //! Only the transport lives here: what the bytes mean is [`llm::codec`]'s, and whether to try again [`llm::Models`]'s.
 
 mod client;
+mod connection;
 mod endpoint;
 mod error;
 

@@ -140,6 +140,29 @@ async fn the_upstream_is_told_the_attempts_span_when_there_is_one() {
 }
 
 #[tokio::test]
+async fn a_connection_that_the_server_closed_while_idle_is_not_used_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = openai(&format!("http://{}/v1", listener.local_addr().unwrap()));
+    let (tell, mut told) = mpsc::channel(16);
+    let _server = task::spawn("upstream", async move {
+        let answer = sized("200 OK\r\ncontent-type: text/event-stream", EVENTS);
+        while let Ok((mut io, _)) = listener.accept().await {
+            request(&mut io).await.unwrap();
+            io.write_all(answer.as_bytes()).await.unwrap();
+            drop(io);
+            tell.send(()).await.unwrap();
+        }
+    });
+    for _ in 0..3 {
+        assert_eq!(ask(&endpoint).await.unwrap().text, "hi");
+        told.recv().await.unwrap();
+        // Lets the runtime hear of the close.
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn an_anthropic_endpoint_sends_its_own_headers_and_path() {
     let body =
         r#"{"type":"message","model":"c","content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn"}"#;
