@@ -83,11 +83,12 @@ pub(crate) async fn call(
     arrived: Tick,
 ) -> Result<(Request, Deltas), Box<Failure>> {
     let target = target(app, &call.model)?;
+    let input_tokens = input_tokens(app, &call);
     let ask = Ask {
         surface,
         user: call.user.clone(),
         stream: call.request.stream,
-        input_tokens: input_tokens(app, &call),
+        input_tokens,
         max_output_tokens: call.request.max_output_tokens,
         arrived,
         target,
@@ -100,8 +101,9 @@ pub(crate) async fn call(
     let cut = || app.inner.drain.cut();
     let started = match run {
         None => {
-            let answer = cut().or(app.inner.models.call(&call.model, call.request, &request.cx)).await;
-            answer.map(|c| Deltas::Model(Box::new(c), cut()))
+            let models = &app.inner.models;
+            let answer = models.call_counted(&call.model, call.request, input_tokens, &request.cx);
+            cut().or(answer).await.map(|c| Deltas::Model(Box::new(c), cut()))
         }
         Some((graph, input)) => {
             let live = live::start(graph, input, request.cx.clone());

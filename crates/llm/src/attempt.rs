@@ -26,6 +26,8 @@ const BACKOFF: Duration = Duration::from_millis(500);
 
 pub(crate) struct Asked<'a> {
     pub(crate) request: ChatRequest,
+    /// What the first candidate's counter makes of it, when the caller has asked it already.
+    pub(crate) input_tokens: Option<u64>,
     pub(crate) prompt_version: Option<String>,
     pub(crate) cx: &'a Context,
     pub(crate) slots: &'a dyn Slots,
@@ -41,7 +43,12 @@ enum Next {
 }
 
 /// Asks the candidates in order until one commits. The error is the last one's.
-pub(crate) async fn repair(asked: &Asked<'_>, candidates: &[Candidate<'_>]) -> Result<Completion, Error> {
+///
+/// The request is changed in place from candidate to candidate: prompts are long, and copying one costs more than all
+/// else that is done here.
+pub(crate) async fn repair(mut asked: Asked<'_>, candidates: &[Candidate<'_>]) -> Result<Completion, Error> {
+    let wanted = asked.request.max_output_tokens;
+    let estimated = candidates.first().is_some_and(|(_, s)| s.counter.estimated());
     let mut number = 0;
     let mut last = Error::new(Code::Internal, "the model has no endpoint");
     // The window that was too small, once one was.
@@ -51,22 +58,28 @@ pub(crate) async fn repair(asked: &Asked<'_>, candidates: &[Candidate<'_>]) -> R
         if too_small.is_some_and(|failed| !larger(settings.context_window, failed)) {
             continue;
         }
-        let input = settings.counter.request(&asked.request);
-        let request = match fit(&asked.request, settings, input) {
-            Ok(r) => r,
+        // Estimates are equal whoever makes them; a model that counts exactly counts for itself.
+        let input = match asked.input_tokens {
+            Some(n) if place == 0 || (estimated && settings.counter.estimated()) => n,
+            _ => settings.counter.request(&asked.request),
+        };
+        if place == 0 {
+            asked.input_tokens = Some(input);
+        }
+        match fit(wanted, settings, input) {
+            Ok(limit) => asked.request.max_output_tokens = limit,
             Err(e) => {
                 too_small = Some(settings.context_window);
                 last = e;
                 continue;
             }
-        };
+        }
         'endpoints: for (rank, endpoint) in settings.endpoints.iter().enumerate() {
             let mut may_retry = place == 0 && rank == 0;
             loop {
                 number += 1;
-                let target =
-                    Target { asked_for, model, settings, endpoint, request: &request, input, number };
-                let e = match attempt(asked, &target).await {
+                let target = Target { asked_for, model, settings, endpoint, input, number };
+                let e = match attempt(&asked, &target).await {
                     Ok(completion) => return Ok(completion),
                     Err(e) => e,
                 };
@@ -98,24 +111,21 @@ fn larger(window: Option<u64>, failed: Option<u64>) -> bool {
     }
 }
 
-/// The request with its output limit made to fit the model; an error when the prompt alone does not.
+/// The output limit made to fit the model; an error when the prompt alone does not.
 ///
 /// An estimate may be wrong by a fifth: only beyond that is the provider not asked.
-fn fit(request: &ChatRequest, settings: &ModelSettings, input: u64) -> Result<ChatRequest, Error> {
-    let mut r = request.clone();
-    r.max_output_tokens = match (request.max_output_tokens, settings.max_output_tokens) {
+fn fit(wanted: Option<u64>, settings: &ModelSettings, input: u64) -> Result<Option<u64>, Error> {
+    let limit = match (wanted, settings.max_output_tokens) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
-    if let Some(window) = settings.context_window {
-        let certain = if settings.counter.estimated() { input - input / 5 } else { input };
-        if certain >= window {
-            let m = format!("the prompt has about {input} tokens and the model's window is {window}");
-            return Err(Error::new(Code::ContextLengthExceeded, m).param("messages"));
-        }
-        r.max_output_tokens = r.max_output_tokens.map(|m| m.min(window - certain));
+    let Some(window) = settings.context_window else { return Ok(limit) };
+    let certain = if settings.counter.estimated() { input - input / 5 } else { input };
+    if certain >= window {
+        let m = format!("the prompt has about {input} tokens and the model's window is {window}");
+        return Err(Error::new(Code::ContextLengthExceeded, m).param("messages"));
     }
-    Ok(r)
+    Ok(limit.map(|m| m.min(window - certain)))
 }
 
 fn next(e: &Error, may_retry: bool, cx: &Context) -> Next {
@@ -148,7 +158,6 @@ struct Target<'a> {
     model: &'a ModelName,
     settings: &'a Arc<ModelSettings>,
     endpoint: &'a Endpoint,
-    request: &'a ChatRequest,
     input: u64,
     number: u32,
 }
@@ -186,7 +195,7 @@ async fn attempt(asked: &Asked<'_>, t: &Target<'_>) -> Result<Completion, Error>
     };
     let mut head = VecDeque::new();
     let committing = async {
-        let mut stream = t.endpoint.model.start(t.request, &info).await?;
+        let mut stream = t.endpoint.model.start(&asked.request, &info).await?;
         live.accepted = true;
         while let Some(delta) = stream.next().await {
             let delta = delta?;

@@ -15,7 +15,7 @@ pub(crate) fn string(out: &mut BytesMut, text: &str) {
 /// Appends `text` escaped, without quotes.
 fn escape(out: &mut BytesMut, text: &str) {
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|&b| b < 0x20 || b == b'"' || b == b'\\') {
+    while let Some(at) = first_special(rest) {
         let (plain, tail) = rest.split_at(at);
         out.put_slice(plain);
         let Some((&b, tail)) = tail.split_first() else { return };
@@ -35,6 +35,19 @@ fn escape(out: &mut BytesMut, text: &str) {
         rest = tail;
     }
     out.put_slice(rest);
+}
+
+fn is_special(b: u8) -> bool {
+    b < 0x20 || b == b'"' || b == b'\\'
+}
+
+/// Where the first byte is that must be escaped. Looks at blocks, in which the compiler looks at all bytes at once.
+fn first_special(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let clean = |block: &&[u8]| block.len() == BLOCK && !block.iter().fold(false, |s, &b| s | is_special(b));
+    let from = bytes.chunks(BLOCK).take_while(clean).count() * BLOCK;
+    let rest = bytes.get(from..)?;
+    rest.iter().position(|&b| is_special(b)).map(|at| from + at)
 }
 
 /// Appends an integer.

@@ -62,15 +62,36 @@ impl Models {
         request: ChatRequest,
         cx: &'a Context,
     ) -> BoxFuture<'a, Result<Completion, Error>> {
-        self.call_with_prompt(model, request, None, cx)
+        self.ask(model, request, (None, None), cx)
     }
 
     /// The same, naming the version of the prompt for the record.
     pub fn call_with_prompt<'a>(
         &'a self,
         model: &'a ModelName,
-        mut request: ChatRequest,
+        request: ChatRequest,
         prompt_version: Option<String>,
+        cx: &'a Context,
+    ) -> BoxFuture<'a, Result<Completion, Error>> {
+        self.ask(model, request, (prompt_version, None), cx)
+    }
+
+    /// The same for a caller that has had the prompt counted by this model's own counter: it is not counted again.
+    pub fn call_counted<'a>(
+        &'a self,
+        model: &'a ModelName,
+        request: ChatRequest,
+        input_tokens: u64,
+        cx: &'a Context,
+    ) -> BoxFuture<'a, Result<Completion, Error>> {
+        self.ask(model, request, (None, Some(input_tokens)), cx)
+    }
+
+    fn ask<'a>(
+        &'a self,
+        model: &'a ModelName,
+        mut request: ChatRequest,
+        (prompt_version, input_tokens): (Option<String>, Option<u64>),
         cx: &'a Context,
     ) -> BoxFuture<'a, Result<Completion, Error>> {
         Box::pin(async move {
@@ -83,8 +104,8 @@ impl Models {
             request.stream = true;
             let fallbacks = primary.fallback.iter().filter_map(|n| table.get_key_value(n));
             let candidates: Vec<_> = table.get_key_value(model).into_iter().chain(fallbacks).collect();
-            let asked = Asked { request, prompt_version, cx, slots: &*self.slots };
-            attempt::repair(&asked, &candidates).await
+            let asked = Asked { request, input_tokens, prompt_version, cx, slots: &*self.slots };
+            attempt::repair(asked, &candidates).await
         })
     }
 }
