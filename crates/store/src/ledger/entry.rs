@@ -1,5 +1,7 @@
 //! What the ledger's journal holds, and its encoding: one letter for the kind, then JSON.
 
+use std::collections::HashSet;
+
 use contract::{
     Code, Ending, KeyId, ModelName, Money, PipelineName, RequestId, RequestRecord, Surface, TenantId,
     UnixMillis, Usage, UserId,
@@ -88,6 +90,34 @@ pub(super) const ADMITTED: u8 = b'A';
 /// The kind letter of [`Entry::Settled`].
 pub(super) const SETTLED: u8 = b'S';
 
+/// The id at the head of a payload as it is written, without reading the rest.
+fn id(payload: &[u8]) -> Option<RequestId> {
+    let text = payload.get(1..)?.strip_prefix(br#"{"id":""#)?.split(|b| *b == b'"').next()?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Decodes payloads: first what ended, then those admissions whose end is not among it. Those that cannot be read are
+/// counted.
+pub(super) fn decode_open(payloads: &[Vec<u8>]) -> (Vec<Entry>, usize) {
+    let (mut entries, mut bad) = (Vec::new(), 0);
+    let (admitted, rest): (Vec<_>, Vec<_>) = payloads.iter().partition(|p| p.first() == Some(&ADMITTED));
+    let mut decode = |p: &[u8], entries: &mut Vec<Entry>| match Entry::decode(p) {
+        Ok(e) => entries.push(e),
+        Err(_) => bad += 1,
+    };
+    rest.iter().for_each(|p| decode(p, &mut entries));
+    let ended: HashSet<RequestId> = entries
+        .iter()
+        .filter_map(|e| match e {
+            Entry::Settled(r) => Some(r.id),
+            Entry::Admitted(_) => None,
+        })
+        .collect();
+    let open = admitted.into_iter().filter(|p| !id(p).is_some_and(|id| ended.contains(&id)));
+    open.for_each(|p| decode(p, &mut entries));
+    (entries, bad)
+}
+
 impl Entry {
     /// Reads a payload of the journal.
     pub fn decode(payload: &[u8]) -> Result<Entry, Error> {
@@ -96,5 +126,45 @@ impl Entry {
             Some((&SETTLED, json)) => Ok(Entry::Settled(Box::new(serde_json::from_slice(json)?))),
             _ => Err(Error::Decode(serde::de::Error::custom("an unknown kind of journal entry"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admitted(n: u128) -> Admitted {
+        Admitted {
+            id: RequestId::from_parts(UnixMillis(5), n),
+            at: UnixMillis(5),
+            tenant: TenantId::from("t"),
+            key: None,
+            user: None,
+            pipeline: None,
+            model: None,
+            reserved_tokens: 1,
+            reserved_cost: Money::ZERO,
+        }
+    }
+
+    fn payload(kind: u8, body: &impl Serialize) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        encode(&mut buffer, kind, body).unwrap();
+        buffer.split_off(frame::HEADER)
+    }
+
+    #[test]
+    fn only_admissions_without_an_end_are_kept() {
+        let payloads = [
+            payload(ADMITTED, &admitted(1)),
+            payload(ADMITTED, &admitted(2)),
+            payload(SETTLED, &admitted(1).lost()),
+            b"S{\"id\":\"torn".to_vec(),
+            b"".to_vec(),
+        ];
+        let (entries, bad) = decode_open(&payloads);
+        assert_eq!(bad, 2);
+        let settled = Entry::Settled(Box::new(admitted(1).lost()));
+        assert_eq!(entries, [settled, Entry::Admitted(admitted(2))]);
     }
 }

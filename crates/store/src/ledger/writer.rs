@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::handle::{Ledger, decode_all};
+use super::entry::decode_open;
+use super::handle::Ledger;
 use crate::Error;
 use crate::journal::Position;
 
@@ -99,7 +100,7 @@ impl Ledger {
             // A transaction costs a sync: short segments share one.
             while entries.len() < BATCH && end < journal.end() {
                 let batch = journal.read(end, READ_BYTES)?;
-                let (mut some, unreadable) = decode_all(&batch.payloads);
+                let (mut some, unreadable) = decode_open(&batch.payloads);
                 entries.append(&mut some);
                 bad += batch.damaged + unreadable;
                 passed += journal.distance(end, batch.end);

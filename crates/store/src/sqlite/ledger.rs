@@ -10,8 +10,19 @@ use super::{Database, column, money, sums};
 use crate::journal::Position;
 use crate::{Admitted, CostBy, CostRow, Entry, Error, Filter, LedgerStore, ScopeSpent};
 
-/// Rows of one statement.
+/// Rows of one statement, at most.
 const ROWS: usize = 64;
+
+/// Rows in groups whose sizes are powers of two: each makes a statement that the connection has prepared before, and a
+/// batch of any size needs few. Preparing a statement of a thousand parameters costs more than running it.
+fn groups<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let most = rows.len().min(ROWS).checked_ilog2()?;
+        let (group, rest) = rows.split_at(1 << most);
+        rows = rest;
+        Some(group)
+    })
+}
 
 /// The ledger in a database.
 #[derive(Debug, Clone)]
@@ -40,8 +51,17 @@ fn with_ids(sql: &'static str, ids: &[RequestId]) -> QueryBuilder<Sqlite> {
     query
 }
 
+/// The attempts that need rows of their own. A call of one model that took one attempt is that attempt: its own row
+/// says all that sums ask for, and the record in it the rest.
+fn apart(r: &RequestRecord) -> &[contract::AttemptRecord] {
+    match r.attempts.as_slice() {
+        [a] if r.model.as_ref() == Some(&a.model) && (a.usage, a.cost) == (r.usage, r.cost) => &[],
+        all => all,
+    }
+}
+
 async fn insert_requests(conn: &mut SqliteConnection, records: &[&RequestRecord]) -> Result<(), Error> {
-    for rows in records.chunks(ROWS) {
+    for rows in groups(records) {
         let json: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
         let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO requests (id, at, day, tenant, key_id, user_id, pipeline, model, ending, attempts, \
@@ -57,7 +77,7 @@ async fn insert_requests(conn: &mut SqliteConnection, records: &[&RequestRecord]
                 .push_bind(r.pipeline.as_ref().map(|p| p.as_str()))
                 .push_bind(r.model.as_ref().map(|m| m.as_str()))
                 .push_bind(r.ending.as_str())
-                .push_bind(column(r.attempts.len() as u64))
+                .push_bind(column(apart(r).len() as u64))
                 .push_bind(column(r.usage.input_tokens))
                 .push_bind(column(r.usage.output_tokens))
                 .push_bind(money(r.cost))
@@ -72,8 +92,8 @@ async fn insert_requests(conn: &mut SqliteConnection, records: &[&RequestRecord]
 
 async fn insert_attempts(conn: &mut SqliteConnection, records: &[&RequestRecord]) -> Result<(), Error> {
     let attempts: Vec<_> =
-        records.iter().flat_map(|r| r.attempts.iter().enumerate().map(move |(n, a)| (*r, n, a))).collect();
-    for rows in attempts.chunks(ROWS) {
+        records.iter().flat_map(|r| apart(r).iter().enumerate().map(move |(n, a)| (*r, n, a))).collect();
+    for rows in groups(&attempts) {
         let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO attempts (request, number, at, day, tenant, stage, model, endpoint, ending, \
              input_tokens, output_tokens, cost) ",
@@ -107,7 +127,7 @@ async fn settle(conn: &mut SqliteConnection, entries: &[Entry]) -> Result<HashSe
     };
     let ids: Vec<RequestId> = seen.iter().copied().collect();
     let mut known = HashSet::new();
-    for chunk in ids.chunks(ROWS) {
+    for chunk in groups(&ids) {
         let mut query = with_ids("SELECT id FROM requests WHERE id IN", chunk);
         for row in query.build().fetch_all(&mut *conn).await? {
             known.insert(row.try_get::<Vec<u8>, _>(0)?);
@@ -236,5 +256,20 @@ impl LedgerStore for SqliteLedger {
         to: UnixMillis,
     ) -> BoxFuture<'_, Result<Vec<ScopeSpent>, Error>> {
         Box::pin(sums::spent_by_scope(&self.0.read, from, to))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_hold_every_row_once_in_order_and_have_few_sizes() {
+        for n in 0..300 {
+            let rows: Vec<usize> = (0..n).collect();
+            let groups: Vec<&[usize]> = groups(&rows).collect();
+            assert_eq!(groups.concat(), rows);
+            assert!(groups.iter().all(|g| g.len().is_power_of_two() && g.len() <= ROWS));
+        }
     }
 }

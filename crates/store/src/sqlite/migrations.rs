@@ -8,7 +8,8 @@ use sqlx::{Row, raw_sql};
 use super::explain;
 use crate::Error;
 
-/// Step `n` (from 1) makes version `n`.
+/// Step `n` (from 1) makes version `n`. `requests.attempts` counts the rows in `attempts`, where a call that took one
+/// attempt of the model asked for has none.
 const STEPS: &[&str] = &["
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
 INSERT INTO meta (name, value) VALUES
@@ -32,10 +33,9 @@ CREATE TABLE requests (
   record TEXT NOT NULL
 );
 CREATE INDEX requests_by_at ON requests (at);
-CREATE INDEX requests_by_day ON requests (day);
 CREATE INDEX requests_by_tenant ON requests (tenant, at);
-CREATE INDEX requests_by_pipeline ON requests (pipeline, at);
-CREATE INDEX requests_by_model ON requests (model, at);
+CREATE INDEX requests_by_pipeline ON requests (pipeline, at) WHERE pipeline IS NOT NULL;
+CREATE INDEX requests_by_model ON requests (model, at) WHERE model IS NOT NULL;
 
 CREATE TABLE attempts (
   request BLOB NOT NULL,
@@ -53,7 +53,6 @@ CREATE TABLE attempts (
   PRIMARY KEY (request, number)
 );
 CREATE INDEX attempts_by_at ON attempts (at);
-CREATE INDEX attempts_by_model ON attempts (model, at);
 
 CREATE TABLE admitted (id BLOB PRIMARY KEY, entry TEXT NOT NULL);
 
