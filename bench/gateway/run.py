@@ -143,11 +143,10 @@ class Gateway:
         return json.loads(run(words, stderr=quiet))
 
     def realtime(self, on):
-        """The same for upstream and gateway while latency is measured: all their threads."""
-        for p in tree(self.args.mock) + (tree(self.process.pid) if self.process else []):
-            for task in os.listdir(f"/proc/{p}/task"):
-                words = ["chrt", "-f", "-p", "50", task] if on else ["chrt", "-o", "-p", "0", task]  # keeps the nice value
-                subprocess.run(words, check=False, stderr=subprocess.DEVNULL)
+        """The same for the upstream. Not for the gateway: its threads keep the priorities they have among each other."""
+        for task in os.listdir(f"/proc/{self.args.mock}/task"):
+            words = ["chrt", "-f", "-p", "50", task] if on else ["chrt", "-o", "-p", "0", task]  # keeps the nice value
+            subprocess.run(words, check=True)
 
 
 class Direct(Gateway):
@@ -231,7 +230,7 @@ http {{
 class Python(Gateway):
     """A peer from PyPI, in an environment of its own."""
 
-    packages = ()
+    packages, alone = (), False
 
     @property
     def python(self):
@@ -240,17 +239,17 @@ class Python(Gateway):
     def install(self):
         if not self.python.exists():
             run([sys.executable, "-m", "venv", self.args.peers / self.name])
-            # Without dependencies: only the gateway inside is wanted, not the client around it.
-            run([self.python, "-m", "pip", "install", "-q", "--no-deps", *self.packages])
+            alone = ["--no-deps"] if self.alone else []
+            run([self.python, "-m", "pip", "install", "-q", *alone, *self.packages])
 
     def version(self):
         return self.packages[-1].split("==")[1]
 
 
 class TensorZero(Python):
-    name, port = "tensorzero", 9203
+    name = "tensorzero"
     note = "parses and re-renders everything; no auth, no accounting (observability off)"
-    packages = ("httpx", "typing_extensions", "tensorzero==2026.6.0")
+    packages = ("tensorzero==2026.6.0",)
     path, model = "/openai/v1/chat/completions", "tensorzero::model_name::mock"
 
     def env(self):
@@ -259,7 +258,6 @@ class TensorZero(Python):
     def command(self):
         (self.folder / "tensorzero.toml").write_text(
             f"""[gateway]
-bind_address = "127.0.0.1:{self.port}"
 observability.enabled = false
 
 [models.mock]
@@ -272,17 +270,24 @@ api_base = "http://127.0.0.1:{MOCK}/v1/"
 api_key_location = "none"
 """
         )
-        # The gateway is a native module of the client's wheel; its package imports what the gateway does not need.
-        so = next((self.args.peers / self.name).glob("lib/*/site-packages/tensorzero/tensorzero*.so"))
+        # The client's wheel holds the gateway, which takes a free port.
         (self.folder / "start.py").write_text(
-            f"""import importlib.util, threading
-spec = importlib.util.spec_from_file_location("tensorzero.tensorzero", {str(so)!r})
-module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)
-gateway = module._start_http_gateway(config_file="tensorzero.toml", clickhouse_url=None, postgres_url=None, valkey_url=None, async_setup=False)
+            """import pathlib, threading
+from tensorzero.tensorzero import _start_http_gateway
+gateway = _start_http_gateway(
+    config_file="tensorzero.toml", clickhouse_url=None, postgres_url=None, valkey_url=None, async_setup=False
+)
+pathlib.Path("address").write_text(gateway.base_url)
 threading.Event().wait()
 """
         )
+        (self.folder / "address").unlink(missing_ok=True)
         return [self.python, "start.py"]
+
+    @property
+    def port(self):
+        address = self.folder / "address"
+        return int(address.read_text().split(":")[2].split("/")[0]) if address.exists() else 1
 
 
 class Portkey(Gateway):
@@ -314,7 +319,7 @@ class Portkey(Gateway):
 
 class SglRouter(Python):
     name, note, port = "sglang-router", "parses the request, forwards", 9205
-    packages = ("setproctitle", "sglang-router==0.3.2")
+    packages, alone = ("setproctitle", "sglang-router==0.3.2"), True
 
     def command(self):
         words = "-m sglang_router.launch_router --host 127.0.0.1 --policy round_robin --log-level error"
@@ -390,7 +395,7 @@ def middle(values, digits):
     return text(m) if len(values) == 1 else f"{text(m)} ({text(min(values))}–{text(max(values))})"
 
 
-def table(results, runs):
+def table(results):
     columns = [
         ("CPU µs a request, 32 connections", "request_us", 0),
         ("max RPS, one core", "rps", 0),
@@ -478,20 +483,24 @@ def main():
                         out[f"added_{k}"] = (out[f"{k}_us"] - base[f"{k}_us"]) / 1000
                 results[g.name]["runs"].append(out)
                 print(f"run {n + 1}: {g.name}: " + json.dumps({k: round(v, 3) for k, v in out.items()}), flush=True)
-        counts = json.load(urllib.request.urlopen(f"http://127.0.0.1:{MOCK}/counts"))
+            # After every run: what is stopped in the middle leaves what it has.
+            counts = json.load(urllib.request.urlopen(f"http://127.0.0.1:{MOCK}/counts"))
+            write(args, results, counts, n + 1)
     finally:
         mock.terminate()
         mock.wait()
+
+
+def write(args, results, counts, runs):
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "?")
     machine = f"{cpu}, {os.cpu_count()} cores, Linux {platform.release()}"
     date = datetime.date.today().isoformat()
     out = args.out or HERE.parent / "results" / "gateway"
     out.parent.mkdir(parents=True, exist_ok=True)
-    record = {"date": date, "machine": machine, "runs": args.runs, "upstream": counts, "gateways": results}
+    record = {"date": date, "machine": machine, "runs": runs, "upstream": counts, "gateways": results}
     out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    text = (HERE / "preamble.md").read_text().format(date=date, machine=machine, runs=args.runs, wrong=counts["wrong"])
-    out.with_suffix(".md").write_text(f"{text}\n{table(results, args.runs)}\n\n{ratios(results)}\n")
-    print(out.with_suffix(".md").read_text())
+    text = (HERE / "preamble.md").read_text().format(date=date, machine=machine, runs=runs, wrong=counts["wrong"])
+    out.with_suffix(".md").write_text(f"{text}\n{table(results)}\n\n{ratios(results)}\n")
 
 
 if __name__ == "__main__":
