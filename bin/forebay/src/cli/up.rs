@@ -7,7 +7,6 @@ use std::sync::Arc;
 use contract::SystemClock;
 use futures_util::{Stream, stream};
 use gateway::Listening;
-use pipeline::task;
 use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,6 +16,9 @@ use crate::{Error, telemetry, wiring};
 
 /// How much the part cache may hold.
 const CACHE_BYTES: u64 = 256 << 20;
+/// How much nicer the ledger's threads are than the rest.
+#[cfg(target_os = "linux")]
+const NICER: i32 = 10;
 
 /// `up`'s arguments.
 #[derive(Debug, clap::Args)]
@@ -32,10 +34,32 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
         .with_env_filter(tracing_subscriber::EnvFilter::new(&config.telemetry.log))
         .with_writer(std::io::stderr)
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|e| Error::new(format!("cannot start: {e}"), "check the limits of this user"))?;
-    runtime.block_on(serve(global, args, &config))
+    let limits = |e| Error::new(format!("cannot start: {e}"), "check the limits of this user");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(limits)?;
+    let behind = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("ledger")
+        .on_thread_start(yield_to_callers)
+        .enable_all()
+        .build()
+        .map_err(limits)?;
+    runtime.block_on(serve(global, args, &config, behind.handle()))
+}
+
+/// Makes the calling thread, and those it will start, nicer than the threads that answer callers.
+///
+/// A group commit keeps a core busy for milliseconds. On a small machine that is the core on which somebody's next
+/// token waits, and the scheduler would give both their turn. The ledger's threads and SQLite's, which they start, have
+/// a runtime of their own for this.
+fn yield_to_callers() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{getpriority_process, setpriority_process};
+        // Without it, answers are later, not wrong.
+        if let Ok(usual) = getpriority_process(None) {
+            let _ = setpriority_process(None, (usual + NICER).min(19));
+        }
+    }
 }
 
 /// The configuration, or all its problems.
@@ -55,7 +79,12 @@ fn checked(global: &Global) -> Result<Config, Error> {
     }
 }
 
-async fn serve(global: &Global, args: &Args, config: &Config) -> Result<(), Error> {
+async fn serve(
+    global: &Global,
+    args: &Args,
+    config: &Config,
+    behind: &tokio::runtime::Handle,
+) -> Result<(), Error> {
     let address = match args.listen {
         Some(a) => a,
         None => config.server.listen.parse().map_err(|_| {
@@ -71,7 +100,10 @@ async fn serve(global: &Global, args: &Args, config: &Config) -> Result<(), Erro
         Error::new(format!("cannot listen on {address}: {e}"), help)
     })?;
     let at = listening.address;
-    let opened = Store::open(&global.project, store::Settings::default(), CACHE_BYTES).await;
+    let project = global.project.clone();
+    let opening =
+        behind.spawn(async move { Store::open(&project, store::Settings::default(), CACHE_BYTES).await });
+    let opened = opening.await.map_err(|e| Error::new(e.to_string(), "start again"))?;
     let store = opened.map_err(|e| {
         Error::new(format!("cannot open the project's store: {e}"), "see the message; nothing was changed")
     })?;
@@ -79,7 +111,7 @@ async fn serve(global: &Global, args: &Args, config: &Config) -> Result<(), Erro
         let (replayed, lost) = (store.recovery.replayed, store.recovery.lost);
         tracing::info!(replayed, lost, "the last server did not end by itself; its ledger is complete again");
     }
-    let background = task::spawn("ledger", store.background());
+    let background = behind.spawn(store.background());
     let clock = Arc::new(SystemClock::default());
     let export = telemetry::start(config)?;
     let tracing = export.as_ref().map(|e| e.tracing(config));
