@@ -238,7 +238,10 @@ mod tests {
     fn call(started_us: u64, ended_us: u64) -> AttemptRecord {
         AttemptRecord {
             stage: None,
+            ordinal: 0,
+            number: 1,
             model: "m".into(),
+            instead_of: None,
             endpoint: "e".into(),
             model_version: None,
             prompt_version: None,
@@ -248,6 +251,7 @@ mod tests {
             ended_us,
             usage: Usage::default(),
             cost: Money::ZERO,
+            finish_reason: None,
             ending: crate::Ending::Complete,
             error: None,
         }
