@@ -155,7 +155,7 @@ impl Desk {
         wall: UnixMillis,
         caller: &Caller,
         demand: &Demand,
-    ) -> Result<(LeaseId, RateHeaders), Box<Refusal>> {
+    ) -> Result<(LeaseId, RateHeaders, Amount), Box<Refusal>> {
         self.expire(now);
         let amount = estimate(demand, self.settings.reserved_output_tokens);
         let mut holdings = [None; SCOPES];
@@ -202,7 +202,7 @@ impl Desk {
             expired: false,
         };
         self.leases.insert(id, lease);
-        Ok((id, headers))
+        Ok((id, headers, amount))
     }
 
     fn someone_leaves_in(&self) -> Duration {

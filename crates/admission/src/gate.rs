@@ -125,8 +125,8 @@ impl Gate {
     /// The first limit that is short, in the order key, user, tenant, pipeline, model.
     pub fn enter(&self, caller: &Caller, demand: &Demand) -> Result<Entry, Box<Refusal>> {
         let (now, wall) = (self.inner.clock.now(), self.inner.clock.wall());
-        let (lease, headers) = self.inner.desk().enter(now, wall, caller, demand)?;
-        Ok(Entry { inner: self.inner.clone(), lease, headers, settled: None })
+        let (lease, headers, reserved) = self.inner.desk().enter(now, wall, caller, demand)?;
+        Ok(Entry { inner: self.inner.clone(), lease, headers, reserved, settled: None })
     }
 
     /// Asks for a slot of `model`. The request is in the queue when this returns; see [`SlotRequest`].
@@ -223,6 +223,7 @@ pub struct Entry {
     inner: Arc<Inner>,
     lease: LeaseId,
     headers: RateHeaders,
+    reserved: Amount,
     settled: Option<Amount>,
 }
 
@@ -236,6 +237,11 @@ impl Entry {
     /// Ends the request at what it really used. Counts in the periods in which it entered.
     pub fn settle(mut self, usage: &Usage, cost: Money) {
         self.settled = Some(Amount::of(usage, cost));
+    }
+
+    /// What it holds of every budget until it settles: what a crash must book for it.
+    pub fn reserved(&self) -> Amount {
+        self.reserved
     }
 
     /// The caller's rates when it entered, this request taken into account.

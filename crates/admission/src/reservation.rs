@@ -55,10 +55,16 @@ pub struct Demand {
     pub stream: bool,
     /// The model whose limits apply too, if the caller chose one.
     pub model: Option<ModelName>,
+    /// The limit of its own that the request keeps to, a pipeline's budget: it may use all of it and never more, so this
+    /// is reserved, whatever the rest says.
+    pub budget: Option<Amount>,
 }
 
 /// What to reserve for `demand` when at most `output_cap` output tokens are reserved.
 pub fn estimate(demand: &Demand, output_cap: u64) -> Amount {
+    if let Some(budget) = demand.budget {
+        return budget;
+    }
     let output = demand.max_output_tokens.map_or(output_cap, |m| m.min(output_cap));
     let usage = Usage { input_tokens: demand.input_tokens, output_tokens: output, ..Usage::default() };
     Amount::of(&usage, demand.price.cost(&usage))

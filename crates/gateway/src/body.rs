@@ -69,10 +69,11 @@ impl<S, E> StreamBody<S, E> {
     }
 
     fn failed(&mut self, e: &Error) {
+        // The call first: as it is dropped it records what it used, and the request settles that.
+        self.items = None;
         if let Some(r) = self.request.take() {
             r.failed(e, self.useful);
         }
-        self.items = None;
     }
 }
 

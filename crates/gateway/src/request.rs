@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use admission::{Demand, Entry, Outlook};
+use admission::{Amount, Demand, Entry, Outlook};
 use contract::{
     Budget, Code, Context, Deadline, Ending, Error, Meter, ModelName, Money, Outcome, PipelineName, Price,
     RequestId, RequestRecord, Surface, TenantId, Tick, Trace, UnixMillis, UserId, Value,
@@ -17,6 +17,9 @@ use crate::app::{App, Pipeline};
 use crate::auth::Caller;
 use crate::errors::Failure;
 use crate::headers::Rates;
+
+/// Output tokens reserved for a pipeline that limits money alone.
+const OUTPUT_WITHOUT_LIMIT: u64 = 1_024;
 
 /// What a caller asks for.
 pub(crate) struct Ask {
@@ -82,23 +85,20 @@ impl Request {
             user: ask.user.clone(),
             pipeline: pipeline.clone(),
         };
-        // A pipeline with a token budget may use all of it.
-        let output = match budget.tokens {
-            Some(tokens) => Some(tokens.saturating_sub(ask.input_tokens)),
-            None => ask.max_output_tokens,
-        };
         let demand = Demand {
-            input_tokens: ask.input_tokens,
-            max_output_tokens: output,
+            // A pipeline asks for what its stages say, however long its input is and whatever the caller's limit.
+            input_tokens: budget.tokens.map_or(ask.input_tokens, |t| ask.input_tokens.min(t)),
+            max_output_tokens: ask.max_output_tokens.filter(|_| pipeline.is_none()),
             price,
             stream: ask.stream,
             model: model.clone(),
+            budget: of_budget(&budget, &price, ask.input_tokens),
         };
         // The wall clock at arrival: reading a document may have taken a while since.
         let since = app.inner.clock.now().since(ask.arrived).as_millis();
         let at = UnixMillis(app.inner.clock.wall().0.saturating_sub(i64::try_from(since).unwrap_or(0)));
         let entry = app.inner.gate.enter(&who, &demand).map_err(|refusal| Failure::refused(*refusal, at))?;
-        let reserved = admission::estimate(&demand, u64::MAX);
+        let reserved = entry.reserved();
         let admitted = Admitted {
             id,
             at,
@@ -107,7 +107,7 @@ impl Request {
             user: ask.user.clone(),
             pipeline: pipeline.clone(),
             model: model.clone(),
-            reserved_tokens: reserved.tokens.min(ask.input_tokens.saturating_add(4_096)),
+            reserved_tokens: reserved.tokens,
             reserved_cost: reserved.money,
         };
         if app.inner.ledger.admitted(&admitted).is_err() {
@@ -258,6 +258,23 @@ fn context(
         trace: None,
         sink: None,
     }
+}
+
+/// What a pipeline's own budget lets it use at most; `None` when it limits neither tokens nor money.
+fn of_budget(budget: &Budget, price: &Price, input: u64) -> Option<Amount> {
+    if budget.tokens.is_none() && budget.usd.is_none() {
+        return None;
+    }
+    let tokens = budget.tokens.unwrap_or_else(|| input.saturating_add(OUTPUT_WITHOUT_LIMIT));
+    let output_tokens = tokens;
+    let dearest = Price { output: price.output.max(price.input), ..Price::FREE };
+    let all = dearest.cost(&contract::Usage { output_tokens, ..contract::Usage::default() });
+    let money = match (budget.usd, budget.tokens) {
+        (Some(usd), Some(_)) => usd.min(all),
+        (Some(usd), None) => usd,
+        (None, _) => all,
+    };
+    Some(Amount { tokens, money })
 }
 
 fn storage_unavailable() -> Error {

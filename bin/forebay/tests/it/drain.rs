@@ -86,6 +86,8 @@ async fn cut(more: &str, stop: impl FnOnce(&Server)) {
         (&json!("partial"), &json!("draining")),
         "{record}"
     );
+    let (used, calls) = (&record["usage"]["output_tokens"], record["attempts"].as_array().map(Vec::len));
+    assert!(used.as_u64() > Some(0) && calls == Some(1), "what was cut is charged: {record}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -235,3 +235,16 @@ fn what_a_request_costs() {
     let each = contract::Clock::now(&*clock).since(from) / n;
     println!("enter + slot + finish + settle: {each:?}");
 }
+
+#[test]
+fn a_pipelines_own_budget_is_reserved_as_it_is_and_known_to_its_entry() {
+    let clock = Arc::new(ManualClock::default());
+    let gate = Gate::new(Settings::default(), clock);
+    let own = Amount { tokens: 20_000, money: Money::from_nanos(7) };
+    let demand = Demand { input_tokens: 60_000, budget: Some(own), ..Demand::default() };
+    let entry = gate.enter(&Caller::tenant("a"), &demand).unwrap();
+    assert_eq!(entry.reserved(), own);
+    assert_eq!(gate.snapshot().reserved, own);
+    let plain = gate.enter(&Caller::tenant("a"), &Demand { input_tokens: 10, ..Demand::default() }).unwrap();
+    assert_eq!(plain.reserved().tokens, 10 + Settings::default().reserved_output_tokens);
+}
