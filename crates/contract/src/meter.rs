@@ -26,11 +26,83 @@ struct Inner {
     stages: Vec<StageRecord>,
     facts: serde_json::Map<String, serde_json::Value>,
     cached: Vec<(Option<StageName>, u64)>,
+    /// Stages with limits of their own.
+    limits: Vec<(StageName, Budget)>,
     /// What calls under way may still use.
-    held_tokens: u64,
-    held_cost: Money,
+    held: Vec<Hold>,
+    next_hold: u64,
     /// Attempts that began.
     begun: u32,
+}
+
+#[derive(Debug)]
+struct Hold {
+    number: u64,
+    stage: Option<StageName>,
+    tokens: u64,
+    cost: Money,
+}
+
+impl Inner {
+    /// What was spent and is held: by one stage, or by all.
+    fn used(&self, stage: Option<&StageName>) -> (u64, Money) {
+        let of = |s: Option<&StageName>| stage.is_none() || s == stage;
+        let (mut tokens, mut cost) = match stage {
+            None => (self.spent.usage.total(), self.spent.cost),
+            Some(_) => self
+                .attempts
+                .iter()
+                .filter(|a| of(a.stage.as_ref()))
+                .fold((0, Money::ZERO), |(t, c): (u64, Money), a| {
+                    (t.saturating_add(a.usage.total()), c + a.cost)
+                }),
+        };
+        for h in self.held.iter().filter(|h| of(h.stage.as_ref())) {
+            tokens = tokens.saturating_add(h.tokens);
+            cost += h.cost;
+        }
+        (tokens, cost)
+    }
+
+    /// How much of `output` a budget leaves beside `input`.
+    fn room(
+        &self,
+        stage: Option<&StageName>,
+        budget: &Budget,
+        price: &Price,
+        input: u64,
+        mut output: u64,
+    ) -> Result<u64, Error> {
+        let cost =
+            |output_tokens| price.cost(&Usage { input_tokens: input, output_tokens, ..Usage::default() });
+        let whose =
+            || stage.map_or_else(|| "the budget".to_owned(), |s| format!("the budget of stage `{s}`"));
+        let (used_tokens, used_cost) = self.used(stage);
+        if let Some(limit) = budget.tokens {
+            let left = limit.saturating_sub(used_tokens).saturating_sub(input);
+            if left == 0 {
+                let m = format!(
+                    "{} of {limit} tokens has no room for {input} more and an answer ({used_tokens} spent or held)",
+                    whose()
+                );
+                return Err(Error::new(Code::BudgetExhausted, m));
+            }
+            output = output.min(left);
+        }
+        if let Some(limit) = budget.usd {
+            let left = limit.saturating_sub(used_cost);
+            if cost(1) > left {
+                let m = format!("{} of {limit} is used up ({used_cost} spent or held)", whose());
+                return Err(Error::new(Code::BudgetExhausted, m));
+            }
+            if price.output > 0 {
+                let nanos = i128::from(left.saturating_sub(cost(0)).nanos()) * 1_000_000;
+                let affordable = nanos / i128::from(price.output);
+                output = output.min(u64::try_from(affordable).unwrap_or(u64::MAX)).max(1);
+            }
+        }
+        Ok(output)
+    }
 }
 
 /// What one call may use, taken out of a budget until it is dropped: after the call's attempts are in the meter.
@@ -38,15 +110,12 @@ struct Inner {
 #[must_use = "dropping it gives back what it holds"]
 pub struct Held {
     meter: Arc<Meter>,
-    tokens: u64,
-    cost: Money,
+    number: u64,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut inner = self.meter.lock();
-        inner.held_tokens = inner.held_tokens.saturating_sub(self.tokens);
-        inner.held_cost = inner.held_cost.saturating_sub(self.cost);
+        self.meter.lock().held.retain(|h| h.number != self.number);
     }
 }
 
@@ -99,49 +168,46 @@ impl Meter {
         self.lock().spent
     }
 
-    /// Takes room for a call out of what `budget` leaves: its input, and as much of `output` as fits. Calls at the same
-    /// time hold different room, so that together they never pass the budget by more than their inputs were
-    /// underestimated. Returns the output the call may ask for, at least one token.
+    /// Sets a limit of its own for a stage, beside the budget of the whole.
+    pub fn limit(&self, stage: &StageName, budget: &Budget) {
+        let mut inner = self.lock();
+        if (budget.tokens.is_some() || budget.usd.is_some()) && !inner.limits.iter().any(|(s, _)| s == stage)
+        {
+            inner.limits.push((stage.clone(), *budget));
+        }
+    }
+
+    /// Whether a stage has a limit of its own.
+    pub fn is_limited(&self, stage: &StageName) -> bool {
+        self.lock().limits.iter().any(|(s, _)| s == stage)
+    }
+
+    /// Takes room for a call of `stage` out of what `budget`, and the stage's own limit, leave: its input, and as much of
+    /// `output` as fits. Calls at the same time hold different room, so that together they never pass the budget by more
+    /// than their inputs were underestimated. Returns the output the call may ask for, at least one token.
     ///
     /// # Errors
     /// `budget_exhausted` when there is no room for the input and one token of output.
     pub fn hold(
         self: &Arc<Self>,
+        stage: Option<&StageName>,
         budget: &Budget,
         price: &Price,
         input: u64,
         output: u64,
     ) -> Result<(u64, Held), Error> {
-        let cost =
-            |output_tokens| price.cost(&Usage { input_tokens: input, output_tokens, ..Usage::default() });
         let mut inner = self.lock();
-        let mut output = output.max(1);
-        if let Some(limit) = budget.tokens {
-            let used = inner.spent.usage.total().saturating_add(inner.held_tokens);
-            let left = limit.saturating_sub(used).saturating_sub(input);
-            if left == 0 {
-                let m = format!("the budget of {limit} tokens is used up ({used} spent or held)");
-                return Err(Error::new(Code::BudgetExhausted, m));
-            }
-            output = output.min(left);
+        let mut output = inner.room(None, budget, price, input, output.max(1))?;
+        let own = inner.limits.iter().find(|(s, _)| Some(s) == stage).map(|(_, b)| *b);
+        if let Some(own) = own {
+            output = inner.room(stage, &own, price, input, output)?;
         }
-        if let Some(limit) = budget.usd {
-            let used = inner.spent.cost + inner.held_cost;
-            let left = limit.saturating_sub(used);
-            if cost(1) > left {
-                let m = format!("the budget of {limit} is used up ({used} spent or held)");
-                return Err(Error::new(Code::BudgetExhausted, m));
-            }
-            if price.output > 0 {
-                let nanos = i128::from(left.saturating_sub(cost(0)).nanos()) * 1_000_000;
-                let affordable = nanos / i128::from(price.output);
-                output = output.min(u64::try_from(affordable).unwrap_or(u64::MAX)).max(1);
-            }
-        }
-        let (tokens, cost) = (input.saturating_add(output), cost(output));
-        inner.held_tokens = inner.held_tokens.saturating_add(tokens);
-        inner.held_cost += cost;
-        Ok((output, Held { meter: Arc::clone(self), tokens, cost }))
+        let usage = Usage { input_tokens: input, output_tokens: output, ..Usage::default() };
+        let (tokens, cost) = (input.saturating_add(output), price.cost(&usage));
+        let number = inner.next_hold;
+        inner.next_hold += 1;
+        inner.held.push(Hold { number, stage: stage.cloned(), tokens, cost });
+        Ok((output, Held { meter: Arc::clone(self), number }))
     }
 
     /// Takes everything out: attempts, stages, findings.
@@ -206,13 +272,14 @@ mod tests {
             let budget = Budget { tokens, usd: usd.map(Money::from_nanos), ..Budget::default() };
             let mut living = Vec::new();
             for (input, output, ends) in calls {
-                if let Ok((granted, held)) = meter.hold(&budget, &PRICE, input, output) {
+                if let Ok((granted, held)) = meter.hold(None, &budget, &PRICE, input, output) {
                     prop_assert!(1 <= granted && granted <= output);
                     living.push(held);
                 }
                 let inner = meter.lock();
-                prop_assert!(tokens.is_none_or(|t| inner.held_tokens <= t));
-                prop_assert!(usd.is_none_or(|u| inner.held_cost <= Money::from_nanos(u)));
+                let (held_tokens, held_cost) = inner.used(None);
+                prop_assert!(tokens.is_none_or(|t| held_tokens <= t));
+                prop_assert!(usd.is_none_or(|u| held_cost <= Money::from_nanos(u)));
                 drop(inner);
                 if ends {
                     living.pop();
@@ -220,7 +287,7 @@ mod tests {
             }
             living.clear();
             let inner = meter.lock();
-            prop_assert_eq!((inner.held_tokens, inner.held_cost), (0, Money::ZERO));
+            prop_assert_eq!(inner.used(None), (0, Money::ZERO));
         }
     }
 
@@ -228,11 +295,26 @@ mod tests {
     fn what_fits_is_granted_and_what_does_not_is_refused() {
         let meter = Arc::new(Meter::default());
         let budget = Budget { tokens: Some(100), ..Budget::default() };
-        let (granted, held) = meter.hold(&budget, &Price::FREE, 40, 1_000).unwrap();
+        let (granted, held) = meter.hold(None, &budget, &Price::FREE, 40, 1_000).unwrap();
         assert_eq!(granted, 60);
-        assert_eq!(meter.hold(&budget, &Price::FREE, 1, 1).unwrap_err().code, Code::BudgetExhausted);
+        assert_eq!(meter.hold(None, &budget, &Price::FREE, 1, 1).unwrap_err().code, Code::BudgetExhausted);
         drop(held);
-        assert!(meter.hold(&budget, &Price::FREE, 1, 1).is_ok());
+        assert!(meter.hold(None, &budget, &Price::FREE, 1, 1).is_ok());
+    }
+
+    #[test]
+    fn a_stages_own_limit_counts_its_own_calls_alone() {
+        let meter = Arc::new(Meter::default());
+        let (notes, summary) = (StageName::from("notes"), StageName::from("summary"));
+        let whole = Budget { tokens: Some(1_000), ..Budget::default() };
+        meter.limit(&summary, &Budget { tokens: Some(100), ..Budget::default() });
+        let (_, _held) = meter.hold(Some(&notes), &whole, &Price::FREE, 400, 100).unwrap();
+        let (granted, held) = meter.hold(Some(&summary), &whole, &Price::FREE, 40, 500).unwrap();
+        assert_eq!(granted, 60, "what the notes hold is not the summary's");
+        let refused = meter.hold(Some(&summary), &whole, &Price::FREE, 40, 1).unwrap_err();
+        assert!(refused.message.contains("`summary`"), "{}", refused.message);
+        drop(held);
+        assert!(meter.hold(Some(&summary), &whole, &Price::FREE, 40, 1).is_ok());
     }
 
     fn call(started_us: u64, ended_us: u64) -> AttemptRecord {

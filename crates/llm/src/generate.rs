@@ -275,12 +275,13 @@ impl Generate {
         cx: &Context,
     ) -> Result<(ChatRequest, Option<Held>), Error> {
         let Some(settings) = self.models.get(&self.model) else { return Ok((request, None)) };
-        if cx.budget.tokens.is_none() && cx.budget.usd.is_none() {
+        let limited = cx.budget.tokens.is_some() || cx.budget.usd.is_some();
+        if !limited && !cx.stage.as_ref().is_some_and(|s| cx.meter.is_limited(s)) {
             return Ok((request, None));
         }
         let input = settings.counter.request(&request);
         let wanted = request.max_output_tokens.or(settings.max_output_tokens).unwrap_or(OUTPUT_UNDER_BUDGET);
-        let (granted, held) = cx.meter.hold(&cx.budget, &settings.price, input, wanted)?;
+        let (granted, held) = cx.meter.hold(cx.stage.as_ref(), &cx.budget, &settings.price, input, wanted)?;
         if granted < wanted || request.max_output_tokens.is_none() && settings.max_output_tokens.is_none() {
             request.max_output_tokens = Some(granted);
         }

@@ -188,7 +188,7 @@ impl<'a> Walk<'a> {
         let now = self.cx.clock.now();
         let mut cx = self.cx.clone();
         cx.stage = Some(node.name.clone());
-        cx.budget = super::tighter(self.cx.budget, node.budget);
+        cx.meter.limit(&node.name, &node.budget);
         // Leave the stages behind it the time they were promised.
         let reserved = self.cx.deadline.remaining(now).map(|left| left.saturating_sub(node.reserve));
         cx.deadline = self.cx.deadline.within(now, reserved).within(now, node.budget.total);
