@@ -200,16 +200,27 @@ impl Journal {
 
     /// Makes all that was appended survive a power cut. Blocks for as long as the disk takes.
     pub fn sync(&self) -> Result<(), Error> {
-        let files = {
+        let (mut closed, active) = {
             let mut a = self.active.lock();
-            let mut files = std::mem::take(&mut a.closed_unsynced);
-            if std::mem::take(&mut a.dirty) {
-                files.push(a.file.clone());
-            }
-            files
+            let closed = std::mem::take(&mut a.closed_unsynced);
+            (closed, std::mem::take(&mut a.dirty).then(|| a.file.clone()))
         };
-        for file in files {
-            file.sync().map_err(|e| Error::Journal(e.to_string()))?;
+        while let Some(file) = closed.first() {
+            if let Err(e) = file.sync() {
+                // What could not be synced is still to be: the next try begins with it.
+                let mut a = self.active.lock();
+                a.dirty |= active.is_some();
+                a.closed_unsynced.splice(0..0, closed);
+                return Err(Error::Journal(e.to_string()));
+            }
+            closed.remove(0);
+        }
+        if let Some(Err(e)) = active.as_ref().map(|f| f.sync()) {
+            let mut a = self.active.lock();
+            // The segment may have been closed meanwhile: then it waits among the closed ones.
+            let file = active.into_iter();
+            a.closed_unsynced.splice(0..0, file);
+            return Err(Error::Journal(e.to_string()));
         }
         Ok(())
     }
