@@ -96,12 +96,17 @@ impl Reader {
     /// Records that the journal holds and the database does not.
     async fn pending(&self) -> Result<Vec<RequestRecord>, Error> {
         let from = self.ledger.position().await?;
-        let batch = journal::read_after(&self.journal, from).map_err(|e| Error::Journal(e.to_string()))?;
+        let folder = self.journal.clone();
         let settled = |p: &Vec<u8>| match Entry::decode(p) {
             Ok(Entry::Settled(r)) => Some(*r),
             _ => None,
         };
-        Ok(batch.payloads.iter().filter_map(settled).collect())
+        // The journal may be long when the database lags: it is read aside, not on a thread that serves streams.
+        let read = tokio::task::spawn_blocking(move || {
+            journal::read_after(&folder, from).map(|b| b.payloads.iter().filter_map(settled).collect())
+        });
+        let read = read.await.map_err(std::io::Error::from).flatten();
+        read.map_err(|e| Error::Journal(e.to_string()))
     }
 
     /// Closes the connections.
