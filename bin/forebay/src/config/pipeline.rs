@@ -45,7 +45,8 @@ pub struct OnConfig {
 #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetConfig {
-    /// Until the caller has something useful on the screen.
+    /// Until the caller has something useful on the screen. Checked when the file is: some stage must be able to show
+    /// something in time. At run time it is measured and reported, not enforced: what comes late still comes.
     pub first_output: Option<Time>,
     /// Until the end.
     pub total: Option<Time>,
