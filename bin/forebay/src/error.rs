@@ -14,6 +14,12 @@ pub enum Error {
     /// The configuration has problems; they were shown already.
     #[error("the configuration has problems")]
     Invalid,
+    /// A run ended with a part of its answer, which was shown with the reason.
+    #[error("the answer is not complete")]
+    Partial,
+    /// The user said stop.
+    #[error("stopped")]
+    Cancelled,
 }
 
 impl Error {
@@ -28,8 +34,20 @@ impl Error {
             std::io::ErrorKind::NotFound => "check the path",
             std::io::ErrorKind::PermissionDenied => "check who owns it and its permissions",
             std::io::ErrorKind::StorageFull => "make room on the disk",
+            std::io::ErrorKind::ReadOnlyFilesystem => "choose a folder on a disk that can be written",
+            std::io::ErrorKind::IsADirectory => "name a file, not a folder",
             _ => "check the disk and the path",
         };
         Error::new(format!("cannot {verb} {}: {error}", path.display()), help)
+    }
+
+    /// The exit code of a command that ends with it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Failed { .. } | Error::Invalid => 1,
+            Error::Partial => 3,
+            // As a shell reports a command that Ctrl-C ended.
+            Error::Cancelled => 130,
+        }
     }
 }

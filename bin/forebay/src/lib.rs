@@ -5,6 +5,8 @@
 pub mod cli;
 pub mod config;
 mod error;
+pub mod gguf;
+pub mod inventory;
 pub mod prices;
 pub mod telemetry;
 pub mod wiring;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admission::{Amount, Gate, Period};
-use contract::{BoxFuture, Clock, ModelName, PipelineName, Price, TenantId, UnixMillis};
+use contract::{BoxFuture, Clock, ModelName, PipelineName, Price, Surface, TenantId, UnixMillis};
 use gateway::{App, FairSlots, Pipeline, Tracing};
 use llm::codec::openai::Dialect;
 use llm::{ChatModel, GenerateKind, ModelSettings, Models, PartCache, Slots, Timeouts};
@@ -17,6 +17,7 @@ use store::{CacheKey, CacheStore, Store};
 use crate::Error;
 use crate::config::Config;
 use crate::config::model::{ModelConfig, PriorityConfig, TenantConfig};
+use crate::inventory::{self, Known, Running};
 use crate::telemetry;
 use crate::worker::{LocalModel, WorkerSettings};
 
@@ -33,35 +34,48 @@ pub fn kinds_for_check(project: &Path) -> Registry {
     kinds(&Models::new(Arc::new(llm::Unlimited)), project, None)
 }
 
+/// What the parts are put together with besides the configuration and the store.
+pub struct Means {
+    /// The only source of time.
+    pub clock: Arc<dyn Clock>,
+    /// What a call of a pipeline is recorded as.
+    pub surface: Surface,
+    /// Callers need no key unless the configuration says so.
+    pub open: bool,
+    /// Who is told of requests that ended, if anybody.
+    pub tracing: Option<Tracing>,
+}
+
 /// Puts all parts together over an open store.
 ///
 /// # Errors
 /// A model whose address is none, a pipeline that does not check, a ledger that cannot be read.
-pub async fn assemble(
-    project: &Path,
-    config: &Config,
-    store: &Store,
-    clock: Arc<dyn Clock>,
-    open: bool,
-    tracing: Option<Tracing>,
-) -> Result<App, Error> {
+pub async fn assemble(project: &Path, config: &Config, store: &Store, means: Means) -> Result<App, Error> {
+    let Means { clock, surface, open, tracing } = means;
     let gate = Gate::new(limits(config), clock.clone());
     restore(&gate, store, clock.wall()).await?;
     let slots: Arc<dyn Slots> = Arc::new(FairSlots::new(gate.clone(), clock.clone()));
     let models = Models::new(slots);
-    models.replace(
-        config
-            .models
-            .iter()
-            .map(|(name, m)| Ok((name.as_str().into(), model(project, name, m)?)))
-            .collect::<Result<Vec<_>, Error>>()?,
-    );
+    let table = inventory::table(project, config)?;
+    let (mut settings, mut infos, mut workers) = (Vec::new(), Vec::new(), HashMap::new());
+    for (name, m) in &config.models {
+        let known = inventory::known(m, &table, clock.wall());
+        let (endpoint, worker) = endpoint(project, name, m)?;
+        settings.push((name.as_str().into(), model(name, m, endpoint, &known)));
+        workers.extend(worker.map(|w| (name.as_str().into(), w)));
+        infos.push(inventory::info(project, name, m, known));
+    }
+    let prices: Prices =
+        settings.iter().map(|(name, s): &(ModelName, ModelSettings)| (name.clone(), s.price)).collect();
+    models.replace(settings);
     let parts = Arc::new(Parts { cache: store.cache.clone(), clock: clock.clone() });
     let registry = kinds(&models, project, Some(parts));
-    let pipelines = pipelines(config, &registry)?;
+    let pipelines = pipelines(config, &prices, &registry)?;
     let text_bytes = usize::try_from(config.server.limits.document.0).unwrap_or(usize::MAX);
     let settings = gateway::Settings {
-        auth_required: config.auth.required.unwrap_or(!open),
+        surface,
+        // Who may run commands in the project's folder needs no key for it.
+        auth_required: surface != Surface::Cli && config.auth.required.unwrap_or(!open),
         limits: gateway::Limits {
             body_bytes: usize::try_from(config.server.limits.body.0).unwrap_or(usize::MAX),
             header_bytes: usize::try_from(config.server.limits.header.0).unwrap_or(64 << 10).max(8 << 10),
@@ -87,10 +101,15 @@ pub async fn assemble(
     };
     let mut seed = [0; 8];
     store::os_random(&mut seed).map_err(|e| Error::new(e.to_string(), "check the system's random source"))?;
-    Ok(App::new(settings, clock, gate, models, pipelines, store, u64::from_le_bytes(seed)))
+    let app = App::new(settings, clock, gate, models, pipelines, store, u64::from_le_bytes(seed));
+    Ok(app.with_inventory(Arc::new(Running { models: infos, workers })))
 }
 
-fn pipelines(config: &Config, registry: &Registry) -> Result<BTreeMap<PipelineName, Pipeline>, Error> {
+fn pipelines(
+    config: &Config,
+    prices: &Prices,
+    registry: &Registry,
+) -> Result<BTreeMap<PipelineName, Pipeline>, Error> {
     let mut all = BTreeMap::new();
     for (name, p) in &config.pipelines {
         let spec = p.spec();
@@ -106,26 +125,27 @@ fn pipelines(config: &Config, registry: &Registry) -> Result<BTreeMap<PipelineNa
         let mut models: Vec<ModelName> = graph.nodes.iter().flat_map(|n| n.stage.models()).collect();
         models.sort();
         models.dedup();
-        let price = dearest(config, &models);
+        let price = dearest(config, prices, &models);
         let path = p.on.as_ref().and_then(|on| on.http.clone());
         all.insert(name.as_str().into(), Pipeline { graph: Arc::new(graph), version, models, price, path });
     }
     Ok(all)
 }
 
+/// What each model costs, joined with the price table.
+type Prices = HashMap<ModelName, Price>;
+
 /// The dearest of these models and their fallbacks, part by part.
-fn dearest(config: &Config, models: &[ModelName]) -> Price {
-    let named = models.iter().filter_map(|n| config.models.get(n.as_str()));
-    let fallbacks = named.clone().flat_map(|m| &m.fallback).filter_map(|n| config.models.get(n));
-    let prices = named.chain(fallbacks).filter_map(|m| m.price.as_ref()).map(|p| p.price());
-    prices.fold(Price::FREE, |a, b| Price {
-        input: a.input.max(b.input),
-        output: a.output.max(b.output),
-        cached_input: a.cached_input.max(b.cached_input),
-    })
+fn dearest(config: &Config, prices: &Prices, models: &[ModelName]) -> Price {
+    let fallbacks = models.iter().filter_map(|n| config.models.get(n.as_str())).flat_map(|m| &m.fallback);
+    let named = models.iter().cloned().chain(fallbacks.map(|n| n.as_str().into()));
+    named.filter_map(|n: ModelName| prices.get(&n).copied()).fold(Price::FREE, Price::dearest)
 }
 
-fn model(project: &Path, name: &str, m: &ModelConfig) -> Result<ModelSettings, Error> {
+/// Where a model is asked, and its worker when it has one.
+type Endpoint = (Arc<dyn ChatModel>, Option<Arc<LocalModel>>);
+
+fn endpoint(project: &Path, name: &str, m: &ModelConfig) -> Result<Endpoint, Error> {
     let client = Client::new(m.timeouts.connect.0);
     let at = |base: &str, model: &str| EndpointSettings {
         base_url: m.base_url.clone().unwrap_or_else(|| base.to_owned()),
@@ -135,19 +155,20 @@ fn model(project: &Path, name: &str, m: &ModelConfig) -> Result<ModelSettings, E
         headers: Vec::new(),
     };
     let wrong = |e: providers::Error| Error::new(format!("model `{name}`: {e}"), "correct its `base_url`");
-    let endpoint: Arc<dyn ChatModel> = match (&m.openai, &m.anthropic, &m.local) {
+    Ok(match (&m.openai, &m.anthropic, &m.local) {
         (Some(id), _, _) => {
             let own = m.base_url.is_some();
             let settings = at("https://api.openai.com/v1", id);
             let dialect = Dialect { max_completion_tokens: !own };
-            Arc::new(OpenAiEndpoint::new(client, &settings, dialect).map_err(wrong)?)
+            (Arc::new(OpenAiEndpoint::new(client, &settings, dialect).map_err(wrong)?), None)
         }
         (_, Some(id), _) => {
-            Arc::new(AnthropicEndpoint::new(client, &at("https://api.anthropic.com", id)).map_err(wrong)?)
+            let settings = at("https://api.anthropic.com", id);
+            (Arc::new(AnthropicEndpoint::new(client, &settings).map_err(wrong)?), None)
         }
         (_, _, Some(file)) => {
             let settings = WorkerSettings {
-                model: project.join(file),
+                model: inventory::local_file(project, file),
                 alias: name.to_owned(),
                 folder: project.join(".forebay").join("run"),
                 context: m.context.map(|c| c.0),
@@ -155,23 +176,27 @@ fn model(project: &Path, name: &str, m: &ModelConfig) -> Result<ModelSettings, E
                 threads: m.threads.map(|c| c.0),
                 idle_stop: m.idle_stop.map(|t| t.0),
             };
-            Arc::new(LocalModel::new(settings, client).map_err(wrong)?)
+            let worker = Arc::new(LocalModel::new(settings, client).map_err(wrong)?);
+            (worker.clone(), Some(worker))
         }
         (None, None, None) => {
             return Err(Error::new(format!("model `{name}` names no provider"), "run `forebay check`"));
         }
-    };
+    })
+}
+
+fn model(name: &str, m: &ModelConfig, endpoint: Arc<dyn ChatModel>, known: &Known) -> ModelSettings {
     let mut settings = ModelSettings::new(name.into(), endpoint);
     settings.fallback = m.fallback.iter().map(|f| f.as_str().into()).collect();
-    settings.price = m.price.as_ref().map(|p| p.price()).unwrap_or(Price::FREE);
-    settings.context_window = m.context_window.or(m.context).map(|c| c.0);
-    settings.max_output_tokens = m.max_output_tokens.map(|c| c.0);
+    settings.price = known.price;
+    settings.context_window = known.context_window;
+    settings.max_output_tokens = known.max_output_tokens;
     settings.timeouts = Timeouts {
         connect: m.timeouts.connect.0,
         first_token: m.timeouts.first_token.0,
         silence: m.timeouts.silence.0,
     };
-    Ok(settings)
+    settings
 }
 
 fn limits(config: &Config) -> admission::Settings {

@@ -128,6 +128,20 @@ impl LocalModel {
         Ok(LocalModel { endpoint, settings, socket, state: Arc::default(), users: Arc::default() })
     }
 
+    /// The model's file.
+    pub(crate) fn file(&self) -> &std::path::Path {
+        &self.settings.model
+    }
+
+    /// `stopped`, `starting` or `running`, and the process. Never waits.
+    pub(crate) fn state(&self) -> (&'static str, Option<u32>) {
+        // Whoever holds the lock for long is starting it.
+        let Ok(mut state) = self.state.try_lock() else { return ("starting", None) };
+        let pid =
+            state.child.as_mut().and_then(|c| matches!(c.try_wait(), Ok(None)).then(|| c.id()).flatten());
+        if pid.is_some() { ("running", pid) } else { ("stopped", None) }
+    }
+
     /// Makes sure that the worker runs.
     async fn running(&self) -> Result<(), Error> {
         let mut state = self.state.lock().await;

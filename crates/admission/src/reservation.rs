@@ -78,7 +78,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_huge_max_tokens_reserves_no_more_than_the_cap(input in 0u64..1 << 40, max in any::<Option<u64>>(), cap in 0u64..1 << 20) {
-            let price = Price { input: 150_000_000, output: 600_000_000, cached_input: 0 };
+            let price = Price { input: 150_000_000, output: 600_000_000, cached_input: 0, long: None };
             let demand = Demand { input_tokens: input, max_output_tokens: max, price, ..Demand::default() };
             let reserved = estimate(&demand, cap);
             prop_assert!(reserved.tokens >= input && reserved.tokens <= input + cap);

@@ -95,9 +95,10 @@ impl Inner {
                 let m = format!("{} of {limit} is used up ({used_cost} spent or held)", whose());
                 return Err(Error::new(Code::BudgetExhausted, m));
             }
-            if price.output > 0 {
+            let per_token = price.for_prompt(input).output;
+            if per_token > 0 {
                 let nanos = i128::from(left.saturating_sub(cost(0)).nanos()) * 1_000_000;
-                let affordable = nanos / i128::from(price.output);
+                let affordable = nanos / i128::from(per_token);
                 output = output.min(u64::try_from(affordable).unwrap_or(u64::MAX)).max(1);
             }
         }
@@ -260,7 +261,7 @@ mod tests {
 
     use super::*;
 
-    const PRICE: Price = Price { input: 1_000_000, output: 4_000_000, cached_input: 1_000_000 };
+    const PRICE: Price = Price { input: 1_000_000, output: 4_000_000, cached_input: 1_000_000, long: None };
 
     proptest! {
         #[test]

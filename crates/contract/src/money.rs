@@ -109,19 +109,58 @@ pub struct Price {
     pub output: i64,
     /// Input tokens read from the provider's cache.
     pub cached_input: i64,
+    /// What holds instead for a long prompt, where the provider has such a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long: Option<LongPrompt>,
+}
+
+/// The prices of all tokens of a call whose prompt is longer than a bound, in nanodollars per million tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LongPrompt {
+    /// The bound: a prompt of more tokens, cached ones included.
+    pub above: u64,
+    /// Input tokens that were not read from the provider's cache.
+    pub input: i64,
+    /// Output tokens.
+    pub output: i64,
+    /// Input tokens read from the provider's cache.
+    pub cached_input: i64,
 }
 
 impl Price {
     /// Free of charge: a local model.
-    pub const FREE: Price = Price { input: 0, output: 0, cached_input: 0 };
+    pub const FREE: Price = Price { input: 0, output: 0, cached_input: 0, long: None };
+
+    /// What holds for a prompt of so many tokens.
+    #[must_use]
+    pub fn for_prompt(self, input_tokens: u64) -> Price {
+        match self.long {
+            Some(l) if input_tokens > l.above => {
+                Price { input: l.input, output: l.output, cached_input: l.cached_input, long: None }
+            }
+            _ => Price { long: None, ..self },
+        }
+    }
+
+    /// The dearest of both in every part: what a reservation counts with.
+    #[must_use]
+    pub fn dearest(self, other: Price) -> Price {
+        let flat = |p: Price| match p.long {
+            Some(l) => (p.input.max(l.input), p.output.max(l.output), p.cached_input.max(l.cached_input)),
+            None => (p.input, p.output, p.cached_input),
+        };
+        let (a, b) = (flat(self), flat(other));
+        Price { input: a.0.max(b.0), output: a.1.max(b.1), cached_input: a.2.max(b.2), long: None }
+    }
 
     /// What `usage` costs, rounded up to a whole nanodollar once per attempt.
     pub fn cost(&self, usage: &Usage) -> Money {
+        let Price { input, output, cached_input, .. } = self.for_prompt(usage.input_tokens);
         let cached = usage.cached_input_tokens.min(usage.input_tokens);
         let part = |tokens: u64, price: i64| i128::from(tokens) * i128::from(price.max(0));
-        let total = part(usage.input_tokens - cached, self.input)
-            .saturating_add(part(cached, self.cached_input))
-            .saturating_add(part(usage.output_tokens, self.output));
+        let total = part(usage.input_tokens - cached, input)
+            .saturating_add(part(cached, cached_input))
+            .saturating_add(part(usage.output_tokens, output));
         Money(i64::try_from(total.saturating_add(999_999) / 1_000_000).unwrap_or(i64::MAX))
     }
 }
@@ -133,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_published_price_is_exact() {
-        let mini = Price { input: 150_000_000, output: 600_000_000, cached_input: 75_000_000 };
+        let mini = Price { input: 150_000_000, output: 600_000_000, cached_input: 75_000_000, long: None };
         let usage =
             Usage { input_tokens: 1_000, output_tokens: 500, cached_input_tokens: 200, ..Usage::default() };
         assert_eq!(mini.cost(&usage), Money::from_nanos(800 * 150 + 200 * 75 + 500 * 600));
@@ -148,7 +187,7 @@ mod tests {
 
         #[test]
         fn cost_never_wraps_and_never_falls_when_tokens_rise(i in any::<u64>(), o in any::<u64>(), p in 0..i64::MAX) {
-            let price = Price { input: p, output: p, cached_input: p };
+            let price = Price { input: p, output: p, cached_input: p, long: None };
             let less = Usage { input_tokens: i / 2, output_tokens: o / 2, ..Usage::default() };
             let more = Usage { input_tokens: i, output_tokens: o, ..Usage::default() };
             prop_assert!(Money::ZERO <= price.cost(&less) && price.cost(&less) <= price.cost(&more));

@@ -1,17 +1,18 @@
 //! What all surfaces share: built once by the wiring, cheap to clone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use admission::Gate;
 use arc_swap::ArcSwap;
-use contract::{Clock, ModelName, PipelineName, RequestId, TenantId, UnixMillis};
+use contract::{Clock, ModelName, PipelineName, RequestId, Surface, TenantId, UnixMillis};
 use llm::Models;
 use pipeline::Graph;
 use store::{KeyRing, Ledger, Reader};
 
+use crate::admin::Inventory;
 use crate::drain::Drain;
 use crate::metrics::Metrics;
 use crate::telemetry::Tracing;
@@ -63,6 +64,8 @@ pub struct Upstream {
 /// What the gateway is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// What a call of `/v1/pipelines/…` is recorded as.
+    pub surface: Surface,
     /// Whether a call needs a key. Without, callers are the tenant `default`.
     pub auth_required: bool,
     /// What is read from a caller.
@@ -88,6 +91,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
+            surface: Surface::Native,
             auth_required: true,
             limits: Limits::default(),
             ping: Duration::from_secs(10),
@@ -115,6 +119,7 @@ pub(crate) struct Inner {
     /// When it was put together: since when its models can be called.
     pub(crate) since: UnixMillis,
     pub(crate) drain: Drain,
+    inventory: OnceLock<Arc<dyn Inventory>>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -155,9 +160,21 @@ impl App {
             keys: store.keys.clone(),
             metrics,
             drain: Drain::default(),
+            inventory: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner) }
+    }
+
+    /// Says who knows the models. The first one stays.
+    #[must_use]
+    pub fn with_inventory(self, inventory: Arc<dyn Inventory>) -> Self {
+        let _ = self.inner.inventory.set(inventory);
+        self
+    }
+
+    pub(crate) fn inventory(&self) -> Option<&dyn Inventory> {
+        self.inner.inventory.get().map(|i| &**i)
     }
 
     /// From now on new requests are refused as `draining`.

@@ -38,7 +38,8 @@ pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Error> {
     }
 }
 
-fn presented(headers: &HeaderMap) -> Option<&str> {
+/// The key as it was sent.
+pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
     if let Some(value) = headers.get("x-api-key") {
         return value.to_str().ok();
     }

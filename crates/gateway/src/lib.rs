@@ -5,6 +5,7 @@
 //! and the ledger gets its one record, however the request ends. No surface knows how an answer is made; no stage knows
 //! which surface asked.
 
+mod admin;
 mod anthropic;
 mod app;
 mod auth;
@@ -14,6 +15,7 @@ mod deltas;
 mod drain;
 mod errors;
 mod headers;
+pub mod inside;
 mod intake;
 mod metrics;
 mod models;
@@ -29,6 +31,7 @@ mod socket;
 mod telemetry;
 mod upload;
 
+pub use admin::{Inventory, KeyMade, KeyWanted, ModelInfo};
 pub use app::{App, Limits, Pipeline, Settings, Upstream};
 pub use router::router;
 pub use serve::{Listening, serve};

@@ -90,7 +90,7 @@ pub(crate) fn start(
 ) -> Result<(Request, Live), Box<Failure>> {
     let graph = pipeline.graph.clone();
     let ask = Ask {
-        surface: Surface::Native,
+        surface: app.inner.settings.surface,
         target: Target::Pipeline(name, Box::new(pipeline)),
         user: given.user.clone(),
         stream: given.stream,

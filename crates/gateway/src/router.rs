@@ -18,7 +18,7 @@ use crate::deltas::{Deltas, FromPipeline};
 use crate::errors::Failure;
 use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
-use crate::{anthropic, chat, intake, models, native, ops, socket};
+use crate::{admin, anthropic, chat, intake, models, native, ops, socket};
 
 /// All routes.
 pub fn router(app: App) -> Router {
@@ -33,6 +33,7 @@ pub fn router(app: App) -> Router {
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics));
+    router = router.merge(admin::routes());
     for (name, p) in app.inner.pipelines.load().iter() {
         let Some(path) = &p.path else { continue };
         let name = name.as_str().to_owned();

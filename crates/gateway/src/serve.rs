@@ -16,6 +16,7 @@ use pipeline::task;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::SeenFrom;
 use crate::app::App;
 use crate::router::router;
 use crate::send_limit::SendLimit;
@@ -90,8 +91,8 @@ pub async fn serve(
             accepted = listening.listener.accept() => accepted,
             _ = signals.next() => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(e) => {
                 // Out of file descriptors or the like: let connections end before asking again.
                 tracing::warn!(error = %e, "failed to accept a connection");
@@ -101,7 +102,8 @@ pub async fn serve(
         };
         // A delayed segment costs a caller 40 ms; a socket that refuses the option still works.
         let _ = stream.set_nodelay(true);
-        let (http, service, watcher) = (http.clone(), service.clone(), graceful.watcher());
+        let (http, watcher) = (http.clone(), graceful.watcher());
+        let service = SeenFrom::new(service.clone(), peer);
         let (stopping, given_up) = (stopping.clone(), given_up.clone());
         let (clock, read) = (app.inner.clock.clone(), limits.read);
         task::spawn("connection", async move {

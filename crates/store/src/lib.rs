@@ -17,7 +17,9 @@ mod sqlite;
 
 pub use cache::{CacheKey, CacheStats, CacheStore};
 pub use error::Error;
-pub use keys::{KeyHash, KeyInfo, KeyRing, KeySnapshot, KeyStore, NewKey, Refusal, create_key, os_random};
+pub use keys::{
+    KeyHash, KeyInfo, KeyRing, KeySnapshot, KeyStore, NewKey, Refusal, Role, create_key, os_random,
+};
 pub use ledger::{
     Admitted, CostBy, CostRow, Entry, Filter, Health, Ledger, LedgerStore, Recovery, Scope, ScopeSpent,
     Settings,

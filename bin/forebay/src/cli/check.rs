@@ -3,20 +3,13 @@
 use pipeline::Registry;
 use serde_json::json;
 
-use super::{Global, print, print_json};
+use super::{Global, print, print_json, project};
 use crate::Error;
 use crate::config::{self, Env, FILE, problem};
 
 pub(super) fn run(global: &Global, registry: &Registry) -> Result<(), Error> {
     let env = Env::of_process(&global.project);
-    let path = global.project.join(FILE);
-    let checked = config::load(&global.project, &env, registry).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::new(
-            format!("there is no {FILE} in {}", global.project.display()),
-            "run `forebay init`, or name the project's folder with --project",
-        ),
-        _ => Error::file("read", &path, &e),
-    })?;
+    let checked = config::load(&global.project, &env, registry).map_err(|e| project::unread(global, &e))?;
     let problems = &checked.problems;
     if global.json {
         print_json(&json!({"file": FILE, "ok": problems.is_empty(), "problems": problems}))?;

@@ -8,7 +8,8 @@ use contract::{Money, UnixMillis};
 use serde_json::{Value, json};
 use store::{CostBy, CostRow};
 
-use super::storage::{self, Need, clean, failed};
+use super::source::Source;
+use super::storage::{Need, clean};
 use super::{Global, block_on, print, print_json, time};
 use crate::Error;
 
@@ -70,18 +71,17 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
             Error::new(message, "give --since a time such as 7d or a day such as 2026-01-31")
         })?,
     };
-    let to = UnixMillis(i64::MAX);
     let (rows, requests) = block_on(async {
-        let reader = storage::open(global, Need::Records).await?;
-        let rows = reader.costs(args.by.sum(), from, to).await.map_err(failed)?;
+        let source = Source::open(global, Need::Records).await?;
+        let rows = source.costs(args.by.sum(), from).await?;
         // A request that called two models is in two lines and still one request.
         let requests = if args.by == By::Model {
-            let once = reader.costs(CostBy::Tenant, from, to).await.map_err(failed)?;
+            let once = source.costs(CostBy::Tenant, from).await?;
             sum(&once, |r| r.requests)
         } else {
             sum(&rows, |r| r.requests)
         };
-        reader.close().await;
+        source.close().await;
         Ok((rows, requests))
     })?;
     let total = CostRow {

@@ -4,7 +4,8 @@ use contract::{AttemptRecord, RequestId, RequestRecord, StageRecord, Usage};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::storage::{self, Need, clean, failed};
+use super::source::Source;
+use super::storage::{Need, clean};
 use super::{Global, block_on, print, print_json, time};
 use crate::Error;
 
@@ -15,12 +16,12 @@ pub struct Args {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
-    const HELP: &str = "take the id from the header `x-request-id` of an answer, and check --project";
+    const HELP: &str = "take the id from the header `x-request-id` of an answer, and check --project, or --server and its key";
     let id: RequestId = args.id.parse().map_err(|e: String| Error::new(clean(&e), HELP))?;
     let found = block_on(async {
-        let reader = storage::open(global, Need::Records).await?;
-        let found = reader.get(id).await.map_err(failed);
-        reader.close().await;
+        let source = Source::open(global, Need::Records).await?;
+        let found = source.record(id).await;
+        source.close().await;
         found
     })?;
     let record = found.ok_or_else(|| {

@@ -1,15 +1,17 @@
-//! `forebay key create|list|revoke`: API keys in the project's storage. A running server sees a change within a second.
+//! `forebay key create|list|revoke`: API keys, in the project's storage (a running server sees a change within a second)
+//! or by a running server.
 //!
 //! A secret is printed once, by `create`, and is kept nowhere.
 
 use clap::Subcommand;
 use clap::builder::NonEmptyStringValueParser;
 use comfy_table::{Table, presets};
-use contract::{KeyId, TenantId, UnixMillis};
+use contract::UnixMillis;
 use serde_json::{Value, json};
-use store::{KeyInfo, KeyStore as _, NewKey};
+use store::{KeyInfo, Role};
 
-use super::storage::{self, Need, clean, failed};
+use super::source::Source;
+use super::storage::{Need, clean};
 use super::{Global, block_on, print, print_json, time};
 use crate::Error;
 use crate::config::units;
@@ -23,17 +25,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make a key and print it, this once.
-    Create {
-        /// For people: `ci`, `alice`.
-        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
-        name: String,
-        /// Who pays for what it asks.
-        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
-        tenant: String,
-        /// After how long it is refused, such as 90d. Unless given: never.
-        #[arg(long, value_name = "TIME")]
-        expires: Option<units::Time>,
-    },
+    Create(Create),
     /// List the keys, revoked ones included, without their secrets.
     List,
     /// Revoke a key for good.
@@ -43,37 +35,43 @@ enum Command {
     },
 }
 
+#[derive(Debug, clap::Args)]
+struct Create {
+    /// For people: `ci`, `alice`.
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    name: String,
+    /// Who pays for what it asks.
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    tenant: String,
+    /// It may also administer a running server: keys, bills, every tenant's requests.
+    #[arg(long)]
+    admin: bool,
+    /// After how long it is refused, such as 90d. Unless given: never.
+    #[arg(long, value_name = "TIME")]
+    expires: Option<units::Time>,
+}
+
 pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
     block_on(async {
         let now = time::now();
-        match &args.command {
-            Command::Create { name, tenant, expires } => create(global, name, tenant, *expires, now).await,
-            Command::List => list(global, now).await,
-            Command::Revoke { id } => revoke(global, id, now).await,
-        }
+        let source = Source::open(global, Need::Keys).await?;
+        let done = match &args.command {
+            Command::Create(new) => create(global, &source, new, now).await,
+            Command::List => list(global, &source, now).await,
+            Command::Revoke { id } => revoke(global, &source, id, now).await,
+        };
+        source.close().await;
+        done
     })
 }
 
-async fn create(
-    global: &Global,
-    name: &str,
-    tenant: &str,
-    expires: Option<units::Time>,
-    now: UnixMillis,
-) -> Result<(), Error> {
-    let after = expires.map(time::millis);
+async fn create(global: &Global, source: &Source, new: &Create, now: UnixMillis) -> Result<(), Error> {
+    let after = new.expires.map(time::millis);
     if after == Some(0) {
         return Err(Error::new("a key cannot expire at once", "give --expires a time such as 90d"));
     }
-    let new = NewKey {
-        name: name.to_owned(),
-        tenant: TenantId::from(tenant),
-        expires_at: after.map(|ms| UnixMillis(now.0.saturating_add(ms))),
-    };
-    let reader = storage::open(global, Need::Keys).await?;
-    let made = store::create_key(&*reader.keys, new, now, store::os_random).await;
-    reader.close().await;
-    let (info, secret) = made.map_err(failed)?;
+    let role = if new.admin { Role::Admin } else { Role::User };
+    let (info, secret) = source.create_key(&new.name, &new.tenant, role, after, now).await?;
     if global.json {
         let mut value = to_json(&info, now);
         if let Some(fields) = value.as_object_mut() {
@@ -83,15 +81,14 @@ async fn create(
     }
     print(secret.expose());
     let until = info.expires_at.map_or(String::new(), |at| format!(", until {}", time::show(at)));
-    print(&format!("key {} of tenant {}{until}; it is shown this once", info.id, clean(tenant)));
+    let what = if info.role == Role::Admin { "administrator's key" } else { "key" };
+    let tenant = clean(info.tenant.as_str());
+    print(&format!("{what} {} of tenant {tenant}{until}; it is shown this once", info.id));
     Ok(())
 }
 
-async fn list(global: &Global, now: UnixMillis) -> Result<(), Error> {
-    let reader = storage::open(global, Need::Keys).await?;
-    let listed = reader.keys.list().await;
-    reader.close().await;
-    let keys = listed.map_err(failed)?;
+async fn list(global: &Global, source: &Source, now: UnixMillis) -> Result<(), Error> {
+    let keys = source.keys().await?;
     if global.json {
         let keys: Vec<Value> = keys.iter().map(|k| to_json(k, now)).collect();
         return print_json(&json!({"keys": keys}));
@@ -101,12 +98,14 @@ async fn list(global: &Global, now: UnixMillis) -> Result<(), Error> {
         return Ok(());
     }
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["id", "name", "tenant", "created", "expires", "state"]);
+    let heads = ["id", "name", "tenant", "role", "created", "expires", "state"];
+    table.load_style(presets::NOTHING).set_header(heads);
     for k in &keys {
         table.add_row([
             k.id.to_string(),
             clean(&k.name),
             clean(k.tenant.as_str()),
+            k.role.as_str().to_owned(),
             time::show(k.created_at),
             k.expires_at.map_or_else(|| "never".into(), time::show),
             state(k, now).to_owned(),
@@ -116,11 +115,8 @@ async fn list(global: &Global, now: UnixMillis) -> Result<(), Error> {
     Ok(())
 }
 
-async fn revoke(global: &Global, id: &str, now: UnixMillis) -> Result<(), Error> {
-    let reader = storage::open(global, Need::Keys).await?;
-    let revoked = reader.keys.revoke(&KeyId::from(id), now).await;
-    reader.close().await;
-    let info = revoked.map_err(failed)?;
+async fn revoke(global: &Global, source: &Source, id: &str, now: UnixMillis) -> Result<(), Error> {
+    let info = source.revoke_key(id, now).await?;
     if global.json {
         return print_json(&to_json(&info, now));
     }
@@ -145,6 +141,7 @@ fn to_json(key: &KeyInfo, now: UnixMillis) -> Value {
         "id": key.id,
         "name": key.name,
         "tenant": key.tenant,
+        "role": key.role,
         "state": state(key, now),
         "created_at": key.created_at,
         "expires_at": key.expires_at,

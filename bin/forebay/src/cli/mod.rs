@@ -2,18 +2,25 @@
 //!
 //! To add a command: a file `cli/COMMAND.rs` with `Args` and `run`, a variant of [`Command`], a line in [`dispatch`].
 //!
-//! Exit codes: 0 done, 1 failed (or problems were found), 2 the command line was wrong. Results go to standard output,
-//! everything else to standard error; with `--json` the result is one JSON value.
+//! Exit codes: 0 done, 1 failed (or problems were found), 2 the command line was wrong, 3 a run's answer is not complete,
+//! 130 Ctrl-C. Results go to standard output, everything else to standard error; with `--json` the result is one JSON
+//! value, and so is an error.
 
 mod check;
+mod client;
 mod completions;
 mod costs;
 mod explain;
 mod fake_upstream;
 mod init;
 mod key;
+mod models;
 mod prices;
+mod project;
+mod remote;
+mod run;
 mod schema;
+mod source;
 mod storage;
 mod time;
 mod up;
@@ -23,14 +30,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use contract::Secret;
 use pipeline::Registry;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::Error;
 
 /// From raw data to a streamed answer, in production, in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "forebay", version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage.")]
+#[command(
+    name = "forebay",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer of a run is not complete, 130 stopped by Ctrl-C."
+)]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]
@@ -52,6 +65,26 @@ pub struct Global {
     /// Act on this running server instead of the project's folder.
     #[arg(long, global = true, value_name = "URL", env = "FOREBAY_URL")]
     pub server: Option<String>,
+    /// The API key to present. Better given by the environment: a command line can be seen by others.
+    #[arg(long = "key", global = true, value_name = "KEY", env = "FOREBAY_API_KEY", hide_env_values = true)]
+    #[arg(value_parser = secret)]
+    pub key: Option<Secret>,
+}
+
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text.trim()))
+}
+
+impl Global {
+    /// The server to act on; none when the variable is set and empty.
+    fn server(&self) -> Option<&str> {
+        self.server.as_deref().map(str::trim).filter(|s| !s.is_empty())
+    }
+
+    /// The key to present.
+    fn key(&self) -> Option<&Secret> {
+        self.key.as_ref().filter(|k| !k.expose().is_empty())
+    }
 }
 
 /// The commands.
@@ -61,19 +94,23 @@ pub enum Command {
     Init,
     /// Serve the project.
     Up(up::Args),
+    /// Run a pipeline on a document, and stream the answer.
+    Run(run::Args),
     /// Check forebay.yaml and report every problem.
     Check,
     /// Print the JSON Schema of forebay.yaml, for editors.
     Schema,
     /// Make, list and revoke API keys.
     Key(key::Args),
+    /// List the models, and get files for local ones.
+    Models(models::Args),
     /// Show what happened to a request: its stages, attempts and findings.
     Explain(explain::Args),
     /// Sum what was spent.
     Costs(costs::Args),
     /// Run a fake model provider, to rehearse slow, wrong and missing answers.
     FakeUpstream(fake_upstream::Args),
-    /// Import a price table in LiteLLM's JSON format.
+    /// Import and look at the price table.
     Prices(prices::Args),
     /// Print a completion script for a shell.
     Completions(completions::Args),
@@ -87,9 +124,14 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if let Error::Failed { message, help } = &error {
-                let _ = writeln!(std::io::stderr(), "error: {message}\n  help: {help}");
+                let text = if cli.global.json {
+                    json!({"error": {"message": message, "help": help}}).to_string()
+                } else {
+                    format!("error: {message}\n  help: {help}")
+                };
+                let _ = writeln!(std::io::stderr(), "{text}");
             }
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }
@@ -102,9 +144,11 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
     match &cli.command {
         Command::Init => init::run(&cli.global),
         Command::Up(args) => up::run(&cli.global, args),
+        Command::Run(args) => run::run(&cli.global, args),
         Command::Check => check::run(&cli.global, registry),
         Command::Schema => schema::run(registry),
         Command::Key(args) => key::run(&cli.global, args),
+        Command::Models(args) => models::run(&cli.global, args),
         Command::Explain(args) => explain::run(&cli.global, args),
         Command::Costs(args) => costs::run(&cli.global, args),
         Command::FakeUpstream(args) => fake_upstream::run(&cli.global, args),

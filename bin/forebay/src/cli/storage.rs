@@ -16,12 +16,6 @@ pub(super) enum Need {
 
 /// Opens the storage of the project's folder.
 pub(super) async fn open(global: &Global, need: Need) -> Result<Reader, Error> {
-    if global.server.is_some() {
-        return Err(Error::new(
-            "this command works on the project's folder, not on a server",
-            "leave out --server, unset FOREBAY_URL, and run it where the server's folder is",
-        ));
-    }
     let folder = &global.project;
     if !folder.is_dir() {
         let message = format!("there is no folder {}", folder.display());

@@ -25,7 +25,8 @@ pub struct Config {
     pub pipelines: IndexMap<String, PipelineConfig>,
     /// What is reported where.
     pub telemetry: TelemetryConfig,
-    /// A price table in LiteLLM's JSON format, relative to this file. Prices under `models` go before it.
+    /// A price table, relative to this file: what `forebay prices import` made, or one in LiteLLM's JSON format. Unless
+    /// given: `prices.json`, when there is one. Prices under `models` go before it.
     pub prices: Option<String>,
 }
 
@@ -145,6 +146,7 @@ impl PriceConfig {
             input: nanos(self.input),
             output: nanos(self.output),
             cached_input: nanos(self.cached_input.unwrap_or(self.input)),
+            long: None,
         }
     }
 }

@@ -10,15 +10,20 @@
     reason = "tests fail by panicking"
 )]
 
+mod admin;
 mod budgets;
 mod cancel;
 mod collector;
 mod commands;
 mod drain;
+mod failures;
 mod golden;
 mod hostile;
 mod kinds;
 mod places;
+mod prices;
+mod pull;
+mod run;
 mod serve;
 mod server;
 mod slow;

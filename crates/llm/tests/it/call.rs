@@ -109,7 +109,7 @@ pub(crate) struct World {
     pub(crate) cx: Context,
 }
 
-const PRICE: Price = Price { input: 1_000_000, output: 10_000_000, cached_input: 0 };
+const PRICE: Price = Price { input: 1_000_000, output: 10_000_000, cached_input: 0, long: None };
 
 /// `writer` falls back to `large`, whose window is larger.
 pub(crate) fn world(primary: Vec<Script>, second: Vec<Script>) -> World {

@@ -9,6 +9,7 @@ mod ring;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use contract::{BoxFuture, KeyId, Secret, TenantId, UnixMillis};
+use serde::{Deserialize, Serialize};
 
 pub use ring::{KeyRing, Refusal};
 
@@ -31,6 +32,27 @@ impl KeyHash {
     }
 }
 
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Ask models and pipelines, and see its own tenant's requests.
+    #[default]
+    User,
+    /// That, and administer a running server: keys, bills, every tenant's requests.
+    Admin,
+}
+
+impl Role {
+    /// The name in tables and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::User => "user",
+            Role::Admin => "admin",
+        }
+    }
+}
+
 /// What a key is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewKey {
@@ -38,12 +60,14 @@ pub struct NewKey {
     pub name: String,
     /// Who pays for what it asks.
     pub tenant: TenantId,
+    /// What it may do.
+    pub role: Role,
     /// From when on it is refused.
     pub expires_at: Option<UnixMillis>,
 }
 
 /// What is known of a key. Never the key itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyInfo {
     /// The public part.
     pub id: KeyId,
@@ -51,6 +75,9 @@ pub struct KeyInfo {
     pub name: String,
     /// Who pays.
     pub tenant: TenantId,
+    /// What it may do.
+    #[serde(default)]
+    pub role: Role,
     /// When it was made.
     pub created_at: UnixMillis,
     /// From when on it is refused.
@@ -112,6 +139,7 @@ pub async fn create_key(
         id: KeyId::from(id),
         name: new.name,
         tenant: new.tenant,
+        role: new.role,
         created_at: at,
         expires_at: new.expires_at,
         revoked_at: None,

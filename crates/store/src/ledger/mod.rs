@@ -13,6 +13,8 @@ use contract::{
     BoxFuture, KeyId, ModelName, Money, PipelineName, RequestId, RequestRecord, TenantId, UnixMillis, UserId,
 };
 
+use serde::{Deserialize, Serialize};
+
 pub use entry::{Admitted, Entry};
 pub use handle::{Health, Ledger, Recovery, Settings};
 
@@ -43,7 +45,8 @@ impl Filter {
 }
 
 /// What costs are summed by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CostBy {
     /// Who pays.
     Tenant,
@@ -60,7 +63,7 @@ pub enum CostBy {
 }
 
 /// One line of a bill.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CostRow {
     /// Whose; `None` for requests that have none (no pipeline, no key, no user).
     pub name: Option<String>,

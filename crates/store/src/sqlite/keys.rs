@@ -5,7 +5,7 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::Database;
-use crate::{Error, KeyHash, KeyInfo, KeySnapshot, KeyStore};
+use crate::{Error, KeyHash, KeyInfo, KeySnapshot, KeyStore, Role};
 
 /// Keys in a database.
 #[derive(Debug, Clone)]
@@ -20,9 +20,9 @@ impl SqliteKeys {
 
 const BUMP: &str = "UPDATE meta SET value = value + 1 WHERE name = 'keys_version'";
 const VERSION: &str = "SELECT value FROM meta WHERE name = 'keys_version'";
-const ALL: &str =
-    "SELECT id, name, tenant, created_at, expires_at, revoked_at, hash FROM keys ORDER BY created_at, id";
-const ONE: &str = "SELECT id, name, tenant, created_at, expires_at, revoked_at, hash FROM keys WHERE id = $1";
+const ALL: &str = "SELECT id, name, tenant, created_at, expires_at, revoked_at, hash, role FROM keys ORDER BY created_at, id";
+const ONE: &str =
+    "SELECT id, name, tenant, created_at, expires_at, revoked_at, hash, role FROM keys WHERE id = $1";
 
 fn info(row: &SqliteRow) -> Result<KeyInfo, Error> {
     Ok(KeyInfo {
@@ -32,6 +32,11 @@ fn info(row: &SqliteRow) -> Result<KeyInfo, Error> {
         created_at: UnixMillis(row.try_get(3)?),
         expires_at: row.try_get::<Option<i64>, _>(4)?.map(UnixMillis),
         revoked_at: row.try_get::<Option<i64>, _>(5)?.map(UnixMillis),
+        // Whatever is not known to administer does not.
+        role: match row.try_get::<String, _>(7)?.as_str() {
+            "admin" => Role::Admin,
+            _ => Role::User,
+        },
     })
 }
 
@@ -44,8 +49,8 @@ impl KeyStore for SqliteKeys {
         Box::pin(async move {
             let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
             sqlx::query(
-                "INSERT INTO keys (id, name, tenant, hash, created_at, expires_at, revoked_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                "INSERT INTO keys (id, name, tenant, hash, created_at, expires_at, revoked_at, role) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             )
             .bind(key.id.as_str())
             .bind(&key.name)
@@ -54,6 +59,7 @@ impl KeyStore for SqliteKeys {
             .bind(key.created_at.0)
             .bind(key.expires_at.map(|t| t.0))
             .bind(key.revoked_at.map(|t| t.0))
+            .bind(key.role.as_str())
             .execute(&mut *tx)
             .await?;
             sqlx::query(BUMP).execute(&mut *tx).await?;

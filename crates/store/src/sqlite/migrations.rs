@@ -10,7 +10,8 @@ use crate::Error;
 
 /// Step `n` (from 1) makes version `n`. `requests.attempts` counts the rows in `attempts`, where a call that took one
 /// attempt of the model asked for has none.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
 INSERT INTO meta (name, value) VALUES
   ('journal_segment', 0), ('journal_offset', 0), ('keys_version', 0), ('cache_bytes', 0);
@@ -74,7 +75,11 @@ CREATE TABLE parts (
   created_at BIGINT NOT NULL
 );
 CREATE INDEX parts_by_use ON parts (used);
-"];
+",
+    "
+ALTER TABLE keys ADD COLUMN role TEXT NOT NULL DEFAULT 'user';
+",
+];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that.
 pub(super) async fn run(pool: &SqlitePool, path: &Path) -> Result<(), Error> {

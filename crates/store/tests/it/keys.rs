@@ -1,7 +1,7 @@
 //! Keys over two openings of one folder, as by a server and the command line.
 
 use contract::UnixMillis;
-use store::{KeyStore, NewKey, Reader, Refusal, create_key, os_random};
+use store::{KeyStore, NewKey, Reader, Refusal, Role, create_key, os_random};
 
 use crate::fixtures::open;
 
@@ -11,7 +11,7 @@ async fn a_key_revoked_beside_a_running_server_is_refused_within_a_second() {
     let server = open(project.path()).await;
     let other = Reader::open(project.path()).await.unwrap();
     let act = async {
-        let new = NewKey { name: "ci".to_owned(), tenant: "gold".into(), expires_at: None };
+        let new = NewKey { name: "ci".to_owned(), tenant: "gold".into(), role: Role::User, expires_at: None };
         let (info, secret) = create_key(&*other.keys, new, UnixMillis(1), os_random).await.unwrap();
         let until = async |wanted: Result<(), Refusal>| {
             while server.keys.check(secret.expose(), UnixMillis(2)).map(|_| ()) != wanted {

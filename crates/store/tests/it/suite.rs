@@ -3,7 +3,7 @@
 use contract::{Money, UnixMillis};
 use store::journal::Position;
 use store::{
-    CacheKey, CacheStore, CostBy, Entry, Filter, KeyRing, KeyStore, LedgerStore, NewKey, Refusal, Scope,
+    CacheKey, CacheStore, CostBy, Entry, Filter, KeyRing, KeyStore, LedgerStore, NewKey, Refusal, Role, Scope,
 };
 
 use crate::fixtures::{DAY, admitted, id, range, record};
@@ -90,7 +90,12 @@ pub(crate) async fn hostile_figures_do_not_break_the_sums(s: &dyn LedgerStore) {
 }
 
 pub(crate) async fn a_key_opens_until_it_is_revoked_or_expires(s: &dyn KeyStore) {
-    let new = |name: &str, expires_at| NewKey { name: name.to_owned(), tenant: "gold".into(), expires_at };
+    let new = |name: &str, expires_at| NewKey {
+        name: name.to_owned(),
+        tenant: "gold".into(),
+        role: Role::User,
+        expires_at,
+    };
     let fill = |b: u8| {
         move |bytes: &mut [u8]| -> Result<(), store::Error> {
             bytes.fill(b);

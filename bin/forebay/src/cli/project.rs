@@ -1,0 +1,104 @@
+//! The project as `up` and `run` open it: its configuration checked, its storage locked, every part put together.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use contract::{Surface, SystemClock};
+use gateway::App;
+use store::Store;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::Global;
+use super::storage::failed;
+use crate::Error;
+use crate::config::{self, Config, Env, FILE, problem};
+use crate::telemetry::{self, Export};
+use crate::wiring::{self, Means};
+
+/// How much the part cache may hold.
+const CACHE_BYTES: u64 = 256 << 20;
+
+/// The configuration, or all its problems.
+pub(super) fn checked(global: &Global) -> Result<Config, Error> {
+    let env = Env::of_process(&global.project);
+    let registry = wiring::kinds_for_check(&global.project);
+    let checked = config::load(&global.project, &env, &registry).map_err(|e| unread(global, &e))?;
+    match checked.config {
+        Some(config) if checked.problems.is_empty() => Ok(config),
+        _ => {
+            let text = problem::render(FILE, &checked.shown, &checked.problems);
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            Err(Error::Invalid)
+        }
+    }
+}
+
+/// A configuration that cannot be read.
+pub(super) fn unread(global: &Global, e: &std::io::Error) -> Error {
+    match e.kind() {
+        std::io::ErrorKind::NotFound => Error::new(
+            format!("there is no {FILE} in {}", global.project.display()),
+            "run `forebay init`, or name the project's folder with --project",
+        ),
+        _ => Error::file("read", &global.project.join(FILE), e),
+    }
+}
+
+/// A project at work.
+pub(super) struct Opened {
+    /// The gateway over it.
+    pub(super) app: App,
+    store: Store,
+    background: JoinHandle<Result<(), store::Error>>,
+    export: Option<Export>,
+}
+
+impl Opened {
+    /// Takes the folder's lock and puts everything together. `open`: callers need no key unless the configuration says
+    /// so. The ledger works on the runtime `behind`.
+    pub(super) async fn open(
+        global: &Global,
+        config: &Config,
+        surface: Surface,
+        open: bool,
+        behind: &Handle,
+    ) -> Result<Opened, Error> {
+        let project = global.project.clone();
+        let opening =
+            behind.spawn(async move { Store::open(&project, store::Settings::default(), CACHE_BYTES).await });
+        let opened = opening.await.map_err(|e| Error::new(e.to_string(), "start again"))?;
+        let store = opened.map_err(failed)?;
+        if store.recovery.lost > 0 || store.recovery.replayed > 0 {
+            let (replayed, lost) = (store.recovery.replayed, store.recovery.lost);
+            tracing::info!(
+                replayed,
+                lost,
+                "the last server did not end by itself; its ledger is complete again"
+            );
+        }
+        let background = behind.spawn(store.background());
+        let export = telemetry::start(config)?;
+        let tracing = export.as_ref().map(|e| e.tracing(config));
+        let means = Means { clock: Arc::new(SystemClock::default()), surface, open, tracing };
+        let app = wiring::assemble(&global.project, config, &store, means).await?;
+        Ok(Opened { app, store, background, export })
+    }
+
+    /// Brings the ledger to its end, then the export.
+    pub(super) async fn close(self) -> Result<(), Error> {
+        drop(self.app);
+        self.store.ledger.close();
+        let closed = self.background.await;
+        // The ledger first: a collector that hangs must not stand between a record and its database.
+        if let Some(export) = self.export {
+            export.close().await;
+        }
+        let help = "start again: the journal is replayed";
+        match closed {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => Err(Error::new(format!("the ledger did not close: {e}"), help)),
+            Err(e) => Err(Error::new(e.to_string(), help)),
+        }
+    }
+}
