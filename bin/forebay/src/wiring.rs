@@ -16,7 +16,7 @@ use store::{CacheKey, CacheStore, Store};
 
 use crate::Error;
 use crate::config::Config;
-use crate::config::model::{ModelConfig, PriorityConfig, TenantConfig};
+use crate::config::model::{AllowanceConfig, ModelConfig, PriorityConfig, TenantConfig};
 use crate::inventory::{self, Known, Running};
 use crate::telemetry;
 use crate::worker::{LocalModel, WorkerSettings};
@@ -52,8 +52,11 @@ pub struct Means {
 /// A model whose address is none, a pipeline that does not check, a ledger that cannot be read.
 pub async fn assemble(project: &Path, config: &Config, store: &Store, means: Means) -> Result<App, Error> {
     let Means { clock, surface, open, tracing } = means;
-    let gate = Gate::new(limits(config), clock.clone());
-    restore(&gate, store, clock.wall()).await?;
+    let limits = limits(config);
+    // Users are counted only where something limits them.
+    let users = !limits.each_user.is_unlimited();
+    let gate = Gate::new(limits, clock.clone());
+    restore(&gate, store, clock.wall(), users).await?;
     let slots: Arc<dyn Slots> = Arc::new(FairSlots::new(gate.clone(), clock.clone()));
     let models = Models::new(slots);
     let table = inventory::table(project, config)?;
@@ -213,6 +216,13 @@ fn limits(config: &Config) -> admission::Settings {
                 s.max_concurrency = u32::try_from(max).unwrap_or(u32::MAX).max(1);
             }
             s.adaptive = m.local.is_none();
+            let rates = AllowanceConfig {
+                tokens_per_minute: m.limits.tokens_per_minute,
+                requests_per_minute: m.limits.requests_per_minute,
+                concurrent_streams: m.limits.concurrent_streams,
+                ..AllowanceConfig::default()
+            };
+            s.limits = allowance(&rates);
             (n.as_str().into(), s)
         })
         .collect();
@@ -220,11 +230,32 @@ fn limits(config: &Config) -> admission::Settings {
     // A lease outlives the longest request there can be: within this process a holder ends by its drop.
     let longest = config.pipelines.values().filter_map(|p| p.spec().budget.total).max().unwrap_or_default();
     let lease_seconds = longest.max(gateway::Settings::default().total).as_secs().saturating_add(60);
-    admission::Settings { tenants, models, default_tenant, lease_seconds, ..admission::Settings::default() }
+    admission::Settings {
+        keys: config.keys.iter().map(|(id, a)| (id.as_str().into(), allowance(a))).collect(),
+        tenants,
+        default_tenant,
+        each_user: allowance(&config.each_user),
+        pipelines: config.pipelines.iter().map(|(n, p)| (n.as_str().into(), allowance(&p.limits))).collect(),
+        models,
+        lease_seconds,
+        ..admission::Settings::default()
+    }
+}
+
+fn allowance(a: &AllowanceConfig) -> admission::Limits {
+    admission::Limits {
+        requests_per_minute: a.requests_per_minute.map(|c| c.0),
+        tokens_per_minute: a.tokens_per_minute.map(|c| c.0),
+        concurrent_streams: a.concurrent_streams.map(|c| u32::try_from(c.0).unwrap_or(u32::MAX)),
+        tokens_per_day: a.tokens_per_day.map(|c| c.0),
+        tokens_per_month: a.tokens_per_month.map(|c| c.0),
+        usd_per_day: a.usd_per_day.map(|u| u.0),
+        usd_per_month: a.usd_per_month.map(|u| u.0),
+        ..admission::Limits::default()
+    }
 }
 
 fn tenant(t: &TenantConfig) -> admission::TenantSettings {
-    let b = &t.budget;
     admission::TenantSettings {
         weight: u32::try_from(t.weight.0).unwrap_or(u32::MAX).max(1),
         priority: match t.priority {
@@ -232,26 +263,16 @@ fn tenant(t: &TenantConfig) -> admission::TenantSettings {
             PriorityConfig::Normal => admission::Priority::Normal,
             PriorityConfig::High => admission::Priority::High,
         },
-        limits: admission::Limits {
-            requests_per_minute: b.requests_per_minute.map(|c| c.0),
-            tokens_per_minute: b.tokens_per_minute.map(|c| c.0),
-            concurrent_streams: b.concurrent_streams.map(|c| u32::try_from(c.0).unwrap_or(u32::MAX)),
-            tokens_per_day: b.tokens_per_day.map(|c| c.0),
-            usd_per_day: b.usd_per_day.map(|u| u.0),
-            usd_per_month: b.usd_per_month.map(|u| u.0),
-            ..admission::Limits::default()
-        },
+        limits: allowance(&t.budget),
     }
 }
 
 /// Budgets remember across a restart: the ledger's sums of the running day and month become the counters.
-async fn restore(gate: &Gate, store: &Store, now: UnixMillis) -> Result<(), Error> {
+async fn restore(gate: &Gate, store: &Store, now: UnixMillis, users: bool) -> Result<(), Error> {
     use store::LedgerStore;
     const DAY: i64 = 86_400_000;
     let today = now.utc_day() * DAY;
-    for (period, from) in
-        [(Period::Day, today), (Period::Month, month_start(now.utc_day()) * DAY), (Period::Total, 0)]
-    {
+    for (period, from) in [(Period::Day, today), (Period::Month, month_start(now.utc_day()) * DAY)] {
         let spent = store.reader.ledger.spent_by_scope(UnixMillis(from), UnixMillis(i64::MAX)).await;
         let spent = spent.map_err(|e| {
             Error::new(format!("cannot read the ledger: {e}"), "check .forebay in the project")
@@ -260,6 +281,7 @@ async fn restore(gate: &Gate, store: &Store, now: UnixMillis) -> Result<(), Erro
             let scope = match s.scope {
                 store::Scope::Tenant(t) => admission::Scope::Tenant(t),
                 store::Scope::Key(k) => admission::Scope::Key(k),
+                store::Scope::User(..) if !users => continue,
                 store::Scope::User(t, u) => admission::Scope::User(t, u),
                 store::Scope::Pipeline(p) => admission::Scope::Pipeline(p),
             };

@@ -21,6 +21,10 @@ pub struct Config {
     pub models: IndexMap<String, ModelConfig>,
     /// Tenants by name: who shares the capacity, and how. A tenant that is not listed is as `default`.
     pub tenants: IndexMap<String, TenantConfig>,
+    /// What single API keys may use, by their id (`forebay key list` shows it), besides what their tenant may.
+    pub keys: IndexMap<String, AllowanceConfig>,
+    /// What every single end user may use (the `user` of a request), within their tenant.
+    pub each_user: AllowanceConfig,
     /// Pipelines by name. Each is callable as a model of the same name.
     pub pipelines: IndexMap<String, PipelineConfig>,
     /// What is reported where.
@@ -108,6 +112,8 @@ pub struct ModelConfig {
     pub context_window: Option<Count>,
     /// The longest answer in tokens.
     pub max_output_tokens: Option<Count>,
+    /// How fast all callers together may ask for it by name.
+    pub limits: RatesConfig,
     /// The most requests at once; what the upstream bears is found below this.
     pub max_concurrency: Option<Count>,
     /// How long to wait for it.
@@ -178,7 +184,7 @@ pub struct TenantConfig {
     /// Tenants of a higher priority are served before all of a lower one.
     pub priority: PriorityConfig,
     /// What it may use.
-    pub budget: TenantBudgetConfig,
+    pub budget: AllowanceConfig,
 }
 
 impl Default for TenantConfig {
@@ -186,7 +192,7 @@ impl Default for TenantConfig {
         TenantConfig {
             weight: Count(1),
             priority: PriorityConfig::Normal,
-            budget: TenantBudgetConfig::default(),
+            budget: AllowanceConfig::default(),
         }
     }
 }
@@ -203,16 +209,30 @@ pub enum PriorityConfig {
     High,
 }
 
-/// What a tenant may use; what is not given is not limited.
+/// How fast something may be used; what is not given is not limited.
 #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct TenantBudgetConfig {
-    /// Dollars in a day (UTC).
+pub struct RatesConfig {
+    /// Tokens, in and out, in any minute.
+    pub tokens_per_minute: Option<Count>,
+    /// Requests in any minute.
+    pub requests_per_minute: Option<Count>,
+    /// Streams at the same time.
+    pub concurrent_streams: Option<Count>,
+}
+
+/// What may be used in a time; what is not given is not limited. Days and months are UTC's.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AllowanceConfig {
+    /// Dollars in a day.
     pub usd_per_day: Option<Usd>,
-    /// Dollars in a calendar month (UTC).
+    /// Dollars in a calendar month.
     pub usd_per_month: Option<Usd>,
-    /// Tokens, in and out, in a day (UTC).
+    /// Tokens, in and out, in a day.
     pub tokens_per_day: Option<Count>,
+    /// Tokens, in and out, in a calendar month.
+    pub tokens_per_month: Option<Count>,
     /// Tokens, in and out, in any minute.
     pub tokens_per_minute: Option<Count>,
     /// Requests in any minute.

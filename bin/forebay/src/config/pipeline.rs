@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value as Json};
 
+use super::model::AllowanceConfig;
 use super::units::{Count, Time, Usd};
 
 /// A pipeline: a graph of stages from an input to an output.
@@ -24,6 +25,9 @@ pub struct PipelineConfig {
     /// The limits of the whole.
     #[serde(default)]
     pub budget: BudgetConfig,
+    /// What all callers together may use through it.
+    #[serde(default)]
+    pub limits: AllowanceConfig,
     /// Its stages in any order: what feeds what is said by `from` and `each`.
     #[schemars(length(min = 1))]
     pub stages: Vec<StageConfig>,

@@ -7,7 +7,7 @@ use testkit::{FakeUpstream, Handle, Script};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::server::{Server, eventually, forebay, read_until};
+use crate::server::{Server, answer, eventually, forebay, read_until};
 
 async fn upstream(script: Json) -> Handle {
     FakeUpstream::start(serde_json::from_value::<Script>(script).unwrap()).await.unwrap()
@@ -129,4 +129,31 @@ async fn after_cancels_errors_and_a_kill_the_token_counter_is_the_ledgers_sum() 
 async fn after_cancels_errors_and_a_kill_the_money_counter_is_the_ledgers_sum() {
     trouble("usd_per_day: 0.1", |(_, nanos)| format!("has spent {} of", contract::Money::from_nanos(nanos)))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_models_and_pipelines_have_limits_of_their_own() {
+    let up = upstream(json!({"text": "one two"})).await;
+    let base = up.base_url();
+    tokio::task::spawn_blocking(move || {
+        let server = Server::with_model(
+            &base,
+            ", limits: {requests_per_minute: 3}",
+            "    limits: {requests_per_minute: 1}\neach_user: {requests_per_minute: 1}\n",
+        );
+        let source = |answer: &(u16, String, String)| {
+            let body: serde_json::Value = serde_json::from_str(&answer.2).unwrap();
+            (answer.0, body["error"]["limit_source"].as_str().unwrap_or_default().to_owned())
+        };
+        assert_eq!(server.chat(r#","user":"ann""#).0, 200);
+        assert_eq!(source(&server.chat(r#","user":"ann""#)), (429, "user:ann".to_owned()));
+        assert_eq!(server.chat(r#","user":"bob""#).0, 200, "another user has an allowance of his own");
+        assert_eq!(server.chat("").0, 200);
+        assert_eq!(source(&server.chat("")), (429, "model:m".to_owned()));
+        let shout = || answer(server.open_chat("shout", ""));
+        assert_eq!(shout().0, 200);
+        assert_eq!(source(&shout()), (429, "pipeline:shout".to_owned()));
+    })
+    .await
+    .unwrap();
 }
