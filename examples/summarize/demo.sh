@@ -34,10 +34,11 @@ until grep -q '^listening' "$project/server.log"; do
 done
 cat "$project/server.log"
 
-python3 "$here/follow.py" "http://$address/v1/pipelines/summarize" "$document" | tee "$project/last.txt"
+export FOREBAY_URL=http://$address
+"$bin/forebay" run summarize "$document" 2>&1 | tee "$project/last.txt"
 id=$(sed -n 's/^request \(req_[0-9a-f]*\)$/\1/p' "$project/last.txt")
 echo
-"$bin/forebay" --project "$project" explain "$id"
-"$bin/forebay" --project "$project" costs --by pipeline
+"$bin/forebay" explain "$id"
+"$bin/forebay" costs --by pipeline
 echo
 echo "The server is running at http://$address (pid $(cat "$project/server.pid")); stop it with: kill $(cat "$project/server.pid")"
