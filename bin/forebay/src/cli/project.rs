@@ -21,11 +21,20 @@ const CACHE_BYTES: u64 = 256 << 20;
 
 /// The configuration, or all its problems.
 pub(super) fn checked(global: &Global) -> Result<Config, Error> {
+    read(global, false)
+}
+
+/// The same, also when files of models are absent.
+pub(super) fn checked_but_for_models(global: &Global) -> Result<Config, Error> {
+    read(global, true)
+}
+
+fn read(global: &Global, models_may_be_absent: bool) -> Result<Config, Error> {
     let env = Env::of_process(&global.project);
     let registry = wiring::kinds_for_check(&global.project);
     let checked = config::load(&global.project, &env, &registry).map_err(|e| unread(global, &e))?;
     match checked.config {
-        Some(config) if checked.problems.is_empty() => Ok(config),
+        Some(config) if checked.problems.is_empty() || models_may_be_absent => Ok(config),
         _ => {
             let text = problem::render(FILE, &checked.shown, &checked.problems);
             let _ = std::io::stderr().write_all(text.as_bytes());

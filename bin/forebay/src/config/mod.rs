@@ -32,7 +32,7 @@ pub const FILE: &str = "forebay.yaml";
 /// What became of a file.
 #[derive(Debug)]
 pub struct Checked {
-    /// The configuration, when there is no problem.
+    /// The configuration, when there is no problem but that a model's file is absent.
     pub config: Option<Config>,
     /// All problems, by place.
     pub problems: Vec<Problem>,
@@ -86,7 +86,7 @@ pub fn check(bytes: &[u8], folder: &Path, env: &Env, registry: &Registry) -> Che
     };
     semantics.check(&unsound);
     let mut config = None;
-    if problems.is_empty() {
+    if problems.iter().all(|p| p.absent) {
         match serde_json::from_value(json) {
             Ok(read) => config = Some(read),
             Err(e) => {

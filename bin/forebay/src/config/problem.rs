@@ -19,6 +19,9 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub remedy: String,
+    /// The file is right, but a model's file that it names is not there (yet).
+    #[serde(skip)]
+    pub absent: bool,
 }
 
 impl Problem {
@@ -35,6 +38,7 @@ impl Problem {
             path: path.into(),
             message: message.into(),
             remedy: remedy.into(),
+            absent: false,
         }
     }
 }

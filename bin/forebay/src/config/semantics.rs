@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json};
 use super::pipeline::{PipelineConfig, STAGE_FIELDS};
 use super::problem::{Problem, suggest};
 use super::tree::{Node, join};
+use crate::inventory;
 
 /// What the checks look at.
 pub(super) struct Semantics<'a> {
@@ -129,11 +130,20 @@ impl<'a> Semantics<'a> {
         }
         let Some(file) = model.get("local").and_then(Json::as_str) else { return };
         let is_path = file.ends_with(".gguf") || file.starts_with('.') || file.starts_with('/');
-        if is_path && !self.folder.join(file).is_file() {
+        let (message, remedy) = if is_path && !self.folder.join(file).is_file() {
             let remedy =
                 "check the path (it is relative to this file), or fetch it with `forebay models pull`";
-            self.at_value(&join(pointer, "local"), format!("there is no model file `{file}`"), remedy.into());
-        }
+            (format!("there is no model file `{file}`"), remedy)
+        } else if !is_path && !file.contains("${") && !inventory::local_file(self.folder, file).is_file() {
+            let remedy = "fetch it with `forebay models pull`, or name a GGUF file (its path is relative to this file)";
+            (format!("there is no model `{file}` in `models/`"), remedy)
+        } else {
+            return;
+        };
+        let pointer = join(pointer, "local");
+        let at = self.tree.locate(&pointer).node.at;
+        let problem = Problem::new(at, pointer, message, remedy);
+        self.problems.push(Problem { absent: true, ..problem });
     }
 
     /// Addresses and files of the other sections.

@@ -36,7 +36,10 @@ fn every_broken_config_gets_its_golden_message() {
 
 #[test]
 fn the_config_of_the_manual_is_fine() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/configs");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("prompt.md"), "{{ notes }}").unwrap();
+    std::fs::create_dir(folder.path().join("models")).unwrap();
+    std::fs::write(folder.path().join("models/qwen2.5-0.5b-instruct.gguf"), "").unwrap();
     let text = br#"
 models:
   writer:   {local: qwen2.5-0.5b-instruct, fallback: [gpt]}
@@ -56,7 +59,7 @@ pipelines:
       - notes:    {generate: {model: writer, prompt: prompt.md}, each: parts, parallel: 4, on_failure: partial}
       - summary:  {generate: {model: writer, prompt: prompt.md}, from: notes, stream: true, on_failure: {fallback: draft}}
 "#;
-    let checked = config::check(text, &folder, &env(), &super::kinds::registry());
+    let checked = config::check(text, folder.path(), &env(), &super::kinds::registry());
     assert_eq!(problem::render("f", &checked.shown, &checked.problems), "");
     let config = checked.config.unwrap();
     let gpt = &config.models["gpt"];

@@ -40,7 +40,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
         Command::Pull(args) => pull::run(global, args),
         Command::List => {
             let models = match Remote::of(global)? {
-                None => inventory::list(&global.project, &project::checked(global)?, time::now())?,
+                None => {
+                    inventory::list(&global.project, &project::checked_but_for_models(global)?, time::now())?
+                }
                 Some(remote) => {
                     let asked =
                         async { remote.must::<Models>(Method::GET, "/v1/admin/models", None::<&()>).await };
