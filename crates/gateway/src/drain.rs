@@ -7,10 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context as Poller, Poll, Waker};
+use std::time::Duration;
 
-use contract::{Code, Error};
+use contract::{Code, Error, RetryHint};
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// When another process is likely to listen here again.
+const BACK: Duration = Duration::from_secs(5);
 
 /// How far the end has come.
 #[derive(Debug, Clone, Default)]
@@ -70,8 +74,16 @@ impl Drain {
 
 /// What an answer under way is told when the server cannot wait any longer.
 pub(crate) fn error() -> Error {
-    let m = "the server is shutting down and could not wait for the end of this answer: ask again";
-    Error::new(Code::Draining, m)
+    draining("the server is shutting down and could not wait for the end of this answer: ask again")
+}
+
+/// What a new request is told from the moment the drain has started.
+pub(crate) fn refusal() -> Error {
+    draining("the server is shutting down: ask another instance, or again in a few seconds")
+}
+
+fn draining(message: &str) -> Error {
+    Error::new(Code::Draining, message).retry(RetryHint::After(BACK))
 }
 
 /// A conversation over a WebSocket, from its upgrade to its end.
@@ -141,6 +153,14 @@ mod tests {
         assert!(second.or(std::future::pending::<Result<(), Error>>()).await.is_err());
         // What is ready is not taken away.
         assert!(drain.cut().or(async { Ok(()) }).await.is_ok());
+    }
+
+    #[test]
+    fn whoever_is_refused_or_cut_is_told_when_to_come_back() {
+        for e in [refusal(), error()] {
+            let r = crate::errors::response(contract::Surface::Native, &e);
+            assert_eq!((r.status().as_u16(), &r.headers()["retry-after"]), (503, &BACK.as_secs().into()));
+        }
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use store::Admitted;
 
 use crate::app::{App, Pipeline};
 use crate::auth::Caller;
+use crate::drain;
 use crate::errors::Failure;
 use crate::headers::Rates;
 
@@ -66,8 +67,7 @@ impl Request {
 
     fn enter(app: &App, caller: Caller, ask: Ask) -> Result<Request, Box<Failure>> {
         if app.is_draining() {
-            let m = "the server is shutting down: ask another instance, or again in a few seconds";
-            return Err(Error::new(Code::Draining, m).into());
+            return Err(drain::refusal().into());
         }
         if !app.inner.ledger.is_healthy() {
             return Err(storage_unavailable().into());
