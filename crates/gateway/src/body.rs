@@ -68,6 +68,17 @@ impl<S, E> StreamBody<S, E> {
         }
     }
 
+    /// Ends the answer with an error, after whatever the caller has of it.
+    fn break_off<T>(&mut self, e: &Error)
+    where
+        E: Encode<T>,
+    {
+        // What the last event says was used is known once the items are gone.
+        self.items = None;
+        self.encode.close(&mut self.buffer, Err(e));
+        self.failed(e);
+    }
+
     fn failed(&mut self, e: &Error) {
         // The call first: as it is dropped it records what it used, and the request settles that.
         self.items = None;
@@ -102,8 +113,7 @@ where
                         contract::Code::DeadlineExceeded,
                         "the answer took longer than its budget",
                     );
-                    this.encode.close(&mut this.buffer, Err(&e));
-                    this.failed(&e);
+                    this.break_off(&e);
                 }
                 Poll::Ready(Some(Ok(item))) => {
                     if this.encode.item(&mut this.buffer, item) && !this.useful {
@@ -114,8 +124,7 @@ where
                     }
                 }
                 Poll::Ready(Some(Err(e))) => {
-                    this.encode.close(&mut this.buffer, Err(&e));
-                    this.failed(&e);
+                    this.break_off(&e);
                 }
                 Poll::Ready(None) => {
                     // The ledger first, then the last event: who has seen the end finds it in the ledger.

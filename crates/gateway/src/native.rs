@@ -11,7 +11,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use contract::{Code, Document, Error, Event, Kind, Media, Outcome, Surface, Tick, Value};
+use contract::{Code, Document, Error, Event, Kind, Media, Meter, Outcome, Surface, Tick, Value};
 use futures_core::Stream;
 use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -68,7 +68,7 @@ async fn answer(
         return whole(app.inner.drain.cut(), request, live).await;
     }
     let facts = Facts::admitted(&request);
-    let encode = Native { next: 0, opening: Some(accepted(&request)) };
+    let encode = Native::new(&request);
     let events = Events { live, cut: app.inner.drain.cut() };
     let mut response =
         event_stream(Body::new(StreamBody::new(events, encode, request, app.inner.settings.ping, finish)));
@@ -193,13 +193,33 @@ impl Stream for Events {
     }
 }
 
+/// The last event of a run that was broken off, from what is known of it. The run itself must be gone already.
+pub(crate) fn done(meter: &Meter) -> Event {
+    let spent = meter.spent();
+    Event::Done {
+        done: true,
+        usage: spent.usage,
+        cost_nanousd: spent.cost,
+        stages: meter.stages(),
+        facts: meter.facts(),
+        model_version: meter.model_version(),
+    }
+}
+
 /// Server-sent events with increasing ids.
 struct Native {
     next: u64,
     opening: Option<Event>,
+    /// Whether something useful was shown.
+    useful: bool,
+    meter: Arc<Meter>,
 }
 
 impl Native {
+    fn new(request: &Request) -> Native {
+        Native { next: 0, opening: Some(accepted(request)), useful: false, meter: request.cx.meter.clone() }
+    }
+
     fn write(&mut self, out: &mut BytesMut, event: &Event) {
         use std::fmt::Write;
         let json = serde_json::to_string(event).unwrap_or_default();
@@ -217,14 +237,17 @@ impl Encode<Event> for Native {
     }
     fn item(&mut self, out: &mut BytesMut, event: Event) -> bool {
         self.write(out, &event);
-        matches!(event, Event::Draft { .. } | Event::Delta { .. })
+        let useful = matches!(event, Event::Draft { .. } | Event::Delta { .. });
+        self.useful |= useful;
+        useful
     }
     fn ping(&mut self, out: &mut BytesMut) {
         out.extend_from_slice(b": ping\n\n");
     }
     fn close(&mut self, out: &mut BytesMut, end: Result<(), &Error>) {
         if let Err(e) = end {
-            self.write(out, &Event::error(e, true));
+            self.write(out, &Event::error(e, self.useful));
+            self.write(out, &done(&self.meter));
         }
     }
 }
@@ -240,5 +263,36 @@ pub(crate) fn text_input(kind: &Kind, text: String) -> Result<Value, Error> {
         }))),
         Kind::Json(_) => Ok(Value::Json(Arc::new(Json::String(text)))),
         _ => Ok(Value::text(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The events that a run shows which is broken off after `shown`.
+    fn broken_off(shown: Vec<Event>) -> Vec<Json> {
+        let meter = Arc::new(Meter::default());
+        let mut native = Native { next: 0, opening: None, useful: false, meter };
+        let mut out = BytesMut::new();
+        for event in shown {
+            native.item(&mut out, event);
+        }
+        native.close(&mut out, Err(&Error::new(Code::DeadlineExceeded, "too late")));
+        let text = String::from_utf8(out.to_vec()).unwrap();
+        let data = text.lines().filter_map(|l| l.strip_prefix("data: "));
+        data.map(|d| serde_json::from_str(d).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_stream_that_is_broken_off_says_whether_its_output_is_usable_and_is_done() {
+        for (shown, partial) in [(vec![], false), (vec![Event::Draft { text: "a".into() }], true)] {
+            let events = broken_off(shown);
+            let [.., error, done] = events.as_slice() else { panic!("{events:?}") };
+            assert_eq!(
+                (&error["code"], &error["partial"], &done["type"], &done["done"]),
+                (&json!("deadline_exceeded"), &json!(partial), &json!("done"), &json!(true)),
+            );
+        }
     }
 }

@@ -22,7 +22,7 @@ use serde::Deserialize;
 use crate::app::{App, Pipeline};
 use crate::auth::Caller;
 use crate::drain::{self, Conversation};
-use crate::native::{accepted, start, unknown};
+use crate::native::{accepted, done, start, unknown};
 use crate::request::Request;
 use crate::upload;
 use crate::{auth, errors};
@@ -125,12 +125,8 @@ async fn run(
     };
     let Some(request) = open.request.take() else { return Ok(()) };
     drop(live);
-    let (meter, useful) = (request.cx.meter.clone(), open.useful);
-    let (spent, stages, facts) = (meter.spent(), meter.stages(), meter.facts());
-    let model_version = meter.model_version();
+    let (done, useful) = (done(&request.cx.meter), open.useful);
     request.failed(&e, useful);
-    let (usage, cost_nanousd) = (spent.usage, spent.cost);
-    let done = Event::Done { done: true, usage, cost_nanousd, stages, facts, model_version };
     let farewell = async {
         out.send(&Event::error(&e, useful)).await?;
         out.send(&done).await
