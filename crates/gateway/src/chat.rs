@@ -57,10 +57,7 @@ pub(crate) async fn post<P: Protocol>(
 ) -> Response {
     match answer::<P>(&app, &headers, body).await {
         Ok(r) => r,
-        Err(mut failure) => {
-            failure.request.get_or_insert_with(|| app.request_id());
-            errors::response(P::SURFACE, failure)
-        }
+        Err(failure) => errors::answer(&app, P::SURFACE, failure),
     }
 }
 

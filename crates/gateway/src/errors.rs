@@ -6,9 +6,10 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use contract::{Code, Error, RequestId, RetryHint, Surface, UnixMillis};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value as Json, json};
 
+use crate::app::App;
 use crate::headers::{self, Rates};
 
 /// A request that ends before its first byte, with what its answer says beside the error itself.
@@ -20,6 +21,16 @@ pub(crate) struct Failure {
     /// The caller's rates, once they are known.
     pub(crate) rates: Option<Rates>,
     budget: Option<Budget>,
+    http: Option<Http>,
+}
+
+/// What HTTP has a status of its own for, whatever the code's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Http {
+    /// The request itself came too slowly.
+    SlowBody,
+    /// The address is there, but not for this method.
+    WrongMethod,
 }
 
 /// The budget that said no.
@@ -32,7 +43,7 @@ struct Budget {
 
 impl From<Error> for Box<Failure> {
     fn from(error: Error) -> Self {
-        Box::new(Failure { error, request: None, rates: None, budget: None })
+        Box::new(Failure { error, request: None, rates: None, budget: None, http: None })
     }
 }
 
@@ -52,13 +63,32 @@ impl Failure {
     /// What admission said at `at`.
     pub(crate) fn refused(refusal: Refusal, at: UnixMillis) -> Box<Failure> {
         let (windows, budget) = (refusal.headers, Budget::of(&refusal.cause));
-        Box::new(Failure { error: refusal.into(), request: None, rates: Some(Rates { windows, at }), budget })
+        let rates = Some(Rates { windows, at });
+        Box::new(Failure { error: refusal.into(), request: None, rates, budget, http: None })
+    }
+
+    /// The body stood still or trickled.
+    pub(crate) fn slow_body() -> Box<Failure> {
+        let m = "the body arrived too slowly and was given up";
+        let mut failure = Box::<Failure>::from(Error::new(Code::DeadlineExceeded, m));
+        failure.http = Some(Http::SlowBody);
+        failure
+    }
+
+    /// An address that is asked the wrong way.
+    pub(crate) fn wrong_method(method: &Method, path: &str) -> Box<Failure> {
+        let m = format!("{method} is not for {path}");
+        let mut failure = Box::<Failure>::from(Error::new(Code::InvalidRequest, m));
+        failure.http = Some(Http::WrongMethod);
+        failure
     }
 
     fn status(&self) -> StatusCode {
-        match &self.budget {
+        match (&self.budget, self.http) {
             // Reservations in flight hold it: it may come back. A spent period does not.
-            Some(b) if b.in_flight => StatusCode::PAYMENT_REQUIRED,
+            (Some(b), _) if b.in_flight => StatusCode::PAYMENT_REQUIRED,
+            (_, Some(Http::SlowBody)) => StatusCode::REQUEST_TIMEOUT,
+            (_, Some(Http::WrongMethod)) => StatusCode::METHOD_NOT_ALLOWED,
             _ => status(&self.error),
         }
     }
@@ -111,6 +141,8 @@ fn openai_type(status: StatusCode) -> &'static str {
         401 => "authentication_error",
         402 | 403 => "permission_error",
         404 => "not_found_error",
+        // Our patience ended, as with any deadline.
+        408 => "server_error",
         429 => "rate_limit_error",
         400..=499 => "invalid_request_error",
         _ => "server_error",
@@ -122,7 +154,14 @@ pub(crate) fn anthropic_type(e: &Error) -> &'static str {
     llm::surface::anthropic::error_type(e)
 }
 
-/// The whole answer of a request that failed before its first byte.
+/// The answer of a request that failed before its first byte, with an id: it gets one here if it has none.
+pub(crate) fn answer(app: &App, surface: Surface, failure: impl Into<Box<Failure>>) -> Response {
+    let mut failure = failure.into();
+    failure.request.get_or_insert_with(|| app.request_id());
+    response(surface, failure)
+}
+
+/// The same with the id that it has, if any.
 pub(crate) fn response(surface: Surface, failure: impl Into<Box<Failure>>) -> Response {
     let failure = failure.into();
     let (e, status) = (&failure.error, failure.status());
@@ -265,6 +304,24 @@ mod tests {
         assert!(!r.headers().contains_key("x-should-retry"));
         let never = response(Surface::Openai, Error::new(Code::RateLimited, "too large for the limit"));
         assert_eq!(never.headers()["x-should-retry"], "false");
+    }
+
+    #[test]
+    fn what_http_has_a_status_for_keeps_its_surface_s_shape() {
+        for (failure, wanted, openai, anthropic) in [
+            (Failure::slow_body as fn() -> Box<Failure>, 408, "server_error", "timeout_error"),
+            (
+                || Failure::wrong_method(&Method::PUT, "/x"),
+                405,
+                "invalid_request_error",
+                "invalid_request_error",
+            ),
+        ] {
+            let status = failure().status();
+            assert_eq!((status.as_u16(), openai_type(status)), (wanted, openai));
+            assert_eq!(anthropic_type(&failure().error), anthropic);
+            assert_eq!(response(Surface::Openai, failure()).status(), status);
+        }
     }
 
     fn budget(in_flight: bool) -> Box<Failure> {

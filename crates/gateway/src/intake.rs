@@ -13,13 +13,14 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use contract::{Code, Deadline, Error, Surface};
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT};
-use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use pipeline::task;
 
 use crate::app::App;
-use crate::{auth, errors};
+use crate::auth;
+use crate::errors::{self, Failure};
 
 /// A body may be slower than this many bytes a second only in its first moments.
 const SLOWEST: u64 = 1024;
@@ -30,7 +31,7 @@ const LINGER: Duration = Duration::from_secs(5);
 pub(crate) async fn whole(State(app): State<App>, request: Request, next: Next) -> Response {
     let surface = surface(request.uri().path());
     if !is_text(request.uri().path()) {
-        return errors::response(surface, Error::new(Code::NotFound, "there is nothing of that name"));
+        return errors::answer(&app, surface, Error::new(Code::NotFound, "there is nothing of that name"));
     }
     if request.body().is_end_stream() {
         return next.run(request).await;
@@ -38,28 +39,18 @@ pub(crate) async fn whole(State(app): State<App>, request: Request, next: Next) 
     let (parts, mut body) = request.into_parts();
     let taken = match auth::caller(&app, &parts.headers).and_then(|_| fits(&app, &parts.headers)) {
         Ok(()) => read(&app, &mut body).await,
-        Err(e) => Err(e),
+        Err(e) => Err(e.into()),
     };
     match taken {
         Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
-        Err(e) => {
+        Err(failure) => {
             // A caller that waits for `100 Continue` has sent nothing, and a slow one was waited for already.
-            if !parts.headers.contains_key(EXPECT) && e.code != Code::DeadlineExceeded {
-                task::spawn("linger", linger(app, body)).detach();
+            if !parts.headers.contains_key(EXPECT) && failure.error.code != Code::DeadlineExceeded {
+                task::spawn("linger", linger(app.clone(), body)).detach();
             }
-            match e.code {
-                Code::DeadlineExceeded => with_status(StatusCode::REQUEST_TIMEOUT, surface, &e),
-                _ => errors::response(surface, e),
-            }
+            errors::answer(&app, surface, failure)
         }
     }
-}
-
-/// An error that HTTP has a status of its own for.
-fn with_status(status: StatusCode, surface: Surface, e: &Error) -> Response {
-    let mut response = errors::response(surface, e);
-    *response.status_mut() = status;
-    response
 }
 
 /// Whether a path is UTF-8 once its escapes are read: what is not can name nothing.
@@ -107,7 +98,7 @@ fn too_large(limit: usize) -> Error {
     Error::new(Code::TooLarge, m)
 }
 
-async fn read(app: &App, body: &mut Body) -> Result<Bytes, Error> {
+async fn read(app: &App, body: &mut Body) -> Result<Bytes, Box<Failure>> {
     let limits = app.inner.settings.limits;
     let start = app.inner.clock.now();
     let mut first = Bytes::new();
@@ -118,19 +109,16 @@ async fn read(app: &App, body: &mut Body) -> Result<Bytes, Error> {
         let wait = patience(limits.read, now.since(start), so_far);
         let next = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
         let frame = match task::within(&*app.inner.clock, Deadline::from_now(now, wait), next).await {
-            Err(task::Elapsed) => {
-                let m = "the body arrived too slowly and was given up";
-                return Err(Error::new(Code::DeadlineExceeded, m));
-            }
+            Err(task::Elapsed) => return Err(Failure::slow_body()),
             Ok(None) => break,
             Ok(Some(Err(_))) => {
-                return Err(Error::new(Code::InvalidRequest, "the body cannot be read to its end"));
+                return Err(Error::new(Code::InvalidRequest, "the body cannot be read to its end").into());
             }
             Ok(Some(Ok(frame))) => frame,
         };
         let Ok(data) = frame.into_data() else { continue };
         if so_far + data.len() > limits.body_bytes {
-            return Err(too_large(limits.body_bytes));
+            return Err(too_large(limits.body_bytes).into());
         }
         // Most bodies come in one piece, and are not copied.
         if so_far == 0 {

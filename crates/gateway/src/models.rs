@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value as Json, json};
 
 use crate::app::App;
+use crate::errors::Failure;
 use crate::openai::json_response;
 use crate::request::Target;
 use crate::{auth, errors, headers, intake, router};
@@ -16,7 +17,7 @@ use crate::{auth, errors, headers, intake, router};
 pub(crate) async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
     let surface = asker(&headers);
     if let Err(e) = auth::caller(&app, &headers) {
-        return errors::response(surface, e);
+        return errors::answer(&app, surface, e);
     }
     let pipelines = app.inner.pipelines.load();
     let names = app.inner.models.names();
@@ -41,7 +42,7 @@ pub(crate) async fn retrieve(
     let surface = asker(&headers);
     match auth::caller(&app, &headers).and_then(|_| entry(&app, surface, &name)) {
         Ok(model) => json_response(StatusCode::OK, &model),
-        Err(e) => errors::response(surface, e),
+        Err(e) => errors::answer(&app, surface, e),
     }
 }
 
@@ -81,19 +82,21 @@ fn entry(app: &App, surface: Surface, name: &str) -> Result<Json, Error> {
 }
 
 /// Whatever has no address here.
-pub(crate) async fn unknown(uri: http::Uri, headers: HeaderMap) -> Response {
+pub(crate) async fn unknown(State(app): State<App>, uri: http::Uri, headers: HeaderMap) -> Response {
     let m = if uri.path().starts_with("/v1/") {
         "there is no such endpoint: see the list in the reference"
     } else {
         "there is nothing here: the API is under /v1/"
     };
-    errors::response(shape(uri.path(), &headers), Error::new(Code::NotFound, m))
+    errors::answer(&app, shape(uri.path(), &headers), Error::new(Code::NotFound, m))
 }
 
 /// An address that is asked the wrong way.
-pub(crate) async fn wrong_method(method: http::Method, uri: http::Uri, headers: HeaderMap) -> Response {
-    let m = format!("{method} is not for {}", uri.path());
-    let mut response = errors::response(shape(uri.path(), &headers), Error::new(Code::InvalidRequest, m));
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response
+pub(crate) async fn wrong_method(
+    State(app): State<App>,
+    method: http::Method,
+    uri: http::Uri,
+    headers: HeaderMap,
+) -> Response {
+    errors::answer(&app, shape(uri.path(), &headers), Failure::wrong_method(&method, uri.path()))
 }

@@ -41,10 +41,7 @@ pub(crate) async fn post(
 ) -> Response {
     match answer(&app, &name, &headers, &query, body).await {
         Ok(r) => r,
-        Err(mut failure) => {
-            failure.request.get_or_insert_with(|| app.request_id());
-            errors::response(Surface::Native, failure)
-        }
+        Err(failure) => errors::answer(&app, Surface::Native, failure),
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Respo
 pub(crate) async fn request(Path(id): Path<String>, State(app): State<App>, headers: HeaderMap) -> Response {
     match find(&app, &id, &headers).await {
         Ok(r) => r,
-        Err(e) => errors::response(Surface::Native, &e),
+        Err(e) => errors::answer(&app, Surface::Native, &e),
     }
 }
 

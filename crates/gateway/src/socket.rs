@@ -51,7 +51,7 @@ pub(crate) async fn socket(
                 .max_frame_size(limit)
                 .on_upgrade(move |socket| converse(app, caller, found, socket, going_on))
         }
-        Err(e) => errors::response(Surface::Native, &e),
+        Err(e) => errors::answer(&app, Surface::Native, &e),
     }
 }
 

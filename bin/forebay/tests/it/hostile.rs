@@ -80,6 +80,7 @@ impl Target {
             serde_json::from_str(&answer.body).unwrap_or_else(|e| panic!("{path} {case}: {e}: {answer:?}"));
         let message = body["error"]["message"].as_str().unwrap_or_default();
         assert!(message.len() > 10, "{path} {case}: {body}");
+        assert!(answer.head.contains("x-request-id: "), "{path} {case}: no id in {}", answer.head);
         if path.starts_with("/v1/messages") {
             assert_eq!(
                 (&body["type"], &body["error"]["type"]),
