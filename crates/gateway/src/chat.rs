@@ -1,11 +1,11 @@
 //! A chat call, the same for every protocol: key, body, admission, answer. What a protocol differs in is its [`Protocol`].
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use contract::{Error, RequestId, Surface};
+use contract::{Error, RequestId, Surface, Tick};
 use futures_util::StreamExt;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
@@ -17,6 +17,7 @@ use crate::body::{Encode, StreamBody};
 use crate::deltas::Deltas;
 use crate::errors::{self, Failure};
 use crate::headers::Facts;
+use crate::intake::Arrived;
 use crate::openai::event_stream;
 use crate::request::Request;
 use crate::{auth, router};
@@ -52,10 +53,11 @@ pub(crate) struct Head {
 /// `POST` of a chat call.
 pub(crate) async fn post<P: Protocol>(
     State(app): State<App>,
+    Extension(Arrived(arrived)): Extension<Arrived>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    match answer::<P>(&app, &headers, body).await {
+    match answer::<P>(&app, arrived, &headers, body).await {
         Ok(r) => r,
         Err(failure) => errors::answer(&app, P::SURFACE, failure),
     }
@@ -63,10 +65,10 @@ pub(crate) async fn post<P: Protocol>(
 
 async fn answer<P: Protocol>(
     app: &App,
+    arrived: Tick,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Box<Failure>> {
-    let arrived = app.inner.clock.now();
     let caller = auth::caller(app, headers)?;
     let call = P::parse(&errors::body(body, app.inner.settings.limits.body_bytes)?)?;
     let (stream, include_usage) = (call.request.stream, call.include_usage);

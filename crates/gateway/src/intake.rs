@@ -12,7 +12,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use contract::{Code, Deadline, Error, Surface};
+use contract::{Code, Deadline, Error, Surface, Tick};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http_body::Body as _;
@@ -27,8 +27,13 @@ const SLOWEST: u64 = 1024;
 /// How long the rest of a refused body is taken and thrown away, so that its sender lives to read the refusal.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// When a request came: its head was there, and its body perhaps not yet. Totals and deadlines count from here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrived(pub(crate) Tick);
+
 /// A layer over every route: what is behind it gets the whole body at once, or is not reached.
-pub(crate) async fn whole(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn whole(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(Arrived(app.inner.clock.now()));
     let surface = surface(request.uri().path());
     if !is_text(request.uri().path()) {
         return errors::answer(&app, surface, Error::new(Code::NotFound, "there is nothing of that name"));

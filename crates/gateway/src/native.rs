@@ -8,7 +8,7 @@ use std::task::{Context as Poller, Poll};
 
 use axum::body::Body;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use contract::{Code, Document, Error, Event, Kind, Media, Meter, Outcome, Surface, Tick, Value};
@@ -27,6 +27,7 @@ use crate::deltas::render;
 use crate::drain::{self, Cut};
 use crate::errors::{self, Failure};
 use crate::headers::Facts;
+use crate::intake::Arrived;
 use crate::openai::{event_stream, json_response};
 use crate::request::{Ask, Request, Target};
 use crate::upload::{self, Given};
@@ -35,11 +36,12 @@ use crate::upload::{self, Given};
 pub(crate) async fn post(
     Path(name): Path<String>,
     State(app): State<App>,
+    Extension(Arrived(arrived)): Extension<Arrived>,
     headers: HeaderMap,
     Query(query): Query<BTreeMap<String, String>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    match answer(&app, &name, &headers, &query, body).await {
+    match answer(&app, &name, arrived, &headers, &query, body).await {
         Ok(r) => r,
         Err(failure) => errors::answer(&app, Surface::Native, failure),
     }
@@ -48,11 +50,11 @@ pub(crate) async fn post(
 async fn answer(
     app: &App,
     name: &str,
+    arrived: Tick,
     headers: &HeaderMap,
     query: &BTreeMap<String, String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Box<Failure>> {
-    let arrived = app.inner.clock.now();
     let caller = auth::caller(app, headers)?;
     let found = app.pipeline(name).ok_or_else(unknown)?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();

@@ -32,7 +32,7 @@ pub(crate) struct Ask {
     pub(crate) input_tokens: u64,
     /// The most output asked for.
     pub(crate) max_output_tokens: Option<u64>,
-    /// When its first byte was read.
+    /// When its head was there: a body that comes slowly counts.
     pub(crate) arrived: Tick,
 }
 

@@ -37,8 +37,8 @@ pub fn router(app: App) -> Router {
     for (name, p) in app.inner.pipelines.load().iter() {
         let Some(path) = &p.path else { continue };
         let name = name.as_str().to_owned();
-        let handler = move |state, headers: HeaderMap, query, body| {
-            native::post(axum::extract::Path(name.clone()), state, headers, query, body)
+        let handler = move |state, arrived, headers: HeaderMap, query, body| {
+            native::post(axum::extract::Path(name.clone()), state, arrived, headers, query, body)
         };
         router = router.route(path, post(handler));
     }

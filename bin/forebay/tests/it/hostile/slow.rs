@@ -64,7 +64,7 @@ fn a_caller_that_trickles_is_given_up() {
 }
 
 #[test]
-fn a_body_that_is_slow_but_steady_is_taken() {
+fn a_body_that_is_slow_but_steady_is_taken_and_its_time_counts() {
     let read = Duration::from_secs(3);
     let t = Target::start("server: {read_timeout: 3s}\n");
     let text = "x".repeat(8_192);
@@ -81,7 +81,13 @@ fn a_body_that_is_slow_but_steady_is_taken() {
         // The pace is what is tested: longer together than the server waits for a silent caller.
         std::thread::park_timeout(read / 6);
     }
-    assert_eq!(Answer::of(&read_all(&mut socket)).status, 200);
+    let answer = Answer::of(&read_all(&mut socket));
+    assert_eq!(answer.status, 200);
+    let id = answer.head.lines().find_map(|l| l.strip_prefix("x-request-id: ")).unwrap();
+    let (_, _, record) = t.server.ask("GET", &format!("/v1/requests/{id}"), &[], "");
+    let record: Json = serde_json::from_str(&record).unwrap();
+    let total = record["total_us"].as_u64().map(Duration::from_micros);
+    assert!(total >= Some(read), "the upload took longer than {read:?}: {record}");
     t.assert_unharmed("a steady caller");
 }
 
