@@ -15,6 +15,7 @@ use store::{KeyRing, Ledger, Reader};
 use crate::admin::Inventory;
 use crate::drain::Drain;
 use crate::metrics::Metrics;
+use crate::room::Room;
 use crate::telemetry::Tracing;
 
 /// A pipeline that can be called.
@@ -37,6 +38,8 @@ pub struct Pipeline {
 pub struct Limits {
     /// A JSON body or an upload, in bytes.
     pub body_bytes: usize,
+    /// All bodies together that are being read in more than one piece, in bytes. At least [`Limits::body_bytes`].
+    pub bodies_bytes: usize,
     /// All headers of a request together, in bytes.
     pub header_bytes: usize,
     /// How many headers.
@@ -46,9 +49,15 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 32 MiB of body, 64 KiB of headers, 100 of them, 15 s.
+    /// 32 MiB of a body, 512 MiB of all, 64 KiB of headers, 100 of them, 15 s.
     fn default() -> Self {
-        Limits { body_bytes: 32 << 20, header_bytes: 64 << 10, headers: 100, read: Duration::from_secs(15) }
+        Limits {
+            body_bytes: 32 << 20,
+            bodies_bytes: 512 << 20,
+            header_bytes: 64 << 10,
+            headers: 100,
+            read: Duration::from_secs(15),
+        }
     }
 }
 
@@ -119,6 +128,8 @@ pub(crate) struct Inner {
     /// When it was put together: since when its models can be called.
     pub(crate) since: UnixMillis,
     pub(crate) drain: Drain,
+    /// For bodies that are being read.
+    pub(crate) room: Room,
     inventory: OnceLock<Arc<dyn Inventory>>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
@@ -148,6 +159,7 @@ impl App {
         seed: u64,
     ) -> Self {
         let metrics = Metrics::new(&settings);
+        let room = Room::new(settings.limits.bodies_bytes.max(settings.limits.body_bytes));
         let inner = Inner {
             since: clock.wall(),
             settings,
@@ -160,6 +172,7 @@ impl App {
             keys: store.keys.clone(),
             metrics,
             drain: Drain::default(),
+            room,
             inventory: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };

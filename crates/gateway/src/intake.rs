@@ -21,9 +21,8 @@ use pipeline::task;
 use crate::app::App;
 use crate::auth;
 use crate::errors::{self, Failure};
+use crate::room::{Pace, Place};
 
-/// A body may be slower than this many bytes a second only in its first moments.
-const SLOWEST: u64 = 1024;
 /// How long the rest of a refused body is taken and thrown away, so that its sender lives to read the refusal.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -105,15 +104,17 @@ fn too_large(limit: usize) -> Error {
 
 async fn read(app: &App, body: &mut Body) -> Result<Bytes, Box<Failure>> {
     let limits = app.inner.settings.limits;
-    let start = app.inner.clock.now();
+    let clock = &*app.inner.clock;
+    let mut pace = Pace::new(clock.now(), limits.read);
+    // However steady it is, it may not take longer than an answer may.
+    let last = Deadline::from_now(clock.now(), app.inner.settings.total);
+    let mut place = Place::default();
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     loop {
         let so_far = first.len() + rest.len();
-        let now = app.inner.clock.now();
-        let wait = patience(limits.read, now.since(start), so_far);
         let next = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
-        let frame = match task::within(&*app.inner.clock, Deadline::from_now(now, wait), next).await {
+        let frame = match task::within(clock, pace.deadline().min(last), next).await {
             Err(task::Elapsed) => return Err(Failure::slow_body()),
             Ok(None) => break,
             Ok(Some(Err(_))) => {
@@ -121,11 +122,18 @@ async fn read(app: &App, body: &mut Body) -> Result<Bytes, Box<Failure>> {
             }
             Ok(Some(Ok(frame))) => frame,
         };
+        let came = clock.now();
         let Ok(data) = frame.into_data() else { continue };
         if so_far + data.len() > limits.body_bytes {
             return Err(too_large(limits.body_bytes).into());
         }
-        // Most bodies come in one piece, and are not copied.
+        // Most bodies come in one piece, and are neither counted nor copied.
+        if so_far == 0 && body.is_end_stream() {
+            return Ok(data);
+        }
+        app.inner.room.take(clock, data.len(), &mut place).await?;
+        let now = clock.now();
+        pace.piece(now, data.len(), now.since(came));
         if so_far == 0 {
             first = data;
         } else {
@@ -136,13 +144,7 @@ async fn read(app: &App, body: &mut Body) -> Result<Bytes, Box<Failure>> {
             rest.extend_from_slice(&data);
         }
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
-}
-
-/// How long the next piece may take: the limit for silence, and no more than keeps the whole above [`SLOWEST`].
-fn patience(silence: Duration, passed: Duration, so_far: usize) -> Duration {
-    let earned = Duration::from_secs(so_far as u64 / SLOWEST);
-    silence.min((silence + earned).saturating_sub(passed))
+    Ok(place.hold(if rest.is_empty() { first } else { rest.freeze() }))
 }
 
 async fn linger(app: App, mut body: Body) {
@@ -168,19 +170,5 @@ mod tests {
         ] {
             assert_eq!(is_text(path), text, "{path}");
         }
-    }
-
-    #[test]
-    fn silence_and_a_trickle_both_end_and_a_steady_body_does_not() {
-        let silence = Duration::from_secs(15);
-        let after = |s: u64, so_far| patience(silence, Duration::from_secs(s), so_far);
-        assert_eq!(after(0, 0), silence);
-        assert_eq!(after(10, 10), Duration::from_secs(5), "one byte a second earns nothing");
-        assert_eq!(after(15, 15), Duration::ZERO);
-        assert_eq!(
-            after(100, 100 << 10),
-            silence,
-            "a steady body may go on, and fall silent for as long as any"
-        );
     }
 }

@@ -23,6 +23,7 @@ mod native;
 mod openai;
 mod ops;
 mod request;
+mod room;
 mod router;
 mod send_limit;
 mod serve;

@@ -68,6 +68,8 @@ impl Default for ServerConfig {
 pub struct LimitsConfig {
     /// A request body.
     pub body: Size,
+    /// All request bodies together that are being read.
+    pub bodies: Size,
     /// A document's text after it was extracted.
     pub document: Size,
     /// All headers of a request together.
@@ -76,7 +78,12 @@ pub struct LimitsConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        LimitsConfig { body: Size(32_000_000), document: Size(16_000_000), header: Size(32 << 10) }
+        LimitsConfig {
+            body: Size(32_000_000),
+            bodies: Size(512_000_000),
+            document: Size(16_000_000),
+            header: Size(32 << 10),
+        }
     }
 }
 

@@ -92,6 +92,35 @@ fn a_body_that_is_slow_but_steady_is_taken_and_its_time_counts() {
 }
 
 #[test]
+fn bodies_that_stand_still_take_no_more_room_than_there_is_and_small_ones_come_through() {
+    let t = Target::start("server: {read_timeout: 60s, limits: {body: 200kb, bodies: 200kb}}\n");
+    let head =
+        format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 190000\r\n\r\n");
+    let held = vec![b' '; 150_000];
+    let mut sockets: Vec<TcpStream> = Vec::new();
+    for _ in 0..2 {
+        let mut socket = TcpStream::connect(t.server.address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.write_all(head.as_bytes()).unwrap();
+        socket.write_all(&held).unwrap();
+        sockets.push(socket);
+    }
+    t.assert_unharmed("a full room");
+    // One of the two at least does not fit beside the other, and is told so; whoever is there then may finish.
+    let (first, second) = (sockets.remove(0), sockets.remove(0));
+    let (said, received) = std::sync::mpsc::channel();
+    for mut socket in [first, second] {
+        let said = said.clone();
+        std::thread::spawn(move || {
+            let _ = said.send(Answer::of(&read_all(&mut socket)));
+        });
+    }
+    let refused = received.recv_timeout(Duration::from_secs(20)).unwrap();
+    t.assert_refused(CHAT, &refused, 429, "overloaded", "no room");
+    assert!(refused.head.contains("retry-after: 2"), "{refused:?}");
+}
+
+#[test]
 fn many_silent_connections_do_not_keep_others_out() {
     let t = Target::start(CONFIG);
     let idle: Vec<TcpStream> = (0..500).map(|_| TcpStream::connect(t.server.address).unwrap()).collect();
