@@ -7,6 +7,7 @@
 use std::fmt::Debug;
 
 use contract::{Content, Message, Part};
+use serde_json::Value as Json;
 
 use crate::ChatRequest;
 
@@ -25,21 +26,31 @@ pub trait TokenCounter: Send + Sync + Debug {
         messages + tools + 3
     }
 
-    /// The tokens of one turn, its template included. An image counts as 800.
+    /// The tokens of one turn, its template included. Text counts whatever marks it carries; an image, or a file whose
+    /// text only the provider sees, counts as 800.
     fn message(&self, message: &Message) -> u64 {
         let content = match &message.content {
             Content::Text(t) => self.count(t),
             Content::Parts(parts) => parts
                 .iter()
-                .map(|p| match p {
-                    Part::Text(t) => self.count(t),
-                    Part::Other(_) => 800,
+                .map(|p| match (p.text(), p) {
+                    (Some(t), _) => self.count(t),
+                    (None, Part::Other(block)) => inner_text(block).map_or(800, |t| self.count(t)),
+                    (None, Part::Text(_)) => 0,
                 })
                 .sum(),
         };
         let calls: u64 =
             message.tool_calls.iter().map(|c| self.count(&c.name) + self.count(&c.arguments) + 8).sum();
         content + calls + 4
+    }
+}
+
+/// The text of a block that is no text block: the model's reasoning, given back, or a document that is plain text.
+fn inner_text(block: &Json) -> Option<&str> {
+    match block.pointer("/source/type").and_then(Json::as_str) {
+        Some("text") => block.pointer("/source/data")?.as_str(),
+        _ => block.get("thinking")?.as_str(),
     }
 }
 
@@ -142,6 +153,7 @@ impl TokenCounter for Tiktoken {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
 
     const PROSE: &str = "The committee met in the afternoon to consider whether the proposed amendments were \
         compatible with the agreement signed in 1998. Several members, including the chair, objected: the cost of \
@@ -156,6 +168,20 @@ mod tests {
             let (exact, guess) = (Tiktoken::O200k.count(text) as f64, Estimate.count(text) as f64);
             assert!((guess / exact - 1.0).abs() <= 0.25, "{guess} for {exact}: {}", text.get(..20).unwrap());
         }
+    }
+
+    #[test]
+    fn marked_text_counts_as_the_same_text_without_its_marks() {
+        let turn = |parts| Message { content: Content::Parts(parts), ..Message::text(contract::Role::User, "") };
+        let long = PROSE.repeat(50);
+        let marked = json!({"type": "text", "text": long, "cache_control": {"type": "ephemeral"}});
+        let plain = Estimate.message(&Message::text(contract::Role::User, long.as_str()));
+        assert!(plain > 2_000);
+        assert_eq!(Estimate.message(&turn(vec![Part::Other(marked)])), plain);
+        let document = json!({"type": "document", "source": {"type": "text", "data": long}});
+        assert_eq!(Estimate.message(&turn(vec![Part::Other(document)])), plain);
+        let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}});
+        assert_eq!(Estimate.message(&turn(vec![Part::Other(image)])), 804);
     }
 
     proptest! {
