@@ -78,8 +78,8 @@ impl Delta {
     }
 }
 
-/// Why an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Why an answer ended. An answer that broke off has no reason: it ends with an error.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FinishReason {
     /// The model was done, or met a stop text.
     Stop,
@@ -89,19 +89,21 @@ pub enum FinishReason {
     ToolCalls,
     /// The provider filtered the output.
     ContentFilter,
-    /// A reason of the provider's own.
-    Other,
+    /// A reason that only OpenAI's protocol or a provider that speaks it knows, in its words.
+    OpenAi(Box<str>),
+    /// A reason that only Anthropic's protocol knows, in its words: `pause_turn`.
+    Anthropic(Box<str>),
 }
 
 impl FinishReason {
     /// The name in records and traces: OpenAI's, and `other`.
-    pub const fn as_str(self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
             Self::ToolCalls => "tool_calls",
             Self::ContentFilter => "content_filter",
-            Self::Other => "other",
+            Self::OpenAi(_) | Self::Anthropic(_) => "other",
         }
     }
 }

@@ -111,7 +111,7 @@ impl Live {
             }
             Delta::Finish(reason) => {
                 self.finished = true;
-                self.finish = Some(*reason);
+                self.finish = Some(reason.clone());
                 return;
             }
             Delta::Usage(u) => {
@@ -174,7 +174,7 @@ impl Live {
         self.record.usage = usage;
         self.record.cost = self.price.cost(&usage);
         self.record.ended_us = self.now_us();
-        self.record.finish_reason = self.finish.map(|f| f.as_str().to_owned());
+        self.record.finish_reason = self.finish.as_ref().map(|f| f.as_str().to_owned());
         self.record.ending = ending;
         self.record.error = error;
         self.meter.attempt(self.record.clone());

@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn marked_text_counts_as_the_same_text_without_its_marks() {
-        let turn = |parts| Message { content: Content::Parts(parts), ..Message::text(contract::Role::User, "") };
+        let turn =
+            |parts| Message { content: Content::Parts(parts), ..Message::text(contract::Role::User, "") };
         let long = PROSE.repeat(50);
         let marked = json!({"type": "text", "text": long, "cache_control": {"type": "ephemeral"}});
         let plain = Estimate.message(&Message::text(contract::Role::User, long.as_str()));

@@ -157,7 +157,7 @@ fn finish(reason: &str) -> FinishReason {
         "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
         "tool_use" => FinishReason::ToolCalls,
         "refusal" => FinishReason::ContentFilter,
-        _ => FinishReason::Other,
+        own => FinishReason::Anthropic(super::own_reason(own)),
     }
 }
 
@@ -205,7 +205,7 @@ impl State {
             }
             Some("message_stop") => {
                 self.done = true;
-                out.push_back(Ok(Delta::Finish(self.stop.unwrap_or(FinishReason::Other))));
+                out.push_back(Ok(Delta::Finish(self.stop.take().unwrap_or(FinishReason::Stop))));
             }
             Some("error") => {
                 self.done = true;

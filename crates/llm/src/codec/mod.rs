@@ -28,6 +28,11 @@ pub trait Decoder: Send {
     fn skipped(&self) -> u64;
 }
 
+/// A reason of the provider's own, cut to what a name may take.
+fn own_reason(reason: &str) -> Box<str> {
+    reason.chars().take(64).collect::<String>().into()
+}
+
 fn nonsense(message: impl Into<String>) -> Error {
     Error::new(Code::UpstreamError, message).retry(RetryHint::Elsewhere)
 }

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
-use contract::{Content, Error, Message, Part, Role, Usage};
+use contract::{Code, Content, Error, Message, Part, RetryHint, Role, Usage};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
@@ -246,14 +246,22 @@ impl From<UsageWire> for Usage {
     }
 }
 
-fn finish(reason: &str) -> FinishReason {
-    match reason {
-        "stop" => FinishReason::Stop,
-        "length" => FinishReason::Length,
+/// The reason, also in the words of the many servers that speak the protocol almost.
+///
+/// # Errors
+/// Those that say that the answer broke off: it is truncated, whatever the protocol calls that.
+fn finish(reason: &str) -> Result<FinishReason, Error> {
+    Ok(match reason {
+        "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" => FinishReason::Stop,
+        "length" | "max_tokens" | "model_length" => FinishReason::Length,
         "tool_calls" | "function_call" => FinishReason::ToolCalls,
         "content_filter" => FinishReason::ContentFilter,
-        _ => FinishReason::Other,
-    }
+        "error" | "abort" | "aborted" | "cancelled" | "insufficient_system_resource" => {
+            let m = format!("the provider broke its answer off with the finish reason `{reason}`");
+            return Err(Error::new(Code::UpstreamTruncated, m).retry(RetryHint::Elsewhere));
+        }
+        own => FinishReason::OpenAi(super::own_reason(own)),
+    })
 }
 
 /// Decodes a streamed answer.
@@ -322,7 +330,15 @@ impl State {
                 }
             }
             if let Some(r) = choice.finish_reason {
-                out.push_back(Ok(Delta::Finish(finish(&r.0))));
+                match finish(&r.0) {
+                    Ok(reason) => out.push_back(Ok(Delta::Finish(reason))),
+                    Err(e) => {
+                        self.done = true;
+                        out.extend(chunk.usage.map(|u| Ok(Delta::Usage(u.into()))));
+                        out.push_back(Err(e));
+                        return;
+                    }
+                }
             }
         }
         if let Some(u) = chunk.usage {

@@ -191,9 +191,10 @@ fn tool_choice(c: &Json) -> Result<Json, Error> {
     }
 }
 
-fn finish(f: FinishReason) -> &'static str {
+fn finish(f: &FinishReason) -> &str {
     match f {
-        FinishReason::Stop | FinishReason::Other => "end_turn",
+        FinishReason::Stop | FinishReason::OpenAi(_) => "end_turn",
+        FinishReason::Anthropic(own) => own,
         FinishReason::Length => "max_tokens",
         FinishReason::ToolCalls => "tool_use",
         FinishReason::ContentFilter => "refusal",
@@ -263,7 +264,7 @@ impl Events {
             }
             Delta::Signature(_) => {}
             Delta::Usage(u) => self.usage = *u,
-            Delta::Finish(f) => self.finish = Some(*f),
+            Delta::Finish(f) => self.finish = Some(f.clone()),
             Delta::Text(t) => {
                 self.enter(out, Block::Text, br#"{"type":"text","text":""}"#);
                 self.piece(out, br#"{"type":"text_delta","text":"#, t);
@@ -299,7 +300,7 @@ impl Events {
     pub fn end(&mut self, out: &mut BytesMut) {
         self.leave(out);
         out.put_slice(b"event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":");
-        write::string(out, finish(self.finish.unwrap_or(FinishReason::Other)));
+        write::string(out, finish(self.finish.as_ref().unwrap_or(&FinishReason::Stop)));
         out.put_slice(br#","stop_sequence":null},"usage":"#);
         usage(out, &self.usage);
         out.put_slice(b"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
@@ -365,7 +366,7 @@ pub fn render(out: &mut BytesMut, id: &str, model: &str, answer: &Answer) {
     out.put_slice(br#","content":"#);
     write::value(out, &content);
     out.put_slice(br#","stop_reason":"#);
-    write::string(out, finish(answer.finish.unwrap_or(FinishReason::Other)));
+    write::string(out, finish(answer.finish.as_ref().unwrap_or(&FinishReason::Stop)));
     out.put_slice(br#","stop_sequence":null,"usage":"#);
     usage(out, &answer.usage.unwrap_or_default());
     out.put_u8(b'}');

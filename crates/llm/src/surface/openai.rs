@@ -125,9 +125,13 @@ fn message(map: Map<String, Json>, at: &str) -> Result<Message, Error> {
     Ok(Message { role, content, name, tool_calls, tool_call_id })
 }
 
-fn finish(f: FinishReason) -> &'static str {
+fn finish(f: &FinishReason) -> &str {
     match f {
-        FinishReason::Stop | FinishReason::Other => "stop",
+        FinishReason::Stop => "stop",
+        FinishReason::OpenAi(own) => own,
+        // The turn goes on: whoever takes it for complete is wrong.
+        FinishReason::Anthropic(own) if &**own == "pause_turn" => "length",
+        FinishReason::Anthropic(_) => "stop",
         FinishReason::Length => "length",
         FinishReason::ToolCalls => "tool_calls",
         FinishReason::ContentFilter => "content_filter",
@@ -191,7 +195,7 @@ impl Chunks {
             }
             Delta::Finish(f) => {
                 self.open(out);
-                return self.close(out, Some(finish(*f)));
+                return self.close(out, Some(finish(f)));
             }
             Delta::Text(t) => {
                 self.open(out);
@@ -294,7 +298,7 @@ pub fn render(out: &mut BytesMut, id: &str, created: i64, model: &str, answer: &
     out.put_slice(br#"},"logprobs":"#);
     json::value(out, &answer.logprobs);
     out.put_slice(br#","finish_reason":"#);
-    json::string(out, finish(answer.finish.unwrap_or(FinishReason::Other)));
+    json::string(out, finish(answer.finish.as_ref().unwrap_or(&FinishReason::Stop)));
     out.put_slice(br#"}],"usage":"#);
     usage(out, &answer.usage.unwrap_or_default());
     out.put_u8(b'}');

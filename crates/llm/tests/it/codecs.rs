@@ -104,6 +104,27 @@ fn an_error_event_ends_the_stream_with_its_meaning() {
 }
 
 #[test]
+fn an_answer_that_the_provider_broke_off_is_truncated_and_reasons_of_its_own_are_kept() {
+    let end = |reason: &str| {
+        let body = format!(
+            "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"x\"}},\"finish_reason\":\"{reason}\"}}]}}\n\n"
+        );
+        decode(OpenAiDecoder::default(), &[body.as_bytes()]).0.pop_back().unwrap()
+    };
+    for broken in ["abort", "error"] {
+        assert_eq!(end(broken).unwrap_err().code, Code::UpstreamTruncated, "{broken}");
+        let body = format!(r#"{{"choices":[{{"index":0,"message":{{}},"finish_reason":"{broken}"}}]}}"#);
+        assert!(openai::decode_body(body.as_bytes()).unwrap().iter().any(Result::is_err), "{broken}");
+    }
+    assert_eq!(end("eos").unwrap(), Delta::Finish(FinishReason::Stop));
+    assert_eq!(end("model_length").unwrap(), Delta::Finish(FinishReason::Length));
+    assert_eq!(end("tired").unwrap(), Delta::Finish(FinishReason::OpenAi("tired".into())));
+    let body = br#"{"type":"message","content":[],"stop_reason":"pause_turn"}"#;
+    let last = anthropic::decode_body(body).unwrap().pop_back().unwrap().unwrap();
+    assert_eq!(last, Delta::Finish(FinishReason::Anthropic("pause_turn".into())));
+}
+
+#[test]
 fn bodies_that_are_not_streamed_give_the_same_deltas() {
     let body = br#"{"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
     let out: Vec<_> = openai::decode_body(body).unwrap().into_iter().map(Result::unwrap).collect();

@@ -109,6 +109,34 @@ fn wrong_requests_name_their_parameter() {
 }
 
 #[test]
+fn a_reason_of_the_providers_own_is_carried_within_its_protocol_and_mapped_across() {
+    for (reason, on_openai, on_anthropic) in [
+        (FinishReason::Anthropic("pause_turn".into()), "length", "pause_turn"),
+        (FinishReason::Anthropic("later".into()), "stop", "later"),
+        (FinishReason::OpenAi("tired".into()), "tired", "end_turn"),
+        (FinishReason::ContentFilter, "content_filter", "refusal"),
+    ] {
+        let answer = Answer { finish: Some(reason.clone()), ..Answer::default() };
+        let (mut whole, mut streamed) = (BytesMut::new(), BytesMut::new());
+        openai::render(&mut whole, "id", 0, "m", &answer);
+        openai::Chunks::new("id", 0, "m", false).delta(&mut streamed, &Delta::Finish(reason.clone()));
+        for out in [&whole, &streamed] {
+            let out = String::from_utf8_lossy(out);
+            assert!(out.contains(&format!(r#""finish_reason":"{on_openai}""#)), "{out}");
+        }
+        let (mut whole, mut streamed) = (BytesMut::new(), BytesMut::new());
+        anthropic::render(&mut whole, "id", "m", &answer);
+        let mut events = anthropic::Events::new("id", "m", 0);
+        events.delta(&mut streamed, &Delta::Finish(reason));
+        events.end(&mut streamed);
+        for out in [&whole, &streamed] {
+            let out = String::from_utf8_lossy(out);
+            assert!(out.contains(&format!(r#""stop_reason":"{on_anthropic}""#)), "{out}");
+        }
+    }
+}
+
+#[test]
 fn what_only_one_protocol_knows_comes_back_on_it_unchanged() {
     let probs = |token: &str| {
         let one = json!({"token": token, "logprob": -0.5, "bytes": null, "top_logprobs": []});
