@@ -100,10 +100,13 @@ async fn collect(mut request: Request, mut deltas: Deltas) -> Result<(Answer, Fa
     while let Some(next) = deltas.next().await {
         match next {
             Ok(delta) => answer.push(delta),
-            Err(e) => {
-                drop(deltas);
-                return Err(request.refuse(e));
-            }
+            Err(e) => match deltas.instead() {
+                Some((text, finish)) => (answer.text, answer.finish) = (text, Some(finish)),
+                None => {
+                    drop(deltas);
+                    return Err(request.refuse(e));
+                }
+            },
         }
     }
     request.first_output();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context as Poller, Poll, ready};
 
-use contract::{Error, Event, Outcome, Value};
+use contract::{Code, Error, Event, Outcome, StageRecord, StageState, Usage, Value};
 use futures_core::Stream;
 use llm::{Completion, Delta, FinishReason};
 use pipeline::live::Live;
@@ -23,6 +23,14 @@ impl Deltas {
         match self {
             Deltas::Model(c, _) => Some(c),
             Deltas::Pipeline(..) => None,
+        }
+    }
+
+    /// See [`FromPipeline::instead`].
+    pub(crate) fn instead(&mut self) -> Option<(String, FinishReason)> {
+        match self {
+            Deltas::Model(..) => None,
+            Deltas::Pipeline(p, _) => p.instead(),
         }
     }
 }
@@ -52,16 +60,21 @@ fn until(
 }
 
 /// A run as a chat answer: its deltas, or its whole text at the end when nothing was streamed.
+///
+/// An answer that was cut never ends as a complete one: by its limit of tokens it ends with `Length`, otherwise with the
+/// error. What a contract took in (a skipped stage, failed parts, a fallback) does not cut it: the record tells of that.
 pub(crate) struct FromPipeline {
     live: Live,
     shown: String,
     rest: VecDeque<Result<Delta, Error>>,
+    /// What a caller who does not stream gets in place of an error behind the first text.
+    instead: Option<(String, FinishReason)>,
     ended: bool,
 }
 
 impl FromPipeline {
     pub(crate) fn new(live: Live) -> Self {
-        FromPipeline { live, shown: String::new(), rest: VecDeque::new(), ended: false }
+        FromPipeline { live, shown: String::new(), rest: VecDeque::new(), instead: None, ended: false }
     }
 
     fn poll(&mut self, cx: &mut Poller<'_>) -> Poll<Option<Result<Delta, Error>>> {
@@ -77,12 +90,12 @@ impl FromPipeline {
                     self.shown.push_str(&text);
                     return Poll::Ready(Some(Ok(Delta::Text(text))));
                 }
-                Some(Event::Done { usage, model_version, .. }) => {
+                Some(Event::Done { usage, model_version, stages, .. }) => {
                     self.ended = true;
                     if let Some(v) = model_version {
                         self.rest.push_back(Ok(Delta::Version(v)));
                     }
-                    self.finish(usage);
+                    self.finish(usage, stages.last());
                 }
                 Some(_) => {}
                 None => self.ended = true,
@@ -90,23 +103,58 @@ impl FromPipeline {
         }
     }
 
-    /// What is left to say once the outcome is known: never a second answer behind the beginning of a first.
-    fn finish(&mut self, usage: contract::Usage) {
+    /// What is left to say once the outcome is known: never a second answer behind the beginning of a first. `last` is the
+    /// stage that ended last, which is the one that made the answer.
+    fn finish(&mut self, usage: Usage, last: Option<&StageRecord>) {
         let (value, error) = match self.live.outcome() {
-            Some(Outcome::Complete(v)) => (v.clone(), None),
-            Some(Outcome::Partial(v, e)) => (v.clone(), Some(e.clone())),
+            Some(Outcome::Complete(v)) => (v, None),
+            Some(Outcome::Partial(v, e)) => (v, Some(e.clone())),
             Some(Outcome::Failed(e)) => return self.rest.push_back(Err(e.clone())),
             None => return,
         };
-        let whole = render(&value);
-        match (whole.strip_prefix(self.shown.as_str()), error) {
-            (Some(""), _) => {}
-            (Some(more), _) => self.rest.push_back(Ok(Delta::Text(more.to_owned()))),
-            (None, Some(e)) => return self.rest.push_back(Err(e)),
-            (None, None) => {}
+        let whole = render(value);
+        let usage = Ok(Delta::Usage(usage));
+        let (Some(more), cut) = (whole.strip_prefix(self.shown.as_str()), self.cut(last, &whole)) else {
+            // Something else stands in for what was shown. Who has been shown nothing can have it.
+            if let Some(e) = error {
+                self.rest.extend([usage, Err(e)]);
+                self.instead = Some((whole, FinishReason::Stop));
+            } else {
+                self.rest.extend([Ok(Delta::Finish(FinishReason::Stop)), usage]);
+            }
+            return;
+        };
+        if !more.is_empty() {
+            self.rest.push_back(Ok(Delta::Text(more.to_owned())));
         }
-        self.rest.push_back(Ok(Delta::Finish(FinishReason::Stop)));
-        self.rest.push_back(Ok(Delta::Usage(usage)));
+        match cut {
+            None => self.rest.extend([Ok(Delta::Finish(FinishReason::Stop)), usage]),
+            Some(e) if e.code == Code::BudgetExhausted => {
+                self.rest.extend([Ok(Delta::Finish(FinishReason::Length)), usage]);
+            }
+            Some(e) if e.code == Code::ContentFiltered && !whole.is_empty() => {
+                self.rest.extend([Ok(Delta::Finish(FinishReason::ContentFilter)), usage]);
+            }
+            Some(e) if whole.is_empty() => self.rest.push_back(Err(e)),
+            Some(e) => {
+                self.rest.extend([usage, Err(e)]);
+                self.instead = Some((whole, FinishReason::Length));
+            }
+        }
+    }
+
+    /// Why the answer is not all of its own text, if it is not. A stage that ended partial and whose text was not shown was
+    /// replaced by what its contract names.
+    fn cut(&self, last: Option<&StageRecord>, whole: &str) -> Option<Error> {
+        let last = last.filter(|s| s.state == StageState::Partial)?;
+        let own = !self.shown.is_empty() || whole.is_empty();
+        last.error.clone().filter(|e| own && e.code != Code::PartFailed)
+    }
+
+    /// The whole of what is usable, and why it ends, when the last delta was an error: for a caller who has been shown
+    /// nothing yet. The error is in the record.
+    pub(crate) fn instead(&mut self) -> Option<(String, FinishReason)> {
+        self.instead.take()
     }
 
     /// Puts back what was taken to see whether there is anything.

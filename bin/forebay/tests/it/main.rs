@@ -15,6 +15,7 @@ mod budgets;
 mod cancel;
 mod collector;
 mod commands;
+mod cut;
 mod drain;
 mod failures;
 mod golden;
