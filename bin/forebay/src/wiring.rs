@@ -64,7 +64,9 @@ pub async fn assemble(project: &Path, config: &Config, store: &Store, means: Mea
     for (name, m) in &config.models {
         let known = inventory::known(m, &table, clock.wall());
         let (endpoint, worker) = endpoint(project, name, m)?;
-        settings.push((name.as_str().into(), model(name, m, endpoint, &known)));
+        let mut model = model(name, m, endpoint, &known);
+        model.identity = identity(project, m);
+        settings.push((name.as_str().into(), model));
         workers.extend(worker.map(|w| (name.as_str().into(), w)));
         infos.push(inventory::info(project, name, m, known));
     }
@@ -203,6 +205,15 @@ fn model(name: &str, m: &ModelConfig, endpoint: Arc<dyn ChatModel>, known: &Know
     settings
 }
 
+/// What stands behind a model's name: who answers, where and as what. A local file is known by its size and the time it was
+/// last written, as they are now: a file that is replaced under a running server counts from the next start.
+fn identity(project: &Path, m: &ModelConfig) -> String {
+    let file = m.local.as_ref().and_then(|f| std::fs::metadata(inventory::local_file(project, f)).ok());
+    let written = file.as_ref().and_then(|f| f.modified().ok());
+    let parts = (&m.openai, &m.anthropic, &m.local, &m.base_url, file.map(|f| f.len()), written);
+    blake3::hash(format!("{parts:?}").as_bytes()).to_hex().to_string()
+}
+
 fn limits(config: &Config) -> admission::Settings {
     let tenants: HashMap<TenantId, admission::TenantSettings> =
         config.tenants.iter().map(|(n, t)| (n.as_str().into(), tenant(t))).collect();
@@ -334,6 +345,22 @@ pub fn drain(config: &Config) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_upstream_or_another_file_behind_a_name_is_another_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |m: &ModelConfig| identity(folder.path(), m);
+        let a = ModelConfig { openai: Some("a".to_owned()), ..ModelConfig::default() };
+        let b = ModelConfig { openai: Some("b".to_owned()), ..ModelConfig::default() };
+        let elsewhere = ModelConfig { base_url: Some("http://x/v1".to_owned()), ..a.clone() };
+        assert_eq!(of(&a), of(&a.clone()));
+        assert!(of(&a) != of(&b) && of(&a) != of(&elsewhere));
+        let local = ModelConfig { local: Some("m.gguf".to_owned()), ..ModelConfig::default() };
+        std::fs::write(folder.path().join("m.gguf"), "one").unwrap();
+        let before = of(&local);
+        std::fs::write(folder.path().join("m.gguf"), "other").unwrap();
+        assert_ne!(of(&local), before);
+    }
 
     #[test]
     fn a_month_starts_on_its_first_day() {

@@ -205,6 +205,7 @@ impl Generate {
         let cut_by_budget = request.max_output_tokens != asked_for;
         let version = Some(prompt.version().to_owned());
         let mut completion = self.models.call_with_prompt(&self.model, request, version, cx).await?;
+        let stands_in = *completion.model() != self.model;
         let mut answer = Answer::default();
         while let Some(delta) = completion.next().await {
             match delta {
@@ -227,8 +228,10 @@ impl Generate {
         if cut && self.config.on_length == OnLength::Sentence {
             cut_to_sentence(&mut answer.text);
         }
-        // What the budget cut short is not kept: with more room it would be longer.
+        // What the budget cut short is not kept: with more room it would be longer. Nor is what a fallback said: this model
+        // is to be asked again.
         if let Some((cache, key)) = key
+            && !stands_in
             && (answer.finish == Some(FinishReason::Stop) || cut && !cut_by_budget)
         {
             cache.put(&cx.tenant, &key, &answer.text).await;
@@ -290,7 +293,9 @@ impl Generate {
 
     /// Hash of all that decides the answer.
     fn key(&self, request: &ChatRequest) -> [u8; 32] {
-        let version = self.models.get(&self.model).and_then(|s| s.version.clone());
+        let settings = self.models.get(&self.model);
+        let (version, identity) =
+            settings.as_ref().map_or(("", ""), |s| (s.version.as_deref().unwrap_or_default(), &*s.identity));
         let mut hash = blake3::Hasher::new();
         // Each field is preceded by its length: no two different lists of fields are the same bytes.
         let mut field = |bytes: &[u8]| {
@@ -298,7 +303,8 @@ impl Generate {
             hash.update(bytes);
         };
         field(self.model.as_str().as_bytes());
-        field(version.unwrap_or_default().as_bytes());
+        field(version.as_bytes());
+        field(identity.as_bytes());
         for m in &request.messages {
             field(format!("{:?}", m.role).as_bytes());
             field(m.content.to_text().as_bytes());

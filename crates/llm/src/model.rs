@@ -98,6 +98,9 @@ pub struct ModelSettings {
     pub max_output_tokens: Option<u64>,
     /// The version when the provider does not name one.
     pub version: Option<String>,
+    /// What stands behind the name: another provider, address, upstream id or file gives another identity. Answers that are
+    /// kept are kept for it; nobody is shown it.
+    pub identity: String,
     /// How long each phase may take.
     pub timeouts: Timeouts,
     /// How its tokens are counted.
@@ -114,6 +117,7 @@ impl ModelSettings {
             context_window: None,
             max_output_tokens: None,
             version: None,
+            identity: String::new(),
             timeouts: Timeouts::default(),
             counter: Arc::new(crate::tokens::Estimate),
         }

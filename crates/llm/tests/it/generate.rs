@@ -5,7 +5,7 @@ use std::sync::Arc;
 use contract::{
     BoxFuture, Budget, Code, Context, Error, Event, Inputs, Kind, Outcome, Sink, StageName, TenantId, Value,
 };
-use llm::{Delta, FinishReason, GenerateKind, PartCache};
+use llm::{Delta, FinishReason, GenerateKind, ModelSettings, PartCache};
 use parking_lot::Mutex;
 use pipeline::{Site, StageKind};
 use serde_json::json;
@@ -98,6 +98,33 @@ async fn a_cached_answer_is_used_again_by_its_own_tenant_only() {
     }
     w.cx.tenant = TenantId::from("other");
     assert_eq!(stage.run(&w.cx, Inputs::new()).await, Outcome::Complete(Value::text("two")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_answer_is_not_used_for_another_model_behind_the_same_name() {
+    let w = world(vec![whole("one"), whole("two")], vec![]);
+    let kind = GenerateKind::new(w.models.clone(), ".".into(), Some(Arc::new(Kept::default())));
+    let name = StageName::from("s");
+    let config = json!({"model": "writer", "prompt_text": "x", "cache": true});
+    let stage = kind.build(&config, &Site { name: &name, each: false }).unwrap();
+    for (identity, text) in [("", "one"), ("other", "two"), ("", "one"), ("other", "two")] {
+        let settings = (*w.models.get(&"writer".into()).unwrap()).clone();
+        w.models.replace([("writer".into(), ModelSettings { identity: identity.to_owned(), ..settings })]);
+        assert_eq!(stage.run(&w.cx, Inputs::new()).await, Outcome::Complete(Value::text(text)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_of_a_fallback_is_not_kept_as_the_models_own() {
+    let credentials = || Script::Refuse(Error::new(Code::UpstreamCredentials, "no"));
+    let w = world(vec![credentials(), whole("own")], vec![whole("stand-in")]);
+    let kind = GenerateKind::new(w.models.clone(), ".".into(), Some(Arc::new(Kept::default())));
+    let name = StageName::from("s");
+    let config = json!({"model": "writer", "prompt_text": "x", "cache": true});
+    let stage = kind.build(&config, &Site { name: &name, each: false }).unwrap();
+    for text in ["stand-in", "own", "own"] {
+        assert_eq!(stage.run(&w.cx, Inputs::new()).await, Outcome::Complete(Value::text(text)));
+    }
 }
 
 #[test]
