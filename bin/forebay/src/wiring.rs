@@ -70,12 +70,10 @@ pub async fn assemble(project: &Path, config: &Config, store: &Store, means: Mea
         workers.extend(worker.map(|w| (name.as_str().into(), w)));
         infos.push(inventory::info(project, name, m, known));
     }
-    let prices: Prices =
-        settings.iter().map(|(name, s): &(ModelName, ModelSettings)| (name.clone(), s.price)).collect();
     models.replace(settings);
     let parts = Arc::new(Parts { cache: store.cache.clone(), clock: clock.clone() });
     let registry = kinds(&models, project, Some(parts));
-    let pipelines = pipelines(config, &prices, &registry)?;
+    let pipelines = pipelines(config, &models, &registry)?;
     let text_bytes = usize::try_from(config.server.limits.document.0).unwrap_or(usize::MAX);
     let settings = gateway::Settings {
         surface,
@@ -113,7 +111,7 @@ pub async fn assemble(project: &Path, config: &Config, store: &Store, means: Mea
 
 fn pipelines(
     config: &Config,
-    prices: &Prices,
+    known: &Models,
     registry: &Registry,
 ) -> Result<BTreeMap<PipelineName, Pipeline>, Error> {
     let mut all = BTreeMap::new();
@@ -131,21 +129,11 @@ fn pipelines(
         let mut models: Vec<ModelName> = graph.nodes.iter().flat_map(|n| n.stage.models()).collect();
         models.sort();
         models.dedup();
-        let price = dearest(config, prices, &models);
+        let price = models.iter().map(|n| known.dearest(n)).fold(Price::FREE, Price::dearest);
         let path = p.on.as_ref().and_then(|on| on.http.clone());
         all.insert(name.as_str().into(), Pipeline { graph: Arc::new(graph), version, models, price, path });
     }
     Ok(all)
-}
-
-/// What each model costs, joined with the price table.
-type Prices = HashMap<ModelName, Price>;
-
-/// The dearest of these models and their fallbacks, part by part.
-fn dearest(config: &Config, prices: &Prices, models: &[ModelName]) -> Price {
-    let fallbacks = models.iter().filter_map(|n| config.models.get(n.as_str())).flat_map(|m| &m.fallback);
-    let named = models.iter().cloned().chain(fallbacks.map(|n| n.as_str().into()));
-    named.filter_map(|n: ModelName| prices.get(&n).copied()).fold(Price::FREE, Price::dearest)
 }
 
 /// Where a model is asked, and its worker when it has one.

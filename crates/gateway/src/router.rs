@@ -57,7 +57,7 @@ pub(crate) fn target(app: &App, name: &ModelName) -> Result<Target, Error> {
         return Ok(Target::Pipeline(n, Box::new(p)));
     }
     match app.model(name) {
-        Some(m) => Ok(Target::Model(name.clone(), m.price)),
+        Some(_) => Ok(Target::Model(name.clone(), app.inner.models.dearest(name))),
         None => Err(Error::new(
             Code::NotFound,
             "there is no model or pipeline of that name: GET /v1/models lists them",

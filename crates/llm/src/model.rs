@@ -88,7 +88,8 @@ impl Default for Timeouts {
 pub struct ModelSettings {
     /// Its upstreams, the preferred one first. The others are tried when it fails before the commit point.
     pub endpoints: Vec<Endpoint>,
-    /// The models to ask when all endpoints fail, in order; their own fallbacks are not followed.
+    /// The models to ask when all endpoints fail, in order, each with its own fallbacks behind it; no model is
+    /// asked twice.
     pub fallback: Vec<ModelName>,
     /// What it costs.
     pub price: Price,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use contract::{BoxFuture, Code, Context, Error, ModelName};
+use contract::{BoxFuture, Code, Context, Error, ModelName, Price};
 use parking_lot::RwLock;
 
 use crate::attempt::{self, Asked};
@@ -44,6 +44,12 @@ impl Models {
     /// All names, in order.
     pub fn names(&self) -> Vec<ModelName> {
         self.table.read().keys().cloned().collect()
+    }
+
+    /// The dearest price, part by part, of a model and all that may be asked in its place; free when there is none.
+    pub fn dearest(&self, name: &ModelName) -> Price {
+        let table = self.table.read().clone();
+        chain(&table, name).iter().map(|(_, s)| s.price).fold(Price::FREE, Price::dearest)
     }
 
     /// Asks a model, repairing unseen what fails before the first output. Resolves at that commit point: an `Err`
@@ -96,16 +102,32 @@ impl Models {
     ) -> BoxFuture<'a, Result<Completion, Error>> {
         Box::pin(async move {
             let table = self.table.read().clone();
-            let Some(primary) = table.get(model) else {
+            if !table.contains_key(model) {
                 let m = format!("there is no model `{model}`: ask GET /v1/models for those there are");
                 return Err(Error::new(Code::NotFound, m).param("model"));
-            };
+            }
             // An upstream always streams: only so can its silence be told from its work.
             request.stream = true;
-            let fallbacks = primary.fallback.iter().filter_map(|n| table.get_key_value(n));
-            let candidates: Vec<_> = table.get_key_value(model).into_iter().chain(fallbacks).collect();
+            let candidates = chain(&table, model);
             let asked = Asked { request, input_tokens, prompt_version, cx, slots: &*self.slots };
             attempt::repair(asked, &candidates).await
         })
     }
+}
+
+/// A model and all that may be asked in its place: each fallback in order, followed by its own. Every model once.
+fn chain<'t>(
+    table: &'t BTreeMap<ModelName, Arc<ModelSettings>>,
+    model: &ModelName,
+) -> Vec<(&'t ModelName, &'t Arc<ModelSettings>)> {
+    let mut chain: Vec<(&ModelName, _)> = Vec::new();
+    let mut next: Vec<_> = table.get_key_value(model).into_iter().collect();
+    while let Some((name, settings)) = next.pop() {
+        if chain.iter().any(|(n, _)| *n == name) {
+            continue;
+        }
+        chain.push((name, settings));
+        next.extend(settings.fallback.iter().rev().filter_map(|n| table.get_key_value(n)));
+    }
+    chain
 }

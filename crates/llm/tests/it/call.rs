@@ -334,3 +334,34 @@ async fn an_unknown_model_is_not_found() {
     let e = w.models.call(&"nobody".into(), ChatRequest::default(), &w.cx).await.unwrap_err();
     assert_eq!(e.code, Code::NotFound);
 }
+
+#[tokio::test(start_paused = true)]
+async fn fallbacks_of_fallbacks_are_asked_in_order_and_none_twice() {
+    let refused = || Script::Refuse(Error::new(Code::UpstreamCredentials, "no"));
+    let scripted =
+        |s: Vec<Script>| Arc::new(Scripted { scripts: Mutex::new(s.into()), ..Scripted::default() });
+    let w = world(vec![], vec![]);
+    // a → b → c → a, then a → d: b's own fallback is asked before d, and a only once.
+    let models =
+        ["a", "b", "c", "d"].map(|n| (n, scripted(vec![if n == "d" { whole("d") } else { refused() }])));
+    let fallback = |n: &str| -> Vec<ModelName> {
+        match n {
+            "a" => vec!["b".into(), "d".into()],
+            "b" => vec!["c".into()],
+            "c" => vec!["a".into()],
+            _ => vec![],
+        }
+    };
+    w.models.replace(models.iter().zip(1..).map(|((n, m), output)| {
+        let price = Price { output, ..Price::FREE };
+        let settings = ModelSettings::new(EndpointName::from(*n), m.clone());
+        (ModelName::from(*n), ModelSettings { fallback: fallback(n), price, ..settings })
+    }));
+    let request = ChatRequest { messages: vec![Message::text(Role::User, "hi")], ..ChatRequest::default() };
+    let answer = w.models.call(&"a".into(), request, &w.cx).await.unwrap().collect().await.unwrap();
+    assert_eq!(answer.text, "d");
+    let asked: Vec<_> = w.records().iter().map(|r| r.model.to_string()).collect();
+    assert_eq!(asked, ["a", "b", "c", "d"]);
+    assert_eq!((w.models.dearest(&"a".into()).output, w.models.dearest(&"d".into()).output), (4, 4));
+    assert_eq!(w.models.dearest(&"nobody".into()), Price::FREE);
+}
