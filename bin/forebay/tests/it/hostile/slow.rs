@@ -108,7 +108,7 @@ fn bodies_that_stand_still_take_no_more_room_than_there_is_and_small_ones_come_t
     t.assert_unharmed("a full room");
     // One of the two at least does not fit beside the other, and is told so; whoever is there then may finish.
     let (first, second) = (sockets.remove(0), sockets.remove(0));
-    let (said, received) = std::sync::mpsc::channel();
+    let (said, received) = std::sync::mpsc::sync_channel(64);
     for mut socket in [first, second] {
         let said = said.clone();
         std::thread::spawn(move || {
