@@ -79,6 +79,9 @@ pub enum Event {
         usage: Usage,
         cost_nanousd: Money,
         stages: Vec<StageRecord>,
+        /// The answer itself, when no piece of it was shown by a delta: JSON as it is, a list as an array, the rest as text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<serde_json::Value>,
         /// Findings of stages by name: `coverage`, `citations`, `grounding`, …
         #[serde(default, flatten)]
         facts: serde_json::Map<String, serde_json::Value>,

@@ -32,6 +32,33 @@ pub enum Value {
 }
 
 impl Value {
+    /// As text: what a caller that takes nothing else is given. Parts of lists stand apart by a blank line.
+    pub fn to_text(&self) -> String {
+        let join = |parts: Vec<String>| parts.join("\n\n");
+        match self {
+            Value::Text(t) => t.to_string(),
+            Value::Document(d) => d.text.to_string(),
+            Value::Json(j) => j.to_string(),
+            Value::Chunks(chunks) => join(chunks.iter().map(|c| c.text.to_string()).collect()),
+            Value::List(items) => join(items.iter().flatten().map(Value::to_text).collect()),
+            Value::Messages(m) => join(m.iter().map(|m| m.content.to_text().into_owned()).collect()),
+            Value::Table(t) => t.to_string(),
+            Value::Embedding(e) => format!("{e:?}"),
+        }
+    }
+
+    /// As JSON: JSON as it is, lists and embeddings as arrays (a missing element is null), the rest as text.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Value::Json(j) => (**j).clone(),
+            Value::List(items) => {
+                items.iter().map(|i| i.as_ref().map_or(serde_json::Value::Null, Value::to_json)).collect()
+            }
+            Value::Embedding(e) => serde_json::Value::from(e.to_vec()),
+            other => serde_json::Value::String(other.to_text()),
+        }
+    }
+
     /// Text from anything that is text.
     pub fn text(t: impl Into<Arc<str>>) -> Self {
         Value::Text(t.into())

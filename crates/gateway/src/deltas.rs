@@ -112,7 +112,7 @@ impl FromPipeline {
             Some(Outcome::Failed(e)) => return self.rest.push_back(Err(e.clone())),
             None => return,
         };
-        let whole = render(value);
+        let whole = value.to_text();
         let usage = Ok(Delta::Usage(usage));
         let (Some(more), cut) = (whole.strip_prefix(self.shown.as_str()), self.cut(last, &whole)) else {
             // Something else stands in for what was shown. Who has been shown nothing can have it.
@@ -166,22 +166,4 @@ impl FromPipeline {
     pub(crate) fn outcome(&self) -> Option<&Outcome<Value>> {
         self.live.outcome()
     }
-}
-
-/// A value as text, for surfaces that know nothing else.
-pub(crate) fn render(value: &Value) -> String {
-    match value {
-        Value::Text(t) => t.to_string(),
-        Value::Document(d) => d.text.to_string(),
-        Value::Json(j) => j.to_string(),
-        Value::Chunks(chunks) => join(chunks.iter().map(|c| c.text.to_string())),
-        Value::List(items) => join(items.iter().flatten().map(render)),
-        Value::Messages(m) => join(m.iter().map(|m| m.content.to_text().into_owned())),
-        Value::Table(t) => t.to_string(),
-        Value::Embedding(e) => format!("{e:?}"),
-    }
-}
-
-fn join(parts: impl Iterator<Item = String>) -> String {
-    parts.collect::<Vec<_>>().join("\n\n")
 }

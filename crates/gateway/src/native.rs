@@ -23,7 +23,6 @@ use crate::app::{App, Pipeline};
 use crate::auth;
 use crate::auth::Caller;
 use crate::body::{Encode, StreamBody};
-use crate::deltas::render;
 use crate::drain::{self, Cut};
 use crate::errors::{self, Failure};
 use crate::headers::Facts;
@@ -153,26 +152,17 @@ async fn whole(cut: Cut, mut request: Request, mut live: Live) -> Result<Respons
     request.first_output();
     let (id, facts) = (request.id(), Facts::ended(&request));
     request.outcome(&outcome);
-    let mut body = json!({"id": id, "output": output_json(&output)});
+    let mut body = json!({"id": id, "output": output.to_json()});
     if let (Some(map), Json::Object(done)) = (body.as_object_mut(), done) {
         map.insert("complete".into(), error.is_none().into());
         if let Some(e) = error {
             map.insert("error".into(), serde_json::to_value(Event::error(e, true)).unwrap_or_default());
         }
-        map.extend(done.into_iter().filter(|(k, _)| k != "type" && k != "done"));
+        map.extend(done.into_iter().filter(|(k, _)| !["type", "done", "output"].contains(&k.as_str())));
     }
     let mut response = json_response(StatusCode::OK, &body);
     facts.put(Surface::Native, response.headers_mut());
     Ok(response)
-}
-
-fn output_json(v: &Value) -> Json {
-    match v {
-        Value::Json(j) => (**j).clone(),
-        Value::List(items) => items.iter().map(|i| i.as_ref().map_or(Json::Null, output_json)).collect(),
-        Value::Embedding(e) => json!(&**e),
-        other => Json::String(render(other)),
-    }
 }
 
 /// A run's events. The stream itself fails only when the server cannot wait for its end.
@@ -200,6 +190,7 @@ pub(crate) fn done(meter: &Meter) -> Event {
         usage: spent.usage,
         cost_nanousd: spent.cost,
         stages: meter.stages(),
+        output: None,
         facts: meter.facts(),
         model_version: meter.model_version(),
     }

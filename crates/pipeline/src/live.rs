@@ -57,11 +57,13 @@ impl Live {
             self.buffer.force(Event::error(e, partial));
         }
         let spent = self.meter.spent();
+        let output = outcome.value().filter(|_| !self.buffer.streamed()).map(Value::to_json);
         self.buffer.force(Event::Done {
             done: true,
             usage: spent.usage,
             cost_nanousd: spent.cost,
             stages: self.meter.stages(),
+            output,
             facts: self.meter.facts(),
             model_version: self.meter.model_version(),
         });

@@ -23,6 +23,8 @@ pub(super) struct Buffer {
 struct Inner {
     events: VecDeque<Event>,
     tokens: usize,
+    /// A piece of the answer was shown.
+    streamed: bool,
     closed: bool,
     reader: Option<Waker>,
     writers: Vec<Waker>,
@@ -54,6 +56,11 @@ impl Buffer {
         Some(event)
     }
 
+    /// Whether a piece of the answer was shown.
+    pub(super) fn streamed(&self) -> bool {
+        self.lock().streamed
+    }
+
     /// Remembers whom to wake when an event comes.
     pub(super) fn register(&self, cx: &Context<'_>) {
         self.lock().reader = Some(cx.waker().clone());
@@ -76,6 +83,7 @@ impl Buffer {
             return Poll::Pending;
         }
         if let Some(event) = event.take() {
+            inner.streamed |= matches!(event, Event::Delta { .. });
             inner.tokens += weight(&event);
             inner.events.push_back(event);
             if let Some(w) = inner.reader.take() {

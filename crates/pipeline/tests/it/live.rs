@@ -53,6 +53,17 @@ async fn independent_stages_take_as_long_as_the_slowest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_was_not_streamed_is_in_the_last_event() {
+    let of = async |config| {
+        let (events, _) = to_end(run(&spec(vec![stage("a", "work", config)])).0).await;
+        let Some(Event::Done { output, .. }) = events.last() else { panic!("the last event is done") };
+        output.clone()
+    };
+    assert_eq!(of(json!({"takes": ["input"], "give": "A"})).await, Some(json!("A")));
+    assert_eq!(of(json!({"takes": ["input"], "pieces": 2})).await, None, "it was shown piece by piece");
+}
+
+#[tokio::test(start_paused = true)]
 async fn work_on_a_core_waits_for_a_draft_that_can_be_made() {
     let heavy = json!({"takes": ["input"], "give": "H", "blocking": true});
     let draft = json!({"takes": ["input"], "give": "D", "blocking": true, "instant": true});
