@@ -21,6 +21,7 @@ mod metrics;
 mod models;
 mod native;
 mod openai;
+mod openapi;
 mod ops;
 mod request;
 mod room;

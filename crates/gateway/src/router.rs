@@ -18,7 +18,7 @@ use crate::deltas::{Deltas, FromPipeline};
 use crate::errors::Failure;
 use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
-use crate::{admin, anthropic, chat, intake, models, native, ops, socket};
+use crate::{admin, anthropic, chat, intake, models, native, openapi, ops, socket};
 
 /// All routes.
 pub fn router(app: App) -> Router {
@@ -32,7 +32,8 @@ pub fn router(app: App) -> Router {
         .route("/v1/requests/{id}", get(ops::request))
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
-        .route("/metrics", get(ops::metrics));
+        .route("/metrics", get(ops::metrics))
+        .route("/openapi.json", get(openapi::serve));
     router = router.merge(admin::routes());
     for (name, p) in app.inner.pipelines.load().iter() {
         let Some(path) = &p.path else { continue };

@@ -1,0 +1,37 @@
+//! The bodies as the document describes them. They are types of their own, read by nothing but their derives: the surfaces
+//! read and write JSON by hand. A test puts what the surfaces write through these types and back, and nothing may be lost.
+
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType};
+
+mod admin;
+mod anthropic;
+mod errors;
+mod native;
+mod openai;
+
+pub(super) use admin::{Costs, KeyInfo, KeyMade, KeyWanted, Keys, ModelInfos};
+pub(super) use anthropic::{CountTokensRequest, InputTokens, MessageEvent, MessageObject, MessagesRequest};
+pub(super) use errors::{AnthropicError, OpenAiError};
+pub(super) use native::{PipelineForm, PipelineInput, PipelineOutput, Readiness, RequestRecord, RunEvent};
+pub(super) use openai::{
+    AnthropicModel, AnthropicModels, ChatChunk, ChatCompletion, ChatCompletionRequest, Model, Models,
+};
+
+/// Whatever a provider or a pipeline has there, null too.
+fn any() -> Schema {
+    Schema::Object(ObjectBuilder::new().schema_type(SchemaType::AnyValue).build())
+}
+
+/// Keeps a field that is null apart from one that is missing.
+mod some {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(v: &Option<T>, s: S) -> Result<S::Ok, S::Error> {
+        v.serialize(s)
+    }
+    pub(super) fn deserialize<'d, T: Deserialize<'d>, D: Deserializer<'d>>(
+        d: D,
+    ) -> Result<Option<T>, D::Error> {
+        T::deserialize(d).map(Some)
+    }
+}
