@@ -154,3 +154,8 @@ def test_refusals_are_as_described(described, server, upstream):
         answered = server.ask(method.upper(), at, {"input": "hello"} if method == "post" else None)
         assert answered[0] == status, answered[2]
         answer_fits(described, path, method, answered)
+    for path in ["/v1/admin/keys", "/v1/admin/models"]:
+        for status, more in [(403, {}), (401, {"authorization": ""})]:
+            answered = server.ask("GET", path, **more)
+            assert answered[0] == status, answered[2]
+            answer_fits(described, path, "get", answered)
