@@ -6,7 +6,7 @@ use utoipa::openapi::path::{
     HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem,
 };
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
-use utoipa::openapi::schema::{KnownFormat, Object, ObjectBuilder, OneOfBuilder, SchemaFormat, Type};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder, Schema};
 
@@ -364,11 +364,12 @@ pub(super) fn json_body(name: &str) -> RequestBody {
         .build()
 }
 
-/// Events in a text. OpenAPI 3.1 has no word for what each holds but this.
+/// A stream of events. OpenAPI 3.1 has no word for what each holds but this, and readers differ on what a schema here is
+/// about: the whole text or one event.
 fn events(name: &str) -> Content {
     let what = format!("Server-sent events. The data of each is a `{name}` of `#/components/schemas`.");
-    let text: Object = ObjectBuilder::new().schema_type(Type::String).description(Some(what)).build();
-    Content::new(Some(RefOr::T(Schema::Object(text))))
+    let stream = ObjectBuilder::new().schema_type(SchemaType::AnyValue).description(Some(what)).build();
+    Content::new(Some(RefOr::T(Schema::Object(stream))))
 }
 
 fn string() -> Content {
