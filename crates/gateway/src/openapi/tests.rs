@@ -276,6 +276,7 @@ fn every_event_of_a_run_is_described() {
             usage: usage(),
             cost_nanousd,
             stages: vec![stage(None), stage(Some(cause()))],
+            output: Some(json!(["x", null])),
             facts: Map::new(),
             model_version: Some("v1".into()),
         },

@@ -118,6 +118,9 @@ pub(in crate::openapi) enum RunEvent {
         usage: Usage,
         cost_nanousd: i64,
         stages: Vec<StageRecord>,
+        /// The answer, when no `delta` showed a piece of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Json>,
         #[serde(skip_serializing_if = "Option::is_none")]
         model_version: Option<String>,
     },
