@@ -75,9 +75,9 @@ async fn a_draft_that_stands_in_for_a_dead_model_is_a_whole_answer() {
     let server = Server::start(&up.base_url(), "");
     for stream in [true, false] {
         let [(_, openai), (_, anthropic)] = ask(&server, "shout", stream);
-        assert!(openai.contains(r#""finish_reason":"stop""#) && openai.contains("was closed"), "{openai}");
+        assert!(openai.contains(r#""finish_reason":"stop""#) && openai.contains("was closed."), "{openai}");
         assert!(
-            anthropic.contains(r#""stop_reason":"end_turn""#) && anthropic.contains("was closed"),
+            anthropic.contains(r#""stop_reason":"end_turn""#) && anthropic.contains("was closed."),
             "{anthropic}"
         );
     }
