@@ -2,12 +2,13 @@
 //!
 //! Stopped → starting (spawn, wait for `ready`) → running → stopped (exit, crash or idle). A crash ends the streams of
 //! its callers with `worker_crashed`; it takes nothing else with it. The next call starts another: at once after the
-//! first crash, after a growing pause when it crashes or fails to start again and again. Idle is who has no caller.
+//! first crash, after a growing pause when it crashes or fails to start again and again. Idle is who has no caller. A start
+//! belongs to the worker, not to the caller who caused it: who leaves meanwhile takes nothing from those who wait.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use contract::{BoxFuture, Code, Error, RetryHint};
@@ -18,7 +19,7 @@ use pipeline::task;
 use providers::{Client, EndpointSettings, OpenAiEndpoint};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How long loading a model may take.
@@ -77,6 +78,11 @@ impl Drop for Using {
 }
 
 impl State {
+    /// Whether it is being started.
+    fn is_starting(&self) -> bool {
+        self.starting.as_ref().is_some_and(|s| s.ended.borrow().is_none() && !s.task.is_finished())
+    }
+
     /// It crashed or did not start.
     fn failed(&mut self, now: Instant) {
         if self.since.take().is_some_and(|t| now.duration_since(t) >= STABLE) {
@@ -108,6 +114,19 @@ struct State {
     calls: u64,
     /// Whether an idle watch runs.
     idle: Option<task::Task<()>>,
+    /// The last start.
+    starting: Option<Starting>,
+}
+
+/// A start of the worker.
+struct Starting {
+    task: task::Task<()>,
+    /// How it ended, once it has.
+    ended: watch::Receiver<Option<Result<(), Error>>>,
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LocalModel {
@@ -135,85 +154,119 @@ impl LocalModel {
 
     /// `stopped`, `starting` or `running`, and the process. Never waits.
     pub(crate) fn state(&self) -> (&'static str, Option<u32>) {
-        // Whoever holds the lock for long is starting it.
-        let Ok(mut state) = self.state.try_lock() else { return ("starting", None) };
+        let mut state = lock(&self.state);
         let pid =
             state.child.as_mut().and_then(|c| matches!(c.try_wait(), Ok(None)).then(|| c.id()).flatten());
-        if pid.is_some() { ("running", pid) } else { ("stopped", None) }
+        match pid {
+            Some(_) => ("running", pid),
+            None if state.is_starting() => ("starting", None),
+            None => ("stopped", None),
+        }
     }
 
-    /// Makes sure that the worker runs.
+    /// Makes sure that the worker runs: waits for its start, together with whoever else does.
     async fn running(&self) -> Result<(), Error> {
-        let mut state = self.state.lock().await;
-        state.calls += 1;
-        let alive = match &mut state.child {
-            Some(child) => matches!(child.try_wait(), Ok(None)),
-            None => false,
-        };
-        if !alive {
-            if state.child.take().is_some() {
-                state.failed(Instant::now());
-                let failures = state.failures;
-                tracing::warn!(model = %self.settings.alias, failures, "the worker had stopped; starting another");
-            }
-            if let Some(at) = state.not_before {
-                tokio::time::sleep_until(at).await;
-            }
-            match self.start().await {
-                Ok(child) => (state.child, state.since) = (Some(child), Some(Instant::now())),
-                Err(e) => {
-                    state.failed(Instant::now());
-                    return Err(e);
-                }
+        let Some(mut start) = self.start_unless_running() else { return Ok(()) };
+        match start.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(ended)) => ended.clone(),
+            _ => {
+                let m = format!("the start of model `{}`'s worker was given up", self.settings.alias);
+                Err(Error::new(Code::WorkerCrashed, m).retry(RetryHint::Elsewhere))
             }
         }
+    }
+
+    /// The start that is to be waited for; `None` when the worker runs.
+    fn start_unless_running(&self) -> Option<watch::Receiver<Option<Result<(), Error>>>> {
+        let mut state = lock(&self.state);
+        state.calls += 1;
         if state.idle.as_ref().is_none_or(task::Task::is_finished) {
             state.idle = self
                 .settings
                 .idle_stop
                 .map(|after| task::spawn("idle", idle(self.state.clone(), self.users.clone(), after)));
         }
-        Ok(())
+        if state.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None))) {
+            return None;
+        }
+        if !state.is_starting() {
+            if state.child.take().is_some() {
+                state.failed(Instant::now());
+                let failures = state.failures;
+                tracing::warn!(model = %self.settings.alias, failures, "the worker had stopped; starting another");
+            }
+            let (tell, ended) = watch::channel(None);
+            let (settings, socket) = (self.settings.clone(), self.socket.clone());
+            let work = bring_up(Arc::downgrade(&self.state), settings, socket, state.not_before, tell);
+            state.starting = Some(Starting { task: task::spawn("worker", work), ended });
+        }
+        state.starting.as_ref().map(|s| s.ended.clone())
     }
+}
 
-    async fn start(&self) -> Result<Child, Error> {
-        let s = &self.settings;
-        let failed = |what: String| Error::new(Code::WorkerCrashed, what).retry(RetryHint::Elsewhere);
-        if !s.model.exists() {
-            return Err(failed(format!(
-                "the file of model `{}` is not there: `forebay check` says where it is looked for",
-                s.alias
-            )));
+/// Starts the worker once it may be, notes how that went, and tells who waits.
+async fn bring_up(
+    state: Weak<Mutex<State>>,
+    settings: WorkerSettings,
+    socket: PathBuf,
+    not_before: Option<Instant>,
+    tell: watch::Sender<Option<Result<(), Error>>>,
+) {
+    if let Some(at) = not_before {
+        tokio::time::sleep_until(at).await;
+    }
+    let started = start(&settings, &socket).await;
+    let Some(state) = state.upgrade() else { return };
+    let mut state = lock(&state);
+    let ended = match started {
+        Ok(child) => {
+            (state.child, state.since) = (Some(child), Some(Instant::now()));
+            Ok(())
         }
-        std::fs::create_dir_all(&s.folder)
-            .map_err(|e| failed(format!("the worker's folder cannot be made: {e}")))?;
-        let parallel = s.parallel.unwrap_or(4).max(1);
-        let mut command = Command::new(binary());
-        command.arg("--model").arg(&s.model).arg("--socket").arg(&self.socket).arg("--alias").arg(&s.alias);
-        command.arg("--context").arg((s.context.unwrap_or(4_096) * parallel).to_string());
-        command.arg("--parallel").arg(parallel.to_string());
-        if let Some(n) = s.threads {
-            command.arg("--threads").arg(n.to_string());
+        Err(e) => {
+            state.failed(Instant::now());
+            Err(e)
         }
-        command.arg("--exit-with-parent");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|e| {
-            failed(format!("the worker `forebay-llama` cannot be started ({e}): build it with `make build`"))
-        })?;
-        let Some(out) = child.stdout.take() else {
-            return Err(failed("the worker has no output".to_owned()));
-        };
-        let mut line = String::new();
-        let mut lines = BufReader::new(out);
-        let ready = tokio::time::timeout(START, lines.read_line(&mut line)).await;
-        match ready {
-            Ok(Ok(n)) if n > 0 && line.trim() == "ready" => Ok(child),
-            Ok(_) => Err(failed(format!(
-                "the worker of model `{}` stopped while loading; its log says why",
-                s.alias
-            ))),
-            Err(_) => Err(failed(format!("the worker of model `{}` did not load within {START:?}", s.alias))),
+    };
+    tell.send_replace(Some(ended));
+}
+
+/// A process that has loaded its model.
+async fn start(s: &WorkerSettings, socket: &Path) -> Result<Child, Error> {
+    let failed = |what: String| Error::new(Code::WorkerCrashed, what).retry(RetryHint::Elsewhere);
+    if !s.model.exists() {
+        return Err(failed(format!(
+            "the file of model `{}` is not there: `forebay check` says where it is looked for",
+            s.alias
+        )));
+    }
+    std::fs::create_dir_all(&s.folder)
+        .map_err(|e| failed(format!("the worker's folder cannot be made: {e}")))?;
+    let parallel = s.parallel.unwrap_or(4).max(1);
+    let mut command = Command::new(binary());
+    command.arg("--model").arg(&s.model).arg("--socket").arg(socket).arg("--alias").arg(&s.alias);
+    command.arg("--context").arg((s.context.unwrap_or(4_096) * parallel).to_string());
+    command.arg("--parallel").arg(parallel.to_string());
+    if let Some(n) = s.threads {
+        command.arg("--threads").arg(n.to_string());
+    }
+    command.arg("--exit-with-parent");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(|e| {
+        failed(format!("the worker `forebay-llama` cannot be started ({e}): build it with `make build`"))
+    })?;
+    let Some(out) = child.stdout.take() else {
+        return Err(failed("the worker has no output".to_owned()));
+    };
+    let mut line = String::new();
+    let mut lines = BufReader::new(out);
+    let ready = tokio::time::timeout(START, lines.read_line(&mut line)).await;
+    match ready {
+        Ok(Ok(n)) if n > 0 && line.trim() == "ready" => Ok(child),
+        Ok(_) => {
+            Err(failed(format!("the worker of model `{}` stopped while loading; its log says why", s.alias)))
         }
+        Err(_) => Err(failed(format!("the worker of model `{}` did not load within {START:?}", s.alias))),
     }
 }
 
@@ -222,19 +275,29 @@ async fn idle(state: Arc<Mutex<State>>, users: Arc<AtomicUsize>, after: Duration
     let mut seen = None;
     loop {
         task::sleep(after).await;
-        let mut state = state.lock().await;
-        // A call adds itself before it takes the lock: who is not seen here starts the worker again.
-        if users.load(Ordering::Acquire) > 0 {
-            seen = None;
-            continue;
-        }
-        if seen == Some(state.calls) {
-            if let Some(mut child) = state.child.take() {
-                let _ = child.kill().await;
+        let stopped = {
+            let mut state = lock(&state);
+            // A call adds itself before it takes the lock: who is not seen here starts the worker again.
+            if users.load(Ordering::Acquire) > 0 || state.is_starting() {
+                seen = None;
+                continue;
             }
-            return;
+            if seen.replace(state.calls) != Some(state.calls) {
+                continue;
+            }
+            // The next worker gets a watch of its own, and this one is killed before the lock is free.
+            if let Some(own) = state.idle.take() {
+                own.detach();
+            }
+            state.child.take().map(|mut child| {
+                let _ = child.start_kill();
+                child
+            })
+        };
+        if let Some(mut child) = stopped {
+            let _ = child.wait().await;
         }
-        seen = Some(state.calls);
+        return;
     }
 }
 

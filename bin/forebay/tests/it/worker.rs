@@ -75,3 +75,19 @@ fn an_idle_worker_stops_and_the_next_call_starts_it_again() {
     assert_eq!(status, 200);
     assert!(body.contains("[DONE]") && !body.contains(r#""finish_reason":"error""#), "{body}");
 }
+
+#[test]
+fn a_caller_that_leaves_while_the_model_loads_takes_it_from_nobody() {
+    let Some(server) = started("") else { return };
+    let first = server.open_chat("m", LONG);
+    eventually("the first call starts the worker", || worker(&server).is_some());
+    let loading = worker(&server).unwrap();
+    signal("STOP", loading);
+    drop(first);
+    let label = r#"surface="openai",ending="cancelled""#;
+    eventually("the first caller has left", || server.metric("forebay_requests_total", label) == Some(1.0));
+    signal("CONT", loading);
+    let (status, _, body) = server.chat(SHORT);
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(worker(&server), Some(loading), "the same process answers");
+}
