@@ -1,5 +1,6 @@
 //! What went wrong, in the terms a caller can act on: a code, a class, and whether to try again.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,8 @@ pub enum RetryHint {
 
 /// A failure as it travels through stages, into events and into the ledger.
 ///
-/// The message is a fragment that fits "failed to answer: …" and says what to do. It never holds user text or secrets.
+/// The message is a fragment that fits "failed to answer: …" and says what to do. It never holds user text or secrets:
+/// what may hold user text is the detail, which is told to the caller and never written into a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct Error {
@@ -59,6 +61,10 @@ pub struct Error {
     /// The HTTP status the provider answered with, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_status: Option<u16>,
+    /// What a provider said of the request, which may quote it. Never serialized: the caller alone is told, by
+    /// [`Error::told`].
+    #[serde(skip)]
+    pub detail: Option<String>,
 }
 
 impl Error {
@@ -71,6 +77,7 @@ impl Error {
             limit_source: None,
             param: None,
             upstream_status: None,
+            detail: None,
         }
     }
 
@@ -102,8 +109,40 @@ impl Error {
         self
     }
 
+    /// The same, with what a provider said of the request.
+    #[must_use]
+    pub fn detail(mut self, said: impl Into<String>) -> Self {
+        self.detail = Some(said.into()).filter(|s: &String| !s.is_empty());
+        self
+    }
+
+    /// The message for the caller who made the request, the detail included.
+    pub fn told(&self) -> Cow<'_, str> {
+        match &self.detail {
+            Some(detail) => format!("{}: {detail}", self.message).into(),
+            None => self.message.as_str().into(),
+        }
+    }
+
     /// Who can do something about it.
     pub fn class(&self) -> Class {
         self.code.class()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_provider_said_is_told_to_the_caller_and_kept_by_no_record() {
+        let e =
+            Error::new(Code::InvalidRequest, "the provider refused the request").detail("bad word: secret");
+        assert_eq!(e.told(), "the provider refused the request: bad word: secret");
+        let kept = serde_json::to_string(&e).unwrap();
+        assert!(!kept.contains("secret") && !e.to_string().contains("secret"), "{kept}");
+        let read: Error = serde_json::from_str(&kept).unwrap();
+        assert_eq!(read, Error { detail: None, ..e });
+        assert_eq!(Error::new(Code::Internal, "m").detail("").told(), "m");
     }
 }

@@ -111,6 +111,12 @@ impl Event {
             RetryHint::After(d) => Some(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
             RetryHint::No | RetryHint::Elsewhere => None,
         };
-        Event::Error { code: e.code, class: e.class(), message: e.message.clone(), retry_after_ms, partial }
+        Event::Error {
+            code: e.code,
+            class: e.class(),
+            message: e.told().into_owned(),
+            retry_after_ms,
+            partial,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What an upstream's error means: status, headers and body become a [`contract::Error`] with a code and a retry hint.
 //!
-//! 400, 404, 413 and 422 keep the provider's own words, cut to 300 characters, for the caller to act on; credential
-//! errors never do, for they may quote a key.
+//! 400, 404, 413 and 422 keep the provider's own words, cut to 300 characters, for the caller to act on: as the error's
+//! detail, since they may quote the prompt. Credential errors never keep them, for they may quote a key.
 
 use std::time::Duration;
 
@@ -36,10 +36,8 @@ fn classify(status: u16, after: Option<Duration>, error: &Json) -> Error {
     let said = error.as_str().unwrap_or_else(|| text("message"));
     let (code, kind) = (text("code"), text("type"));
     let hint = after.map_or(RetryHint::Elsewhere, RetryHint::After);
-    let quote = |lead: &str| {
-        let cut: String = said.chars().take(300).collect();
-        if cut.is_empty() { lead.to_owned() } else { format!("{lead}: {cut}") }
-    };
+    let quoting =
+        |code, lead: &str| Error::new(code, lead).detail(said.chars().take(300).collect::<String>());
     let e = match status {
         400 | 413 | 422 if is_context_length(code, said) => {
             Error::new(Code::ContextLengthExceeded, "the prompt does not fit the model's context window")
@@ -54,9 +52,9 @@ fn classify(status: u16, after: Option<Duration>, error: &Json) -> Error {
             ),
         )
         .retry(RetryHint::Elsewhere),
-        404 => Error::new(Code::NotFound, quote("the provider does not know it")),
+        404 => quoting(Code::NotFound, "the provider does not know it"),
         408 => Error::new(Code::UpstreamTimeout, "the provider timed out").retry(hint),
-        413 => Error::new(Code::TooLarge, quote("the provider finds the request too large")),
+        413 => quoting(Code::TooLarge, "the provider finds the request too large"),
         429 if code == "insufficient_quota" || kind == "insufficient_quota" => Error::new(
             Code::UpstreamCredentials,
             "the provider's quota is used up: check the account's billing",
@@ -65,7 +63,7 @@ fn classify(status: u16, after: Option<Duration>, error: &Json) -> Error {
         429 => Error::new(Code::RateLimited, "the provider's rate limit is reached")
             .retry(hint)
             .limit_source("upstream"),
-        400..=499 => Error::new(Code::InvalidRequest, quote("the provider refused the request")),
+        400..=499 => quoting(Code::InvalidRequest, "the provider refused the request"),
         _ => Error::new(Code::UpstreamError, format!("the provider answered with {status}")).retry(hint),
     };
     let e = e.upstream_status(status);
@@ -154,9 +152,8 @@ mod tests {
             );
             assert!(!e.message.contains("sk-1"));
         }
-        assert_eq!(
-            from_response(400, None, br#"{"error":{"message":"m","param":"n"}}"#).param.as_deref(),
-            Some("n")
-        );
+        let e = from_response(400, None, br#"{"error":{"message":"what is: my secret","param":"n"}}"#);
+        assert_eq!(e.param.as_deref(), Some("n"));
+        assert!(e.told().ends_with("my secret") && !e.message.contains("my secret"));
     }
 }

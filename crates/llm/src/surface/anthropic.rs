@@ -384,7 +384,7 @@ pub fn render_error(
     out.put_slice(br#"{"type":"error","error":{"type":"#);
     write::string(out, kind);
     out.put_slice(br#","message":"#);
-    write::string(out, &error.message);
+    write::string(out, &error.told());
     write::key(out, "code");
     write::string(out, error.code.as_str());
     super::limit_facts(out, error, facts);

@@ -246,7 +246,7 @@ impl Chunks {
         out.put_slice(br#","error":{"code":"#);
         json::string(out, error.code.as_str());
         out.put_slice(br#","message":"#);
-        json::string(out, &error.message);
+        json::string(out, &error.told());
         out.put_slice(br#"},"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}]}"#);
         out.put_slice(b"\n\n");
     }
@@ -307,7 +307,7 @@ pub fn render(out: &mut BytesMut, id: &str, created: i64, model: &str, answer: &
 /// Writes the body of an error. `kind` is the SDK's error type, which goes with the status; `facts` stand beside the message.
 pub fn render_error(out: &mut BytesMut, kind: &str, error: &Error, facts: &[(&str, Json)]) {
     out.put_slice(br#"{"error":{"message":"#);
-    json::string(out, &error.message);
+    json::string(out, &error.told());
     out.put_slice(br#","type":"#);
     json::string(out, kind);
     out.put_slice(br#","param":"#);
