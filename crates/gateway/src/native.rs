@@ -11,12 +11,13 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, Query, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use contract::{Code, Document, Error, Event, Kind, Media, Meter, Outcome, Surface, Tick, Value};
+use contract::{Code, Deadline, Document, Error, Event, Kind, Media, Meter, Outcome, Surface, Tick, Value};
 use futures_core::Stream;
 use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use pipeline::live::{self, Live};
+use pipeline::task;
 use serde_json::{Value as Json, json};
 
 use crate::app::{App, Pipeline};
@@ -28,7 +29,7 @@ use crate::errors::{self, Failure};
 use crate::headers::Facts;
 use crate::intake::Arrived;
 use crate::openai::{event_stream, json_response};
-use crate::request::{Ask, Request, Target};
+use crate::request::{Ask, Request, Target, storage_unavailable};
 use crate::upload::{self, Given};
 
 /// `POST /v1/pipelines/{name}`: a document in the body, as JSON `{"input": …}` or in a form's `file`.
@@ -58,7 +59,7 @@ async fn answer(
     let found = app.pipeline(name).ok_or_else(unknown)?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let body = errors::body(body, app.inner.settings.limits.body_bytes)?;
-    let mut given = upload::read(app, &found.1.graph.input, &content_type, body).await?;
+    let mut given = taken(app, &caller, &found.1, arrived, &content_type, body).await?;
     let wants = |k: &str| headers.get(ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains(k));
     given.stream |= wants("text/event-stream") || query.get("stream").is_some_and(|v| v == "true");
     let (request, live) = start(app, caller, found, &given, arrived)?;
@@ -72,6 +73,36 @@ async fn answer(
         event_stream(Body::new(StreamBody::new(events, encode, request, app.inner.settings.ping, finish)));
     facts.put(Surface::Native, response.headers_mut());
     Ok(response)
+}
+
+/// Takes an input apart: not while the server can begin nothing, and for no longer than the run may take.
+pub(crate) async fn taken(
+    app: &App,
+    caller: &Caller,
+    pipeline: &Pipeline,
+    arrived: Tick,
+    content_type: &str,
+    body: Bytes,
+) -> Result<Given, Error> {
+    let refusal = match () {
+        () if app.is_draining() => Some(drain::refusal()),
+        () if !app.inner.ledger.is_healthy() => Some(storage_unavailable()),
+        () => None,
+    };
+    if let Some(e) = refusal {
+        app.inner.metrics.refused(&caller.tenant, &e);
+        return Err(e);
+    }
+    let total = pipeline.graph.budget.total.unwrap_or(app.inner.settings.total);
+    let read = upload::read(app, &pipeline.graph.input, content_type, body);
+    let read = app.inner.drain.cut().or(read);
+    match task::within(&*app.inner.clock, Deadline::from_now(arrived, total), read).await {
+        Ok(given) => given,
+        Err(task::Elapsed) => {
+            let m = "the input could not be taken apart within the pipeline's time: send a smaller document";
+            Err(Error::new(Code::DeadlineExceeded, m))
+        }
+    }
 }
 
 pub(crate) fn unknown() -> Error {

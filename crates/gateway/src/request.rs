@@ -277,7 +277,7 @@ fn of_budget(budget: &Budget, price: &Price, input: u64) -> Option<Amount> {
     Some(Amount { tokens, money })
 }
 
-fn storage_unavailable() -> Error {
+pub(crate) fn storage_unavailable() -> Error {
     let m = "the ledger cannot be written, and nothing is answered that cannot be accounted: see /readyz";
     Error::new(Code::StorageUnavailable, m)
         .retry(contract::RetryHint::After(std::time::Duration::from_secs(5)))

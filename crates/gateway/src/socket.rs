@@ -22,9 +22,8 @@ use serde::Deserialize;
 use crate::app::{App, Pipeline};
 use crate::auth::Caller;
 use crate::drain::{self, Conversation};
-use crate::native::{accepted, done, start, unknown};
+use crate::native::{accepted, done, start, taken, unknown};
 use crate::request::Request;
-use crate::upload;
 use crate::{auth, errors};
 
 /// How long the last events may take to be written to a caller that reads slowly.
@@ -90,6 +89,16 @@ enum Heard {
     Cut,
 }
 
+impl Heard {
+    fn error(self) -> Error {
+        match self {
+            Heard::Left => left(),
+            Heard::Cancel => stopped(),
+            Heard::Cut => drain::error(),
+        }
+    }
+}
+
 async fn run(
     app: &App,
     caller: Caller,
@@ -103,8 +112,11 @@ async fn run(
     if word(&first) == Some(Word::Cancel) {
         return Err(stopped());
     }
-    let input = found.1.graph.input.clone();
-    let mut given = upload::read(app, &input, if json { "application/json" } else { "" }, first).await?;
+    let content_type = if json { "application/json" } else { "" };
+    let mut given = tokio::select! {
+        given = taken(app, &caller, &found.1, arrived, content_type, first) => given?,
+        heard = listen(from) => return Err(heard.error()),
+    };
     given.stream = true;
     let (request, live) = start(app, caller, found, &given, arrived)?;
     let mut open = Open { request: Some(request), useful: false };
@@ -118,11 +130,10 @@ async fn run(
             () = std::future::poll_fn(|cx| cut.poll(cx)) => Heard::Cut,
         }
     };
-    let e = match heard {
-        Heard::Left => return Err(left()),
-        Heard::Cancel => stopped(),
-        Heard::Cut => drain::error(),
-    };
+    if matches!(heard, Heard::Left) {
+        return Err(left());
+    }
+    let e = heard.error();
     let Some(request) = open.request.take() else { return Ok(()) };
     drop(live);
     let (done, useful) = (done(&request.cx.meter), open.useful);

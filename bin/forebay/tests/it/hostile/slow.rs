@@ -121,6 +121,18 @@ fn bodies_that_stand_still_take_no_more_room_than_there_is_and_small_ones_come_t
 }
 
 #[test]
+fn a_document_is_not_taken_apart_for_longer_than_its_run_may_take() {
+    let config = "server: {listen: '127.0.0.1:0'}\npipelines:\n  first:\n    input: document\n    output: text\n    \
+        budget: {total: 1ms}\n    stages:\n      - draft: {extractive: {sentences: 1}}\n";
+    let server = Server::with(config);
+    let page = format!("<html><body>{}</body></html>", "<p>A sentence of some words.</p>".repeat(100_000));
+    let html = [("content-type", "text/html")];
+    let (status, _, body) = server.ask("POST", "/v1/pipelines/first", &html, &page);
+    assert_eq!((status, body.contains("deadline_exceeded")), (504, true), "{body}");
+    assert!(body.contains("taken apart"), "{body}");
+}
+
+#[test]
 fn many_silent_connections_do_not_keep_others_out() {
     let t = Target::start(CONFIG);
     let idle: Vec<TcpStream> = (0..500).map(|_| TcpStream::connect(t.server.address).unwrap()).collect();
