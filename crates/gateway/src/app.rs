@@ -15,6 +15,7 @@ use store::{KeyRing, Ledger, Reader};
 use crate::admin::Inventory;
 use crate::drain::Drain;
 use crate::metrics::Metrics;
+use crate::readers::Readers;
 use crate::room::Room;
 use crate::telemetry::Tracing;
 
@@ -128,6 +129,8 @@ pub(crate) struct Inner {
     /// When it was put together: since when its models can be called.
     pub(crate) since: UnixMillis,
     pub(crate) drain: Drain,
+    /// Of answers that are streamed.
+    pub(crate) readers: Readers,
     /// For bodies that are being read.
     pub(crate) room: Room,
     inventory: OnceLock<Arc<dyn Inventory>>,
@@ -172,6 +175,7 @@ impl App {
             keys: store.keys.clone(),
             metrics,
             drain: Drain::default(),
+            readers: Readers::default(),
             room,
             inventory: OnceLock::new(),
             seed: AtomicU64::new(seed),

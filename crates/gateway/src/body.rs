@@ -7,14 +7,18 @@ use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use contract::{Deadline, Error};
+use contract::{Deadline, Error, Tick};
 use futures_core::Stream;
 use http_body::Frame;
 
+use crate::readers::{Held, Readers, Watched};
 use crate::request::Request;
 
 /// How much is put together before a frame is handed to the connection.
 const FRAME_BYTES: usize = 16 << 10;
+
+/// How long a reader may be busy with its last frame when the deadline has passed.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Writes items in a surface's form.
 pub(crate) trait Encode<T>: Send {
@@ -36,6 +40,9 @@ pub(crate) struct StreamBody<S, E> {
     request: Option<Request>,
     buffer: BytesMut,
     useful: bool,
+    /// When the connection asked last, and whether there was nothing for it then.
+    polled: Tick,
+    waits: bool,
     ping: Pin<Box<tokio::time::Sleep>>,
     every: Duration,
     /// What ends a request whose items ended well, when the items know better than "complete".
@@ -56,12 +63,15 @@ impl<S, E> StreamBody<S, E> {
         let mut buffer = BytesMut::with_capacity(1024);
         encode.open(&mut buffer);
         let ping = Box::pin(tokio::time::sleep(every));
+        let polled = request.cx.clock.now();
         StreamBody {
             items: Some(items),
             encode,
             request: Some(request),
             buffer,
             useful: false,
+            polled,
+            waits: false,
             ping,
             every,
             finish,
@@ -102,6 +112,10 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
         let mut waits = false;
+        if let Some(r) = &this.request {
+            this.polled = r.cx.clock.now();
+        }
+        this.waits = false;
         while this.buffer.len() < FRAME_BYTES
             && let Some(items) = &mut this.items
         {
@@ -109,11 +123,7 @@ where
             let late = this.request.as_ref().is_some_and(|r| passed(r.cx.deadline, r));
             match Pin::new(items).poll_next(cx) {
                 Poll::Ready(Some(Ok(_))) if late => {
-                    let e = Error::new(
-                        contract::Code::DeadlineExceeded,
-                        "the answer took longer than its budget",
-                    );
-                    this.break_off(&e);
+                    this.break_off(&overdue());
                 }
                 Poll::Ready(Some(Ok(item))) => {
                     if this.encode.item(&mut this.buffer, item) && !this.useful {
@@ -141,6 +151,7 @@ where
         }
         if waits && this.buffer.is_empty() {
             if this.ping.as_mut().poll(cx).is_pending() {
+                this.waits = true;
                 return Poll::Pending;
             }
             this.encode.ping(&mut this.buffer);
@@ -163,6 +174,68 @@ impl<S, E> StreamBody<S, E> {
             self.ping.as_mut().reset(at);
         }
     }
+}
+
+impl<S, E> StreamBody<S, E> {
+    /// The same body, ended also when its reader stands still: see [`crate::readers`].
+    pub(crate) fn watched<T>(self, readers: &Readers) -> Watched<ForItems<S, T, E>>
+    where
+        S: Stream<Item = Result<T, Error>> + Unpin + Send + 'static,
+        E: Encode<T> + Unpin + 'static,
+        T: 'static,
+    {
+        readers.watch(ForItems { body: self, items: std::marker::PhantomData })
+    }
+}
+
+/// A body with the type of its items, which what ends it from outside must name.
+pub(crate) struct ForItems<S, T, E> {
+    body: StreamBody<S, E>,
+    items: std::marker::PhantomData<fn() -> T>,
+}
+
+impl<S, T, E> http_body::Body for ForItems<S, T, E>
+where
+    S: Stream<Item = Result<T, Error>> + Unpin + Send,
+    E: Encode<T> + Unpin,
+{
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+}
+
+impl<S, T, E> Held for ForItems<S, T, E>
+where
+    S: Send,
+    E: Encode<T>,
+{
+    fn overdue(&self, now: Tick, silence: Duration) -> Option<Error> {
+        let body = &self.body;
+        let r = body.request.as_ref()?;
+        let still = now.since(body.polled);
+        // One that waits for its model is asked again for each ping.
+        let own = if body.waits { body.every.saturating_mul(2) } else { Duration::ZERO };
+        if still > own.saturating_add(silence) {
+            let m = "the reader took nothing for too long";
+            return Some(Error::new(contract::Code::Cancelled, m));
+        }
+        let late = r.cx.deadline.passed(now) && still > own.saturating_add(GRACE);
+        late.then(overdue)
+    }
+
+    fn give_up(&mut self, e: &Error) {
+        self.body.break_off::<T>(e);
+    }
+}
+
+fn overdue() -> Error {
+    Error::new(contract::Code::DeadlineExceeded, "the answer took longer than its budget")
 }
 
 fn passed(deadline: Deadline, r: &Request) -> bool {

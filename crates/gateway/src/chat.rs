@@ -80,7 +80,7 @@ async fn answer<P: Protocol>(
     let (mut response, facts) = if stream {
         let facts = Facts::begun(&request, &deltas);
         let body = StreamBody::new(deltas, P::stream(&head), request, app.inner.settings.ping, finish);
-        (event_stream(Body::new(body)), facts)
+        (event_stream(Body::new(body.watched(&app.inner.readers))), facts)
     } else {
         let (answer, facts) = collect(request, deltas).await?;
         let mut out = BytesMut::with_capacity(256 + answer.text.len());

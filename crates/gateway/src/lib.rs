@@ -23,6 +23,7 @@ mod native;
 mod openai;
 mod openapi;
 mod ops;
+mod readers;
 mod request;
 mod room;
 mod router;

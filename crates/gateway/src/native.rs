@@ -69,8 +69,8 @@ async fn answer(
     let facts = Facts::admitted(&request);
     let encode = Native::new(&request);
     let events = Events { live, cut: app.inner.drain.cut() };
-    let mut response =
-        event_stream(Body::new(StreamBody::new(events, encode, request, app.inner.settings.ping, finish)));
+    let body = StreamBody::new(events, encode, request, app.inner.settings.ping, finish);
+    let mut response = event_stream(Body::new(body.watched(&app.inner.readers)));
     facts.put(Surface::Native, response.headers_mut());
     Ok(response)
 }

@@ -70,6 +70,9 @@ pub async fn serve(
 ) -> usize {
     let service = TowerToHyperService::new(router(app.clone()));
     let (limits, send_timeout) = (app.inner.settings.limits, app.inner.settings.send_timeout);
+    // Dropped, and ended, with this.
+    let _readers =
+        task::spawn("readers", app.inner.readers.clone().look(app.inner.clock.clone(), send_timeout));
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
