@@ -9,14 +9,14 @@ pub mod model;
 pub mod pipeline;
 mod placeholder;
 pub mod problem;
+mod rules;
 pub mod schema;
 mod semantics;
 pub mod spans;
 pub mod tree;
 pub mod units;
-pub mod validate;
+mod validate;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use ::pipeline::Registry;
@@ -24,6 +24,7 @@ use ::pipeline::Registry;
 pub use env::Env;
 pub use model::Config;
 pub use problem::Problem;
+pub use rules::Rules;
 use tree::{Data, Node};
 
 /// The file's name.
@@ -51,52 +52,7 @@ pub fn load(folder: &Path, env: &Env, registry: &Registry) -> std::io::Result<Ch
 
 /// Checks the bytes of a file as if it lay in `folder`, against which its paths are looked up.
 pub fn check(bytes: &[u8], folder: &Path, env: &Env, registry: &Registry) -> Checked {
-    let source = match std::str::from_utf8(bytes) {
-        Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
-        Err(e) => {
-            let before =
-                String::from_utf8_lossy(bytes.get(..e.valid_up_to()).unwrap_or_default()).into_owned();
-            let line = before.lines().count().max(1);
-            let column = before.lines().last().map_or(1, |l| l.chars().count() + 1);
-            let message = "the file is not UTF-8 text";
-            let at = tree::Place { line, column };
-            let problem = Problem::new(at, "", message, "save it as UTF-8");
-            return Checked { config: None, problems: vec![problem], shown: String::new() };
-        }
-    };
-    let parsed = spans::parse(source);
-    let mut problems = parsed.problems;
-    let Some(mut tree) = parsed.root else {
-        problem::sort(&mut problems);
-        return Checked { config: None, problems, shown: guarded(source) };
-    };
-    let shown = masked(source, &tree);
-    let substituted = env::substitute(&mut tree, env, &mut problems);
-    let schema = schema::of(registry);
-    let mut json = tree.to_json();
-    problems.extend(validate::validate(&schema, &tree, &mut json, &substituted));
-    let unsound: BTreeSet<String> = problems.iter().map(|p| p.path.clone()).collect();
-    let mut semantics = semantics::Semantics {
-        tree: &tree,
-        json: &json,
-        schema: &schema,
-        registry,
-        folder,
-        problems: &mut problems,
-    };
-    semantics.check(&unsound);
-    let mut config = None;
-    if problems.iter().all(|p| p.absent) {
-        match serde_json::from_value(json) {
-            Ok(read) => config = Some(read),
-            Err(e) => {
-                let remedy = "compare it with `forebay schema`";
-                problems.push(Problem::new(tree.at, "", format!("this cannot be read: {e}"), remedy));
-            }
-        }
-    }
-    problem::sort(&mut problems);
-    Checked { config, problems, shown }
+    Rules::new(registry).check(bytes, folder, env)
 }
 
 /// The source with every `api_key` that is written out overwritten by `*`, place by place.

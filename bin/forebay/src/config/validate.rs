@@ -9,12 +9,13 @@ use serde_json::{Map, Value as Json};
 use super::env::Substituted;
 use super::pipeline::STAGE_FIELDS;
 use super::problem::{Problem, suggest};
+use super::rules::Rules;
 use super::tree::{Node, Place, join, segments};
 
 /// Validates `json`, the values of `tree`. Text that the environment put where a number or a flag is wanted becomes
 /// one first.
-pub fn validate(schema: &Json, tree: &Node, json: &mut Json, env: &Substituted) -> Vec<Problem> {
-    let validator = match jsonschema::validator_for(schema) {
+pub(super) fn validate(rules: &Rules<'_>, tree: &Node, json: &mut Json, env: &Substituted) -> Vec<Problem> {
+    let validator = match &rules.validator {
         Ok(validator) => validator,
         Err(e) => {
             let message = format!("a kind of stage has a schema that cannot be used: {e}");
@@ -32,7 +33,8 @@ pub fn validate(schema: &Json, tree: &Node, json: &mut Json, env: &Substituted) 
             *slot = value;
         }
     }
-    let mut explain = Explain { schema, tree, env, problems: Vec::new(), wrong_entries: BTreeSet::new() };
+    let mut explain =
+        Explain { schema: &rules.schema, tree, env, problems: Vec::new(), wrong_entries: BTreeSet::new() };
     let errors: Vec<_> = validator.iter_errors(json).collect();
     for e in &errors {
         if matches!(e.kind(), Kind::MaxProperties { .. }) {
