@@ -140,6 +140,9 @@ def main():
             write("config", path.stem, data)
     for n, text in enumerate(["300ms", "1.5s", "7d", "32mb", "1GiB", "200k", "1.5m", "$0.02", "0.000000001"]):
         write("units", f"u{n}", text)
+    trace = "-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
+    for n, text in enumerate([f"00{trace}1", f"00{trace}0", f"cc{trace}3-more"]):
+        write("traceparent", f"t{n}", text)
     for n, text in enumerate(["${A}", "$${A} ${B} ${C:-d}", "${", "${1}", "x${A}${A:-}y"]):
         write("placeholders", f"p{n}", text)
     for n, text in enumerate([PLAIN, MARKDOWN, HTML]):
