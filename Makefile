@@ -57,7 +57,7 @@ unit: setup  ## All Rust tests
 clients:  ## The official client libraries against a running server
 	@if [ -x tests/clients/run.sh ]; then tests/clients/run.sh; else echo "clients: no suite yet"; fi
 
-fuzz:  ## Every parser against made-up input, FUZZ_SECONDS each (60); needs nightly and cargo-fuzz
+fuzz:  ## Every parser against made-up input, FUZZ_SECONDS each (60), or FUZZ_TARGETS alone; needs nightly
 	@fuzz/run.sh
 
 test: setup  ## Everything that has to pass before a change lands
