@@ -117,6 +117,21 @@ MARKDOWN = "---\ntitle: T\n---\nIntro [link](http://x) *em*.\n\n# One\n\ntext `c
 HTML = "<!doctype html><html><head><title>T</title><script>no</script></head><body><h1>One</h1><p>text &amp; more<br>x</p><table><tr><td>1<td>2</table><ul><li>a</ul><pre> x </pre></body></html>"
 
 
+def gguf(version=3):
+    """The head of a small model: texts, numbers, lists of texts and of lists, and a tensor of two dimensions."""
+
+    def text(t):
+        return struct.pack("<Q", len(t)) + t.encode()
+
+    entries = [text(key) + struct.pack("<I", 8) + text(value) for key, value in [("general.architecture", "qwen2"), ("general.name", "Tiny")]]
+    entries += [text(key) + struct.pack("<II", 4, value) for key, value in [("general.file_type", 15), ("qwen2.context_length", 32768)]]
+    entries += [text("tokens") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("b")]
+    entries += [text("nested") + struct.pack("<IIQ", 9, 9, 1) + struct.pack("<IQ", 5, 2) + bytes(8)]
+    entries += [text("flag") + struct.pack("<IB", 7, 1), text("wide") + struct.pack("<IQ", 10, 1 << 40)]
+    tensor = text("blk.0.weight") + struct.pack("<IQQIQ", 2, 2, 3, 12, 0)
+    return b"GGUF" + struct.pack("<IQQ", version, 1, len(entries)) + b"".join(entries) + tensor
+
+
 def main():
     for n, text in enumerate(["data: a\n\n", "\ufeffevent: e\ndata: a\r\ndata: b\rid: 1\n\n", ": c\n\ndata\n\nretry: 5\n\n"]):
         write("sse", f"s{n}", b"\x05" + text.encode())
@@ -143,6 +158,8 @@ def main():
     trace = "-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
     for n, text in enumerate([f"00{trace}1", f"00{trace}0", f"cc{trace}3-more"]):
         write("traceparent", f"t{n}", text)
+    for version in (2, 3):
+        write("gguf", f"v{version}", b"\x05" + gguf(version))
     for n, text in enumerate(["${A}", "$${A} ${B} ${C:-d}", "${", "${1}", "x${A}${A:-}y"]):
         write("placeholders", f"p{n}", text)
     for n, text in enumerate([PLAIN, MARKDOWN, HTML]):
