@@ -153,7 +153,7 @@ def main():
         data = path.read_bytes()
         if len(data) < 1500:
             write("config", path.stem, data)
-    for n, text in enumerate(["300ms", "1.5s", "7d", "32mb", "1GiB", "200k", "1.5m", "$0.02", "0.000000001"]):
+    for n, text in enumerate(["300ms", "1.5s", "7d", "32mb", "1GiB", "200k", "1.5m", "$0.02", "0.000000001", "999999999d", "999999999.000000001s", "17179869183.5gib", "99999999999.9m"]):
         write("units", f"u{n}", text)
     trace = "-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
     for n, text in enumerate([f"00{trace}1", f"00{trace}0", f"cc{trace}3-more"]):

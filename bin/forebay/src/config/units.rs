@@ -21,6 +21,8 @@ pub struct Count(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usd(pub Money);
 
+/// The longest time in nanoseconds: three hundred million years, whose milliseconds have twenty digits.
+const LONGEST: u128 = 10_u128.pow(25);
 const TIMES: &[(&str, u64)] = &[
     ("ms", 1_000_000),
     ("s", 1_000_000_000),
@@ -46,7 +48,8 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u128> {
     let unit = unit.to_ascii_lowercase();
     let factor = u128::from(units.iter().find(|(name, _)| *name == unit)?.1);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    if whole.is_empty() || fraction.is_empty() || whole.len() > 12 || fraction.len() > 9 {
+    // Twenty digits of the largest unit fit; whatever is shown of a `u64` is read back.
+    if whole.is_empty() || fraction.is_empty() || whole.len() > 20 || fraction.len() > 9 {
         return None;
     }
     let ten = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
@@ -56,7 +59,9 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u128> {
 impl FromStr for Time {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        let nanos = scaled(s, TIMES).ok_or_else(|| format!("expected {}", Time::EXPECTED))?;
+        let nanos = scaled(s, TIMES)
+            .filter(|n| *n <= LONGEST)
+            .ok_or_else(|| format!("expected {}", Time::EXPECTED))?;
         let seconds = u64::try_from(nanos / 1_000_000_000).map_err(|e| e.to_string())?;
         Ok(Time(Duration::new(seconds, u32::try_from(nanos % 1_000_000_000).unwrap_or(0))))
     }
@@ -83,30 +88,35 @@ impl FromStr for Usd {
 }
 
 /// The largest unit that shows `n` whole.
-fn shortest(n: u64, units: &[(&str, u64)]) -> String {
-    let fits = |(_, factor): &&(&str, u64)| n.is_multiple_of(*factor) && n >= *factor;
+fn shortest(n: u128, units: &[(&str, u64)]) -> String {
+    let fits = |(_, factor): &&(&str, u64)| n.is_multiple_of(u128::from(*factor)) && n >= u128::from(*factor);
     let (name, factor) = units.iter().filter(fits).max_by_key(|(_, f)| *f).copied().unwrap_or(("", 1));
-    format!("{}{name}", n / factor)
+    format!("{}{name}", n / u128::from(factor))
 }
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanos = u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = self.0.as_nanos();
         if nanos.is_multiple_of(1_000_000) && nanos > 0 {
             f.write_str(&shortest(nanos, TIMES))
         } else {
-            write!(f, "{}.{:06}ms", nanos / 1_000_000, nanos % 1_000_000)
+            let (whole, rest) = (nanos / 1_000_000, nanos % 1_000_000);
+            if whole < 1_000_000_000 {
+                write!(f, "{whole}.{rest:06}ms")
+            } else {
+                write!(f, "{}.{:09}s", self.0.as_secs(), self.0.subsec_nanos())
+            }
         }
     }
 }
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&if self.0 == 0 { "0b".into() } else { shortest(self.0, SIZES) })
+        f.write_str(&if self.0 == 0 { "0b".into() } else { shortest(self.0.into(), SIZES) })
     }
 }
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&shortest(self.0, COUNTS))
+        f.write_str(&shortest(self.0.into(), COUNTS))
     }
 }
 impl fmt::Display for Usd {
@@ -197,6 +207,24 @@ mod tests {
         assert!(
             "5".parse::<Time>().is_err() && "1.k".parse::<Count>().is_err() && "-1s".parse::<Time>().is_err()
         );
+    }
+
+    #[test]
+    fn the_longest_and_largest_that_can_be_written_are_shown_as_they_are() {
+        fn shown<T: FromStr<Err = String> + fmt::Display>(text: &str) -> String {
+            text.parse::<T>().unwrap().to_string()
+        }
+        assert_eq!(shown::<Time>("999999999d"), "999999999d", "beyond the nanoseconds of a u64");
+        for text in ["999999999.999999999d", "999999999.000000001s"] {
+            assert_eq!(shown::<Time>(&shown::<Time>(text)), shown::<Time>(text));
+        }
+        assert_eq!(shown::<Size>("17179869183.5gib"), "17592186043904mib");
+        assert_eq!(shown::<Size>("17592186043904mib"), "17592186043904mib");
+        assert_eq!(shown::<Count>("99999999999.9m"), "99999999999900k");
+        assert_eq!(shown::<Count>("99999999999900k"), "99999999999900k");
+        for text in ["999999999999999999.5s", "99999999999999999999d", "100000000000000000000d"] {
+            assert!(text.parse::<Time>().is_err(), "{text}");
+        }
     }
 
     proptest! {
