@@ -127,7 +127,18 @@ pub(crate) fn exit_with_parent() -> anyhow::Result<()> {
                 _ => {}
             }
         }
-        std::process::exit(0);
+        leave();
     })?;
     Ok(())
+}
+
+/// Ends the process at once. `std::process::exit` would run the destructors of ggml's statics beside the thread that
+/// computes with them, and crash.
+#[expect(unsafe_code, reason = "the standard library has no exit without destructors")]
+fn leave() -> ! {
+    unsafe extern "C" {
+        fn _exit(status: std::ffi::c_int) -> !;
+    }
+    // SAFETY: POSIX's `_exit` takes any status, touches no memory of ours and does not return.
+    unsafe { _exit(0) }
 }
