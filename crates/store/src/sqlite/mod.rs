@@ -12,6 +12,7 @@ mod sums;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -46,7 +47,15 @@ impl Database {
             .foreign_keys(true);
         let pool = |n| SqlitePoolOptions::new().max_connections(n).acquire_timeout(BUSY * 2);
         let explain = |e| explain(path, e);
-        let write = pool(1).connect_with(options.clone()).await.map_err(explain)?;
+        // On a full disk SQLite ends a transaction by itself, and the driver goes on believing that it is in one: such a
+        // connection would fail for ever, so another takes its place.
+        let usable = pool(1).before_acquire(|conn, _| {
+            Box::pin(async move {
+                conn.ping().await?;
+                Ok(!conn.is_in_transaction())
+            })
+        });
+        let write = usable.connect_with(options.clone()).await.map_err(explain)?;
         migrations::run(&write, path).await?;
         let read = pool(READERS).connect_with(options).await.map_err(explain)?;
         Ok(Database { path: path.to_owned(), read, write })
@@ -93,4 +102,28 @@ fn money(m: contract::Money) -> i64 {
 /// A column as a count.
 fn count(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn after_a_full_disk_the_next_transaction_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Database::open(&folder.path().join("forebay.db")).await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 1").execute(&db.write).await.unwrap();
+        for _ in 0..2 {
+            let mut tx = db.write.begin_with("BEGIN IMMEDIATE").await.unwrap();
+            let filled = sqlx::query(
+                "INSERT INTO parts (key, value, bytes, used, created_at) VALUES (x'00', zeroblob(9000000), 1, 1, 1)",
+            );
+            let full = filled.execute(&mut *tx).await;
+            if full.is_ok() {
+                // The connection with the limit was replaced.
+                return;
+            }
+        }
+        panic!("a connection in a transaction that the disk ended is used again");
+    }
 }
