@@ -239,6 +239,37 @@ impl Desk {
         Refusal { cause, scope, retry, headers: RateHeaders::default() }
     }
 
+    /// Grows a hold to `to`, in every scope or in none; the holder lives. What has expired or ended grows no more.
+    pub(crate) fn grow(
+        &mut self,
+        now: Tick,
+        wall: UnixMillis,
+        id: LeaseId,
+        to: Amount,
+    ) -> Result<(), Box<Refusal>> {
+        let Some(lease) = self.leases.get(&id).filter(|l| !l.expired) else { return Ok(()) };
+        let (holdings, held, to) = (lease.holdings, lease.held, lease.held.max(to));
+        let more = to.minus(held);
+        for h in holdings.iter().flatten() {
+            let short = self.counters.get_mut(&h.scope).and_then(|c| c.account.check(wall, more).err());
+            if let Some(e) = short
+                && let Some((scope, _)) = self.ids.iter().find(|(_, n)| **n == h.scope)
+            {
+                return Err(Box::new(self.budget_refusal(wall, scope.clone(), e)));
+            }
+        }
+        for h in holdings.iter().flatten() {
+            if let Some(c) = self.counters.get_mut(&h.scope) {
+                c.account.rehold(&h.hold, held, to);
+            }
+        }
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.held = to;
+            lease.expires = now.after(Duration::from_secs(self.settings.lease_seconds.max(1)));
+        }
+        Ok(())
+    }
+
     /// The holder lives and has used this much so far: the hold grows with it.
     pub(crate) fn used(&mut self, now: Tick, id: LeaseId, used: Amount) {
         let Some(lease) = self.leases.get_mut(&id) else { return };

@@ -239,6 +239,11 @@ impl Entry {
         self.settled = Some(Amount::of(usage, cost));
     }
 
+    /// Grows what it holds while its answer comes; outlives it without harm.
+    pub fn growing(&self) -> Growing {
+        Growing { inner: self.inner.clone(), lease: self.lease }
+    }
+
     /// What it holds of every budget until it settles: what a crash must book for it.
     pub fn reserved(&self) -> Amount {
         self.reserved
@@ -253,6 +258,24 @@ impl Entry {
     pub fn rate_headers_now(&self) -> RateHeaders {
         let now = self.inner.clock.now();
         self.inner.desk().headers(now, self.lease)
+    }
+}
+
+/// Grows the hold of an entry: a reservation is capped, so an answer that passes it asks for more before it goes on.
+#[derive(Debug, Clone)]
+pub struct Growing {
+    inner: Arc<Inner>,
+    lease: LeaseId,
+}
+
+impl Growing {
+    /// Holds this much in all from now on, in every budget or in none.
+    ///
+    /// # Errors
+    /// The budget that has no room for it.
+    pub fn to(&self, amount: Amount) -> Result<(), Box<Refusal>> {
+        let (now, wall) = (self.inner.clock.now(), self.inner.clock.wall());
+        self.inner.desk().grow(now, wall, self.lease, amount)
     }
 }
 

@@ -19,7 +19,7 @@ mod wait;
 
 pub use budget::{Account, Exhausted, Hold, Period};
 pub use fair_queue::{Bounds, FairQueue, LaneId, LaneSnapshot, TicketId, Work};
-pub use gate::{Entry, Gate, ModelSnapshot, Snapshot};
+pub use gate::{Entry, Gate, Growing, ModelSnapshot, Snapshot};
 pub use limiter::Limiter;
 pub use model::{Ask, Outlook, SlotOutcome};
 pub use rates::{Bucket, RateHeaders, RateShort, Rates, Short, Window};

@@ -4,16 +4,18 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context as Poller, Poll, ready};
 
-use contract::{Code, Error, Event, Outcome, StageRecord, StageState, Usage, Value};
+use admission::{Amount, Growing};
+use contract::{Code, Error, Event, Outcome, Price, StageRecord, StageState, Usage, Value};
 use futures_core::Stream;
-use llm::{Completion, Delta, FinishReason};
+use llm::tokens::Estimate;
+use llm::{Completion, Delta, FinishReason, TokenCounter as _};
 use pipeline::live::Live;
 
 use crate::drain::{self, Cut};
 
 /// The deltas of an answer. Ends with `None` only after a finish.
 pub(crate) enum Deltas {
-    Model(Box<Completion>, Cut),
+    Model(Box<Completion>, Cut, Option<Growth>),
     Pipeline(Box<FromPipeline>, Cut),
 }
 
@@ -21,7 +23,7 @@ impl Deltas {
     /// The model's answer, when no pipeline stands before it.
     pub(crate) fn completion(&self) -> Option<&Completion> {
         match self {
-            Deltas::Model(c, _) => Some(c),
+            Deltas::Model(c, ..) => Some(c),
             Deltas::Pipeline(..) => None,
         }
     }
@@ -40,9 +42,49 @@ impl Stream for Deltas {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Option<Self::Item>> {
         match self.get_mut() {
-            Deltas::Model(c, cut) => until(cut, cx, |cx| Pin::new(&mut **c).poll_next(cx)),
+            Deltas::Model(c, cut, growth) => match until(cut, cx, |cx| Pin::new(&mut **c).poll_next(cx)) {
+                Poll::Ready(Some(Ok(delta))) => {
+                    let covered = growth.as_mut().map_or(Ok(()), |g| g.covers(&delta));
+                    Poll::Ready(Some(covered.map(|()| delta)))
+                }
+                other => other,
+            },
             Deltas::Pipeline(p, cut) => until(cut, cx, |cx| p.poll(cx)),
         }
+    }
+}
+
+/// Tokens that an answer's reservation grows by.
+const STEP: u64 = 256;
+
+/// Keeps an answer within what is reserved for it: a reservation is capped, and an answer that passes it asks for more
+/// before it goes on. Refused, it ends there, with what came.
+pub(crate) struct Growth {
+    pub(crate) hold: Growing,
+    pub(crate) price: Price,
+    pub(crate) input_tokens: u64,
+    /// Output tokens that are reserved.
+    pub(crate) reserved: u64,
+    /// Estimated output so far.
+    pub(crate) output: u64,
+}
+
+impl Growth {
+    fn covers(&mut self, delta: &Delta) -> Result<(), Error> {
+        let text = match delta {
+            Delta::Text(t) | Delta::Reasoning(t) => t,
+            Delta::ToolCall { arguments, .. } => arguments,
+            _ => return Ok(()),
+        };
+        self.output += Estimate.count(text).max(1);
+        if self.output <= self.reserved {
+            return Ok(());
+        }
+        let (input_tokens, output_tokens) = (self.input_tokens, self.output.saturating_add(STEP));
+        let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
+        self.hold.to(Amount::of(&usage, self.price.cost(&usage)))?;
+        self.reserved = output_tokens;
+        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ use store::Admitted;
 
 use crate::app::{App, Pipeline};
 use crate::auth::Caller;
+use crate::deltas::Growth;
 use crate::drain;
 use crate::errors::Failure;
 use crate::headers::Rates;
@@ -148,6 +149,13 @@ impl Request {
             record: Some(Box::new(record)),
             trace,
         })
+    }
+
+    /// What keeps a model's answer within its reservation.
+    pub(crate) fn growth(&self, price: Price, input_tokens: u64) -> Option<Growth> {
+        let entry = self.entry.as_ref()?;
+        let reserved = entry.reserved().tokens.saturating_sub(input_tokens);
+        Some(Growth { hold: entry.growing(), price, input_tokens, reserved, output: 0 })
     }
 
     /// Where a call of the pipeline's busiest model would stand now: requests before it, and the wait as far as it is

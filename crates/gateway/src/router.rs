@@ -95,9 +95,9 @@ pub(crate) async fn call(
         arrived,
         target,
     };
-    let run = match &ask.target {
-        Target::Model(..) => None,
-        Target::Pipeline(_, p) => Some((p.graph.clone(), chat_input(&p.graph.input, &call)?)),
+    let (run, price) = match &ask.target {
+        Target::Model(_, price) => (None, *price),
+        Target::Pipeline(_, p) => (Some((p.graph.clone(), chat_input(&p.graph.input, &call)?)), p.price),
     };
     let request = Request::admit(app, caller, ask)?;
     let cut = || app.inner.drain.cut();
@@ -105,7 +105,10 @@ pub(crate) async fn call(
         None => {
             let models = &app.inner.models;
             let answer = models.call_counted(&call.model, call.request, input_tokens, &request.cx);
-            cut().or(answer).await.map(|c| Deltas::Model(Box::new(c), cut()))
+            cut()
+                .or(answer)
+                .await
+                .map(|c| Deltas::Model(Box::new(c), cut(), request.growth(price, input_tokens)))
         }
         Some((graph, input)) => {
             let live = live::start(graph, input, request.cx.clone());

@@ -37,7 +37,13 @@ pub struct Reader {
 
 fn folder(project: &Path) -> Result<PathBuf, Error> {
     let folder = project.join(".forebay");
-    std::fs::create_dir_all(&folder).map_err(|source| Error::Unwritable { path: folder.clone(), source })?;
+    let unwritable = |source| Error::Unwritable { path: folder.clone(), source };
+    std::fs::create_dir_all(project).map_err(unwritable)?;
+    let mut builder = std::fs::DirBuilder::new();
+    // Who pays for what is nobody else's business on a machine that is shared.
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(&folder).map_err(unwritable)?;
     Ok(folder)
 }
 

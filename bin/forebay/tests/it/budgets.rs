@@ -157,3 +157,38 @@ async fn users_models_and_pipelines_have_limits_of_their_own() {
     .await
     .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_longer_than_their_reservation_keep_to_the_budget_together() {
+    let up = upstream(json!({"tokens": 3000, "token_interval": 1})).await;
+    let server = Server::start(&up.base_url(), "tenants: {default: {budget: {tokens_per_day: 10000}}}\n");
+    let asks: FuturesUnordered<_> = (0..20)
+        .map(|_| {
+            let address = server.address;
+            async move {
+                let body =
+                    r#"{"model":"m","max_tokens":3000,"messages":[{"role":"user","content":"hello there"}]}"#;
+                let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+                let mut socket = TcpStream::connect(address).await.unwrap();
+                let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+                socket.write_all(request.as_bytes()).await.unwrap();
+                let mut all = String::new();
+                socket.read_to_string(&mut all).await.unwrap();
+                assert!(all.contains(" 200 ") || all.contains("budget_exhausted"), "{all:.300}");
+            }
+        })
+        .collect();
+    asks.collect::<Vec<()>>().await;
+    tokio::task::spawn_blocking(move || {
+        let costs =
+            forebay(server.folder.path()).args(["--json", "costs", "--by", "tenant"]).output().unwrap();
+        let costs: Json = serde_json::from_slice(&costs.stdout).unwrap();
+        let used = ["input_tokens", "output_tokens"]
+            .map(|k| costs["total"][k].as_u64().unwrap())
+            .iter()
+            .sum::<u64>();
+        assert!((5_000..=10_000).contains(&used), "{used} of 10000: {costs}");
+    })
+    .await
+    .unwrap();
+}

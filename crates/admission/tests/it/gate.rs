@@ -248,3 +248,24 @@ fn a_pipelines_own_budget_is_reserved_as_it_is_and_known_to_its_entry() {
     let plain = gate.enter(&Caller::tenant("a"), &Demand { input_tokens: 10, ..Demand::default() }).unwrap();
     assert_eq!(plain.reserved().tokens, 10 + Settings::default().reserved_output_tokens);
 }
+
+#[test]
+fn a_hold_grows_in_every_budget_or_in_none() {
+    let clock = Arc::new(ManualClock::default());
+    let gate = with(Limits { tokens_per_day: Some(100), ..Limits::default() }, &clock);
+    let (a, b) = (Caller::tenant("a"), Caller::tenant("a"));
+    let first = gate.enter(&a, &demand(50)).unwrap();
+    let second = gate.enter(&b, &demand(40)).unwrap();
+    let to = |entry: &Entry, tokens| entry.growing().to(Amount { tokens, money: Money::ZERO });
+    assert!(matches!(to(&first, 70).unwrap_err().cause, Cause::TokenBudget { .. }));
+    assert_eq!(gate.snapshot().reserved.tokens, 90, "a refused growth takes nothing");
+    to(&first, 60).unwrap();
+    to(&first, 10).unwrap();
+    assert_eq!(gate.snapshot().reserved.tokens, 100, "and a hold never shrinks before it settles");
+    let late = first.growing();
+    first.settle(&usage(5), Money::ZERO);
+    to(&second, 95).unwrap();
+    late.to(Amount { tokens: 1_000, money: Money::ZERO }).unwrap();
+    drop(second);
+    assert!(gate.snapshot().is_empty());
+}
