@@ -3,6 +3,8 @@
 //!
 //! A secret is printed once, by `create`, and is kept nowhere.
 
+use std::io::Write as _;
+
 use clap::Subcommand;
 use clap::builder::NonEmptyStringValueParser;
 use comfy_table::{Table, presets};
@@ -13,8 +15,8 @@ use store::{KeyInfo, Role};
 use super::source::Source;
 use super::storage::{Need, clean};
 use super::{Global, block_on, print, print_json, time};
-use crate::Error;
-use crate::config::units;
+use crate::config::{self, Env, units};
+use crate::{Error, wiring};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -65,6 +67,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
     })
 }
 
+/// Whether the project's configuration lists tenants, and not this one.
+fn unlisted(global: &Global, tenant: &str) -> bool {
+    let env = Env::of_process(&global.project);
+    let registry = wiring::kinds_for_check(&global.project);
+    let config = config::load(&global.project, &env, &registry).ok().and_then(|c| c.config);
+    config.is_some_and(|c| !c.tenants.is_empty() && !c.tenants.contains_key(tenant))
+}
+
 async fn create(global: &Global, source: &Source, new: &Create, now: UnixMillis) -> Result<(), Error> {
     let after = new.expires.map(time::millis);
     if after == Some(0) {
@@ -83,7 +93,12 @@ async fn create(global: &Global, source: &Source, new: &Create, now: UnixMillis)
     let until = info.expires_at.map_or(String::new(), |at| format!(", until {}", time::show(at)));
     let what = if info.role == Role::Admin { "administrator's key" } else { "key" };
     let tenant = clean(info.tenant.as_str());
-    print(&format!("{what} {} of tenant {tenant}{until}; it is shown this once", info.id));
+    // Beside the key, so that `KEY=$(forebay key create …)` is the key alone.
+    let mut told = format!("{what} {} of tenant {tenant}{until}; it is shown this once\n", info.id);
+    if matches!(source, Source::Folder(_)) && unlisted(global, info.tenant.as_str()) {
+        told.push_str("note: forebay.yaml lists no such tenant: it has the limits of `default`\n");
+    }
+    let _ = std::io::stderr().write_all(told.as_bytes());
     Ok(())
 }
 
