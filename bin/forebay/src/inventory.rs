@@ -9,7 +9,7 @@ use gateway::{Inventory, ModelInfo};
 
 use crate::Error;
 use crate::config::Config;
-use crate::config::model::ModelConfig;
+use crate::config::model::{AllowanceConfig, ModelConfig};
 use crate::prices::{History, Upstream};
 use crate::worker::LocalModel;
 
@@ -76,6 +76,22 @@ pub fn known(m: &ModelConfig, table: &History, now: UnixMillis) -> Known {
     let longest = entry.and_then(|e| e.max_output_tokens).filter(|n| context_window.is_none_or(|w| *n < w));
     let max_output_tokens = m.max_output_tokens.map(|c| c.0).or(longest);
     Known { price, price_from, context_window, max_output_tokens }
+}
+
+/// What to say of each model that a budget in dollars cannot count, because nobody knows its price.
+pub fn uncounted(config: &Config, table: &History, now: UnixMillis) -> Vec<String> {
+    let in_dollars = |a: &AllowanceConfig| a.usd_per_day.is_some() || a.usd_per_month.is_some();
+    let limited = config.tenants.values().any(|t| in_dollars(&t.budget))
+        || config.keys.values().any(in_dollars)
+        || in_dollars(&config.each_user)
+        || config.pipelines.values().any(|p| in_dollars(&p.limits) || p.budget.usd.is_some());
+    let unknown = |(_, m): &(&String, &ModelConfig)| known(m, table, now).price_from == "none";
+    let say = |(name, _): (&String, &ModelConfig)| {
+        format!(
+            "nobody knows the price of model `{name}`, so no budget in dollars counts it: give it a `price`, or import a table"
+        )
+    };
+    config.models.iter().filter(|_| limited).filter(unknown).map(say).collect()
 }
 
 /// What a configured model cost at a time: the configuration's price, which has no history, else the table's of then.

@@ -60,6 +60,9 @@ pub async fn assemble(project: &Path, config: &Config, store: &Store, means: Mea
     let slots: Arc<dyn Slots> = Arc::new(FairSlots::new(gate.clone(), clock.clone()));
     let models = Models::new(slots);
     let table = inventory::table(project, config)?;
+    for note in inventory::uncounted(config, &table, clock.wall()) {
+        tracing::warn!("{note}");
+    }
     let (mut settings, mut infos, mut workers) = (Vec::new(), Vec::new(), HashMap::new());
     for (name, m) in &config.models {
         let known = inventory::known(m, &table, clock.wall());

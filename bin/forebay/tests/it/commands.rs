@@ -99,3 +99,21 @@ fn a_fake_upstream_says_where_it_listens() {
     child.wait().unwrap();
     assert!(matches!(reached, Some(Ok(_))), "{line}");
 }
+
+#[test]
+fn a_budget_in_dollars_over_a_model_without_a_price_is_pointed_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = |price: &str| {
+        format!(
+            "models:\n  m: {{openai: nobody-knows, base_url: http://127.0.0.1:1/v1{price}}}\n\
+             tenants: {{default: {{budget: {{usd_per_day: 1}}}}}}\n"
+        )
+    };
+    let notes = |text: String| {
+        std::fs::write(folder.path().join("forebay.yaml"), text).unwrap();
+        let said = json(folder.path(), &["check"]);
+        (said["ok"].clone(), said["notes"].as_array().unwrap().len())
+    };
+    assert_eq!(notes(config("")), (Value::Bool(true), 1));
+    assert_eq!(notes(config(", price: {input: 1, output: 2}")), (Value::Bool(true), 0));
+}
