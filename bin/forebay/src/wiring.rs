@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admission::{Amount, Gate, Period};
-use contract::{BoxFuture, Clock, ModelName, PipelineName, Price, Surface, TenantId, UnixMillis};
+use contract::{BoxFuture, Clock, Date, ModelName, PipelineName, Price, Surface, TenantId, UnixMillis};
 use gateway::{App, FairSlots, Pipeline, Tracing};
 use llm::codec::openai::Dialect;
 use llm::{ChatModel, GenerateKind, ModelSettings, Models, PartCache, Slots, Timeouts};
@@ -294,14 +294,9 @@ async fn restore(gate: &Gate, store: &Store, now: UnixMillis, users: bool) -> Re
     Ok(())
 }
 
-/// The first day of the month of a day, both counted from the epoch (after Howard Hinnant's civil-from-days).
+/// The first day of the month of a day, both counted from the epoch.
 fn month_start(day: i64) -> i64 {
-    let z = day + 719_468;
-    let of_era = z.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    day - (of_year - (153 * month + 2) / 5)
+    Date { day: 1, ..Date::of_day(day) }.day()
 }
 
 /// The part cache as generate stages see it.

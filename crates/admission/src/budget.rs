@@ -7,7 +7,7 @@
 //! only if it fits the limit together with everything settled and held. A period never goes back: a wall clock that is
 //! set back opens no allowance a second time; [`Account::restore`] puts right what a wrong clock has done.
 
-use contract::{Money, UnixMillis};
+use contract::{Date, Money, UnixMillis};
 
 use crate::reservation::Amount;
 use crate::settings::Limits;
@@ -47,26 +47,15 @@ impl Period {
     }
 }
 
-/// Months since year 0 of the day (days since 1970-01-01, proleptic Gregorian; H. Hinnant's `civil_from_days`).
+/// Months since year 0 of the day.
 fn month_of_day(day: i64) -> i64 {
-    let z = day + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    // `mp` counts from March: month 0 of year y is ten months before January of year y + 1.
-    (yoe + era * 400) * 12 + mp + 2
+    let date = Date::of_day(day);
+    date.year * 12 + date.month - 1
 }
 
 /// The inverse: the first day of that month.
 fn first_day_of_month(month: i64) -> i64 {
-    let from_march = month - 2;
-    let (year, mp) = (from_march.div_euclid(12), from_march.rem_euclid(12));
-    let era = year.div_euclid(400);
-    let yoe = year.rem_euclid(400);
-    let doy = (153 * mp + 2) / 5;
-    era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468
+    Date { year: month.div_euclid(12), month: month.rem_euclid(12) + 1, day: 1 }.day()
 }
 
 /// One period's counters.

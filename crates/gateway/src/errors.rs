@@ -106,7 +106,7 @@ impl Budget {
             }
             _ => return None,
         };
-        facts.push(("resets_at", resets_at.map_or(Json::Null, |at| headers::rfc3339(at).into())));
+        facts.push(("resets_at", resets_at.map_or(Json::Null, |at| at.rfc3339().into())));
         Some(Budget { in_flight, facts })
     }
 }

@@ -72,7 +72,7 @@ impl Rates {
         headers.insert(remaining, HeaderValue::from(w.remaining));
         let text = if absolute {
             let ms = i64::try_from(w.reset.as_millis()).unwrap_or(i64::MAX);
-            rfc3339(UnixMillis(self.at.0.saturating_add(ms).saturating_add(999)))
+            UnixMillis(self.at.0.saturating_add(ms).saturating_add(999)).rfc3339()
         } else {
             go_duration(w.reset)
         };
@@ -173,21 +173,6 @@ fn go_duration(d: Duration) -> String {
     }
 }
 
-/// `2026-01-31T12:00:00Z`, the second begun. (The civil calendar from days since the epoch, after Howard Hinnant.)
-pub(crate) fn rfc3339(at: UnixMillis) -> String {
-    let second = at.0.rem_euclid(86_400_000) / 1_000;
-    let shifted = at.utc_day().saturating_add(719_468);
-    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (h, m, s) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}Z")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,7 +207,7 @@ mod tests {
             (1_795_277_571_999, "2026-11-21T16:12:51Z"),
             (1_767_225_599_000, "2025-12-31T23:59:59Z"),
         ] {
-            assert_eq!(rfc3339(UnixMillis(ms)), text);
+            assert_eq!(UnixMillis(ms).rfc3339(), text);
         }
     }
 
@@ -247,7 +232,7 @@ mod tests {
         #[test]
         fn any_duration_and_any_day_can_be_written(nanos: u64, day in -1_000_000i64..1_000_000) {
             prop_assert!(HeaderValue::from_str(&go_duration(Duration::from_nanos(nanos))).is_ok());
-            let (this, next) = (rfc3339(UnixMillis(day * 86_400_000)), rfc3339(UnixMillis((day + 1) * 86_400_000)));
+            let (this, next) = (UnixMillis(day * 86_400_000).rfc3339(), UnixMillis((day + 1) * 86_400_000).rfc3339());
             prop_assert_ne!(&this, &next);
             if day > -700_000 {
                 prop_assert!(this < next, "{} {}", this, next);

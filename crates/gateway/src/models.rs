@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::errors::Failure;
 use crate::openai::json_response;
 use crate::request::Target;
-use crate::{auth, errors, headers, intake, router};
+use crate::{auth, errors, intake, router};
 
 /// `GET /v1/models`. All of them: there are no further pages.
 pub(crate) async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
@@ -69,7 +69,7 @@ fn entry(app: &App, surface: Surface, name: &str) -> Result<Json, Error> {
                 Target::Pipeline(..) => None,
             };
             json!({
-                "type": "model", "id": name, "display_name": name, "created_at": headers::rfc3339(since),
+                "type": "model", "id": name, "display_name": name, "created_at": since.rfc3339(),
                 "max_input_tokens": settings.as_ref().and_then(|m| m.context_window),
                 "max_tokens": settings.as_ref().and_then(|m| m.max_output_tokens),
             })

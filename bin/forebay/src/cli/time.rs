@@ -1,6 +1,6 @@
 //! Points in time as people read and write them, in UTC.
 
-use contract::{Clock as _, SystemClock, UnixMillis};
+use contract::{Clock as _, Date, SystemClock, UnixMillis};
 
 use crate::config::units;
 
@@ -18,21 +18,12 @@ pub(super) fn millis(time: units::Time) -> i64 {
 
 /// `2026-01-31T12:00:00Z`.
 pub(super) fn show(at: UnixMillis) -> String {
-    let second = at.0.rem_euclid(DAY_MS) / 1000;
-    format!("{}T{:02}:{:02}:{:02}Z", date(at.utc_day()), second / 3600, second / 60 % 60, second % 60)
+    at.rfc3339()
 }
 
-/// `2026-01-31`, from whole days since the epoch. (Years begin in March here, so that leap days come last.)
+/// `2026-01-31`, from whole days since the epoch.
 pub(super) fn date(day: i64) -> String {
-    let shifted = day.saturating_add(719_468);
-    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    Date::of_day(day).to_string()
 }
 
 /// Whole days since the epoch, from `2026-01-31`. `None` when there is no such day.
@@ -42,11 +33,7 @@ pub(super) fn day(text: &str) -> Option<i64> {
     }
     let mut parts = text.splitn(3, '-').map(|p| p.parse::<i64>().ok());
     let (year, month, of_month) = (parts.next()??, parts.next()??, parts.next()??);
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + of_month - 1;
-    let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
-    let day = era * 146_097 + of_era - 719_468;
+    let day = Date { year, month, day: of_month }.day();
     // The thirteenth month and the 30th of February read back as another day.
     (date(day) == text).then_some(day)
 }
