@@ -360,18 +360,6 @@ impl Desk {
         found.map_or((Amount::ZERO, Amount::ZERO), |c| c.account.counters(wall, period))
     }
 
-    pub(crate) fn headers(&mut self, now: Tick, id: LeaseId) -> RateHeaders {
-        let mut headers = RateHeaders::default();
-        if let Some(lease) = self.leases.get(&id) {
-            for h in lease.holdings.iter().flatten() {
-                if let Some(c) = self.counters.get_mut(&h.scope) {
-                    headers.tighten(c.rates.headers(now));
-                }
-            }
-        }
-        headers
-    }
-
     /// Living leases, their holds together, open streams (each counted once), and leases that expired unsettled.
     pub(crate) fn living(&self) -> (usize, Amount, usize, usize) {
         let mut sum = (0, Amount::ZERO, 0, 0);

@@ -253,12 +253,6 @@ impl Entry {
     pub fn rate_headers(&self) -> RateHeaders {
         self.headers
     }
-
-    /// The caller's rates now.
-    pub fn rate_headers_now(&self) -> RateHeaders {
-        let now = self.inner.clock.now();
-        self.inner.desk().headers(now, self.lease)
-    }
 }
 
 /// Grows the hold of an entry: a reservation is capped, so an answer that passes it asks for more before it goes on.
