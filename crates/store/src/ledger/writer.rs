@@ -84,8 +84,9 @@ impl Ledger {
         let retried =
             aside(move || this.inner.journal.retry().and_then(|()| this.inner.journal.sync())).await;
         // What the journal holds goes to the database even while the journal itself cannot grow.
-        let mut at = *self.inner.committed.borrow();
-        while at < self.inner.journal.end() {
+        // What comes in meanwhile waits for the next group: under a steady load the journal never stands still.
+        let (mut at, target) = (*self.inner.committed.borrow(), self.inner.journal.end());
+        while at < target {
             at = self.commit_after(at).await?;
         }
         self.inner.committed.send_replace(at);
