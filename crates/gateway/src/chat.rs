@@ -74,7 +74,7 @@ async fn answer<P: Protocol>(
     let (stream, include_usage) = (call.request.stream, call.include_usage);
     let (model, input_tokens) = (call.model.as_str().to_owned(), router::input_tokens(app, &call));
     let created = app.inner.clock.wall().0 / 1_000;
-    let (request, deltas) = router::call(app, caller, call, P::SURFACE, arrived).await?;
+    let (request, deltas) = router::call(app, caller, call, input_tokens, P::SURFACE, arrived).await?;
     let head = |id: RequestId| Head { id: id.to_string(), model, created, input_tokens, include_usage };
     let head = head(request.id());
     let (mut response, facts) = if stream {

@@ -75,17 +75,17 @@ pub(crate) fn input_tokens(app: &App, call: &Call) -> u64 {
     }
 }
 
-/// Admits a call and starts its answer. Resolves at the commit point: with the first real output, or with the error
-/// that becomes the status.
+/// Admits a call of an estimated input and starts its answer. Resolves at the commit point: with the first real output,
+/// or with the error that becomes the status.
 pub(crate) async fn call(
     app: &App,
     caller: Caller,
     call: Call,
+    input_tokens: u64,
     surface: Surface,
     arrived: Tick,
 ) -> Result<(Request, Deltas), Box<Failure>> {
     let target = target(app, &call.model)?;
-    let input_tokens = input_tokens(app, &call);
     let ask = Ask {
         surface,
         user: call.user.clone(),

@@ -64,7 +64,7 @@ pub struct Estimate;
 
 impl TokenCounter for Estimate {
     fn count(&self, text: &str) -> u64 {
-        estimate(text.as_bytes())
+        estimate(text)
     }
 
     fn estimated(&self) -> bool {
@@ -72,6 +72,7 @@ impl TokenCounter for Estimate {
     }
 }
 
+/// The sort of a byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sort {
     Letter,
@@ -79,51 +80,66 @@ enum Sort {
     Blank,
     Sign,
     Wide,
+    /// Goes on with a character: of the sort of the byte before it.
+    Rest,
 }
+
+/// A table: this looks at every byte of every request.
+#[expect(clippy::indexing_slicing, reason = "computed by the compiler, and a byte is an index of 256 places")]
+static SORTS: [Sort; 256] = {
+    let mut sorts = [Sort::Sign; 256];
+    let mut b = 0u8;
+    loop {
+        sorts[b as usize] = match b {
+            b'a'..=b'z' | b'A'..=b'Z' => Sort::Letter,
+            b'0'..=b'9' => Sort::Digit,
+            b' ' | b'\t' | b'\r' | b'\n' => Sort::Blank,
+            0x80..=0xBF => Sort::Rest,
+            // U+0080 to U+017F: letters of words that are otherwise ASCII, nearly all of them.
+            0xC0..=0xC5 => Sort::Letter,
+            0xC6.. => Sort::Wide,
+            _ => Sort::Sign,
+        };
+        if b == u8::MAX {
+            break sorts;
+        }
+        b += 1;
+    }
+};
 
 fn sort(b: u8) -> Sort {
-    match b {
-        b'a'..=b'z' | b'A'..=b'Z' => Sort::Letter,
-        b'0'..=b'9' => Sort::Digit,
-        b' ' | b'\t' | b'\r' | b'\n' => Sort::Blank,
-        0x80.. => Sort::Wide,
-        _ => Sort::Sign,
-    }
+    SORTS.get(usize::from(b)).copied().unwrap_or(Sort::Sign)
 }
 
-fn estimate(bytes: &[u8]) -> u64 {
-    let mut tokens = 0u64;
-    let mut wide = 0u64;
-    let mut run = 0u64;
-    let mut latin = false;
-    let mut last = Sort::Blank;
-    let close = |sort: Sort, run: u64| match sort {
-        Sort::Letter => u64::from(run > 0) + run.saturating_sub(4) / 6,
-        Sort::Digit => run.div_ceil(3),
-        Sort::Sign => run.div_ceil(2),
-        // Indentation is one token, whatever its length; a single blank belongs to what follows.
-        Sort::Blank => u64::from(run > 1),
-        Sort::Wide => 0,
+fn estimate(text: &str) -> u64 {
+    let (mut tokens, mut wide) = (0u64, 0u64);
+    let mut close = |sort: Sort, run: u64| {
+        tokens += match sort {
+            Sort::Letter => 1 + run.saturating_sub(4) / 6,
+            Sort::Digit => run.div_ceil(3),
+            Sort::Sign => run.div_ceil(2),
+            // Indentation is one token, whatever its length; a single blank belongs to what follows.
+            Sort::Blank => u64::from(run > 1),
+            Sort::Wide | Sort::Rest => {
+                wide += run;
+                0
+            }
+        };
     };
-    for &b in bytes {
-        if b >= 0xC0 {
-            // U+00C0 to U+017F: letters of words that are otherwise ASCII.
-            latin = b <= 0xC5;
-        }
-        let s = if b >= 0x80 && latin { Sort::Letter } else { sort(b) };
-        if s == Sort::Wide {
-            wide += 1;
-        }
-        if s == last {
+    let mut bytes = text.bytes();
+    let Some(first) = bytes.next() else { return 0 };
+    let (mut last, mut run) = (sort(first), 1);
+    for b in bytes {
+        let s = sort(b);
+        if s == last || s == Sort::Rest {
             run += 1;
         } else {
-            tokens += close(last, run);
+            close(last, run);
             (last, run) = (s, 1);
         }
     }
-    tokens += close(last, run);
-    let total = tokens + (wide * 2).div_ceil(5);
-    if bytes.is_empty() { 0 } else { total.max(1) }
+    close(last, run);
+    (tokens + (wide * 2).div_ceil(5)).max(1)
 }
 
 /// Exact counting by one of OpenAI's encodings, loaded on first use and shared by the process.

@@ -4,8 +4,7 @@ use bytes::BytesMut;
 use contract::{Content, Error, Message, Part, Role, Usage};
 use serde_json::{Map, Value as Json, json};
 
-use super::sse::SseParser;
-use super::{Decoder, Deltas, error, nonsense};
+use super::{Deltas, Events, Progress, Streamed, error, nonsense};
 use crate::{ChatRequest, Delta, FinishReason};
 
 /// The output limit when neither the request nor the model's settings name one: the protocol requires it.
@@ -162,29 +161,21 @@ fn finish(reason: &str) -> FinishReason {
 }
 
 /// Decodes a streamed answer.
-#[derive(Debug, Default)]
-pub struct AnthropicDecoder {
-    sse: SseParser,
-    state: State,
-}
+pub type AnthropicDecoder = Streamed<Blocks>;
 
+/// The blocks of a streamed answer.
 #[derive(Debug, Default)]
-struct State {
+pub struct Blocks {
     /// Content-block indexes that are tool calls, in order: the place here is the call's index.
     tools: Vec<u64>,
     usage: Usage,
     stop: Option<FinishReason>,
-    done: bool,
-    skipped: u64,
 }
 
-impl State {
-    fn event(&mut self, data: &[u8], out: &mut Deltas) {
-        if self.done {
-            return;
-        }
+impl Events for Blocks {
+    fn event(&mut self, data: &[u8], progress: &mut Progress, out: &mut Deltas) {
         let Ok(mut event) = serde_json::from_slice::<Json>(data) else {
-            self.skipped += 1;
+            progress.skipped += 1;
             return;
         };
         let kind = event.get_mut("type").map(Json::take);
@@ -196,7 +187,7 @@ impl State {
                 self.usage(event.pointer("/message/usage"), out);
             }
             Some("content_block_start") => self.block_start(&mut event, out),
-            Some("content_block_delta") => self.block_delta(&mut event, out),
+            Some("content_block_delta") => self.block_delta(&mut event, progress, out),
             Some("message_delta") => {
                 if let Some(r) = event.pointer("/delta/stop_reason").and_then(Json::as_str) {
                     self.stop = Some(finish(r));
@@ -204,18 +195,20 @@ impl State {
                 self.usage(event.get("usage"), out);
             }
             Some("message_stop") => {
-                self.done = true;
+                progress.done = true;
                 out.push_back(Ok(Delta::Finish(self.stop.take().unwrap_or(FinishReason::Stop))));
             }
             Some("error") => {
-                self.done = true;
+                progress.done = true;
                 out.push_back(Err(error::in_stream(event.get("error").unwrap_or(&Json::Null))));
             }
             Some("ping" | "content_block_stop") => {}
-            _ => self.skipped += 1,
+            _ => progress.skipped += 1,
         }
     }
+}
 
+impl Blocks {
     fn block_start(&mut self, event: &mut Json, out: &mut Deltas) {
         let index = event.get("index").and_then(Json::as_u64).unwrap_or(0);
         let Some(block) = event.get_mut("content_block") else { return };
@@ -244,7 +237,7 @@ impl State {
         }
     }
 
-    fn block_delta(&mut self, event: &mut Json, out: &mut Deltas) {
+    fn block_delta(&mut self, event: &mut Json, progress: &mut Progress, out: &mut Deltas) {
         let index = event.get("index").and_then(Json::as_u64).unwrap_or(0);
         let mut text = |k: &str| match event.pointer_mut(k).map(Json::take) {
             Some(Json::String(s)) => s,
@@ -260,7 +253,7 @@ impl State {
             "input_json_delta" => {
                 let place = self.tools.iter().position(|&i| i == index).and_then(|p| u32::try_from(p).ok());
                 let Some(index) = place else {
-                    self.skipped += 1;
+                    progress.skipped += 1;
                     return;
                 };
                 Delta::ToolCall { index, id: None, name: None, arguments: text("/delta/partial_json") }
@@ -291,30 +284,6 @@ fn usage(wire: &Json, last: Usage) -> Usage {
     }
     u.output_tokens = get("output_tokens").unwrap_or(u.output_tokens);
     u
-}
-
-impl Decoder for AnthropicDecoder {
-    fn feed(&mut self, bytes: &[u8], out: &mut Deltas) {
-        let state = &mut self.state;
-        if let Err(e) = self.sse.feed(bytes, |_, data| state.event(data, out))
-            && !std::mem::replace(&mut state.done, true)
-        {
-            out.push_back(Err(nonsense(e.to_string())));
-        }
-    }
-
-    fn end(&mut self, out: &mut Deltas) {
-        let state = &mut self.state;
-        self.sse.end(|_, data| state.event(data, out));
-    }
-
-    fn done(&self) -> bool {
-        self.state.done
-    }
-
-    fn skipped(&self) -> u64 {
-        self.state.skipped
-    }
 }
 
 /// Decodes an answer that is not streamed.

@@ -9,8 +9,7 @@ use contract::{Code, Content, Error, Message, Part, RetryHint, Role, Usage};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::sse::SseParser;
-use super::{Decoder, Deltas, error, nonsense};
+use super::{Deltas, Events, Progress, Streamed, error, nonsense};
 use crate::{ChatRequest, Delta, FinishReason, json};
 
 /// How an upstream departs from the common form.
@@ -265,37 +264,31 @@ fn finish(reason: &str) -> Result<FinishReason, Error> {
 }
 
 /// Decodes a streamed answer.
-#[derive(Debug, Default)]
-pub struct OpenAiDecoder {
-    sse: SseParser,
-    state: State,
-}
+pub type OpenAiDecoder = Streamed<Chunks>;
 
+/// The chunks of a streamed answer.
 #[derive(Debug, Default)]
-struct State {
+pub struct Chunks {
     named: bool,
-    done: bool,
-    skipped: u64,
 }
 
-impl State {
-    fn event(&mut self, data: &[u8], out: &mut Deltas) {
-        if self.done {
-            return;
-        }
+impl Events for Chunks {
+    fn event(&mut self, data: &[u8], progress: &mut Progress, out: &mut Deltas) {
         if data.trim_ascii() == b"[DONE]" {
-            self.done = true;
+            progress.done = true;
             return;
         }
         match serde_json::from_slice::<Chunk<'_>>(data) {
-            Ok(chunk) => self.chunk(chunk, out),
-            Err(_) => self.skipped += 1,
+            Ok(chunk) => self.chunk(chunk, progress, out),
+            Err(_) => progress.skipped += 1,
         }
     }
+}
 
-    fn chunk(&mut self, chunk: Chunk<'_>, out: &mut Deltas) {
+impl Chunks {
+    fn chunk(&mut self, chunk: Chunk<'_>, progress: &mut Progress, out: &mut Deltas) {
         if let Some(e) = chunk.error.filter(|e| !e.is_null()) {
-            self.done = true;
+            progress.done = true;
             out.push_back(Err(error::in_stream(&e)));
             return;
         }
@@ -333,7 +326,7 @@ impl State {
                 match finish(&r.0) {
                     Ok(reason) => out.push_back(Ok(Delta::Finish(reason))),
                     Err(e) => {
-                        self.done = true;
+                        progress.done = true;
                         out.extend(chunk.usage.map(|u| Ok(Delta::Usage(u.into()))));
                         out.push_back(Err(e));
                         return;
@@ -347,35 +340,11 @@ impl State {
     }
 }
 
-impl Decoder for OpenAiDecoder {
-    fn feed(&mut self, bytes: &[u8], out: &mut Deltas) {
-        let state = &mut self.state;
-        if let Err(e) = self.sse.feed(bytes, |_, data| state.event(data, out))
-            && !std::mem::replace(&mut state.done, true)
-        {
-            out.push_back(Err(nonsense(e.to_string())));
-        }
-    }
-
-    fn end(&mut self, out: &mut Deltas) {
-        let state = &mut self.state;
-        self.sse.end(|_, data| state.event(data, out));
-    }
-
-    fn done(&self) -> bool {
-        self.state.done
-    }
-
-    fn skipped(&self) -> u64 {
-        self.state.skipped
-    }
-}
-
 /// Decodes an answer that is not streamed.
 pub fn decode_body(body: &[u8]) -> Result<Deltas, Error> {
     let chunk: Chunk<'_> = serde_json::from_slice(body)
         .map_err(|_| nonsense("the provider's answer is not a chat completion"))?;
     let mut out = Deltas::new();
-    State::default().chunk(chunk, &mut out);
+    Chunks::default().chunk(chunk, &mut Progress::default(), &mut out);
     Ok(out)
 }
