@@ -2,17 +2,19 @@
 //! does not read, nothing is polled and nothing is read from upstream; when the caller leaves, hyper drops the body and
 //! with it every model call.
 
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use contract::{Deadline, Error, Tick};
+use contract::{Error, Tick};
 use futures_core::Stream;
 use http_body::Frame;
 
 use crate::readers::{Held, Readers, Watched};
 use crate::request::Request;
+use crate::turn;
 
 /// How much is put together before a frame is handed to the connection.
 const FRAME_BYTES: usize = 16 << 10;
@@ -43,7 +45,11 @@ pub(crate) struct StreamBody<S, E> {
     /// When the connection asked last, and whether there was nothing for it then.
     polled: Tick,
     waits: bool,
+    /// The turn in which the items said last that they wait.
+    told: Option<NonZeroU64>,
     ping: Pin<Box<tokio::time::Sleep>>,
+    /// When the ping was put off last.
+    put_off: Tick,
     every: Duration,
     /// What ends a request whose items ended well, when the items know better than "complete".
     finish: fn(S, Request),
@@ -72,7 +78,9 @@ impl<S, E> StreamBody<S, E> {
             useful: false,
             polled,
             waits: false,
+            told: None,
             ping,
+            put_off: polled,
             every,
             finish,
         }
@@ -111,16 +119,22 @@ where
         cx: &mut Poller<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        let mut waits = false;
-        if let Some(r) = &this.request {
+        let turn = turn::current();
+        let told = turn.is_some() && std::mem::take(&mut this.told) == turn;
+        let mut waits = told;
+        // A caller that reads one event a minute does not outlive its deadline for it.
+        let mut late = false;
+        if let Some(r) = &this.request
+            && !told
+        {
             this.polled = r.cx.clock.now();
+            late = r.cx.deadline.passed(this.polled);
         }
         this.waits = false;
-        while this.buffer.len() < FRAME_BYTES
+        while !told
+            && this.buffer.len() < FRAME_BYTES
             && let Some(items) = &mut this.items
         {
-            // A caller that reads one event a minute does not outlive its deadline for it.
-            let late = this.request.as_ref().is_some_and(|r| passed(r.cx.deadline, r));
             match Pin::new(items).poll_next(cx) {
                 Poll::Ready(Some(Ok(_))) if late => {
                     this.break_off(&overdue());
@@ -145,6 +159,7 @@ where
                 }
                 Poll::Pending => {
                     waits = true;
+                    this.told = turn;
                     break;
                 }
             }
@@ -160,18 +175,18 @@ where
             return Poll::Ready(None);
         }
         if waits {
-            this.rearm(cx);
+            this.put_off_ping();
         }
         Poll::Ready(Some(Ok(Frame::data(this.buffer.split().freeze()))))
     }
 }
 
 impl<S, E> StreamBody<S, E> {
-    /// Puts the ping off once most of its time is over: not a timer operation for each frame.
-    fn rearm(&mut self, _cx: &mut Poller<'_>) {
-        let at = tokio::time::Instant::now() + self.every;
-        if self.ping.deadline() + self.every / 8 < at {
-            self.ping.as_mut().reset(at);
+    /// Once some of its time is over: not a timer operation for each frame.
+    fn put_off_ping(&mut self) {
+        if self.polled.since(self.put_off) > self.every / 8 {
+            self.put_off = self.polled;
+            self.ping.as_mut().reset(tokio::time::Instant::now() + self.every);
         }
     }
 }
@@ -236,8 +251,4 @@ where
 
 fn overdue() -> Error {
     Error::new(contract::Code::DeadlineExceeded, "the answer took longer than its budget")
-}
-
-fn passed(deadline: Deadline, r: &Request) -> bool {
-    deadline.passed(r.cx.clock.now())
 }

@@ -1,7 +1,7 @@
 //! The end of a server: running → draining (new requests are refused) → cut (answers under way end with an error).
 //!
-//! An answer holds a [`Cut`] and looks at it when it waits; a conversation over a WebSocket, which the connection no
-//! longer stands for, holds a [`Conversation`] so that the end waits for it.
+//! An answer holds a [`Cut`] and looks at it when it waits; a connection holds a [`Conversation`], and so does a
+//! WebSocket, for which the connection no longer stands: the end waits for both.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,9 +25,8 @@ pub(crate) struct Drain {
 #[derive(Debug, Default)]
 struct Inner {
     draining: AtomicBool,
-    cut: AtomicBool,
-    /// Wakes those who wait when `cut` is set.
-    token: CancellationToken,
+    /// Answers under way are to end.
+    cut: Switch,
     conversations: AtomicUsize,
     ended: Notify,
 }
@@ -43,12 +42,11 @@ impl Drain {
 
     /// Ends every answer under way with an error.
     pub(crate) fn cut_all(&self) {
-        self.inner.cut.store(true, Ordering::Release);
-        self.inner.token.cancel();
+        self.inner.cut.turn();
     }
 
     pub(crate) fn cut(&self) -> Cut {
-        Cut { inner: self.inner.clone(), waiting: None }
+        Cut(self.inner.cut.signal())
     }
 
     pub(crate) fn conversation(&self) -> Conversation {
@@ -86,7 +84,7 @@ fn draining(message: &str) -> Error {
     Error::new(Code::Draining, message).retry(RetryHint::After(BACK))
 }
 
-/// A conversation over a WebSocket, from its upgrade to its end.
+/// A connection, or a WebSocket from its upgrade to its end.
 #[derive(Debug)]
 pub(crate) struct Conversation(Arc<Inner>);
 
@@ -97,32 +95,69 @@ impl Drop for Conversation {
     }
 }
 
-/// Resolves when answers are cut.
-pub(crate) struct Cut {
-    inner: Arc<Inner>,
-    /// Made at the first wait. The waker is the one it has: an answer that waits for each token registers once.
+/// Something that happens once, and that many wait for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Switch(Arc<(AtomicBool, CancellationToken)>);
+
+impl Switch {
+    /// It has happened: wakes those who wait.
+    pub(crate) fn turn(&self) {
+        self.0.0.store(true, Ordering::Release);
+        self.0.1.cancel();
+    }
+
+    /// Whether it has; cheap enough to ask for each event of a stream.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.0.load(Ordering::Acquire)
+    }
+
+    /// Resolves when it has.
+    pub(crate) async fn on(&self) {
+        self.0.1.cancelled().await;
+    }
+
+    /// To wait for it again and again.
+    pub(crate) fn signal(&self) -> Signal {
+        Signal { switch: self.clone(), waiting: None }
+    }
+}
+
+/// Resolves when a switch is on. Asked again and again by one task, it registers once.
+pub(crate) struct Signal {
+    switch: Switch,
+    /// Made at the first wait. The waker is the one it has.
     waiting: Option<(Pin<Box<WaitForCancellationFutureOwned>>, Waker)>,
 }
 
-impl Cut {
-    pub(crate) fn is_cut(&self) -> bool {
-        self.inner.cut.load(Ordering::Acquire)
-    }
-
-    /// Ready when answers are cut; else wakes `cx` when they are.
+impl Signal {
+    /// Ready when it is on; else wakes `cx` when it is.
     pub(crate) fn poll(&mut self, cx: &mut Poller<'_>) -> Poll<()> {
-        if self.is_cut() {
+        if self.switch.is_on() {
             return Poll::Ready(());
         }
         if self.waiting.as_ref().is_some_and(|(_, w)| w.will_wake(cx.waker())) {
             return Poll::Pending;
         }
-        let token = &self.inner.token;
+        let token = &self.switch.0.1;
         let (wait, waker) = self
             .waiting
             .get_or_insert_with(|| (Box::pin(token.clone().cancelled_owned()), cx.waker().clone()));
         waker.clone_from(cx.waker());
         wait.as_mut().poll(cx)
+    }
+}
+
+/// Resolves when answers are cut.
+pub(crate) struct Cut(Signal);
+
+impl Cut {
+    pub(crate) fn is_cut(&self) -> bool {
+        self.0.switch.is_on()
+    }
+
+    /// Ready when answers are cut; else wakes `cx` when they are.
+    pub(crate) fn poll(&mut self, cx: &mut Poller<'_>) -> Poll<()> {
+        self.0.poll(cx)
     }
 
     /// Runs `work` unless answers are cut first.

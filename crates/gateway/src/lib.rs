@@ -32,6 +32,7 @@ mod serve;
 mod slots;
 mod socket;
 mod telemetry;
+mod turn;
 mod upload;
 
 pub use admin::{Inventory, KeyMade, KeyWanted, ModelInfo};

@@ -295,10 +295,9 @@ impl Completion {
 
     /// Resolves when the silence or the deadline has lasted too long; `None` when it is complete all the same.
     fn poll_limits(&mut self, cx: &mut Poller<'_>) -> Poll<Option<Error>> {
-        let now = self.live.clock.now();
+        let mut now = self.live.clock.now();
         let since = *self.waiting.get_or_insert(now);
         loop {
-            let now = self.live.clock.now();
             if self.deadline.passed(now) {
                 return Poll::Ready(Some(Error::new(Code::DeadlineExceeded, "the latency budget ran out")));
             }
@@ -312,6 +311,7 @@ impl Completion {
             let timer = self.timer.get_or_insert_with(|| Box::pin(task::sleep(until.since(now))));
             ready!(timer.as_mut().poll(cx));
             self.timer = None;
+            now = self.live.clock.now();
         }
     }
 }

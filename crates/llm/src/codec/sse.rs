@@ -62,7 +62,9 @@ impl SseParser {
             self.check(head.len())?;
             self.after_cr = tail.first() == Some(&b'\r');
             bytes = tail.get(1..).unwrap_or_default();
-            if self.line.is_empty() {
+            if let Some(rest) = self.whole(head, tail, &mut on) {
+                bytes = rest;
+            } else if self.line.is_empty() {
                 self.take_line(head, &mut on);
             } else {
                 let mut line = std::mem::take(&mut self.line);
@@ -90,6 +92,24 @@ impl SseParser {
         } else {
             Ok(())
         }
+    }
+
+    /// An event of one line that is there with the blank line behind it, as nearly all are: nothing is copied. What
+    /// follows it.
+    fn whole<'a>(
+        &mut self,
+        line: &[u8],
+        tail: &'a [u8],
+        on: &mut impl FnMut(&str, &[u8]),
+    ) -> Option<&'a [u8]> {
+        let rest = tail.strip_prefix(b"\n\n")?;
+        let value = line.strip_prefix(b"data:")?;
+        if self.has_data || !self.line.is_empty() || !self.started {
+            return None;
+        }
+        on(&self.name, value.strip_prefix(b" ").unwrap_or(value));
+        self.name.clear();
+        Some(rest)
     }
 
     fn take_line(&mut self, mut line: &[u8], on: &mut impl FnMut(&str, &[u8])) {
