@@ -4,18 +4,20 @@
 //! Dropping a response, or the future that waits for it, closes its connection (HTTP/1) or resets its stream
 //! (HTTP/2): the upstream learns at once. Timeouts other than connecting belong to the caller.
 
+use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use contract::{Code, RetryHint};
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, Request, Response, Uri};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body, Incoming};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
+use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -23,7 +25,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use llm::codec::{Decoder, Deltas, error};
 use llm::{Attempt, Delta, DeltaStream};
 
-use crate::connection::{Connection, Pool, Reply};
+use crate::connection::{Connection, Outgoing, Pool, Reply, SendError};
+use crate::http1::Head;
 use crate::{EndpointSettings, Error};
 
 /// The body of an error is read up to here.
@@ -61,57 +64,50 @@ impl Client {
     async fn send(
         &self,
         target: &Target,
-        trace: Option<&http::HeaderValue>,
+        trace: Option<http::HeaderValue>,
         body: Bytes,
-    ) -> Result<Response<Reply>, contract::Error> {
-        let request = || {
-            let mut request =
-                Request::post(target.uri.clone()).body(Full::new(body.clone())).map_err(|_| {
+    ) -> Result<(StatusCode, HeaderMap, Body), contract::Error> {
+        let broke = || unreachable("the connection broke");
+        let own = |(head, reply): (Head, Reply)| (head.status, head.headers, Body::Own(reply));
+        match &target.route {
+            Route::Pooled => {
+                let mut request = Request::post(target.uri.clone()).body(Full::new(body)).map_err(|_| {
                     contract::Error::new(Code::Internal, "the provider's address makes no request")
                 })?;
-            request.headers_mut().clone_from(&target.headers);
-            if let Some(trace) = trace {
-                request.headers_mut().insert("traceparent", trace.clone());
+                request.headers_mut().clone_from(&target.headers);
+                if let Some(trace) = trace {
+                    request.headers_mut().insert("traceparent", trace);
+                }
+                let (head, body) =
+                    self.pool.request(request).await.map(Response::into_parts).map_err(|e| {
+                        if e.is_connect() { unreachable("the provider cannot be reached") } else { broke() }
+                    })?;
+                Ok((head.status, head.headers, Body::Driven(body)))
             }
-            Ok(request)
-        };
-        let broke = |_: hyper::Error| unreachable("the connection broke");
-        let over = |connection, home, response: Response<Incoming>| {
-            response.map(|body| Reply::over(connection, home, body))
-        };
-        match &target.route {
-            Route::Pooled => self.pool.request(request()?).await.map(|r| r.map(Reply::driven)).map_err(|e| {
-                unreachable(if e.is_connect() {
-                    "the provider cannot be reached"
-                } else {
-                    "the connection broke"
-                })
-            }),
             Route::Plain(pool) => {
-                while let Some(mut connection) = pool.idle() {
-                    match connection.send(request()?).await {
-                        Ok(response) => return Ok(over(connection, Some(pool.clone()), response)),
-                        // Nothing of the request was sent: the server had closed the idle connection.
-                        Err(e) if e.is_canceled() => {}
-                        Err(e) => return Err(broke(e)),
+                while let Some(connection) = pool.idle() {
+                    match connection.send(target.outgoing(trace.as_ref(), body.clone())).await {
+                        Ok((head, reply)) => return Ok(own((head, reply.kept_by(pool)))),
+                        // The server had closed the idle connection.
+                        Err(SendError::Unsent) => {}
+                        Err(SendError::Broke) => return Err(broke()),
                     }
                 }
                 let connecting = tokio::time::timeout(self.connect, pool.connect());
-                let Ok(Ok(mut connection)) = connecting.await else {
+                let Ok(Ok(connection)) = connecting.await else {
                     return Err(unreachable("the provider cannot be reached"));
                 };
-                let response = connection.send(request()?).await.map_err(broke)?;
-                Ok(over(connection, Some(pool.clone()), response))
+                let sent = connection.send(target.outgoing(trace.as_ref(), body)).await;
+                let (head, reply) = sent.map_err(|_| broke())?;
+                Ok(own((head, reply.kept_by(pool))))
             }
             Route::Unix(path) => {
-                let connecting = tokio::time::timeout(self.connect, tokio::net::UnixStream::connect(path));
-                let Ok(Ok(stream)) = connecting.await else {
+                let connecting = tokio::time::timeout(self.connect, Connection::unix(path));
+                let Ok(Ok(connection)) = connecting.await else {
                     return Err(unreachable("the worker's socket cannot be reached"));
                 };
-                let broke = |_: hyper::Error| unreachable("the connection to the worker broke");
-                let mut connection = Connection::over(stream).await.map_err(broke)?;
-                let response = connection.send(request()?).await.map_err(broke)?;
-                Ok(over(connection, None, response))
+                let sent = connection.send(target.outgoing(trace.as_ref(), body)).await;
+                sent.map(own).map_err(|_| unreachable("the connection to the worker broke"))
             }
         }
     }
@@ -126,24 +122,21 @@ impl Client {
         whole: fn(&[u8]) -> Result<Deltas, contract::Error>,
     ) -> Result<DeltaStream, contract::Error> {
         let trace = attempt.trace.and_then(|t| http::HeaderValue::try_from(t.to_string()).ok());
-        let response = self.send(target, trace.as_ref(), body).await?;
-        let (head, body) = response.into_parts();
-        let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());
-        if !head.status.is_success() {
+        let (status, headers, body) = self.send(target, trace, body).await?;
+        let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+        if !status.is_success() {
             // Without a readable body the status alone decides.
-            let body = Limited::new(body, ERROR_LIMIT).collect().await;
-            let body = body.map(|b| b.to_bytes()).unwrap_or_default();
+            let body = body.whole(ERROR_LIMIT).await.unwrap_or_default();
             let seconds =
                 header("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok()).map(|ms| ms / 1000.0);
             let after = seconds.map(|s| s.to_string());
             let after = after.as_deref().or_else(|| header("retry-after"));
-            return Err(error::from_response(head.status.as_u16(), after, &body));
+            return Err(error::from_response(status.as_u16(), after, &body));
         }
         if header("content-type").is_some_and(|t| t.starts_with("application/json")) {
             // Read by whoever reads the answer: from here on the provider has taken the request.
             let read = async move {
-                let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| cut());
-                let deltas = body.and_then(|b| whole(&b.to_bytes()));
+                let deltas = body.whole(BODY_LIMIT).await.map_err(|_| cut()).and_then(|b| whole(&b));
                 stream::iter(deltas.unwrap_or_else(|e| Deltas::from([Err(e)])))
             };
             return Ok(Box::pin(stream::once(read).flatten()));
@@ -152,11 +145,50 @@ impl Client {
     }
 }
 
+/// The body of an answer.
+enum Body {
+    /// Over a connection of ours.
+    Own(Reply),
+    /// Over one that hyper's pool drives.
+    Driven(Incoming),
+}
+
+impl Body {
+    /// See [`Reply::poll`].
+    fn poll(&mut self, cx: &mut Context<'_>, mut on: impl FnMut(&[u8])) -> Poll<Result<bool, ()>> {
+        match self {
+            Body::Own(reply) => reply.poll(cx, on).map_err(|_| ()),
+            Body::Driven(body) => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                if let Some(Ok(frame)) = &frame
+                    && let Some(bytes) = frame.data_ref()
+                {
+                    on(bytes);
+                }
+                Poll::Ready(frame.transpose().map(|f| f.is_some()).map_err(|_| ()))
+            }
+        }
+    }
+
+    /// All of it; an error when it is longer than `limit` bytes or breaks.
+    async fn whole(mut self, limit: usize) -> Result<Vec<u8>, ()> {
+        let mut all = Vec::new();
+        while poll_fn(|cx| self.poll(cx, |bytes| all.extend_from_slice(bytes))).await? {
+            if all.len() > limit {
+                return Err(());
+            }
+        }
+        Ok(all)
+    }
+}
+
 /// Where an endpoint's requests go.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     uri: Uri,
     headers: HeaderMap,
+    /// The head of every request, where it is ours to write.
+    head: Vec<u8>,
     route: Route,
 }
 
@@ -204,16 +236,24 @@ impl Target {
             }
             (None, _) => Route::Pooled,
         };
-        // On a connection of ours the request line names the path alone, as HTTP/1 wants it.
-        let uri = match (&route, uri.path_and_query()) {
-            (Route::Plain(_) | Route::Unix(_), Some(path)) => Uri::from(path.clone()),
-            _ => uri,
-        };
-        if matches!(route, Route::Pooled) {
-            // The pool writes it itself, and HTTP/2 has none.
-            headers.remove("host");
+        let path = uri.path_and_query().map_or("/", |p| p.as_str());
+        let mut head = format!("POST {path} HTTP/1.1\r\n").into_bytes();
+        for (name, value) in &headers {
+            head.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }
-        Ok(Target { uri, headers, route })
+        // The pool writes it itself, and HTTP/2 has none.
+        headers.remove("host");
+        Ok(Target { uri, headers, head, route })
+    }
+
+    /// A request over a connection of ours.
+    fn outgoing(&self, trace: Option<&http::HeaderValue>, body: Bytes) -> Outgoing {
+        let mut head = Vec::with_capacity(self.head.len() + 128);
+        head.extend_from_slice(&self.head);
+        if let Some(trace) = trace {
+            head.extend_from_slice(&[b"traceparent: ", trace.as_bytes(), b"\r\n"].concat());
+        }
+        Outgoing::new(head, body)
     }
 }
 
@@ -226,9 +266,9 @@ fn cut() -> contract::Error {
         .retry(RetryHint::Elsewhere)
 }
 
-/// A streamed answer: frames of the body through the decoder.
+/// A streamed answer: pieces of the body through the decoder.
 struct Answer {
-    body: Reply,
+    body: Body,
     decoder: Box<dyn Decoder>,
     out: Deltas,
     ended: bool,
@@ -246,21 +286,18 @@ impl futures_core::Stream for Answer {
             if this.ended {
                 return Poll::Ready(None);
             }
-            match Pin::new(&mut this.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Some(bytes) = frame.data_ref() {
-                        this.decoder.feed(bytes, &mut this.out);
-                    }
+            let Answer { body, decoder, out, .. } = this;
+            match body.poll(cx, |bytes| decoder.feed(bytes, out)) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => {
+                    this.ended = true;
+                    this.decoder.end(&mut this.out);
                 }
-                Poll::Ready(Some(Err(_))) => {
+                Poll::Ready(Err(())) => {
                     this.ended = true;
                     if !this.decoder.done() {
                         this.out.push_back(Err(cut()));
                     }
-                }
-                Poll::Ready(None) => {
-                    this.ended = true;
-                    this.decoder.end(&mut this.out);
                 }
                 // The last event was read: a body that stays open is not waited for.
                 Poll::Pending if this.decoder.done() => this.ended = true,

@@ -1,81 +1,168 @@
 //! HTTP/1 connections without a task of their own, and the pool of those that are idle.
 //!
-//! hyper's connection is a future that somebody has to poll. Here that is whoever waits for the response or reads its
-//! body: no wake-up between two tasks for each piece of an answer, and dropping the reader closes the connection. An
-//! idle connection is polled by nobody; whether the server has closed it is looked at before it is used again.
+//! A gateway holds one upstream connection for each stream it gives, so what one costs is what a stream costs. Whoever
+//! waits for the answer or reads its body reads the socket: no task, no wake-up between two of them for each piece, and
+//! no buffer for each connection, since what a read brings is decoded before the next. Dropping the reader closes the
+//! connection. An idle connection is polled by nobody; whether the server has closed it is looked at before it is used
+//! again.
 //!
-//! Invariants: a connection is in the pool only after its answer was read to the end; it never waits without a waker.
+//! Invariants: a connection is in the pool only after its answer was read to the end and nothing stood behind it; it
+//! never waits without a waker.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::future::poll_fn;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::{Frame, SizeHint};
-use http_body_util::Full;
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
-/// What one read takes. Events are a few hundred bytes, and every stream holds such a buffer.
-const READ_BYTES: usize = 4 << 10;
+use crate::http1::{self, Framing, Head, Malformed};
+
+/// What one read takes at most.
+const READ_BYTES: usize = 16 << 10;
 /// Idle connections of one endpoint.
 const MOST_IDLE: usize = 64;
 /// An idle connection is not used again after this long.
 const IDLE_FOR: Duration = Duration::from_secs(90);
 
-type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+/// What bytes come over.
+trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
 
-/// A connection that its user drives.
-pub(crate) struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    /// `None` once it has ended.
-    driver: Option<Driver>,
+thread_local! {
+    /// What reads fill, for all connections of a thread.
+    static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
+/// Reads once and hands over what came; nothing came at the connection's end.
+fn poll_read<T>(
+    io: &mut dyn Transport,
+    cx: &mut Context<'_>,
+    on: impl FnOnce(&[u8]) -> T,
+) -> Poll<io::Result<T>> {
+    let mut scratch = SCRATCH.take().unwrap_or_else(|| vec![0; READ_BYTES].into());
+    let mut buf = ReadBuf::new(&mut scratch);
+    let read = Pin::new(io).poll_read(cx, &mut buf);
+    let result = match read {
+        Poll::Ready(Ok(())) => Poll::Ready(Ok(on(buf.filled()))),
+        Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
+        Poll::Pending => Poll::Pending,
+    };
+    SCRATCH.set(Some(scratch));
+    result
+}
+
+fn malformed(e: Malformed) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, e)
+}
+
+/// A request on its way: its head, and its body.
+pub(crate) struct Outgoing {
+    head: Bytes,
+    body: Bytes,
+}
+
+impl Outgoing {
+    /// A `POST` of `body`; `head` ends behind its last header.
+    pub(crate) fn new(mut head: Vec<u8>, body: Bytes) -> Self {
+        head.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+        Outgoing { head: head.into(), body }
+    }
+
+    fn is_sent(&self) -> bool {
+        self.head.is_empty() && self.body.is_empty()
+    }
+
+    fn advance(&mut self, n: usize) {
+        let head = n.min(self.head.len());
+        self.head.advance(head);
+        self.body.advance(n - head);
+    }
+}
+
+/// Why a request has no answer.
+pub(crate) enum SendError {
+    /// Nothing of the request was taken: the server had closed the connection.
+    Unsent,
+    /// The connection broke, or what came is no answer.
+    Broke,
+}
+
+/// A connection that its user drives.
+pub(crate) struct Connection(Box<dyn Transport>);
+
 impl Connection {
-    /// Over a transport that stands.
-    pub(crate) async fn over(
-        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    ) -> hyper::Result<Self> {
-        let (sender, driver) =
-            http1::Builder::new().read_buf_exact_size(Some(READ_BYTES)).handshake(TokioIo::new(io)).await?;
-        Ok(Connection { sender, driver: Some(Box::pin(driver)) })
+    /// To a host, by name or address.
+    pub(crate) async fn tcp(host: &str, port: u16) -> io::Result<Connection> {
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Connection(Box::new(stream)))
     }
 
-    /// Moves bytes in both directions as far as the transport lets it.
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        // How it ended shows in the response or in the body.
-        if self.driver.as_mut().is_some_and(|d| d.as_mut().poll(cx).is_ready()) {
-            self.driver = None;
-        }
+    /// To a worker's socket.
+    pub(crate) async fn unix(path: &Path) -> io::Result<Connection> {
+        Ok(Connection(Box::new(UnixStream::connect(path).await?)))
     }
 
-    /// Whether another request can be sent.
+    /// Whether another request can be sent: the server has neither closed it nor said anything unasked.
     fn is_ready(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        self.driver.is_some() && self.sender.is_ready()
+        poll_read(&mut *self.0, &mut Context::from_waker(Waker::noop()), |_| ()).is_pending()
     }
 
-    /// Sends a request and resolves with the head of its response.
-    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
-        let Connection { sender, driver } = self;
-        let mut response = pin!(sender.send_request(request));
-        poll_fn(|cx| {
-            if driver.as_mut().is_some_and(|d| d.as_mut().poll(cx).is_ready()) {
-                *driver = None;
+    /// Sends a request and resolves with the head of its answer, and the beginning of its body. A server may answer before
+    /// it has read everything.
+    pub(crate) async fn send(mut self, mut request: Outgoing) -> Result<(Head, Reply), SendError> {
+        let (mut came, mut sent_any, mut broken) = (Vec::new(), false, false);
+        let (head, rest) = poll_fn(|cx| {
+            while !broken && !request.is_sent() {
+                let parts = [io::IoSlice::new(&request.head), io::IoSlice::new(&request.body)];
+                match Pin::new(&mut *self.0).poll_write_vectored(cx, &parts) {
+                    Poll::Ready(Ok(n)) if n > 0 => {
+                        sent_any = true;
+                        request.advance(n);
+                    }
+                    // It may have answered before it closed.
+                    Poll::Ready(_) => broken = true,
+                    Poll::Pending => break,
+                }
             }
-            // Only the driver can complete it, so it needs no waker; without a driver it is complete.
-            response.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            loop {
+                let read = ready!(poll_read(&mut *self.0, cx, |bytes| {
+                    let ended = bytes.is_empty();
+                    // Nearly always all of the head comes at once.
+                    if came.is_empty() {
+                        let head = http1::head(bytes).map_err(|_| SendError::Broke)?;
+                        let found = head.map(|(h, n)| (h, bytes.get(n..).unwrap_or_default().to_vec()));
+                        if found.is_none() {
+                            came.extend_from_slice(bytes);
+                        }
+                        return Ok((found, ended));
+                    }
+                    came.extend_from_slice(bytes);
+                    let head = http1::head(&came).map_err(|_| SendError::Broke)?;
+                    Ok((head.map(|(h, n)| (h, came.split_off(n))), ended))
+                }));
+                return Poll::Ready(match read {
+                    Ok(Ok((Some(found), _))) => Ok(found),
+                    Ok(Ok((None, false))) => continue,
+                    Ok(Ok((None, true))) | Err(_) if !sent_any => Err(SendError::Unsent),
+                    Ok(Ok((None, true))) | Err(_) => Err(SendError::Broke),
+                    Ok(Err(e)) => Err(e),
+                });
+            }
         })
-        .await
+        .await?;
+        let keep_alive = head.keep_alive && request.is_sent();
+        let framing = head.framing;
+        Ok((head, Reply { connection: Some(self), framing, rest, keep_alive, home: None }))
     }
 }
 
@@ -109,16 +196,11 @@ impl Pool {
     }
 
     /// A new connection.
-    pub(crate) async fn connect(&self) -> std::io::Result<Connection> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        stream.set_nodelay(true)?;
-        Connection::over(stream).await.map_err(std::io::Error::other)
+    pub(crate) async fn connect(&self) -> io::Result<Connection> {
+        Connection::tcp(&self.host, self.port).await
     }
 
-    fn put(&self, mut connection: Connection) {
-        if !connection.is_ready() {
-            return;
-        }
+    fn put(&self, connection: Connection) {
         let now = Instant::now();
         let mut idle = self.lock();
         while idle.len() >= MOST_IDLE || idle.front().is_some_and(|(_, since)| *since + IDLE_FOR < now) {
@@ -132,67 +214,67 @@ impl Pool {
     }
 }
 
-/// The body of a response, which drives the connection it comes over.
+/// The body of an answer, which reads the connection it comes over.
 pub(crate) struct Reply {
-    body: Incoming,
-    /// `None` for a body that hyper's own pool drives, and once the body has ended.
+    /// `None` once the body has ended.
     connection: Option<Connection>,
+    framing: Framing,
+    /// What came with the head.
+    rest: Vec<u8>,
+    keep_alive: bool,
     /// Where the connection goes when the body was read to its end.
     home: Option<Arc<Pool>>,
 }
 
 impl Reply {
-    /// A body that something else drives.
-    pub(crate) fn driven(body: Incoming) -> Self {
-        Reply { body, connection: None, home: None }
+    /// The same body, whose connection is kept for others.
+    pub(crate) fn kept_by(mut self, home: &Arc<Pool>) -> Self {
+        self.home = Some(home.clone());
+        self
     }
 
-    /// A body that comes over `connection`.
-    pub(crate) fn over(connection: Connection, home: Option<Arc<Pool>>, body: Incoming) -> Self {
-        Reply { body, connection: Some(connection), home }
+    /// Hands over the next of its bytes, in one piece or in several. False at its end; after an error there is nothing
+    /// more.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, mut on: impl FnMut(&[u8])) -> Poll<io::Result<bool>> {
+        loop {
+            let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(false)) };
+            if self.framing.is_complete() {
+                self.ended();
+                return Poll::Ready(Ok(false));
+            }
+            let (framing, keep_alive) = (&mut self.framing, &mut self.keep_alive);
+            let mut any = false;
+            let mut take = |bytes: &[u8]| {
+                let taken = framing.take(bytes, |data| {
+                    any = true;
+                    on(data);
+                });
+                // What stands behind the end was not asked for: nothing on this connection can be trusted.
+                *keep_alive &= taken.as_ref().is_ok_and(|n| *n == bytes.len());
+                taken
+            };
+            let took = if self.rest.is_empty() {
+                ready!(poll_read(&mut *connection.0, cx, |b| (!b.is_empty()).then(|| take(b))))
+            } else {
+                Ok(Some(take(&std::mem::take(&mut self.rest))))
+            };
+            let failed = match took {
+                Ok(Some(Ok(_))) if any => return Poll::Ready(Ok(true)),
+                Ok(Some(Ok(_))) => continue,
+                Ok(Some(Err(e))) => Some(malformed(e)),
+                Ok(None) if framing.may_end() => None,
+                Ok(None) => Some(io::ErrorKind::UnexpectedEof.into()),
+                Err(e) => Some(e),
+            };
+            self.connection = None;
+            return Poll::Ready(failed.map_or(Ok(false), Err));
+        }
     }
 
     fn ended(&mut self) {
-        if let (Some(connection), Some(pool)) = (self.connection.take(), self.home.take()) {
+        let connection = self.connection.take().filter(|_| self.keep_alive && self.rest.is_empty());
+        if let (Some(connection), Some(pool)) = (connection, self.home.take()) {
             pool.put(connection);
         }
-    }
-}
-
-impl Body for Reply {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = &mut *self;
-        if this.connection.is_none() {
-            return Pin::new(&mut this.body).poll_frame(cx);
-        }
-        // What was read before comes first; then the transport is asked, with the waker of whoever reads.
-        let mut quiet = Context::from_waker(Waker::noop());
-        let mut polled = Pin::new(&mut this.body).poll_frame(&mut quiet);
-        if polled.is_pending()
-            && let Some(connection) = &mut this.connection
-        {
-            connection.drive(cx);
-            polled = Pin::new(&mut this.body).poll_frame(&mut quiet);
-        }
-        match &polled {
-            Poll::Ready(None) => this.ended(),
-            Poll::Ready(Some(Err(_))) => this.connection = None,
-            _ => {}
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

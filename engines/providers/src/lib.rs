@@ -6,6 +6,7 @@ mod client;
 mod connection;
 mod endpoint;
 mod error;
+pub mod http1;
 
 pub use client::Client;
 pub use endpoint::{AnthropicEndpoint, EndpointSettings, OpenAiEndpoint};
