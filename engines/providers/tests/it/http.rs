@@ -228,6 +228,121 @@ async fn a_body_that_stays_open_behind_done_is_not_waited_for() {
     assert_eq!(ask(&openai(&up.url)).await.unwrap().text, "hi");
 }
 
+/// A server that writes `answer` to each connection, in the given pieces a moment apart, and counts connections.
+async fn in_pieces(answer: Vec<String>, close: bool) -> Upstream {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let (tell, told) = mpsc::channel(64);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let task = task::spawn("upstream", async move {
+        loop {
+            let (mut io, _) = listener.accept().await.unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+            let (answer, tell) = (answer.clone(), tell.clone());
+            let serving = async move {
+                while let Some(r) = request(&mut io).await {
+                    tell.send(r).await.unwrap();
+                    for piece in &answer {
+                        if io.write_all(piece.as_bytes()).await.is_err() {
+                            return;
+                        }
+                        task::sleep(Duration::from_millis(2)).await;
+                    }
+                    if close {
+                        return;
+                    }
+                }
+            };
+            task::spawn("connection", serving).detach();
+        }
+    });
+    Upstream { url, told, connections, _task: task }
+}
+
+fn chunks(text: &str, of: usize) -> String {
+    let pieces: Vec<&[u8]> = text.as_bytes().chunks(of).collect();
+    let pieces: String =
+        pieces.iter().map(|p| format!("{:x}\r\n{}\r\n", p.len(), String::from_utf8_lossy(p))).collect();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n{pieces}0\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn an_answer_in_chunks_and_in_splinters_is_whole_and_its_connection_used_again() {
+    let answer = format!("HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n{}", chunks(EVENTS, 7));
+    for splinter in [1, 5, 1_000] {
+        let pieces = answer.as_bytes().chunks(splinter).map(|p| String::from_utf8_lossy(p).into_owned());
+        let up = in_pieces(pieces.collect(), false).await;
+        let endpoint = openai(&up.url);
+        for _ in 0..2 {
+            assert_eq!(ask(&endpoint).await.unwrap().text, "hi");
+        }
+        // The end of the chunks may come behind `[DONE]`, which is not waited for.
+        assert!(splinter < 1_000 || up.connections.load(Ordering::SeqCst) == 1);
+    }
+}
+
+#[tokio::test]
+async fn a_broken_answer_is_cut_and_never_taken_for_a_whole_one() {
+    let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    for broken in [
+        format!("{head}{:x}\r\n{event}\r\n", event.len()),
+        format!("{head}{:x}\r\n{event}", event.len() + 9),
+        format!("{head}{:x}\r\n{event}0\r\n\r\n", event.len() - 1),
+        format!("{head}zz\r\n{event}"),
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9999\r\n\r\n{event}"),
+    ] {
+        let up = in_pieces(vec![broken.clone()], true).await;
+        let e = ask(&openai(&up.url)).await.unwrap_err();
+        assert_eq!(e.code, Code::UpstreamTruncated, "{broken}");
+    }
+    for nonsense in
+        ["SSH-2.0-OpenSSH_9\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", ""]
+    {
+        let up = in_pieces(vec![nonsense.to_owned()], true).await;
+        let e = ask(&openai(&up.url)).await.unwrap_err();
+        assert_eq!(e.code, Code::UpstreamUnreachable, "{nonsense}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_on_which_more_was_said_than_asked_for_is_not_used_again() {
+    let whole = sized("200 OK\r\ncontent-type: text/event-stream", EVENTS);
+    let more = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nother";
+    for pieces in [vec![format!("{whole}{more}")], vec![whole, more.to_owned()]] {
+        let up = in_pieces(pieces, false).await;
+        let endpoint = openai(&up.url);
+        for _ in 0..2 {
+            assert_eq!(ask(&endpoint).await.unwrap().text, "hi");
+            task::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(up.connections.load(Ordering::SeqCst), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_before_it_has_read_all_is_heard() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let _server = task::spawn("upstream", async move {
+        let (mut io, _) = listener.accept().await.unwrap();
+        let mut piece = [0; 1024];
+        io.read_exact(&mut piece).await.unwrap();
+        io.write_all(sized("413 Payload Too Large", "{}").as_bytes()).await.unwrap();
+        // Reads no more of it, and stays.
+        task::sleep(Duration::from_secs(60)).await;
+    });
+    let mut large = chat();
+    large.messages = vec![Message::text(Role::User, "x".repeat(32 << 20).as_str())];
+    let attempt = attempt();
+    let endpoint = openai(&url);
+    let refused = endpoint.start(&large, &attempt).await.err().unwrap();
+    assert_eq!(refused.upstream_status, Some(413));
+}
+
 #[tokio::test]
 async fn a_worker_is_reached_over_its_unix_socket_and_learns_of_a_drop() {
     let folder = tempfile::tempdir().unwrap();
