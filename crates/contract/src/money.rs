@@ -88,7 +88,8 @@ impl FromStr for Money {
     /// Reads dollars: `0.02`, `$0.02`, `20`; at most nine decimals.
     fn from_str(s: &str) -> Result<Money, String> {
         let bad = || format!("`{s}` is not an amount of dollars such as 0.02");
-        let digits = s.trim().trim_start_matches('$');
+        let s = s.trim();
+        let digits = s.strip_prefix('$').unwrap_or(s);
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let numeric = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
         if digits.is_empty() || !numeric(whole) || !numeric(fraction) || fraction.len() > 9 {

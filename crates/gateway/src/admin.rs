@@ -193,13 +193,8 @@ fn stranger(peer: Option<IpAddr>, headers: &HeaderMap) -> Option<&'static str> {
     let host =
         headers.get(HOST).and_then(|h| h.to_str().ok()).and_then(|h| h.parse::<http::uri::Authority>().ok());
     // HTTP/2 has its authority in the URI, and no browser speaks it in clear.
-    let here = |host: &str| {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        bare.eq_ignore_ascii_case("localhost")
-            || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-    };
     let named = headers.contains_key(HOST);
-    (named && !host.is_some_and(|h| here(h.host())))
+    (named && !host.is_some_and(|h| auth::is_this_machine(h.host())))
         .then_some("without a key the server is administered under the name localhost or its address alone")
 }
 

@@ -1,8 +1,10 @@
 //! Who calls: `Authorization: Bearer` or `x-api-key`, to a key, to a tenant.
 
+use std::net::IpAddr;
+
 use contract::{Code, Error, KeyId, TenantId, TraceContext};
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, ORIGIN};
+use http::{HeaderMap, Uri};
 
 use crate::app::App;
 
@@ -23,19 +25,36 @@ pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Error> {
             let m = "no API key was given: send `Authorization: Bearer <key>` or `x-api-key: <key>`";
             return Err(Error::new(Code::InvalidKey, m));
         }
-        return Ok(Caller { tenant: App::open_tenant(), key: None, trace });
+        return open(headers, trace);
     };
     match app.inner.keys.check(presented, app.inner.clock.wall()) {
         Ok(info) => Ok(Caller { tenant: info.tenant.clone(), key: Some(info.id.clone()), trace }),
         // An open server takes whatever placeholder an SDK insists on, but never a key that was revoked.
-        Err(store::Refusal::Malformed) if !app.inner.settings.auth_required => {
-            Ok(Caller { tenant: App::open_tenant(), key: None, trace })
-        }
+        Err(store::Refusal::Malformed) if !app.inner.settings.auth_required => open(headers, trace),
         Err(_) => Err(Error::new(
             Code::InvalidKey,
             "the API key is not valid; `forebay key list` shows those that are",
         )),
     }
+}
+
+/// A caller of a server that asks for no key. Not a web page from somewhere else in the browser of whoever may come in:
+/// it would spend on his account.
+fn open(headers: &HeaderMap, trace: Option<TraceContext>) -> Result<Caller, Error> {
+    let from = headers.get(ORIGIN).map(|o| o.to_str().ok().and_then(|o| o.parse::<Uri>().ok()));
+    let own = |page: Option<Uri>| page.as_ref().and_then(Uri::host).is_some_and(is_this_machine);
+    if from.is_some_and(|page| !own(page)) {
+        let m = "a web page may ask a server without keys only from this machine: make a key with `forebay key create` and send it";
+        return Err(Error::new(Code::Forbidden, m));
+    }
+    Ok(Caller { tenant: App::open_tenant(), key: None, trace })
+}
+
+/// Whether a host, an IPv6 address in brackets or not, names this machine and can name no other.
+pub(crate) fn is_this_machine(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// The key as it was sent.
@@ -46,4 +65,29 @@ pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, key) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_web_page_from_elsewhere_may_not_ask_a_server_without_keys() {
+        let from = |origin: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(o) = origin {
+                headers.insert(ORIGIN, o.parse().unwrap());
+            }
+            open(&headers, None).map(|_| ()).map_err(|e| e.code)
+        };
+        for own in [None, Some("http://localhost:3000"), Some("http://127.0.0.1"), Some("https://[::1]:8443")]
+        {
+            assert_eq!(from(own), Ok(()), "{own:?}");
+        }
+        for page in
+            ["https://evil.example", "null", "http://localhost.evil.example", "http://10.0.0.1", "x y"]
+        {
+            assert_eq!(from(Some(page)), Err(Code::Forbidden), "{page}");
+        }
+    }
 }

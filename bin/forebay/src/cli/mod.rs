@@ -158,6 +158,18 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
 }
 
 /// Prints a result. A reader that left is no failure.
+/// What is logged. Not what the reader of PDFs thinks of callers' files: they are told that themselves.
+fn log_filter(configured: &str) -> tracing_subscriber::EnvFilter {
+    let filter = tracing_subscriber::EnvFilter::new(configured);
+    if configured.contains("lopdf") {
+        return filter;
+    }
+    match "lopdf=off".parse() {
+        Ok(quiet) => filter.add_directive(quiet),
+        Err(_) => filter,
+    }
+}
+
 fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }

@@ -28,7 +28,7 @@ pub struct Args {
 pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
     let config = checked(global)?;
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(&config.telemetry.log))
+        .with_env_filter(super::log_filter(&config.telemetry.log))
         .with_writer(std::io::stderr)
         .init();
     let limits = |e| Error::new(format!("cannot start: {e}"), "check the limits of this user");

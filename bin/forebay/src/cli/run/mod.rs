@@ -118,7 +118,7 @@ fn log(configured: &str) {
     let filter =
         if configured.contains("debug") || configured.contains("trace") { configured } else { "warn" };
     let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_env_filter(super::log_filter(filter))
         .with_writer(std::io::stderr)
         .try_init();
 }
