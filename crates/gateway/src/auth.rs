@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use contract::{Code, Error, KeyId, TenantId, TraceContext};
-use http::header::{AUTHORIZATION, ORIGIN};
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::uri::Authority;
 use http::{HeaderMap, Uri};
 
 use crate::app::App;
@@ -39,12 +40,18 @@ pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Error> {
 }
 
 /// A caller of a server that asks for no key. Not a web page from somewhere else in the browser of whoever may come in:
-/// it would spend on his account.
+/// it would spend on his account. A page that the same address serves is not from elsewhere; the same name may be, since
+/// whoever owns a name says where it leads.
 fn open(headers: &HeaderMap, trace: Option<TraceContext>) -> Result<Caller, Error> {
-    let from = headers.get(ORIGIN).map(|o| o.to_str().ok().and_then(|o| o.parse::<Uri>().ok()));
-    let own = |page: Option<Uri>| page.as_ref().and_then(Uri::host).is_some_and(is_this_machine);
-    if from.is_some_and(|page| !own(page)) {
-        let m = "a web page may ask a server without keys only from this machine: make a key with `forebay key create` and send it";
+    let page = headers.get(ORIGIN).map(|o| o.to_str().ok().and_then(|o| o.parse::<Uri>().ok()));
+    let asked = headers.get(HOST).and_then(|h| h.to_str().ok());
+    let own = |page: &Uri| {
+        let host = page.host().unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        is_this_machine(host) || address && page.authority().map(Authority::as_str) == asked
+    };
+    if page.is_some_and(|page| !page.as_ref().is_some_and(own)) {
+        let m = "a server without keys takes no calls of web pages from elsewhere: make a key with `forebay key create` and send it";
         return Err(Error::new(Code::Forbidden, m));
     }
     Ok(Caller { tenant: App::open_tenant(), key: None, trace })
@@ -75,18 +82,29 @@ mod tests {
     fn a_web_page_from_elsewhere_may_not_ask_a_server_without_keys() {
         let from = |origin: Option<&str>| {
             let mut headers = HeaderMap::new();
+            headers.insert(HOST, "10.0.0.5:8080".parse().unwrap());
             if let Some(o) = origin {
                 headers.insert(ORIGIN, o.parse().unwrap());
             }
             open(&headers, None).map(|_| ()).map_err(|e| e.code)
         };
-        for own in [None, Some("http://localhost:3000"), Some("http://127.0.0.1"), Some("https://[::1]:8443")]
-        {
+        for own in [
+            None,
+            Some("http://localhost:3000"),
+            Some("http://127.0.0.1"),
+            Some("https://[::1]:8443"),
+            Some("http://10.0.0.5:8080"),
+        ] {
             assert_eq!(from(own), Ok(()), "{own:?}");
         }
-        for page in
-            ["https://evil.example", "null", "http://localhost.evil.example", "http://10.0.0.1", "x y"]
-        {
+        for page in [
+            "https://evil.example",
+            "null",
+            "http://localhost.evil.example",
+            "http://10.0.0.1:8080",
+            "http://10.0.0.5",
+            "x y",
+        ] {
             assert_eq!(from(Some(page)), Err(Code::Forbidden), "{page}");
         }
     }

@@ -4,9 +4,11 @@
 
 use std::num::NonZeroU64;
 use std::pin::Pin;
-use std::task::{Context as Poller, Poll};
+use std::task::{Context as Poller, Poll, ready};
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use contract::{Error, Tick};
 use futures_core::Stream;
@@ -18,6 +20,49 @@ use crate::turn;
 
 /// How much is put together before a frame is handed to the connection.
 const FRAME_BYTES: usize = 16 << 10;
+
+/// The same response, a large body in frames: the connection copies what it is handed, and keeps that much room for as
+/// long as it lives.
+pub(crate) fn in_frames(response: Response) -> Response {
+    let length = http_body::Body::size_hint(response.body()).exact();
+    if length.is_none_or(|n| n <= FRAME_BYTES as u64) {
+        return response;
+    }
+    response.map(|body| Body::new(InFrames { body, rest: Bytes::new() }))
+}
+
+struct InFrames {
+    body: Body,
+    rest: Bytes,
+}
+
+impl http_body::Body for InFrames {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let n = self.rest.len().min(FRAME_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(n)))))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(
+            self.rest.len() as u64 + http_body::Body::size_hint(&self.body).exact().unwrap_or(0),
+        )
+    }
+}
 
 /// How long a reader may be busy with its last frame when the deadline has passed.
 const GRACE: Duration = Duration::from_secs(1);
@@ -120,7 +165,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
         let turn = turn::current();
-        let told = turn.is_some() && std::mem::take(&mut this.told) == turn;
+        let told = turn.is_some() && this.told == turn;
         let mut waits = told;
         // A caller that reads one event a minute does not outlive its deadline for it.
         let mut late = false;
@@ -170,6 +215,7 @@ where
                 return Poll::Pending;
             }
             this.encode.ping(&mut this.buffer);
+            this.ping.as_mut().reset(tokio::time::Instant::now() + this.every);
         }
         if this.buffer.is_empty() {
             return Poll::Ready(None);
@@ -251,4 +297,24 @@ where
 
 fn overdue() -> Error {
     Error::new(contract::Code::DeadlineExceeded, "the answer took longer than its budget")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn a_large_body_comes_in_frames_and_whole() {
+        let text: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();
+        let body = in_frames(Response::new(Body::from(text.clone()))).into_body();
+        assert_eq!(http_body::Body::size_hint(&body).exact(), Some(100_000));
+        let mut frames = Vec::new();
+        let mut body = body;
+        while let Some(frame) = body.frame().await {
+            frames.push(frame.unwrap().into_data().unwrap());
+        }
+        assert!(frames.iter().all(|f| f.len() <= FRAME_BYTES));
+        assert_eq!(frames.concat(), text);
+    }
 }

@@ -20,6 +20,7 @@ use pipeline::task;
 
 use crate::app::App;
 use crate::auth;
+use crate::body::in_frames;
 use crate::errors::{self, Failure};
 use crate::room::{Pace, Place};
 
@@ -38,7 +39,7 @@ pub(crate) async fn whole(State(app): State<App>, mut request: Request, next: Ne
         return errors::answer(&app, surface, Error::new(Code::NotFound, "there is nothing of that name"));
     }
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return in_frames(next.run(request).await);
     }
     let (parts, mut body) = request.into_parts();
     let taken = match auth::caller(&app, &parts.headers).and_then(|_| fits(&app, &parts.headers)) {
@@ -46,7 +47,7 @@ pub(crate) async fn whole(State(app): State<App>, mut request: Request, next: Ne
         Err(e) => Err(e.into()),
     };
     match taken {
-        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(bytes) => in_frames(next.run(Request::from_parts(parts, Body::from(bytes))).await),
         Err(failure) => {
             // A caller that waits for `100 Continue` has sent nothing, and a slow one was waited for already.
             if !parts.headers.contains_key(EXPECT) && failure.error.code != Code::DeadlineExceeded {
@@ -135,12 +136,12 @@ async fn read(app: &App, body: &mut Body, declared: usize) -> Result<Bytes, Box<
         if so_far == 0 {
             first = data;
         } else {
-            if rest.is_empty() {
-                // What it says its length is, and not up to three times as much while it grows. Costs nothing before it comes.
-                rest.reserve(declared.max(first.len() + data.len()));
-                rest.extend_from_slice(&first);
-                first = Bytes::new();
+            let whole = so_far + data.len();
+            if rest.capacity() < whole {
+                // Twice what came, which is counted above, and no more than it says it is.
+                rest.reserve((whole * 2).min(declared.max(whole)) - rest.len());
             }
+            rest.extend_from_slice(&std::mem::take(&mut first));
             rest.extend_from_slice(&data);
         }
     }

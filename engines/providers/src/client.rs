@@ -24,6 +24,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use llm::codec::{Decoder, Deltas, error};
 use llm::{Attempt, Delta, DeltaStream};
+use pipeline::task;
 
 use crate::connection::{Connection, Outgoing, Pool, Reply, SendError};
 use crate::http1::Head;
@@ -34,6 +35,9 @@ const ERROR_LIMIT: usize = 64 << 10;
 /// An answer that is not streamed is read up to here.
 const BODY_LIMIT: usize = 32 << 20;
 
+/// How long the end of an answer may come behind its last event.
+const END: Duration = Duration::from_millis(500);
+
 /// Connections to providers. Cheap to clone; clones share one pool.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -42,7 +46,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A pool whose connections must stand within `connect`; idle ones are kept for 90 s, 64 a host.
+    /// A pool whose connections must stand within `connect`; idle ones are used again for 90 s, 64 a host.
     pub fn new(connect: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
@@ -170,6 +174,19 @@ impl Body {
         }
     }
 
+    /// Reads to the end of a body of which nothing matters any more, so that its connection serves others: the end of the
+    /// chunks often comes a moment behind the last of them.
+    fn end_aside(&mut self) {
+        let Body::Own(reply) = self else { return };
+        if !reply.is_kept() {
+            return;
+        }
+        let mut reply = std::mem::replace(reply, Reply::nothing());
+        let end = async move { while matches!(poll_fn(|cx| reply.poll(cx, |_| ())).await, Ok(true)) {} };
+        let end = async { tokio::time::timeout(END, end).await };
+        task::spawn("end of an answer", end).detach();
+    }
+
     /// All of it; an error when it is longer than `limit` bytes or breaks.
     async fn whole(mut self, limit: usize) -> Result<Vec<u8>, ()> {
         let mut all = Vec::new();
@@ -183,13 +200,20 @@ impl Body {
 }
 
 /// Where an endpoint's requests go.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Target {
     uri: Uri,
     headers: HeaderMap,
     /// The head of every request, where it is ours to write.
     head: Vec<u8>,
     route: Route,
+}
+
+impl std::fmt::Debug for Target {
+    /// Without the heads, which hold the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("uri", &self.uri).field("route", &self.route).finish_non_exhaustive()
+    }
 }
 
 /// How an endpoint is reached.
@@ -300,7 +324,10 @@ impl futures_core::Stream for Answer {
                     }
                 }
                 // The last event was read: a body that stays open is not waited for.
-                Poll::Pending if this.decoder.done() => this.ended = true,
+                Poll::Pending if this.decoder.done() => {
+                    this.ended = true;
+                    this.body.end_aside();
+                }
                 Poll::Pending => return Poll::Pending,
             }
             if this.ended && this.decoder.skipped() > 0 {

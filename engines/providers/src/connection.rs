@@ -11,10 +11,10 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -81,6 +81,10 @@ impl Outgoing {
         self.head.is_empty() && self.body.is_empty()
     }
 
+    fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
     fn advance(&mut self, n: usize) {
         let head = n.min(self.head.len());
         self.head.advance(head);
@@ -114,56 +118,70 @@ impl Connection {
 
     /// Whether another request can be sent: the server has neither closed it nor said anything unasked.
     fn is_ready(&mut self) -> bool {
-        poll_read(&mut *self.0, &mut Context::from_waker(Waker::noop()), |_| ()).is_pending()
+        // Outside of the task's budget: without any left, every socket seems to have nothing to say.
+        let look = poll_fn(|cx| poll_read(&mut *self.0, cx, |_| ()));
+        let look = pin!(tokio::task::unconstrained(look));
+        look.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// Sends a request and resolves with the head of its answer, and the beginning of its body. A server may answer before
-    /// it has read everything.
+    /// Writes as much of a request as the transport takes. False when it takes no more for ever.
+    fn write(&mut self, cx: &mut Context<'_>, request: &mut Outgoing) -> bool {
+        while !request.is_sent() {
+            let parts = [io::IoSlice::new(&request.head), io::IoSlice::new(&request.body)];
+            match Pin::new(&mut *self.0).poll_write_vectored(cx, &parts) {
+                Poll::Ready(Ok(n)) if n > 0 => request.advance(n),
+                Poll::Ready(_) => return false,
+                Poll::Pending => break,
+            }
+        }
+        true
+    }
+
+    /// Sends a request and resolves with the head of its answer. A server may answer before it has read everything: what
+    /// it has not taken by then is written while its answer is read.
     pub(crate) async fn send(mut self, mut request: Outgoing) -> Result<(Head, Reply), SendError> {
-        let (mut came, mut sent_any, mut broken) = (Vec::new(), false, false);
+        let (length, mut takes) = (request.len(), true);
+        let mut came = Vec::new();
         let (head, rest) = poll_fn(|cx| {
-            while !broken && !request.is_sent() {
-                let parts = [io::IoSlice::new(&request.head), io::IoSlice::new(&request.body)];
-                match Pin::new(&mut *self.0).poll_write_vectored(cx, &parts) {
-                    Poll::Ready(Ok(n)) if n > 0 => {
-                        sent_any = true;
-                        request.advance(n);
-                    }
-                    // It may have answered before it closed.
-                    Poll::Ready(_) => broken = true,
-                    Poll::Pending => break,
-                }
+            takes = takes && self.write(cx, &mut request);
+            if !takes && request.len() == length {
+                return Poll::Ready(Err(SendError::Unsent));
             }
             loop {
-                let read = ready!(poll_read(&mut *self.0, cx, |bytes| {
-                    let ended = bytes.is_empty();
-                    // Nearly always all of the head comes at once.
-                    if came.is_empty() {
-                        let head = http1::head(bytes).map_err(|_| SendError::Broke)?;
-                        let found = head.map(|(h, n)| (h, bytes.get(n..).unwrap_or_default().to_vec()));
-                        if found.is_none() {
-                            came.extend_from_slice(bytes);
-                        }
-                        return Ok((found, ended));
-                    }
-                    came.extend_from_slice(bytes);
-                    let head = http1::head(&came).map_err(|_| SendError::Broke)?;
-                    Ok((head.map(|(h, n)| (h, came.split_off(n))), ended))
-                }));
-                return Poll::Ready(match read {
-                    Ok(Ok((Some(found), _))) => Ok(found),
-                    Ok(Ok((None, false))) => continue,
-                    Ok(Ok((None, true))) | Err(_) if !sent_any => Err(SendError::Unsent),
-                    Ok(Ok((None, true))) | Err(_) => Err(SendError::Broke),
-                    Ok(Err(e)) => Err(e),
-                });
+                let Ok(found) = ready!(poll_read(&mut *self.0, cx, |bytes| found(&mut came, bytes))) else {
+                    return Poll::Ready(Err(SendError::Broke));
+                };
+                match found {
+                    Ok(Some(found)) => return Poll::Ready(Ok(found)),
+                    Ok(None) => {}
+                    Err(_) => return Poll::Ready(Err(SendError::Broke)),
+                }
             }
         })
         .await?;
-        let keep_alive = head.keep_alive && request.is_sent();
-        let framing = head.framing;
-        Ok((head, Reply { connection: Some(self), framing, rest, keep_alive, home: None }))
+        let (keep_alive, framing) = (head.keep_alive && takes, head.framing);
+        let unsent = Some(request).filter(|r| takes && !r.is_sent());
+        Ok((head, Reply { connection: Some(self), framing, rest, unsent, keep_alive, home: None }))
     }
+}
+
+/// Looks for a head in what has just come behind what came before: it and what stands behind it.
+fn found(came: &mut Vec<u8>, bytes: &[u8]) -> Result<Option<(Head, Vec<u8>)>, Malformed> {
+    if bytes.is_empty() {
+        return Err(Malformed::CUT);
+    }
+    // Nearly always all of it comes at once.
+    if came.is_empty()
+        && let Some((head, n)) = http1::head(bytes)?
+    {
+        return Ok(Some((head, bytes.get(n..).unwrap_or_default().to_vec())));
+    }
+    came.extend_from_slice(bytes);
+    // A head ends with a line.
+    if !bytes.contains(&b'\n') && came.len() <= http1::HEAD_LIMIT {
+        return Ok(None);
+    }
+    Ok(http1::head(came)?.map(|(head, n)| (head, came.split_off(n))))
 }
 
 /// The idle connections of one endpoint.
@@ -221,16 +239,29 @@ pub(crate) struct Reply {
     framing: Framing,
     /// What came with the head.
     rest: Vec<u8>,
+    /// What the server has not taken of the request.
+    unsent: Option<Outgoing>,
     keep_alive: bool,
     /// Where the connection goes when the body was read to its end.
     home: Option<Arc<Pool>>,
 }
 
 impl Reply {
+    /// A body that has ended.
+    pub(crate) fn nothing() -> Self {
+        let framing = Framing::Length(0);
+        Reply { connection: None, framing, rest: Vec::new(), unsent: None, keep_alive: false, home: None }
+    }
+
     /// The same body, whose connection is kept for others.
     pub(crate) fn kept_by(mut self, home: &Arc<Pool>) -> Self {
         self.home = Some(home.clone());
         self
+    }
+
+    /// Whether its connection would be kept at its end.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.keep_alive && self.home.is_some() && self.connection.is_some()
     }
 
     /// Hands over the next of its bytes, in one piece or in several. False at its end; after an error there is nothing
@@ -241,6 +272,11 @@ impl Reply {
             if self.framing.is_complete() {
                 self.ended();
                 return Poll::Ready(Ok(false));
+            }
+            if let Some(request) = &mut self.unsent {
+                let takes = connection.write(cx, request);
+                self.keep_alive &= takes;
+                self.unsent.take_if(|request| !takes || request.is_sent());
             }
             let (framing, keep_alive) = (&mut self.framing, &mut self.keep_alive);
             let mut any = false;
@@ -272,7 +308,8 @@ impl Reply {
     }
 
     fn ended(&mut self) {
-        let connection = self.connection.take().filter(|_| self.keep_alive && self.rest.is_empty());
+        let again = self.keep_alive && self.rest.is_empty() && self.unsent.is_none();
+        let connection = self.connection.take().filter(|_| again);
         if let (Some(connection), Some(pool)) = (connection, self.home.take()) {
             pool.put(connection);
         }

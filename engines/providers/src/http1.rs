@@ -18,6 +18,10 @@ const IDLE_LIMIT: usize = 16 << 10;
 #[error("the bytes are no HTTP/1 response: {0}")]
 pub struct Malformed(&'static str);
 
+impl Malformed {
+    pub(crate) const CUT: Malformed = Malformed("it ends in its head");
+}
+
 /// The head of an answer.
 #[derive(Debug)]
 pub struct Head {
@@ -67,6 +71,9 @@ fn one(bytes: &[u8]) -> Result<Option<(Head, usize)>, Malformed> {
             HeaderName::from_bytes(h.name.as_bytes()).map_err(|_| Malformed("the name of a header"))?;
         let value = HeaderValue::from_bytes(h.value).map_err(|_| Malformed("the value of a header"))?;
         headers.append(name, value);
+    }
+    if parsed.version == Some(0) && headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err(Malformed("HTTP/1.0 knows no chunks"));
     }
     let (framing, plain) = framing(status, &headers)?;
     let says = |word: &str| {
@@ -122,8 +129,10 @@ pub enum Framing {
 pub enum Chunk {
     /// At the first digit of a size.
     Start,
-    /// In a size of which this much was read.
-    Size(u64),
+    /// In a size of which this much was read, and so many digits.
+    Size(u64, u8),
+    /// In the blanks behind a size, so many.
+    Blank(u64, usize),
     /// Behind a size, so far into what it is extended by.
     Extension(u64, usize),
     /// At the LF behind a size.
@@ -205,23 +214,30 @@ impl Chunk {
     /// Behind one byte that is no data.
     fn byte(self, b: u8) -> Result<Chunk, Malformed> {
         let digit = || char::from(b).to_digit(16).map(u64::from);
-        let size = |so_far: u64| -> Result<Chunk, Malformed> {
+        let size = |so_far: u64, digits: u8| -> Result<Chunk, Malformed> {
             let d = digit().ok_or(Malformed("the size of a chunk"))?;
             // Four bits for each digit, and no more than fit.
-            if so_far >> 60 != 0 {
+            if digits >= 16 {
                 return Err(Malformed("a chunk is too large"));
             }
-            Ok(Chunk::Size(so_far << 4 | d))
+            Ok(Chunk::Size(so_far << 4 | d, digits + 1))
         };
         let idle =
             |n: usize| if n < IDLE_LIMIT { Ok(n + 1) } else { Err(Malformed("too much beside the body")) };
         let lf = |next: Chunk| if b == b'\n' { Ok(next) } else { Err(Malformed("the end of a line")) };
         match self {
-            Chunk::Start => size(0),
-            Chunk::Size(n) => match b {
+            Chunk::Start => size(0, 0),
+            Chunk::Size(n, digits) => match b {
                 b'\r' => Ok(Chunk::SizeEnd(n)),
-                b';' | b' ' | b'\t' => Ok(Chunk::Extension(n, 0)),
-                _ => size(n),
+                b';' => Ok(Chunk::Extension(n, 0)),
+                b' ' | b'\t' => Ok(Chunk::Blank(n, 0)),
+                _ => size(n, digits),
+            },
+            Chunk::Blank(n, so_far) => match b {
+                b'\r' => Ok(Chunk::SizeEnd(n)),
+                b';' => Ok(Chunk::Extension(n, so_far)),
+                b' ' | b'\t' => Ok(Chunk::Blank(n, idle(so_far)?)),
+                _ => Err(Malformed("the size of a chunk")),
             },
             Chunk::Extension(n, so_far) => match b {
                 b'\r' => Ok(Chunk::SizeEnd(n)),
@@ -288,6 +304,9 @@ mod tests {
             "5\r\nhelloo\r\n",
             "5\r\nhello\n0\r\n",
             "5;a\nhello",
+            "5 6\r\nhello",
+            "5 zz\r\nhello",
+            "00000000000000005\r\nhello",
             "ffffffffffffffffff\r\n",
             "0\r\na: b\n",
             "g\r\n",
@@ -361,6 +380,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\n",
             "HTTP/1.1 200 OK\r\ncontent-length: \r\n\r\n",
             "HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n",
             "HTTP/1.1 101 Switching\r\n\r\n",
             "HTTP/2 200 OK\r\n\r\n",
             "HTTP/1.1 99 x\r\n\r\n",

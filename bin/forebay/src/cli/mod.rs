@@ -157,7 +157,6 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
     }
 }
 
-/// Prints a result. A reader that left is no failure.
 /// What is logged. Not what the reader of PDFs thinks of callers' files: they are told that themselves.
 fn log_filter(configured: &str) -> tracing_subscriber::EnvFilter {
     let filter = tracing_subscriber::EnvFilter::new(configured);
@@ -170,6 +169,7 @@ fn log_filter(configured: &str) -> tracing_subscriber::EnvFilter {
     }
 }
 
+/// Prints a result. A reader that left is no failure.
 fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }

@@ -1,8 +1,8 @@
 //! The framing of the journal, pure: bytes in, frames out.
 //!
 //! A frame is `magic (4) · payload length (4, little endian) · checksum (4, little endian) · payload`. The checksum is
-//! the CRC-32 of length and payload: it tells torn and rotten frames, which is all it is for, and the processor has an
-//! instruction for it. The magic holds the byte `0xFF`, which no UTF-8 text holds, so that a search for
+//! the CRC-32 (IEEE) of the length as eight bytes, little endian, and the payload: it tells torn and rotten frames, which
+//! is all it is for, at a small part of a cryptographic hash's cost. The magic holds the byte `0xFF`, which no UTF-8 text holds, so that a search for
 //! the next frame behind a damaged one cannot be led astray by what a payload says: **payloads are UTF-8**.
 //!
 //! Invariants: [`scan`] never panics, never yields a payload that was not encoded, and yields every undamaged frame.
@@ -16,6 +16,9 @@ pub const MAX_PAYLOAD: usize = 16 << 20;
 
 const MAGIC: [u8; 4] = [0xFF, b'F', b'J', 0x01];
 
+/// What frames began with before they had a CRC: they are not read, but never taken for nothing.
+const FORMER: [u8; 4] = [0xFF, b'F', b'J', 0x00];
+
 /// What a look at some bytes found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Scan {
@@ -23,7 +26,7 @@ pub struct Scan {
     pub payloads: Vec<Range<usize>>,
     /// Behind the last whole frame: the rest is torn, not yet complete, or damaged.
     pub end: usize,
-    /// Damaged stretches that lie before `end`.
+    /// Damaged stretches that lie before `end`, and what another format wrote behind it.
     pub damaged: usize,
 }
 
@@ -86,6 +89,7 @@ pub fn scan(bytes: &[u8]) -> Scan {
             }
         }
     }
+    found.damaged += usize::from(bytes.get(found.end..).is_some_and(|rest| rest.starts_with(&FORMER)));
     found
 }
 
@@ -108,6 +112,12 @@ mod tests {
 
     fn texts(bytes: &[u8], scan: &Scan) -> Vec<String> {
         scan.payloads.iter().map(|r| String::from_utf8(bytes[r.clone()].to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn frames_of_the_former_format_count_as_damage() {
+        let found = scan(b"\xffFJ\x00\x05\x00\x00\x00abcdefghhello");
+        assert_eq!((found.payloads.len(), found.damaged), (0, 1));
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use crate::journal::Position;
 use crate::{Admitted, CostBy, CostRow, Entry, Error, Filter, LedgerStore, ScopeSpent};
 
 /// Rows of one statement, at most.
-const ROWS: usize = 64;
+const ROWS: usize = 512;
 
 /// Rows in groups whose sizes are powers of two: each makes a statement that the connection has prepared before, and a
 /// batch of any size needs few. Preparing a statement of a thousand parameters costs more than running it.
