@@ -34,7 +34,7 @@ pub use error::{Class, Error, RetryHint};
 pub use event::{Event, StageState};
 pub use id::{EndpointName, KeyId, ModelName, Name, PipelineName, RequestId, StageName, TenantId, UserId};
 pub use message::{Content, Message, Part, Role, ToolCall};
-pub use meter::{Held, Meter, Spent};
+pub use meter::{Held, Meter, Reserve, Spent};
 pub use money::{LongPrompt, Money, Price};
 pub use outcome::Outcome;
 pub use record::{AttemptRecord, Ending, RequestRecord, StageRecord, Surface};

@@ -13,10 +13,20 @@ pub struct Spent {
     pub cost: Money,
 }
 
+/// What a request holds of the budgets of whoever pays for it.
+pub trait Reserve: Send + Sync + std::fmt::Debug {
+    /// Holds this much in all from now on, or what it holds already when that is more.
+    ///
+    /// # Errors
+    /// The budget that has no room for it; what was held stays held.
+    fn grow(&self, tokens: u64, cost: Money) -> Result<(), Error>;
+}
+
 /// Collects attempts, stages and findings. Recording never waits and never fails.
 #[derive(Debug, Default)]
 pub struct Meter {
     inner: Mutex<Inner>,
+    reserve: Option<Box<dyn Reserve>>,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +131,16 @@ impl Drop for Held {
 }
 
 impl Meter {
+    /// A meter whose calls are held in `reserve` too before they are made.
+    pub fn with_reserve(reserve: Box<dyn Reserve>) -> Self {
+        Meter { reserve: Some(reserve), ..Meter::default() }
+    }
+
+    /// Whether calls are held in a reserve.
+    pub fn is_reserved(&self) -> bool {
+        self.reserve.is_some()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -185,10 +205,11 @@ impl Meter {
 
     /// Takes room for a call of `stage` out of what `budget`, and the stage's own limit, leave: its input, and as much of
     /// `output` as fits. Calls at the same time hold different room, so that together they never pass the budget by more
-    /// than their inputs were underestimated. Returns the output the call may ask for, at least one token.
+    /// than their inputs were underestimated. What is spent and held by then is reserved at whoever pays. Returns the output
+    /// the call may ask for, at least one token.
     ///
     /// # Errors
-    /// `budget_exhausted` when there is no room for the input and one token of output.
+    /// `budget_exhausted` when there is no room for the input and one token of output; what the reserve says.
     pub fn hold(
         self: &Arc<Self>,
         stage: Option<&StageName>,
@@ -205,6 +226,10 @@ impl Meter {
         }
         let usage = Usage { input_tokens: input, output_tokens: output, ..Usage::default() };
         let (tokens, cost) = (input.saturating_add(output), price.cost(&usage));
+        if let Some(reserve) = &self.reserve {
+            let (used_tokens, used_cost) = inner.used(None);
+            reserve.grow(used_tokens.saturating_add(tokens), used_cost + cost)?;
+        }
         let number = inner.next_hold;
         inner.next_hold += 1;
         inner.held.push(Hold { number, stage: stage.cloned(), tokens, cost });
@@ -348,5 +373,27 @@ mod tests {
         }
         assert_eq!(meter.called_us(), 30 + 10);
         assert_eq!(Meter::default().called_us(), 0);
+    }
+
+    #[test]
+    fn what_calls_may_use_is_reserved_before_they_are_made() {
+        #[derive(Debug, Default)]
+        struct Purse(Arc<Mutex<Vec<u64>>>);
+        impl Reserve for Purse {
+            fn grow(&self, tokens: u64, _: Money) -> Result<(), Error> {
+                self.0.lock().unwrap().push(tokens);
+                if tokens > 500 { Err(Error::new(Code::BudgetExhausted, "empty")) } else { Ok(()) }
+            }
+        }
+        let asked = Arc::default();
+        let meter = Arc::new(Meter::with_reserve(Box::new(Purse(Arc::clone(&asked)))));
+        let hold = |input, output| meter.hold(None, &Budget::default(), &Price::FREE, input, output);
+        let first = hold(100, 100).unwrap();
+        let second = hold(100, 200).unwrap();
+        assert_eq!(hold(1, 1).unwrap_err().code, Code::BudgetExhausted);
+        drop(first);
+        assert!(hold(100, 50).is_ok(), "what a call has given back is there for another");
+        drop(second);
+        assert_eq!(*asked.lock().unwrap(), [200, 500, 502, 450]);
     }
 }

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use admission::{Amount, Demand, Entry, Outlook};
+use admission::{Amount, Demand, Entry, Growing, Outlook};
 use contract::{
     Budget, Code, Context, Deadline, Ending, Error, Meter, ModelName, Money, Outcome, PipelineName, Price,
-    RequestId, RequestRecord, Surface, TenantId, Tick, Trace, UnixMillis, UserId, Value,
+    RequestId, RequestRecord, Reserve, Surface, TenantId, Tick, Trace, UnixMillis, UserId, Value,
 };
 use store::Admitted;
 
@@ -136,7 +136,10 @@ impl Request {
             ending: Ending::Cancelled,
             error: None,
         };
-        let mut cx = context(app, id, tenant, ask.user, ask.arrived, budget);
+        // The calls of a pipeline may use more than was reserved at the door: then they ask for more.
+        let growing = || Box::new(Reserved(entry.growing()));
+        let meter = if record.pipeline.is_some() { Meter::with_reserve(growing()) } else { Meter::default() };
+        let mut cx = context(app, id, tenant, ask.user, ask.arrived, budget, meter);
         cx.trace = trace.map(|t| t.root);
         app.inner.metrics.entered(ask.surface);
         let rates = Rates { windows: entry.rate_headers(), at };
@@ -251,6 +254,7 @@ fn context(
     user: Option<UserId>,
     arrived: Tick,
     budget: Budget,
+    meter: Meter,
 ) -> Context {
     let total = budget.total.unwrap_or(app.inner.settings.total);
     Context {
@@ -262,9 +266,24 @@ fn context(
         deadline: Deadline::from_now(arrived, total),
         budget,
         clock: app.inner.clock.clone(),
-        meter: Arc::new(Meter::default()),
+        meter: Arc::new(meter),
         trace: None,
         sink: None,
+    }
+}
+
+/// A request's reservation, as its meter sees it.
+struct Reserved(Growing);
+
+impl std::fmt::Debug for Reserved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reserved")
+    }
+}
+
+impl Reserve for Reserved {
+    fn grow(&self, tokens: u64, money: Money) -> Result<(), Error> {
+        Ok(self.0.to(Amount { tokens, money })?)
     }
 }
 

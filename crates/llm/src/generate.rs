@@ -278,14 +278,17 @@ impl Generate {
         cx: &Context,
     ) -> Result<(ChatRequest, Option<Held>), Error> {
         let Some(settings) = self.models.get(&self.model) else { return Ok((request, None)) };
-        let limited = cx.budget.tokens.is_some() || cx.budget.usd.is_some();
-        if !limited && !cx.stage.as_ref().is_some_and(|s| cx.meter.is_limited(s)) {
+        let limited = cx.budget.tokens.is_some()
+            || cx.budget.usd.is_some()
+            || cx.stage.as_ref().is_some_and(|s| cx.meter.is_limited(s));
+        if !limited && !cx.meter.is_reserved() {
             return Ok((request, None));
         }
         let input = settings.counter.request(&request);
         let wanted = request.max_output_tokens.or(settings.max_output_tokens).unwrap_or(OUTPUT_UNDER_BUDGET);
         let (granted, held) = cx.meter.hold(cx.stage.as_ref(), &cx.budget, &settings.price, input, wanted)?;
-        if granted < wanted || request.max_output_tokens.is_none() && settings.max_output_tokens.is_none() {
+        let open = request.max_output_tokens.is_none() && settings.max_output_tokens.is_none();
+        if granted < wanted || limited && open {
             request.max_output_tokens = Some(granted);
         }
         Ok((request, Some(held)))

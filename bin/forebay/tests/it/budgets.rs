@@ -192,3 +192,25 @@ async fn answers_longer_than_their_reservation_keep_to_the_budget_together() {
     .await
     .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_without_a_budget_of_its_own_keeps_to_its_tenants() {
+    let up = upstream(json!({"tokens": 3000, "token_interval": 1})).await;
+    let base = up.base_url();
+    tokio::task::spawn_blocking(move || {
+        let config = "tenants: {default: {budget: {tokens_per_day: 10000}}}\n";
+        let server = Server::with_model(&base, ", max_output_tokens: 3000", config);
+        let calls: Vec<_> = (0..12).map(|_| server.open_chat("shout", "")).collect();
+        let statuses: Vec<u16> = calls.into_iter().map(|c| answer(c).0).collect();
+        // Whoever finds no room for the call gets the draft in its place, or is refused at the door.
+        assert!(statuses.iter().all(|s| matches!(s, 200 | 402)), "{statuses:?}");
+        let costs =
+            forebay(server.folder.path()).args(["--json", "costs", "--by", "tenant"]).output().unwrap();
+        let costs: Json = serde_json::from_slice(&costs.stdout).unwrap();
+        let used: u64 =
+            ["input_tokens", "output_tokens"].map(|k| costs["total"][k].as_u64().unwrap()).iter().sum();
+        assert!((5_000..=10_000).contains(&used), "{used} of 10000: {costs}");
+    })
+    .await
+    .unwrap();
+}
