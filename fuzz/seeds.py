@@ -174,7 +174,7 @@ def main():
     answer = "Dr. Smith paid $3.5 million. Growth was 12 % [1]. \"It works,\" he said. It was 99 %."
     write("ground", "g0", b"\x02" + answer.encode() + PLAIN.encode() + struct.pack("<H", len(answer.encode())))
     write("ground", "g1", b"\x02" + PLAIN.encode() + answer.encode() + struct.pack("<H", len(PLAIN.encode())))
-    write("journal", "magic", b"\xffFJ\x01\x05\x00\x00\x00abcdhello")
+    write("journal", "magic", b"\xffFJ\x03\x05\x00\x00\x00abcdhello")
     write("journal", "entry", b'A{"id":"req_01900000000070008000000000000000","at":0,"tenant":"t"}')
     for n, text in enumerate(["--- system ---\nBe {{ tone }}.\n--- user ---\n{% for x in items %}{{ x }} {{ loop.index }},{% endfor %}", "{{ x | upper }}{% if y %}a{% else %}b{% endif %}", "{% set a = 1 %}{{ a + 2 }}{% macro m(x) %}{{ x }}{% endmacro %}{{ m(1) }}"]):
         write("prompt", f"p{n}", text)

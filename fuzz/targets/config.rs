@@ -14,7 +14,9 @@ fuzz_target!(|bytes: &[u8]| {
     let env: Env = [("KEY", "a secret"), ("N", "4")].into_iter().collect();
     let checked = RULES.check(bytes, Path::new("."), &env);
     let _ = problem::render(config::FILE, &checked.shown, &checked.problems);
-    assert_eq!(checked.config.is_some(), checked.problems.is_empty(), "{:?}", checked.problems);
+    // What the file names and the folder does not hold (yet) leaves the file as it is: sound.
+    let sound = checked.problems.iter().all(|p| p.absent);
+    assert_eq!(checked.config.is_some(), sound, "{:?}", checked.problems);
     for (name, p) in checked.config.iter().flat_map(|c| &c.pipelines) {
         if let Err(found) = pipeline::check(&p.spec(), &KINDS) {
             panic!("`{name}` passed the check of the file and has no graph: {found:?}");

@@ -14,7 +14,7 @@ pub const HEADER: usize = 12;
 /// The longest payload, in bytes.
 pub const MAX_PAYLOAD: usize = 16 << 20;
 
-const MAGIC: [u8; 4] = [0xFF, b'F', b'J', 0x01];
+const MAGIC: [u8; 4] = [0xFF, b'F', b'J', 0x03];
 
 /// What frames began with before they had a CRC: they are not read, but never taken for nothing.
 const FORMER: [u8; 4] = [0xFF, b'F', b'J', 0x00];
@@ -66,7 +66,9 @@ fn frame_at(bytes: &[u8], at: usize) -> Option<Range<usize>> {
         return None;
     }
     let payload = rest.get(..length)?;
-    (checksum(payload) == *sum).then(|| at + HEADER..at + HEADER + length)
+    // A payload is text: what holds another frame's beginning is none.
+    let whole = checksum(payload) == *sum && !payload.contains(&MAGIC[0]);
+    whole.then(|| at + HEADER..at + HEADER + length)
 }
 
 /// Finds every undamaged frame in `bytes`, skipping damaged stretches between them.
