@@ -24,7 +24,7 @@ pub(crate) struct Drain {
 
 #[derive(Debug, Default)]
 struct Inner {
-    draining: AtomicBool,
+    draining: Switch,
     /// Answers under way are to end.
     cut: Switch,
     conversations: AtomicUsize,
@@ -33,11 +33,16 @@ struct Inner {
 
 impl Drain {
     pub(crate) fn start(&self) {
-        self.inner.draining.store(true, Ordering::Release);
+        self.inner.draining.turn();
     }
 
     pub(crate) fn has_started(&self) -> bool {
-        self.inner.draining.load(Ordering::Acquire)
+        self.inner.draining.is_on()
+    }
+
+    /// Resolves when the drain has started.
+    pub(crate) async fn started(&self) {
+        self.inner.draining.on().await;
     }
 
     /// Ends every answer under way with an error.

@@ -29,6 +29,9 @@ use crate::{auth, errors};
 /// How long the last events may take to be written to a caller that reads slowly.
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// The same for the closing handshake of a server that ends.
+const HURRIED: std::time::Duration = std::time::Duration::from_millis(500);
+
 pub(crate) async fn socket(
     Path(name): Path<String>,
     State(app): State<App>,
@@ -71,7 +74,14 @@ async fn converse(
         let _ = out.socket.close().await;
         while let Some(Ok(_)) = from.next().await {}
     };
-    let _ = tokio::time::timeout(FAREWELL, closing).await;
+    let hurried = async {
+        app.inner.drain.started().await;
+        task::sleep(HURRIED).await;
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(FAREWELL, closing) => {}
+        () = hurried => {}
+    }
 }
 
 /// A request that is under way.
@@ -106,7 +116,11 @@ async fn run(
     out: &mut Out,
     from: &mut SplitStream<WebSocket>,
 ) -> Result<(), Error> {
-    let first = app.inner.drain.cut().or(input(app, from)).await?;
+    // Who has asked for nothing yet is not waited for.
+    let first = tokio::select! {
+        first = input(app, from) => first?,
+        () = app.inner.drain.started() => return Err(drain::refusal()),
+    };
     let arrived = app.inner.clock.now();
     let json = first.trim_ascii_start().starts_with(b"{");
     if word(&first) == Some(Word::Cancel) {

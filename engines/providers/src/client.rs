@@ -72,6 +72,10 @@ impl Client {
         body: Bytes,
     ) -> Result<(StatusCode, HeaderMap, Body), contract::Error> {
         let broke = || unreachable("the connection broke");
+        let failed = |e| match e {
+            SendError::Nonsense(e) => nonsense(&e.to_string()),
+            SendError::Unsent | SendError::Silent | SendError::Broke => broke(),
+        };
         let own = |(head, reply): (Head, Reply)| (head.status, head.headers, Body::Own(reply));
         match &target.route {
             Route::Pooled => {
@@ -94,7 +98,9 @@ impl Client {
                         Ok((head, reply)) => return Ok(own((head, reply.kept_by(pool)))),
                         // The server had closed the idle connection.
                         Err(SendError::Unsent) => {}
-                        Err(SendError::Broke) => return Err(broke()),
+                        // It closed it at that moment. A new one is not stale.
+                        Err(SendError::Silent) => break,
+                        Err(e) => return Err(failed(e)),
                     }
                 }
                 let connecting = tokio::time::timeout(self.connect, pool.connect());
@@ -102,7 +108,7 @@ impl Client {
                     return Err(unreachable("the provider cannot be reached"));
                 };
                 let sent = connection.send(target.outgoing(trace.as_ref(), body)).await;
-                let (head, reply) = sent.map_err(|_| broke())?;
+                let (head, reply) = sent.map_err(failed)?;
                 Ok(own((head, reply.kept_by(pool))))
             }
             Route::Unix(path) => {
@@ -136,6 +142,12 @@ impl Client {
             let after = seconds.map(|s| s.to_string());
             let after = after.as_deref().or_else(|| header("retry-after"));
             return Err(error::from_response(status.as_u16(), after, &body));
+        }
+        if let Some(coding) = header("content-encoding").filter(|c| !c.eq_ignore_ascii_case("identity")) {
+            return Err(nonsense(&format!("it is coded as `{coding:.40}`, which nobody asked for")));
+        }
+        if header("content-type").is_some_and(|t| t.starts_with("text/html")) {
+            return Err(nonsense("it is a web page"));
         }
         if header("content-type").is_some_and(|t| t.starts_with("application/json")) {
             // Read by whoever reads the answer: from here on the provider has taken the request.
@@ -283,6 +295,11 @@ impl Target {
 
 fn unreachable(message: &str) -> contract::Error {
     contract::Error::new(Code::UpstreamUnreachable, message).retry(RetryHint::Elsewhere)
+}
+
+fn nonsense(what: &str) -> contract::Error {
+    let m = format!("the provider's answer makes no sense: {what}; check its address");
+    contract::Error::new(Code::UpstreamError, m).retry(RetryHint::Elsewhere)
 }
 
 fn cut() -> contract::Error {

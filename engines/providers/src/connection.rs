@@ -96,8 +96,12 @@ impl Outgoing {
 pub(crate) enum SendError {
     /// Nothing of the request was taken: the server had closed the connection.
     Unsent,
-    /// The connection broke, or what came is no answer.
+    /// The connection ended without a byte: the server may have closed it while the request was on its way.
+    Silent,
+    /// The connection broke.
     Broke,
+    /// What came is no answer.
+    Nonsense(Malformed),
 }
 
 /// A connection that its user drives.
@@ -148,13 +152,13 @@ impl Connection {
                 return Poll::Ready(Err(SendError::Unsent));
             }
             loop {
-                let Ok(found) = ready!(poll_read(&mut *self.0, cx, |bytes| found(&mut came, bytes))) else {
-                    return Poll::Ready(Err(SendError::Broke));
-                };
-                match found {
-                    Ok(Some(found)) => return Poll::Ready(Ok(found)),
-                    Ok(None) => {}
-                    Err(_) => return Poll::Ready(Err(SendError::Broke)),
+                let look = |bytes: &[u8]| (!bytes.is_empty()).then(|| found(&mut came, bytes));
+                match ready!(poll_read(&mut *self.0, cx, look)) {
+                    Ok(Some(Ok(Some(found)))) => return Poll::Ready(Ok(found)),
+                    Ok(Some(Ok(None))) => {}
+                    Ok(Some(Err(e))) => return Poll::Ready(Err(SendError::Nonsense(e))),
+                    Ok(None) | Err(_) if came.is_empty() => return Poll::Ready(Err(SendError::Silent)),
+                    Ok(None) | Err(_) => return Poll::Ready(Err(SendError::Broke)),
                 }
             }
         })
@@ -167,9 +171,6 @@ impl Connection {
 
 /// Looks for a head in what has just come behind what came before: it and what stands behind it.
 fn found(came: &mut Vec<u8>, bytes: &[u8]) -> Result<Option<(Head, Vec<u8>)>, Malformed> {
-    if bytes.is_empty() {
-        return Err(Malformed::CUT);
-    }
     // Nearly always all of it comes at once.
     if came.is_empty()
         && let Some((head, n)) = http1::head(bytes)?

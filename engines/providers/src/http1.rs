@@ -18,10 +18,6 @@ const IDLE_LIMIT: usize = 16 << 10;
 #[error("the bytes are no HTTP/1 response: {0}")]
 pub struct Malformed(&'static str);
 
-impl Malformed {
-    pub(crate) const CUT: Malformed = Malformed("it ends in its head");
-}
-
 /// The head of an answer.
 #[derive(Debug)]
 pub struct Head {

@@ -174,7 +174,8 @@ pub struct Blocks {
 
 impl Events for Blocks {
     fn event(&mut self, data: &[u8], progress: &mut Progress, out: &mut Deltas) {
-        let Ok(mut event) = serde_json::from_slice::<Json>(data) else {
+        let read = |data: &[u8]| serde_json::from_slice::<Json>(data).ok();
+        let Some(mut event) = read(data).or_else(|| read(&super::without_halves(data)?)) else {
             progress.skipped += 1;
             return;
         };
@@ -202,8 +203,9 @@ impl Events for Blocks {
                 progress.done = true;
                 out.push_back(Err(error::in_stream(event.get("error").unwrap_or(&Json::Null))));
             }
-            Some("ping" | "content_block_stop") => {}
-            _ => progress.skipped += 1,
+            // Others may be added to the protocol at any time.
+            Some(_) => {}
+            None => progress.skipped += 1,
         }
     }
 }

@@ -278,9 +278,13 @@ impl Events for Chunks {
             progress.done = true;
             return;
         }
-        match serde_json::from_slice::<Chunk<'_>>(data) {
-            Ok(chunk) => self.chunk(chunk, progress, out),
-            Err(_) => progress.skipped += 1,
+        if let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) {
+            return self.chunk(chunk, progress, out);
+        }
+        let mended = super::without_halves(data);
+        match mended.as_deref().map(serde_json::from_slice::<Chunk<'_>>) {
+            Some(Ok(chunk)) => self.chunk(chunk, progress, out),
+            _ => progress.skipped += 1,
         }
     }
 }

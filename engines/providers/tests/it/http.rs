@@ -300,12 +300,17 @@ async fn a_broken_answer_is_cut_and_never_taken_for_a_whole_one() {
         let e = ask(&openai(&up.url)).await.unwrap_err();
         assert_eq!(e.code, Code::UpstreamTruncated, "{broken}");
     }
-    for nonsense in
-        ["SSH-2.0-OpenSSH_9\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", ""]
-    {
-        let up = in_pieces(vec![nonsense.to_owned()], true).await;
+    for (broken, code) in [
+        ("SSH-2.0-OpenSSH_9\r\n", Code::UpstreamError),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", Code::UpstreamError),
+        ("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n<html>log in</html>", Code::UpstreamError),
+        ("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\nxx", Code::UpstreamError),
+        ("HTTP/1.1 200 OK\r\nconte", Code::UpstreamUnreachable),
+        ("", Code::UpstreamUnreachable),
+    ] {
+        let up = in_pieces(vec![broken.to_owned()], true).await;
         let e = ask(&openai(&up.url)).await.unwrap_err();
-        assert_eq!(e.code, Code::UpstreamUnreachable, "{nonsense}");
+        assert_eq!(e.code, code, "{broken}");
     }
 }
 
@@ -367,6 +372,24 @@ async fn a_closed_connection_is_seen_also_when_the_task_has_used_up_its_budget()
             })
             .await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_under_a_request_is_replaced_at_once() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = openai(&format!("http://{}/v1", listener.local_addr().unwrap()));
+    let _server = task::spawn("upstream", async move {
+        let answer = sized("200 OK\r\ncontent-type: text/event-stream", EVENTS);
+        while let Ok((mut io, _)) = listener.accept().await {
+            request(&mut io).await.unwrap();
+            io.write_all(answer.as_bytes()).await.unwrap();
+            // The next request of this connection is taken and never answered.
+            task::spawn("closing", async move { request(&mut io).await }).detach();
+        }
+    });
+    for _ in 0..3 {
+        assert_eq!(ask(&endpoint).await.unwrap().text, "hi");
     }
 }
 
