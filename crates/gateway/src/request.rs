@@ -108,6 +108,9 @@ impl Request {
             user: ask.user.clone(),
             pipeline: pipeline.clone(),
             model: model.clone(),
+            surface: ask.surface,
+            stream: ask.stream,
+            input_tokens: demand.input_tokens,
             reserved_tokens: reserved.tokens,
             reserved_cost: reserved.money,
         };

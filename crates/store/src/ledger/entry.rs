@@ -31,30 +31,45 @@ pub struct Admitted {
     /// The model asked for by a plain model call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelName>,
+    /// Which protocol the caller spoke.
+    #[serde(default = "native")]
+    pub surface: Surface,
+    /// Whether the caller asked for a stream.
+    #[serde(default)]
+    pub stream: bool,
+    /// The estimated input.
+    #[serde(default)]
+    pub input_tokens: u64,
     /// Tokens reserved, in and out.
     pub reserved_tokens: u64,
     /// Money reserved.
     pub reserved_cost: Money,
 }
 
+fn native() -> Surface {
+    Surface::Native
+}
+
 impl Admitted {
-    /// The record of a request whose process died: the reservation stands for the usage, all of it as input tokens.
+    /// The record of a request whose process died: the reservation stands for the usage.
     pub fn lost(self) -> RequestRecord {
+        let input_tokens = self.input_tokens.min(self.reserved_tokens);
+        let output_tokens = self.reserved_tokens - input_tokens;
         RequestRecord {
             id: self.id,
             at: self.at,
-            surface: Surface::Native,
+            surface: self.surface,
             tenant: self.tenant,
             key: self.key,
             user: self.user,
             pipeline: self.pipeline,
             pipeline_version: None,
             model: self.model,
-            stream: false,
+            stream: self.stream,
             queued_us: 0,
             first_output_us: None,
             total_us: 0,
-            usage: Usage { input_tokens: self.reserved_tokens, estimated: true, ..Usage::default() },
+            usage: Usage { input_tokens, output_tokens, estimated: true, ..Usage::default() },
             cost: self.reserved_cost,
             attempts: Vec::new(),
             stages: Vec::new(),
@@ -142,6 +157,9 @@ mod tests {
             user: None,
             pipeline: None,
             model: None,
+            surface: Surface::Openai,
+            stream: true,
+            input_tokens: 1,
             reserved_tokens: 1,
             reserved_cost: Money::ZERO,
         }

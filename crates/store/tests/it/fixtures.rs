@@ -22,6 +22,9 @@ pub(crate) fn admitted(n: u128) -> Admitted {
         user: Some("ann".into()),
         pipeline: Some("summarize".into()),
         model: None,
+        surface: Surface::Openai,
+        stream: true,
+        input_tokens: 400,
         reserved_tokens: 1000,
         reserved_cost: Money::from_nanos(70),
     }
