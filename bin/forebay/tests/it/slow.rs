@@ -35,12 +35,10 @@ async fn slow_readers_hold_back_their_upstream_cost_bounded_memory_and_harm_no_o
     assert_eq!(server.chat(r#","max_tokens":10"#).0, 200);
     let before = resident(server.pid());
     let native = [("content-type", "text/plain"), ("accept", "text/event-stream")];
-    let slow: Vec<_> = (0..2)
-        .map(|n| match n % 2 {
-            0 => server.open_chat("m", r#","stream":true"#),
-            _ => server.open("POST", "/v1/pipelines/shout", &native, b"A sentence of a document."),
-        })
-        .collect();
+    let mut slow = vec![server.open_chat("m", r#","stream":true"#)];
+    // Its number upstream: two that are opened at once come there in any order.
+    up.wait_for_tokens(2, 1).await.unwrap();
+    slow.push(server.open("POST", "/v1/pipelines/shout", &native, b"A sentence of a document."));
     for no in 2..4 {
         let sent = stuck_at(&up, no).await;
         assert!(sent < 500_000, "request {no} was read ahead: {sent} tokens");
