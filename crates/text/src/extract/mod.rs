@@ -24,6 +24,8 @@ pub struct Limits {
     pub max_pages: usize,
     /// Bytes that all compressed streams of a PDF which are looked at may grow to.
     pub max_decompressed_bytes: usize,
+    /// Bytes that a page of a PDF may grow to: while it grows, it takes up to four times as much memory.
+    pub max_page_bytes: usize,
 }
 
 impl Default for Limits {
@@ -33,6 +35,7 @@ impl Default for Limits {
             max_text_bytes: 16 << 20,
             max_pages: 2_000,
             max_decompressed_bytes: 128 << 20,
+            max_page_bytes: 32 << 20,
         }
     }
 }

@@ -21,6 +21,9 @@ thread_local! {
     static ROOM: Cell<usize> = const { Cell::new(0) };
 }
 
+/// What a parsed object takes, in times of its bytes.
+const PARSED: usize = 4;
+
 pub(super) fn extract(bytes: &[u8], limits: &Limits, out: &mut Builder) -> Result<(), Error> {
     match catch_unwind(AssertUnwindSafe(|| read(bytes, limits, out))) {
         Ok(r) => r,
@@ -71,10 +74,9 @@ fn read(bytes: &[u8], limits: &Limits, out: &mut Builder) -> Result<(), Error> {
 fn charge(id: ObjectId, object: &mut Object) -> Option<(ObjectId, Object)> {
     if let Object::Stream(s) = object {
         if s.dict.has_type(b"ObjStm") {
-            // A parsed object takes several times its bytes.
             let room = ROOM.get();
-            match s.get_plain_content_with_limit(room / 4) {
-                Ok(c) => ROOM.set(room - c.len()),
+            match s.get_plain_content_with_limit(room / PARSED) {
+                Ok(c) => ROOM.set(room - c.len() * PARSED),
                 Err(_) => {
                     ROOM.set(0);
                     return None;
@@ -144,8 +146,15 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn page(&mut self, id: ObjectId) -> Result<String, Error> {
-        let content =
-            self.pdf.get_page_content_with_limit(id, self.room).map_err(|e| refused(&e, self.limits))?;
+        let most = self.room.min(self.limits.max_page_bytes);
+        let content = match self.pdf.get_page_content_with_limit(id, most) {
+            Err(lopdf::Error::Decompress(DecompressError::MemoryLimitExceeded { .. }))
+                if most < self.room =>
+            {
+                return Err(too_large("what a page of the PDF decompresses to", most, "bytes"));
+            }
+            content => content.map_err(|e| refused(&e, self.limits))?,
+        };
         self.room -= content.len().min(self.room);
         let dicts = self.pdf.get_page_fonts(id).unwrap_or_default();
         let mut names: BTreeMap<Vec<u8>, usize> = BTreeMap::new();

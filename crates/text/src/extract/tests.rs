@@ -146,7 +146,10 @@ fn a_pdf_that_grows_over_the_limit_is_refused() {
     assert!(bytes.len() < 100_000);
     let limits = Limits { max_decompressed_bytes: 1 << 20, ..Limits::default() };
     let (code, m) = refusal(&bytes, None, &limits);
-    assert!(code == Code::TooLarge && m.contains("decompresses"), "{m}");
+    assert!(code == Code::TooLarge && m.contains("what the PDF decompresses"), "{m}");
+    let page = Limits { max_page_bytes: 1 << 20, ..Limits::default() };
+    let (code, m) = refusal(&bytes, None, &page);
+    assert!(code == Code::TooLarge && m.contains("a page of the PDF decompresses"), "{m}");
 
     // The same in an object stream, which is read before any page.
     let mut content = b"9 0 ".to_vec();

@@ -249,7 +249,7 @@ fn a_document_that_is_not_what_it_says_is_refused() {
     ];
     for (kind, body, status, code) in &cases {
         let case = format!("{kind}: {}", String::from_utf8_lossy(body));
-        let a = t.within_memory(300 << 20, &case, || t.post(PIPELINE, &[("content-type", kind)], body));
+        let a = t.within_memory(160 << 20, &case, || t.post(PIPELINE, &[("content-type", kind)], body));
         t.assert_refused(PIPELINE, &a, *status, code, &case);
     }
     t.assert_unharmed("hostile documents");
