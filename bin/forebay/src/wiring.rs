@@ -156,7 +156,7 @@ fn endpoint(project: &Path, name: &str, m: &ModelConfig) -> Result<Endpoint, Err
         (Some(id), _, _) => {
             let own = m.base_url.is_some();
             let settings = at("https://api.openai.com/v1", id);
-            let dialect = Dialect { max_completion_tokens: !own };
+            let dialect = Dialect { max_completion_tokens: !own, prefill: None };
             (Arc::new(OpenAiEndpoint::new(client, &settings, dialect).map_err(wrong)?), None)
         }
         (_, Some(id), _) => {

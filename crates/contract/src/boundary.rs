@@ -91,6 +91,37 @@ pub enum FailureContract {
     Default(Value),
 }
 
+/// What happens when a model's stream breaks after its first output was shown. Before that, failures are repaired unseen
+/// whatever this says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MidStream {
+    /// The answer ends with an error, after what came.
+    #[default]
+    Error,
+    /// The answer begins anew, from this or another model; a reset tells the reader to forget what came. For readers that
+    /// know of it.
+    Restart,
+    /// Another attempt goes on behind the last word (assistant prefill), where a model can; elsewhere as `error`.
+    Continue,
+}
+
+impl MidStream {
+    /// The name in the configuration and in headers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Restart => "restart",
+            Self::Continue => "continue",
+        }
+    }
+
+    /// The policy of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Error, Self::Restart, Self::Continue].into_iter().find(|p| p.as_str() == name)
+    }
+}
+
 /// The boundary behind a stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Boundary {

@@ -52,6 +52,8 @@ pub enum Event {
     Draft { text: String },
     /// The next piece of the answer.
     Delta { text: String },
+    /// The answer broke off and begins anew: forget all deltas so far.
+    Reset {},
     /// An element of a fan-out ended; exactly one of `text` and `error` is there.
     Part {
         stage: StageName,
@@ -98,6 +100,7 @@ impl Event {
             Event::Stage { .. } => "stage",
             Event::Draft { .. } => "draft",
             Event::Delta { .. } => "delta",
+            Event::Reset {} => "reset",
             Event::Part { .. } => "part",
             Event::Usage { .. } => "usage",
             Event::Error { .. } => "error",

@@ -24,7 +24,7 @@ pub mod trace;
 mod usage;
 mod value;
 
-pub use boundary::{Boundary, FailureContract, Kind};
+pub use boundary::{Boundary, FailureContract, Kind, MidStream};
 pub use budget::Budget;
 pub use clock::{Clock, ManualClock, SystemClock, Tick, UnixMillis};
 pub use code::Code;
@@ -37,7 +37,7 @@ pub use message::{Content, Message, Part, Role, ToolCall};
 pub use meter::{Held, Meter, Reserve, Spent};
 pub use money::{LongPrompt, Money, Price};
 pub use outcome::Outcome;
-pub use record::{AttemptRecord, Ending, RequestRecord, StageRecord, Surface};
+pub use record::{AttemptRecord, Ending, Reason, RequestRecord, StageRecord, Surface};
 pub use secret::Secret;
 pub use stage::{BoxFuture, Context, Inputs, Signature, Sink, Stage, Tail};
 pub use trace::{Trace, TraceContext};

@@ -349,6 +349,7 @@ mod tests {
             ordinal: 0,
             number: 1,
             model: "m".into(),
+            reason: None,
             instead_of: None,
             endpoint: "e".into(),
             model_version: None,

@@ -50,6 +50,38 @@ impl Ending {
     }
 }
 
+/// Why an attempt was made that is not the first for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The same endpoint once more.
+    Retry,
+    /// Another endpoint of the same model.
+    Elsewhere,
+    /// Another model.
+    Fallback,
+    /// Beside an attempt that was slow to begin.
+    Hedge,
+    /// The answer broke off and began anew.
+    Restart,
+    /// The answer broke off and was gone on with.
+    Continue,
+}
+
+impl Reason {
+    /// The name in records, traces and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Elsewhere => "elsewhere",
+            Self::Fallback => "fallback",
+            Self::Hedge => "hedge",
+            Self::Restart => "restart",
+            Self::Continue => "continue",
+        }
+    }
+}
+
 /// One call to a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptRecord {
@@ -62,6 +94,9 @@ pub struct AttemptRecord {
     /// Which try for the same answer this is, from 1: more is a retry or a fallback.
     #[serde(default)]
     pub number: u32,
+    /// Why it was made, unless it is the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
     /// The model, as the configuration names it.
     pub model: ModelName,
     /// The model that was asked for, when this one stood in for it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::{
-    Budget, Clock, Deadline, Error, Event, Kind, Meter, ModelName, Outcome, RequestId, StageName, TenantId,
+    Budget, Clock, Deadline, Error, Event, Kind, Meter, MidStream, ModelName, Outcome, RequestId, StageName, TenantId,
     Tick, TraceContext, UserId, Value,
 };
 
@@ -62,6 +62,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// What is used.
     pub meter: Arc<Meter>,
+    /// What happens when a stream breaks that the caller has seen something of.
+    pub mid_stream: MidStream,
     /// The span that the request's calls to others are part of, when it is traced.
     pub trace: Option<TraceContext>,
     /// Where output goes, when this stage's output is shown.

@@ -271,6 +271,7 @@ fn context(
         clock: app.inner.clock.clone(),
         meter: Arc::new(meter),
         trace: None,
+        mid_stream: contract::MidStream::Error,
         sink: None,
     }
 }

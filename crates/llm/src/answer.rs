@@ -52,6 +52,7 @@ impl Answer {
                     call.arguments.push_str(&arguments);
                 }
             }
+            Delta::Reset => *self = Answer::default(),
             Delta::Finish(f) => self.finish = Some(f),
             Delta::Usage(u) => self.usage = Some(u),
         }

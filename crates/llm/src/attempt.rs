@@ -1,29 +1,19 @@
-//! Attempts before the commit point: which upstream is asked next, and when to give up.
-//!
-//! ```text
-//! ask endpoint ── first output ──▶ committed (Completion)
-//!   │ 429, 5xx, broken connection: once more on the preferred endpoint, then the next endpoint, then the next model
-//!   │ refused credentials, timeout, no slot: the next
-//!   │ prompt too long: the next model with a larger window
-//!   └ wrong request, filtered content, deadline, used-up budget: the end
-//! ```
+//! One attempt, until its first output: a slot of the model, a place at an endpoint, and the wait for the first word.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-use contract::{Code, Context, Deadline, Error, ModelName, RetryHint, trace};
+use contract::{Code, Context, Deadline, EndpointName, Error, ModelName, Reason, RetryHint, trace};
 use futures_util::StreamExt;
 use pipeline::task;
 
 use crate::completion::{Completion, Live};
-use crate::{Attempt, ChatRequest, Delta, Endpoint, ModelSettings, Slots};
+use crate::pool::pick::{self, Places};
+use crate::pool::retries::Retries;
+use crate::{Attempt, ChatRequest, Delta, ModelSettings, Slots};
 
-/// A `Retry-After` up to this long is waited for; a longer one means elsewhere.
-const SHORT: Duration = Duration::from_secs(2);
-/// The pause before the second try when the upstream names none, times 0.8 to 1.2.
-const BACKOFF: Duration = Duration::from_millis(500);
-
+/// A call as its attempts see it.
 pub(crate) struct Asked<'a> {
     pub(crate) request: ChatRequest,
     /// What the first candidate's counter makes of it, when the caller has asked it already.
@@ -31,161 +21,112 @@ pub(crate) struct Asked<'a> {
     pub(crate) prompt_version: Option<String>,
     pub(crate) cx: &'a Context,
     pub(crate) slots: &'a dyn Slots,
+    pub(crate) retries: &'a Retries,
+    /// Attempts made for this answer so far.
+    pub(crate) made: AtomicU32,
+    /// Why the first attempt of this call is not the first of its answer.
+    pub(crate) again: Option<Reason>,
+    /// The endpoint that broke the answer off: asked when there is no other.
+    pub(crate) avoid: Option<EndpointName>,
 }
 
-type Candidate<'a> = (&'a ModelName, &'a Arc<ModelSettings>);
-
-enum Next {
-    Again(Duration),
-    Elsewhere,
-    LargerWindow,
-    Stop,
-}
-
-/// Asks the candidates in order until one commits. The error is the last one's.
-///
-/// The request is changed in place from candidate to candidate: prompts are long, and copying one costs more than all
-/// else that is done here.
-pub(crate) async fn repair(mut asked: Asked<'_>, candidates: &[Candidate<'_>]) -> Result<Completion, Error> {
-    let wanted = asked.request.max_output_tokens;
-    let estimated = candidates.first().is_some_and(|(_, s)| s.counter.estimated());
-    let mut number = 0;
-    let mut last = Error::new(Code::Internal, "the model has no endpoint");
-    // The window that was too small, once one was.
-    let mut too_small: Option<Option<u64>> = None;
-    let Some((asked_for, _)) = candidates.first().copied() else { return Err(last) };
-    for (place, (model, settings)) in candidates.iter().enumerate() {
-        if too_small.is_some_and(|failed| !larger(settings.context_window, failed)) {
-            continue;
-        }
-        // Estimates are equal whoever makes them; a model that counts exactly counts for itself.
-        let input = match asked.input_tokens {
-            Some(n) if place == 0 || (estimated && settings.counter.estimated()) => n,
-            _ => settings.counter.request(&asked.request),
-        };
-        if place == 0 {
-            asked.input_tokens = Some(input);
-        }
-        match fit(wanted, settings, input) {
-            Ok(limit) => asked.request.max_output_tokens = limit,
-            Err(e) => {
-                too_small = Some(settings.context_window);
-                last = e;
-                continue;
-            }
-        }
-        'endpoints: for (rank, endpoint) in settings.endpoints.iter().enumerate() {
-            let mut may_retry = place == 0 && rank == 0;
-            loop {
-                number += 1;
-                let target = Target { asked_for, model, settings, endpoint, input, number };
-                let e = match attempt(&asked, &target).await {
-                    Ok(completion) => return Ok(completion),
-                    Err(e) => e,
-                };
-                let next = next(&e, may_retry, asked.cx);
-                last = e;
-                match next {
-                    Next::Again(pause) => {
-                        may_retry = false;
-                        task::sleep(pause).await;
-                    }
-                    Next::Elsewhere => break,
-                    Next::LargerWindow => {
-                        too_small = Some(settings.context_window);
-                        break 'endpoints;
-                    }
-                    Next::Stop => return Err(last),
-                }
-            }
-        }
-    }
-    Err(last)
-}
-
-fn larger(window: Option<u64>, failed: Option<u64>) -> bool {
-    match (window, failed) {
-        (Some(w), Some(f)) => w > f,
-        (None, Some(_)) => true,
-        (_, None) => false,
-    }
-}
-
-/// The output limit made to fit the model; an error when the prompt alone does not.
-///
-/// An estimate may be wrong by a fifth: only beyond that is the provider not asked.
-fn fit(wanted: Option<u64>, settings: &ModelSettings, input: u64) -> Result<Option<u64>, Error> {
-    let limit = match (wanted, settings.max_output_tokens) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    };
-    let Some(window) = settings.context_window else { return Ok(limit) };
-    let certain = if settings.counter.estimated() { input - input / 5 } else { input };
-    if certain >= window {
-        let m = format!("the prompt has about {input} tokens and the model's window is {window}");
-        return Err(Error::new(Code::ContextLengthExceeded, m).param("messages"));
-    }
-    Ok(limit.map(|m| m.min(window - certain)))
-}
-
-fn next(e: &Error, may_retry: bool, cx: &Context) -> Next {
-    let pause = match e.retry {
-        RetryHint::After(d) => (d <= SHORT).then_some(d),
-        RetryHint::Elsewhere | RetryHint::No => {
-            let jitter = u32::from(cx.request.as_bytes().last().copied().unwrap_or(0)) % 41;
-            Some(BACKOFF * (80 + jitter) / 100)
-        }
-    };
-    let again = |worth: bool| match pause {
-        Some(p) if worth && may_retry && !cx.deadline.passed(cx.clock.now().after(p)) => Next::Again(p),
-        _ => Next::Elsewhere,
-    };
-    match e.code {
-        Code::ContextLengthExceeded => Next::LargerWindow,
-        Code::RateLimited if e.upstream_status.is_none() => Next::Stop,
-        Code::RateLimited | Code::UpstreamError | Code::UpstreamUnreachable | Code::UpstreamTruncated => {
-            again(true)
-        }
-        Code::WorkerCrashed => again(true),
-        Code::UpstreamTimeout | Code::UpstreamCredentials | Code::Overloaded => again(false),
-        _ => Next::Stop,
-    }
-}
-
-struct Target<'a> {
+/// The model that an attempt is made at.
+pub(crate) struct Target<'a> {
     /// The model that was asked for first.
-    asked_for: &'a ModelName,
-    model: &'a ModelName,
-    settings: &'a Arc<ModelSettings>,
-    endpoint: &'a Endpoint,
-    input: u64,
-    number: u32,
+    pub(crate) asked_for: &'a ModelName,
+    pub(crate) model: &'a ModelName,
+    pub(crate) settings: &'a Arc<ModelSettings>,
+    pub(crate) input: u64,
 }
 
-/// One attempt, until its first output.
-async fn attempt(asked: &Asked<'_>, t: &Target<'_>) -> Result<Completion, Error> {
+/// Why an attempt came to nothing.
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// The endpoint that was asked; `None` when none was.
+    pub(crate) place: Option<usize>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed { error, place: None }
+    }
+}
+
+/// What two attempts that run at the same time know of each other.
+#[derive(Debug)]
+pub(crate) struct Race {
+    /// Where the first one was asked.
+    first: AtomicUsize,
+    /// One of them answers: the other is not the caller's to cancel.
+    pub(crate) decided: Arc<AtomicBool>,
+}
+
+impl Default for Race {
+    fn default() -> Self {
+        Race { first: AtomicUsize::new(usize::MAX), decided: Arc::default() }
+    }
+}
+
+impl Race {
+    /// The endpoint at which the first attempt waits.
+    pub(crate) fn first(&self) -> Option<usize> {
+        Some(self.first.load(Ordering::Relaxed)).filter(|n| *n != usize::MAX)
+    }
+}
+
+fn late() -> Error {
+    Error::new(Code::DeadlineExceeded, "the latency budget ran out")
+}
+
+/// Makes one attempt at an endpoint of the model that is not among `tried`.
+pub(crate) async fn attempt(
+    asked: &Asked<'_>,
+    t: &Target<'_>,
+    tried: Places,
+    reason: Option<Reason>,
+    race: Option<&Race>,
+) -> Result<Completion, Failed> {
     let cx = asked.cx;
-    let late = || Error::new(Code::DeadlineExceeded, "the latency budget ran out");
     if cx.deadline.passed(cx.clock.now()) {
-        return Err(late());
+        return Err(late().into());
     }
     let started_us = cx.elapsed_us();
     let wait = asked.slots.acquire(t.model, &cx.tenant, t.input, cx.deadline);
     let slot = task::within(&*cx.clock, cx.deadline, wait).await.map_err(|_| late())??;
-    let mut live = Live::new(cx, t.model, t.endpoint, t.settings, slot);
+    // Chosen with the slot in hand: what was free before the queue may not be behind it.
+    let number = asked.made.fetch_add(1, Ordering::Relaxed) + 1;
+    let random = pick::mix(seed(cx) ^ u64::from(number));
+    let picked = pick::pick(&t.settings.endpoints, tried, &cx.clock, random);
+    let Some((place, turn)) = picked else {
+        asked.made.fetch_sub(1, Ordering::Relaxed);
+        return Err(pick::resting(t.model, &t.settings.endpoints, std::time::Duration::ZERO).into());
+    };
+    let Some(endpoint) = t.settings.endpoints.get(place) else {
+        return Err(Error::new(Code::Internal, "the model has no endpoint").into());
+    };
+    if let Some(race) = race {
+        let _ = race.first.compare_exchange(usize::MAX, place, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    if number == 1 {
+        endpoint.health.called(cx.clock.now());
+    }
+    let mut live = Live::new(cx, t.model, endpoint, t.settings, (slot, turn));
     live.record.started_us = started_us;
     live.record.queued_us = cx.elapsed_us().saturating_sub(started_us);
-    live.record.number = t.number;
+    live.record.number = number;
+    live.record.reason = reason;
     live.record.instead_of = (t.model != t.asked_for).then(|| t.asked_for.clone());
     live.record.prompt_version.clone_from(&asked.prompt_version);
     live.input = t.input;
+    live.race = race.map(|r| r.decided.clone());
+    let failed = |error| Failed { error, place: Some(place) };
 
     let timeouts = t.settings.timeouts;
     let now = cx.clock.now();
     let first = cx.deadline.min(Deadline::from_now(now, timeouts.first_token));
     let info = Attempt {
         request: cx.request,
-        number: t.number,
+        number,
         tenant: cx.tenant.clone(),
         user: cx.user.clone(),
         stage: cx.stage.clone(),
@@ -195,7 +136,7 @@ async fn attempt(asked: &Asked<'_>, t: &Target<'_>) -> Result<Completion, Error>
     };
     let mut head = VecDeque::new();
     let committing = async {
-        let mut stream = t.endpoint.model.start(&asked.request, &info).await?;
+        let mut stream = endpoint.model.start(&asked.request, &info).await?;
         live.accepted = true;
         while let Some(delta) = stream.next().await {
             let delta = delta?;
@@ -225,11 +166,16 @@ async fn attempt(asked: &Asked<'_>, t: &Target<'_>) -> Result<Completion, Error>
                 live.record.model_version = Some(v.clone());
                 head.push_front(Delta::Version(v.clone()));
             }
-            Ok(Completion::new(live, head, stream, timeouts.silence, cx.deadline, t.number))
+            Ok(Completion::new(live, head, stream, timeouts.silence, cx.deadline))
         }
         Err(e) => {
             live.fail(&e);
-            Err(e)
+            Err(failed(e))
         }
     }
+}
+
+/// The random bits of a request's id.
+fn seed(cx: &Context) -> u64 {
+    cx.request.as_bytes().last_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b))
 }

@@ -32,6 +32,8 @@ pub struct ChatRequest {
     pub response_format: Option<Json>,
     /// Whether the upstream should stream. Answers come as deltas either way.
     pub stream: bool,
+    /// The last message is the beginning of the answer, which goes on behind it (assistant prefill).
+    pub continues: bool,
     /// Fields of the caller's body that nobody here knows, passed through to upstreams of the same protocol.
     pub extra: Map<String, Json>,
 }
@@ -60,6 +62,8 @@ pub enum Delta {
         /// The next piece of the arguments.
         arguments: String,
     },
+    /// The answer broke off and begins anew: what came before is to be forgotten.
+    Reset,
     /// Why the answer ended. Without it a stream was cut.
     Finish(FinishReason),
     /// Tokens used so far; a later one replaces an earlier one.
@@ -72,7 +76,7 @@ impl Delta {
         match self {
             Delta::Text(t) | Delta::Reasoning(t) => !t.is_empty(),
             Delta::ToolCall { .. } => true,
-            Delta::Version(_) | Delta::Finish(_) | Delta::Usage(_) => false,
+            Delta::Version(_) | Delta::Finish(_) | Delta::Usage(_) | Delta::Reset => false,
             Delta::Logprobs(_) | Delta::Signature(_) => false,
         }
     }

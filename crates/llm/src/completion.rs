@@ -11,13 +11,17 @@ use std::sync::Arc;
 use std::task::{Context as Poller, Poll, ready};
 use std::time::Duration;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use contract::{
-    AttemptRecord, BoxFuture, Clock, Code, Context, Deadline, Ending, Error, Meter, ModelName, Money, Price,
-    RetryHint, Tick, Usage,
+    AttemptRecord, BoxFuture, Clock, Code, Context, Deadline, Ending, Error, Meter, MidStream, ModelName,
+    Money, Price, RetryHint, Tick, Usage,
 };
 use futures_core::Stream;
 use pipeline::task;
 
+use crate::pool::health::Turn;
+use crate::rescue::{Rescue, Rescuing};
 use crate::{
     Answer, Delta, DeltaStream, Endpoint, FinishReason, ModelSettings, Slot, SlotOutcome, TokenCounter,
     tokens,
@@ -30,7 +34,10 @@ pub(crate) struct Live {
     pub(crate) accepted: bool,
     /// The estimate of the input.
     pub(crate) input: u64,
+    /// Set when it runs beside another attempt: whether one of the two answers.
+    pub(crate) race: Option<Arc<AtomicBool>>,
     slot: Option<Box<dyn Slot>>,
+    turn: Turn,
     meter: Arc<Meter>,
     clock: Arc<dyn Clock>,
     arrived: Tick,
@@ -48,13 +55,14 @@ impl Live {
         model: &ModelName,
         endpoint: &Endpoint,
         settings: &ModelSettings,
-        slot: Box<dyn Slot>,
+        (slot, turn): (Box<dyn Slot>, Turn),
     ) -> Self {
         Live {
             record: AttemptRecord {
                 stage: cx.stage.clone(),
                 ordinal: cx.meter.begin_attempt(),
                 number: 1,
+                reason: None,
                 instead_of: None,
                 model: model.clone(),
                 endpoint: endpoint.name.clone(),
@@ -72,7 +80,9 @@ impl Live {
             },
             accepted: false,
             input: 0,
+            race: None,
             slot: Some(slot),
+            turn,
             meter: cx.meter.clone(),
             clock: cx.clock.clone(),
             arrived: cx.arrived,
@@ -104,7 +114,7 @@ impl Live {
             Delta::ToolCall { name, arguments, .. } => {
                 name.as_ref().map_or(0, |n| tokens::Estimate.count(n) + 4) + tokens::Estimate.count(arguments)
             }
-            Delta::Logprobs(_) | Delta::Signature(_) => return,
+            Delta::Logprobs(_) | Delta::Signature(_) | Delta::Reset => return,
             Delta::Version(v) => {
                 self.record.model_version = Some(v.clone());
                 return;
@@ -123,6 +133,7 @@ impl Live {
             self.output += made;
             if self.record.first_token_us.is_none() {
                 self.record.first_token_us = Some(self.now_us());
+                self.turn.answered();
             }
             if let Some(s) = &mut self.slot {
                 s.output(made);
@@ -157,10 +168,12 @@ impl Live {
             }
             _ => SlotOutcome::Failed,
         };
+        self.turn.failed(e);
         self.end(ending, Some(e.clone()), outcome);
     }
 
     fn complete(&mut self) {
+        self.turn.answered();
         let first = self.record.first_token_us.unwrap_or_else(|| self.now_us());
         let asked = u64::try_from(self.asked.since(self.arrived).as_micros()).unwrap_or(u64::MAX);
         let latency = Duration::from_micros(first.saturating_sub(asked));
@@ -187,7 +200,9 @@ impl Drop for Live {
         if self.finished {
             self.complete();
         } else {
-            let e = Error::new(Code::Cancelled, "the caller left");
+            let lost = self.race.as_ref().is_some_and(|r| r.load(Ordering::Relaxed));
+            let why = if lost { "the attempt beside it answered first" } else { "the caller left" };
+            let e = Error::new(Code::Cancelled, why);
             self.end(Ending::Cancelled, Some(e), SlotOutcome::Cancelled);
         }
     }
@@ -207,6 +222,10 @@ pub struct Completion {
     deadline: Deadline,
     attempts: u32,
     ended: bool,
+    rescue: Option<Box<Rescue>>,
+    rescuing: Option<Rescuing>,
+    /// What the text begins with that the reader has already.
+    seam: String,
 }
 
 impl std::fmt::Debug for Completion {
@@ -222,7 +241,6 @@ impl Completion {
         stream: Option<DeltaStream>,
         silence: Duration,
         deadline: Deadline,
-        attempts: u32,
     ) -> Self {
         Completion {
             live,
@@ -232,9 +250,24 @@ impl Completion {
             waiting: None,
             silence,
             deadline,
-            attempts,
+            attempts: 1,
             ended: false,
+            rescue: None,
+            rescuing: None,
+            seam: String::new(),
         }
+    }
+
+    /// It took this many attempts.
+    pub(crate) fn after(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// What it is begun anew with when it breaks off.
+    pub(crate) fn rescued_by(mut self, rescue: Box<Rescue>) -> Self {
+        self.rescue = Some(rescue);
+        self
     }
 
     /// The model that answers: the one asked for, or a fallback.
@@ -276,11 +309,79 @@ impl Completion {
         Ok(answer)
     }
 
-    fn stop(&mut self, e: Error) -> Poll<Option<Result<Delta, Error>>> {
-        self.ended = true;
+    /// It broke off: `None` when it is asked for again.
+    fn stop(&mut self, mut e: Error) -> Option<Result<Delta, Error>> {
         self.stream = None;
         self.live.fail(&e);
-        Poll::Ready(Some(Err(e)))
+        if let Some(mut rescue) = self.rescue.take() {
+            if rescue.policy() == MidStream::Continue {
+                let used = self.live.usage();
+                let before = rescue.before.get_or_insert(Usage { output_tokens: 0, ..used });
+                before.output_tokens += used.output_tokens;
+            }
+            match rescue.start(e, self.live.record.endpoint.clone(), self.attempts) {
+                Ok(rescuing) => {
+                    self.rescuing = Some(rescuing);
+                    return None;
+                }
+                Err(same) => e = same,
+            }
+        }
+        self.ended = true;
+        Some(Err(e))
+    }
+
+    /// The answer that takes its place is there, or there is none.
+    fn replaced(
+        &mut self,
+        mut rescue: Box<Rescue>,
+        answer: Result<Completion, Error>,
+        broke: Error,
+    ) -> Option<Error> {
+        match answer {
+            Ok(new) => {
+                self.head = new.head;
+                self.seam.clear();
+                if rescue.resets() {
+                    // Not before there is something to take its place.
+                    rescue.forgotten();
+                    self.head.push_front(Delta::Reset);
+                } else {
+                    self.seam.push_str(rescue.trailing());
+                }
+                self.live = new.live;
+                self.stream = new.stream;
+                self.silence = new.silence;
+                self.attempts = new.attempts;
+                (self.timer, self.waiting) = (None, None);
+                self.rescue = Some(rescue);
+                None
+            }
+            // What became of the answer; the record has what stood in the way of another.
+            Err(_) => {
+                self.ended = true;
+                Some(broke)
+            }
+        }
+    }
+
+    /// What the reader is given of a delta.
+    fn shown(&mut self, delta: Delta) -> Option<Delta> {
+        let Some(rescue) = &mut self.rescue else { return Some(delta) };
+        let delta = match (delta, rescue.before) {
+            (Delta::Text(t), _) if !self.seam.is_empty() => {
+                let seam = std::mem::take(&mut self.seam);
+                let same =
+                    seam.chars().zip(t.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
+                Delta::Text(t.get(same..).unwrap_or_default().to_owned())
+            }
+            // The reader knows the version of the answer that it began with.
+            (Delta::Version(_), Some(_)) => return None,
+            (Delta::Usage(u), Some(before)) => Delta::Usage(joined(before, u)),
+            (delta, _) => delta,
+        };
+        rescue.saw(&delta);
+        Some(delta)
     }
 
     /// The upstream has no more to say, and said why.
@@ -288,7 +389,10 @@ impl Completion {
         self.ended = true;
         self.stream = None;
         let reported = self.live.reported.is_some();
-        let usage = self.live.usage();
+        let mut usage = self.live.usage();
+        if let Some(before) = self.rescue.as_ref().and_then(|r| r.before) {
+            usage = joined(before, usage);
+        }
         self.live.complete();
         Poll::Ready((!reported).then_some(Ok(Delta::Usage(usage))))
     }
@@ -321,31 +425,56 @@ impl Stream for Completion {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if let Some(d) = this.head.pop_front() {
-            return Poll::Ready(Some(Ok(d)));
-        }
-        if this.ended {
-            return Poll::Ready(None);
-        }
-        let polled = match &mut this.stream {
-            Some(s) => s.as_mut().poll_next(cx),
-            None => Poll::Ready(None),
-        };
-        match polled {
-            Poll::Ready(Some(Ok(delta))) => {
-                this.waiting = None;
-                this.live.saw(&delta);
-                Poll::Ready(Some(Ok(delta)))
+        loop {
+            if let Some(d) = this.head.pop_front() {
+                match this.shown(d) {
+                    Some(d) => return Poll::Ready(Some(Ok(d))),
+                    None => continue,
+                }
             }
-            // What breaks behind the finish reason takes nothing away from the answer.
-            Poll::Ready(Some(Err(_))) if this.live.finished => this.done(),
-            Poll::Ready(Some(Err(e))) => this.stop(e),
-            Poll::Ready(None) if this.live.finished => this.done(),
-            Poll::Ready(None) => this.stop(Live::truncated()),
-            Poll::Pending => match ready!(this.poll_limits(cx)) {
-                Some(e) => this.stop(e),
-                None => this.done(),
-            },
+            if this.ended {
+                return Poll::Ready(None);
+            }
+            if let Some(rescuing) = &mut this.rescuing {
+                let (rescue, answer) = ready!(rescuing.future.as_mut().poll(cx));
+                let Some(Rescuing { error, .. }) = this.rescuing.take() else { continue };
+                match this.replaced(rescue, answer, error) {
+                    Some(e) => return Poll::Ready(Some(Err(e))),
+                    None => continue,
+                }
+            }
+            let polled = match &mut this.stream {
+                Some(s) => s.as_mut().poll_next(cx),
+                None => Poll::Ready(None),
+            };
+            let broken = match polled {
+                Poll::Ready(Some(Ok(delta))) => {
+                    this.waiting = None;
+                    this.live.saw(&delta);
+                    match this.shown(delta) {
+                        Some(d) => return Poll::Ready(Some(Ok(d))),
+                        None => continue,
+                    }
+                }
+                // What breaks behind the finish reason takes nothing away from the answer.
+                Poll::Ready(Some(Err(_))) if this.live.finished => return this.done(),
+                Poll::Ready(Some(Err(e))) => e,
+                Poll::Ready(None) if this.live.finished => return this.done(),
+                Poll::Ready(None) => Live::truncated(),
+                Poll::Pending => match ready!(this.poll_limits(cx)) {
+                    Some(e) => e,
+                    None => return this.done(),
+                },
+            };
+            if let Some(said) = this.stop(broken) {
+                return Poll::Ready(Some(said));
+            }
         }
     }
+}
+
+/// What an answer used that was gone on with: its prompt once, and all that was said.
+fn joined(before: Usage, last: Usage) -> Usage {
+    let output_tokens = before.output_tokens.saturating_add(last.output_tokens);
+    Usage { output_tokens, estimated: true, ..before }
 }

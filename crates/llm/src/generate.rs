@@ -21,7 +21,7 @@ use pipeline::{Problem, Shows, Site, StageKind};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::{Answer, ChatRequest, Delta, FinishReason, Models, prompts::Prompt};
+use crate::{Answer, Asking, ChatRequest, Delta, FinishReason, Models, prompts::Prompt};
 use config::{Config, OnLength};
 use shown::shown;
 
@@ -204,14 +204,17 @@ impl Generate {
         let (request, _held) = self.within_budget(request, cx)?;
         let cut_by_budget = request.max_output_tokens != asked_for;
         let version = Some(prompt.version().to_owned());
-        let mut completion = self.models.call_with_prompt(&self.model, request, version, cx).await?;
+        let asking = Asking { prompt_version: version, unseen: sink.is_none(), ..Asking::default() };
+        let mut completion = self.models.call_as(&self.model, request, asking, cx).await?;
         let stands_in = *completion.model() != self.model;
         let mut answer = Answer::default();
         while let Some(delta) = completion.next().await {
             match delta {
                 Ok(delta) => {
-                    if let Delta::Text(t) = &delta {
-                        show(sink, t).await?;
+                    match (&delta, sink) {
+                        (Delta::Text(t), _) => show(sink, t).await?,
+                        (Delta::Reset, Some(sink)) => sink.send(Event::Reset {}).await?,
+                        _ => {}
                     }
                     answer.push(delta);
                 }

@@ -2,7 +2,9 @@
 //! by name into one coherent answer or one clear error.
 //!
 //! - Requests and deltas are in [`chat`]; endpoints, settings and slots in [`model`]; [`answer`] puts deltas together.
-//! - The registry and its call are in [`models`]; a [`Completion`] is a committed answer.
+//! - The registry and its call are in [`models`]; a [`Completion`] is a committed answer. How a call gets there: `repair`
+//!   (what is asked next), `attempt` (one try), [`pool`] (the endpoints of a model), [`hedge`]; what is done when it breaks
+//!   off behind that: `rescue`.
 //! - Protocols of upstreams are in [`codec`], protocols of callers in [`surface`].
 //! - Prompt files are read by [`prompts`]; [`generate`] is the stage kind; [`tokens`] counts.
 
@@ -12,10 +14,14 @@ pub mod chat;
 pub mod codec;
 mod completion;
 pub mod generate;
+pub mod hedge;
 mod json;
 pub mod model;
 pub mod models;
+pub mod pool;
 pub mod prompts;
+mod repair;
+mod rescue;
 pub mod surface;
 pub mod tokens;
 
@@ -23,7 +29,12 @@ pub use answer::Answer;
 pub use chat::{ChatRequest, Delta, DeltaStream, FinishReason};
 pub use completion::Completion;
 pub use generate::{GenerateKind, PartCache};
-pub use model::{Attempt, ChatModel, Endpoint, ModelSettings, Slot, SlotOutcome, Slots, Timeouts, Unlimited};
-pub use models::Models;
+pub use hedge::Hedge;
+pub use model::{
+    Attempt, ChatModel, Endpoint, Fallback, FallbackOn, ModelSettings, Prefill, Slot, SlotOutcome, Slots,
+    Timeouts, Unlimited,
+};
+pub use models::{Asking, Models};
+pub use pool::{EndpointState, Health};
 pub use prompts::Prompt;
 pub use tokens::TokenCounter;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{
-    BoxFuture, Deadline, EndpointName, Error, ModelName, Price, RequestId, StageName, TenantId, TraceContext,
-    UserId,
+    BoxFuture, Code, Deadline, EndpointName, Error, ModelName, Price, RequestId, StageName, TenantId,
+    TraceContext, UserId,
 };
 
+use crate::hedge::Hedge;
+use crate::pool::Health;
 use crate::{ChatRequest, DeltaStream};
 
 /// One upstream that answers chat requests.
@@ -49,10 +51,19 @@ pub struct Attempt {
 /// An endpoint by its name.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// As records name it.
+    /// As records name it. No other endpoint of any model has it.
     pub name: EndpointName,
     /// The upstream.
     pub model: Arc<dyn ChatModel>,
+    /// How it is doing.
+    pub health: Arc<Health>,
+}
+
+impl Endpoint {
+    /// An endpoint of which nothing is known yet.
+    pub fn new(name: EndpointName, model: Arc<dyn ChatModel>) -> Self {
+        Endpoint { name, model, health: Arc::default() }
+    }
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -83,14 +94,82 @@ impl Default for Timeouts {
     }
 }
 
+/// How an upstream is told that it shall go on behind the last message, the assistant's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefill {
+    /// By the message alone: Anthropic's protocol, llama.cpp.
+    Plain,
+    /// By `continue_final_message` and `add_generation_prompt`: vLLM, SGLang.
+    Vllm,
+    /// By `prefix: true` in the message: Mistral, DeepSeek.
+    Prefix,
+}
+
+/// What a fallback can be for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FallbackOn {
+    /// A 5xx, a broken connection or stream, a crashed worker, endpoints that rest.
+    Error,
+    /// No output in time.
+    Timeout,
+    /// The provider's rate limit.
+    RateLimit,
+    /// Refused credentials, a used-up account.
+    Credentials,
+    /// No place in the model's own queue.
+    Overloaded,
+    /// A prompt that does not fit.
+    ContextLength,
+    /// Content that the provider filtered: never unless named.
+    ContentFilter,
+}
+
+impl FallbackOn {
+    /// What an error is; `None` for one that no fallback helps against.
+    pub fn of(e: &Error) -> Option<Self> {
+        Some(match e.code {
+            Code::UpstreamError
+            | Code::UpstreamUnreachable
+            | Code::UpstreamTruncated
+            | Code::WorkerCrashed => Self::Error,
+            Code::UpstreamTimeout => Self::Timeout,
+            Code::RateLimited => Self::RateLimit,
+            Code::UpstreamCredentials => Self::Credentials,
+            Code::Overloaded => Self::Overloaded,
+            Code::ContextLengthExceeded => Self::ContextLength,
+            Code::ContentFiltered => Self::ContentFilter,
+            _ => return None,
+        })
+    }
+}
+
+/// A model to ask when another cannot answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fallback {
+    /// The model.
+    pub model: ModelName,
+    /// What it is for; everything but filtered content when absent.
+    pub on: Option<Vec<FallbackOn>>,
+}
+
+impl<T: Into<ModelName>> From<T> for Fallback {
+    fn from(model: T) -> Self {
+        Fallback { model: model.into(), on: None }
+    }
+}
+
 /// A model of the registry.
 #[derive(Debug, Clone)]
 pub struct ModelSettings {
-    /// Its upstreams, the preferred one first. The others are tried when it fails before the commit point.
+    /// Its upstreams, equal to each other: the one that would be done first is asked, of those that do not rest. At most 64.
     pub endpoints: Vec<Endpoint>,
     /// The models to ask when all endpoints fail, in order, each with its own fallbacks behind it; no model is
     /// asked twice.
-    pub fallback: Vec<ModelName>,
+    pub fallback: Vec<Fallback>,
+    /// A second attempt beside one that is slow to begin.
+    pub hedge: Option<Arc<Hedge>>,
+    /// Whether and how its upstreams go on behind an assistant's words.
+    pub prefill: Option<Prefill>,
     /// What it costs.
     pub price: Price,
     /// Input and output tokens it can hold together; `None` leaves the check to the provider.
@@ -112,8 +191,10 @@ impl ModelSettings {
     /// A model with one endpoint, free of charge, with everything else at its default.
     pub fn new(endpoint: EndpointName, model: Arc<dyn ChatModel>) -> Self {
         ModelSettings {
-            endpoints: vec![Endpoint { name: endpoint, model }],
+            endpoints: vec![Endpoint::new(endpoint, model)],
             fallback: Vec::new(),
+            hedge: None,
+            prefill: None,
             price: Price::FREE,
             context_window: None,
             max_output_tokens: None,

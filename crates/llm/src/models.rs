@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use contract::{BoxFuture, Code, Context, Error, ModelName, Price};
+use std::sync::atomic::AtomicU32;
+
+use contract::{BoxFuture, Code, Context, EndpointName, Error, MidStream, ModelName, Price, Tick};
 use parking_lot::RwLock;
 
-use crate::attempt::{self, Asked};
+use crate::attempt::Asked;
+use crate::pool::{EndpointState, Retries};
+use crate::repair::{self, Candidate};
+use crate::rescue::Rescue;
 use crate::{ChatRequest, Completion, ModelSettings, Slots};
 
 type Table = Arc<BTreeMap<ModelName, Arc<ModelSettings>>>;
@@ -16,6 +21,18 @@ type Table = Arc<BTreeMap<ModelName, Arc<ModelSettings>>>;
 pub struct Models {
     table: Arc<RwLock<Table>>,
     slots: Arc<dyn Slots>,
+    retries: Arc<Retries>,
+}
+
+/// What a caller knows of a call besides its request.
+#[derive(Debug, Clone, Default)]
+pub struct Asking {
+    /// The version of the prompt, for the record.
+    pub prompt_version: Option<String>,
+    /// The prompt's tokens as the model's own counter has them: it is not counted again.
+    pub input_tokens: Option<u64>,
+    /// Nobody sees the answer before its end: one that breaks off begins anew, whatever the context's policy is.
+    pub unseen: bool,
 }
 
 impl std::fmt::Debug for Models {
@@ -27,7 +44,7 @@ impl std::fmt::Debug for Models {
 impl Models {
     /// An empty registry whose calls wait at `slots`.
     pub fn new(slots: Arc<dyn Slots>) -> Self {
-        Models { table: Arc::default(), slots }
+        Models { table: Arc::default(), slots, retries: Arc::default() }
     }
 
     /// Puts a whole new table in place, for all clones at once.
@@ -49,14 +66,16 @@ impl Models {
     /// The dearest price, part by part, of a model and all that may be asked in its place; free when there is none.
     pub fn dearest(&self, name: &ModelName) -> Price {
         let table = self.table.read().clone();
-        chain(&table, name).iter().map(|(_, s)| s.price).fold(Price::FREE, Price::dearest)
+        chain(&table, name).iter().map(|c| c.settings.price).fold(Price::FREE, Price::dearest)
     }
 
     /// Asks a model, repairing unseen what fails before the first output. Resolves at that commit point: an `Err`
-    /// is the whole answer, and what is streamed comes from one attempt alone.
+    /// is the whole answer, and what is streamed comes from one attempt alone, unless the context's
+    /// [`MidStream`] policy says otherwise and [`crate::Delta::Reset`] tells of it.
     ///
-    /// - A single 429, 5xx or broken connection of the preferred endpoint is tried once more, after a short
-    ///   `Retry-After` or about half a second; then the other endpoints and the fallbacks are asked.
+    /// - After a 429, 5xx or broken connection another endpoint of the model is asked; where there is none, a single failure
+    ///   is tried once more, after a short `Retry-After` or about half a second, within the tenant's and the endpoint's
+    ///   retry budgets; then the fallbacks are asked. Endpoints that rest after failures are passed over.
     /// - A wrong request (400, 404, 422) and filtered content are never tried again; a prompt that does not fit goes
     ///   to a larger window only.
     /// - Every attempt that reached an upstream is in `cx.meter` exactly once, however it ends.
@@ -68,66 +87,97 @@ impl Models {
         request: ChatRequest,
         cx: &'a Context,
     ) -> BoxFuture<'a, Result<Completion, Error>> {
-        self.ask(model, request, (None, None), cx)
+        self.ask(model, request, Asking::default(), cx)
     }
 
-    /// The same, naming the version of the prompt for the record.
-    pub fn call_with_prompt<'a>(
+    /// The same, with what the caller knows of the call besides.
+    pub fn call_as<'a>(
         &'a self,
         model: &'a ModelName,
         request: ChatRequest,
-        prompt_version: Option<String>,
+        asking: Asking,
         cx: &'a Context,
     ) -> BoxFuture<'a, Result<Completion, Error>> {
-        self.ask(model, request, (prompt_version, None), cx)
-    }
-
-    /// The same for a caller that has had the prompt counted by this model's own counter: it is not counted again.
-    pub fn call_counted<'a>(
-        &'a self,
-        model: &'a ModelName,
-        request: ChatRequest,
-        input_tokens: u64,
-        cx: &'a Context,
-    ) -> BoxFuture<'a, Result<Completion, Error>> {
-        self.ask(model, request, (None, Some(input_tokens)), cx)
+        self.ask(model, request, asking, cx)
     }
 
     fn ask<'a>(
         &'a self,
         model: &'a ModelName,
         mut request: ChatRequest,
-        (prompt_version, input_tokens): (Option<String>, Option<u64>),
+        asking: Asking,
         cx: &'a Context,
     ) -> BoxFuture<'a, Result<Completion, Error>> {
         Box::pin(async move {
-            let table = self.table.read().clone();
-            if !table.contains_key(model) {
-                let m = format!("there is no model `{model}`: ask GET /v1/models for those there are");
-                return Err(Error::new(Code::NotFound, m).param("model"));
-            }
             // An upstream always streams: only so can its silence be told from its work.
             request.stream = true;
-            let candidates = chain(&table, model);
-            let asked = Asked { request, input_tokens, prompt_version, cx, slots: &*self.slots };
-            attempt::repair(asked, &candidates).await
+            self.retries.called(cx.clock.now(), &cx.tenant);
+            let mut asked = Asked {
+                request,
+                input_tokens: asking.input_tokens,
+                prompt_version: asking.prompt_version,
+                cx,
+                slots: &*self.slots,
+                retries: &self.retries,
+                made: AtomicU32::new(0),
+                again: None,
+                avoid: None,
+            };
+            let answer = self.repair(model, &mut asked).await?;
+            let policy = if asking.unseen { MidStream::Restart } else { cx.mid_stream };
+            Ok(match policy {
+                MidStream::Error => answer,
+                _ => answer.rescued_by(Rescue::new(self.clone(), model.clone(), &mut asked, policy)),
+            })
         })
+    }
+
+    /// Asks the model and all that may be asked in its place.
+    pub(crate) async fn repair(&self, model: &ModelName, asked: &mut Asked<'_>) -> Result<Completion, Error> {
+        let table = self.table.read().clone();
+        if !table.contains_key(model) {
+            let m = format!("there is no model `{model}`: ask GET /v1/models for those there are");
+            return Err(Error::new(Code::NotFound, m).param("model"));
+        }
+        let candidates = chain(&table, model);
+        let answer = repair::repair(asked, &candidates).await?;
+        Ok(answer.after(repair::attempts(asked)))
+    }
+
+    pub(crate) fn retries(&self) -> &Retries {
+        &self.retries
+    }
+
+    pub(crate) fn slots(&self) -> Arc<dyn Slots> {
+        self.slots.clone()
+    }
+
+    /// How every endpoint of every model is doing.
+    pub fn endpoints(&self, now: Tick) -> Vec<(ModelName, EndpointName, EndpointState)> {
+        let table = self.table.read().clone();
+        let of = |(model, s): (&ModelName, &Arc<ModelSettings>)| {
+            let each = |e: &crate::Endpoint| (model.clone(), e.name.clone(), e.health.state(now));
+            s.endpoints.iter().map(each).collect::<Vec<_>>()
+        };
+        table.iter().flat_map(of).collect()
     }
 }
 
 /// A model and all that may be asked in its place: each fallback in order, followed by its own. Every model once.
-fn chain<'t>(
-    table: &'t BTreeMap<ModelName, Arc<ModelSettings>>,
-    model: &ModelName,
-) -> Vec<(&'t ModelName, &'t Arc<ModelSettings>)> {
-    let mut chain: Vec<(&ModelName, _)> = Vec::new();
-    let mut next: Vec<_> = table.get_key_value(model).into_iter().collect();
-    while let Some((name, settings)) = next.pop() {
-        if chain.iter().any(|(n, _)| *n == name) {
+fn chain<'t>(table: &'t BTreeMap<ModelName, Arc<ModelSettings>>, model: &ModelName) -> Vec<Candidate<'t>> {
+    let found = |model: &ModelName, on| {
+        let (name, settings) = table.get_key_value(model)?;
+        Some(Candidate { name, settings, on })
+    };
+    let mut chain: Vec<Candidate<'_>> = Vec::new();
+    let mut next: Vec<_> = found(model, None).into_iter().collect();
+    while let Some(candidate) = next.pop() {
+        if chain.iter().any(|c| c.name == candidate.name) {
             continue;
         }
-        chain.push((name, settings));
-        next.extend(settings.fallback.iter().rev().filter_map(|n| table.get_key_value(n)));
+        let fallbacks = candidate.settings.fallback.iter().rev();
+        next.extend(fallbacks.filter_map(|f| found(&f.model, f.on.as_deref())));
+        chain.push(candidate);
     }
     chain
 }

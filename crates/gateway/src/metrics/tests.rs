@@ -9,6 +9,7 @@ fn attempt(model: &str, from: u64, to: u64) -> AttemptRecord {
         ordinal: 1,
         number: 1,
         model: model.into(),
+        reason: None,
         instead_of: None,
         endpoint: "e".into(),
         model_version: Some("text of an upstream".into()),

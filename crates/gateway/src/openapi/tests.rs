@@ -292,6 +292,7 @@ fn every_field_of_a_record_is_described() {
         ordinal: 1,
         number: 2,
         model: "gpt".into(),
+        reason: None,
         instead_of: full.then(|| "claude".into()),
         endpoint: "openai".into(),
         model_version: full.then(|| "v1".into()),

@@ -10,13 +10,15 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::{Deltas, Events, Progress, Streamed, error, nonsense};
-use crate::{ChatRequest, Delta, FinishReason, json};
+use crate::{ChatRequest, Delta, FinishReason, Prefill, json};
 
 /// How an upstream departs from the common form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Dialect {
     /// Send `max_completion_tokens` instead of `max_tokens` (OpenAI's own newer models want it).
     pub max_completion_tokens: bool,
+    /// How it is told to go on behind the assistant's last message.
+    pub prefill: Option<Prefill>,
 }
 
 /// The request body for `POST /v1/chat/completions`, asking for usage whenever it streams.
@@ -32,9 +34,13 @@ pub fn encode(request: &ChatRequest, model: &str, dialect: Dialect) -> BytesMut 
         if i > 0 {
             out.put_u8(b',');
         }
-        encode_message(&mut out, m);
+        let last = i + 1 == request.messages.len();
+        encode_message(&mut out, m, last && request.continues && dialect.prefill == Some(Prefill::Prefix));
     }
     out.put_u8(b']');
+    if request.continues && dialect.prefill == Some(Prefill::Vllm) {
+        out.put_slice(br#","continue_final_message":true,"add_generation_prompt":false"#);
+    }
     let field = |out: &mut BytesMut, name: &str, v: Option<Json>| {
         if let Some(v) = v {
             json::key(out, name);
@@ -86,7 +92,7 @@ fn unmarked(tools: &Json) -> Option<Json> {
     Some(tools)
 }
 
-fn encode_message(out: &mut BytesMut, m: &Message) {
+fn encode_message(out: &mut BytesMut, m: &Message, prefix: bool) {
     out.put_slice(match m.role {
         Role::System => br#"{"role":"system""#.as_slice(),
         Role::User => br#"{"role":"user""#,
@@ -131,6 +137,9 @@ fn encode_message(out: &mut BytesMut, m: &Message) {
             json::key(out, name);
             json::string(out, v);
         }
+    }
+    if prefix {
+        out.put_slice(br#","prefix":true"#);
     }
     if !m.tool_calls.is_empty() {
         json::key(out, "tool_calls");

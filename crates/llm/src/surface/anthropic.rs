@@ -54,6 +54,7 @@ pub fn parse_count(bytes: &[u8]) -> Result<Call, Error> {
         tool_choice: choice.as_ref().map(tool_choice).transpose()?,
         response_format,
         stream: body.flag("stream")?,
+        continues: false,
         extra: Map::new(),
     };
     request.extra = body.0;
@@ -264,6 +265,11 @@ impl Events {
             }
             Delta::Signature(_) => {}
             Delta::Usage(u) => self.usage = *u,
+            // Clients pass over events that they do not know.
+            Delta::Reset => {
+                self.leave(out);
+                out.put_slice(b"event: forebay_reset\ndata: {\"type\":\"forebay_reset\"}\n\n");
+            }
             Delta::Finish(f) => self.finish = Some(f.clone()),
             Delta::Text(t) => {
                 self.enter(out, Block::Text, br#"{"type":"text","text":""}"#);

@@ -64,6 +64,7 @@ pub fn parse(bytes: &[u8]) -> Result<Call, Error> {
         tool_choice: body.take("tool_choice"),
         response_format,
         stream,
+        continues: false,
         extra: body.0,
     };
     Ok(Call { model, request, include_usage: stream && include_usage, user })
@@ -181,7 +182,8 @@ impl Chunks {
         self.close(out, None);
     }
 
-    /// The next piece. Usage is kept for the end, and versions write nothing.
+    /// The next piece. Usage is kept for the end, and versions write nothing. An answer that begins anew is told by the field
+    /// `forebay` of an empty chunk, which no client trips over.
     pub fn delta(&mut self, out: &mut BytesMut, delta: &Delta) {
         match delta {
             Delta::Version(_) | Delta::Signature(_) => return,
@@ -192,6 +194,12 @@ impl Chunks {
             Delta::Usage(u) => {
                 self.usage = *u;
                 return;
+            }
+            Delta::Reset => {
+                self.logprobs = None;
+                out.put_slice(&self.head);
+                out.put_slice(br#","forebay":{"reset":true}"#);
+                out.put_slice(br#","choices":[{"index":0,"delta":{"#);
             }
             Delta::Finish(f) => {
                 self.open(out);

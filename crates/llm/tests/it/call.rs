@@ -33,9 +33,9 @@ pub(crate) enum Script {
 #[derive(Default)]
 pub(crate) struct Scripted {
     asked: Mutex<Vec<String>>,
-    scripts: Mutex<VecDeque<Script>>,
-    calls: AtomicUsize,
-    dropped: Arc<AtomicUsize>,
+    pub(crate) scripts: Mutex<VecDeque<Script>>,
+    pub(crate) calls: AtomicUsize,
+    pub(crate) dropped: Arc<AtomicUsize>,
 }
 
 struct CountDrop(Arc<AtomicUsize>);
@@ -94,7 +94,7 @@ pub(crate) fn whole(t: &str) -> Script {
     Script::Stream(vec![say(t), Step::Say(Delta::Finish(FinishReason::Stop)), Step::Say(Delta::Usage(usage))])
 }
 
-fn upstream(status: u16, code: Code, retry: RetryHint) -> Error {
+pub(crate) fn upstream(status: u16, code: Code, retry: RetryHint) -> Error {
     Error::new(code, "scripted").retry(retry).upstream_status(status)
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn busy() -> Error {
 pub(crate) struct World {
     pub(crate) models: Models,
     pub(crate) primary: Arc<Scripted>,
-    second: Arc<Scripted>,
+    pub(crate) second: Arc<Scripted>,
     pub(crate) cx: Context,
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn world(primary: Vec<Script>, second: Vec<Script>) -> World {
         |s: Vec<Script>| Arc::new(Scripted { scripts: Mutex::new(s.into()), ..Scripted::default() });
     let (primary, second) = (scripted(primary), scripted(second));
     let models = Models::new(Arc::new(Unlimited));
-    let settings = |name: &str, m: &Arc<Scripted>, window, fallback: Vec<ModelName>| ModelSettings {
+    let settings = |name: &str, m: &Arc<Scripted>, window, fallback: Vec<llm::Fallback>| ModelSettings {
         price: PRICE,
         context_window: Some(window),
         fallback,
@@ -139,6 +139,7 @@ pub(crate) fn world(primary: Vec<Script>, second: Vec<Script>) -> World {
         clock,
         meter: Arc::new(Meter::default()),
         trace: None,
+        mid_stream: contract::MidStream::Error,
         sink: None,
     };
     World { models, primary, second, cx }
@@ -151,7 +152,7 @@ impl World {
         self.models.call(&"writer".into(), request, &self.cx).await?.collect().await
     }
 
-    async fn ask(&self) -> Result<Answer, Error> {
+    pub(crate) async fn ask(&self) -> Result<Answer, Error> {
         self.ask_text("hello").await
     }
 
@@ -159,11 +160,11 @@ impl World {
         self.cx.meter.take().1
     }
 
-    fn calls(&self) -> (usize, usize) {
+    pub(crate) fn calls(&self) -> (usize, usize) {
         (self.primary.calls.load(Ordering::SeqCst), self.second.calls.load(Ordering::SeqCst))
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         self.cx.elapsed_us() / 1000
     }
 }
@@ -344,7 +345,7 @@ async fn fallbacks_of_fallbacks_are_asked_in_order_and_none_twice() {
     // a → b → c → a, then a → d: b's own fallback is asked before d, and a only once.
     let models =
         ["a", "b", "c", "d"].map(|n| (n, scripted(vec![if n == "d" { whole("d") } else { refused() }])));
-    let fallback = |n: &str| -> Vec<ModelName> {
+    let fallback = |n: &str| -> Vec<llm::Fallback> {
         match n {
             "a" => vec!["b".into(), "d".into()],
             "b" => vec!["c".into()],

@@ -60,8 +60,11 @@ async fn the_answer_is_shown_while_it_comes_and_given_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_breaks_off_is_partial() {
-    let w = world(vec![Script::Stream(vec![say("half"), Step::Fail(busy())])], vec![]);
+async fn an_answer_that_breaks_off_and_cannot_begin_anew_is_partial() {
+    let half = || vec![Script::Stream(vec![say("half"), Step::Fail(busy())])];
+    let w = world(half(), vec![whole("all of it")]);
+    assert_eq!(run(&w, hello(), &w.cx, what()).await, Outcome::Complete(Value::text("all of it")));
+    let w = world(half(), vec![Script::Refuse(busy())]);
     let Outcome::Partial(v, e) = run(&w, hello(), &w.cx, what()).await else { panic!("must be partial") };
     assert_eq!((v, e.code), (Value::text("half"), Code::UpstreamError));
 }
@@ -123,6 +126,8 @@ async fn the_answer_of_a_fallback_is_not_kept_as_the_models_own() {
     let config = json!({"model": "writer", "prompt_text": "x", "cache": true});
     let stage = kind.build(&config, &Site { name: &name, each: false }).unwrap();
     for text in ["stand-in", "own", "own"] {
+        // An endpoint that refused us rests for a while.
+        tokio::time::advance(std::time::Duration::from_secs(11)).await;
         assert_eq!(stage.run(&w.cx, Inputs::new()).await, Outcome::Complete(Value::text(text)));
     }
 }

@@ -9,4 +9,5 @@
 mod call;
 mod codecs;
 mod generate;
+mod repair;
 mod surfaces;

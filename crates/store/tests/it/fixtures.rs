@@ -37,6 +37,7 @@ pub(crate) fn record(n: u128) -> RequestRecord {
         stage: Some("notes".into()),
         ordinal: 1,
         number: 1,
+        reason: None,
         instead_of: None,
         model: model.into(),
         endpoint: "local".into(),

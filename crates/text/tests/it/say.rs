@@ -127,6 +127,7 @@ pub(crate) async fn run(stages: Vec<StageSpec>, output: Kind, text: &str) -> Ran
         clock: Arc::new(clock),
         meter: meter.clone(),
         trace: None,
+        mid_stream: contract::MidStream::Error,
         sink: None,
     };
     let document = Document { title: None, media: Media::Plain, text: text.into(), sections: Vec::new() };

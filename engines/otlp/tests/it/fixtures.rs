@@ -15,6 +15,7 @@ pub(crate) fn attempt(stage: Option<&str>, ordinal: u32) -> AttemptRecord {
         ordinal,
         number: 1,
         model: "writer".into(),
+        reason: None,
         instead_of: None,
         endpoint: "writer".into(),
         model_version: Some("gpt-x-2026".to_owned()),
