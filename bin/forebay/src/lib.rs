@@ -9,6 +9,7 @@ pub mod gguf;
 pub mod inventory;
 pub mod prices;
 pub mod telemetry;
+mod upstreams;
 pub mod wiring;
 mod worker;
 

@@ -8,18 +8,15 @@ use std::time::Duration;
 use admission::{Amount, Gate, Period};
 use contract::{BoxFuture, Clock, Date, ModelName, PipelineName, Price, Surface, TenantId, UnixMillis};
 use gateway::{App, FairSlots, Pipeline, Tracing};
-use llm::codec::openai::Dialect;
-use llm::{ChatModel, GenerateKind, ModelSettings, Models, PartCache, Slots, Timeouts};
+use llm::{GenerateKind, Models, PartCache, Slots};
 use pipeline::Registry;
-use providers::{AnthropicEndpoint, Client, EndpointSettings, OpenAiEndpoint};
 use store::{CacheKey, CacheStore, Store};
 
 use crate::Error;
 use crate::config::Config;
 use crate::config::model::{AllowanceConfig, ModelConfig, PriorityConfig, TenantConfig};
-use crate::inventory::{self, Known, Running};
-use crate::telemetry;
-use crate::worker::{LocalModel, WorkerSettings};
+use crate::inventory::{self, Running};
+use crate::{telemetry, upstreams};
 
 /// Every kind of stage this binary has.
 pub fn kinds(models: &Models, project: &Path, cache: Option<Arc<dyn PartCache>>) -> Registry {
@@ -66,8 +63,8 @@ pub async fn assemble(project: &Path, config: &Config, store: &Store, means: Mea
     let (mut settings, mut infos, mut workers) = (Vec::new(), Vec::new(), HashMap::new());
     for (name, m) in &config.models {
         let known = inventory::known(m, &table, clock.wall());
-        let (endpoint, worker) = endpoint(project, name, m)?;
-        let mut model = model(name, m, endpoint, &known);
+        let (endpoints, worker) = upstreams::endpoints(project, name, m)?;
+        let mut model = upstreams::model(m, endpoints, &known);
         model.identity = identity(project, m);
         settings.push((name.as_str().into(), model));
         workers.extend(worker.map(|w| (name.as_str().into(), w)));
@@ -134,66 +131,10 @@ fn pipelines(
         models.dedup();
         let price = models.iter().map(|n| known.dearest(n)).fold(Price::FREE, Price::dearest);
         let path = p.on.as_ref().and_then(|on| on.http.clone());
-        all.insert(name.as_str().into(), Pipeline { graph: Arc::new(graph), version, models, price, path });
+        let (graph, mid_stream) = (Arc::new(graph), p.mid_stream.into());
+        all.insert(name.as_str().into(), Pipeline { graph, version, models, price, path, mid_stream });
     }
     Ok(all)
-}
-
-/// Where a model is asked, and its worker when it has one.
-type Endpoint = (Arc<dyn ChatModel>, Option<Arc<LocalModel>>);
-
-fn endpoint(project: &Path, name: &str, m: &ModelConfig) -> Result<Endpoint, Error> {
-    let client = Client::new(m.timeouts.connect.0);
-    let at = |base: &str, model: &str| EndpointSettings {
-        base_url: m.base_url.clone().unwrap_or_else(|| base.to_owned()),
-        unix_socket: None,
-        api_key: m.api_key.clone(),
-        model: model.to_owned(),
-        headers: Vec::new(),
-    };
-    let wrong = |e: providers::Error| Error::new(format!("model `{name}`: {e}"), "correct its `base_url`");
-    Ok(match (&m.openai, &m.anthropic, &m.local) {
-        (Some(id), _, _) => {
-            let own = m.base_url.is_some();
-            let settings = at("https://api.openai.com/v1", id);
-            let dialect = Dialect { max_completion_tokens: !own, prefill: None };
-            (Arc::new(OpenAiEndpoint::new(client, &settings, dialect).map_err(wrong)?), None)
-        }
-        (_, Some(id), _) => {
-            let settings = at("https://api.anthropic.com", id);
-            (Arc::new(AnthropicEndpoint::new(client, &settings).map_err(wrong)?), None)
-        }
-        (_, _, Some(file)) => {
-            let settings = WorkerSettings {
-                model: inventory::local_file(project, file),
-                alias: name.to_owned(),
-                folder: project.join(".forebay").join("run"),
-                context: m.context.map(|c| c.0),
-                parallel: m.parallel.map(|c| c.0),
-                threads: m.threads.map(|c| c.0),
-                idle_stop: m.idle_stop.map(|t| t.0),
-            };
-            let worker = Arc::new(LocalModel::new(settings, client).map_err(wrong)?);
-            (worker.clone(), Some(worker))
-        }
-        (None, None, None) => {
-            return Err(Error::new(format!("model `{name}` names no provider"), "run `forebay check`"));
-        }
-    })
-}
-
-fn model(name: &str, m: &ModelConfig, endpoint: Arc<dyn ChatModel>, known: &Known) -> ModelSettings {
-    let mut settings = ModelSettings::new(name.into(), endpoint);
-    settings.fallback = m.fallback.iter().map(|f| f.as_str().into()).collect();
-    settings.price = known.price;
-    settings.context_window = known.context_window;
-    settings.max_output_tokens = known.max_output_tokens;
-    settings.timeouts = Timeouts {
-        connect: m.timeouts.connect.0,
-        first_token: m.timeouts.first_token.0,
-        silence: m.timeouts.silence.0,
-    };
-    settings
 }
 
 /// What stands behind a model's name: who answers, where and as what. A local file is known by its size and the time it was
@@ -201,7 +142,8 @@ fn model(name: &str, m: &ModelConfig, endpoint: Arc<dyn ChatModel>, known: &Know
 fn identity(project: &Path, m: &ModelConfig) -> String {
     let file = m.local.as_ref().and_then(|f| std::fs::metadata(inventory::local_file(project, f)).ok());
     let written = file.as_ref().and_then(|f| f.modified().ok());
-    let parts = (&m.openai, &m.anthropic, &m.local, &m.base_url, file.map(|f| f.len()), written);
+    let others: Vec<_> = m.endpoints.iter().map(|e| (&e.model, &e.base_url)).collect();
+    let parts = (&m.openai, &m.anthropic, &m.local, &m.base_url, others, file.map(|f| f.len()), written);
     blake3::hash(format!("{parts:?}").as_bytes()).to_hex().to_string()
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::{
-    Budget, Clock, Deadline, Error, Event, Kind, Meter, MidStream, ModelName, Outcome, RequestId, StageName, TenantId,
-    Tick, TraceContext, UserId, Value,
+    Budget, Clock, Deadline, Error, Event, Kind, Meter, MidStream, ModelName, Outcome, RequestId, StageName,
+    TenantId, Tick, TraceContext, UserId, Value,
 };
 
 /// A boxed, sendable future.

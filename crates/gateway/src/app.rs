@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use admission::Gate;
 use arc_swap::ArcSwap;
-use contract::{Clock, ModelName, PipelineName, RequestId, Surface, TenantId, UnixMillis};
+use contract::{Clock, MidStream, ModelName, PipelineName, RequestId, Surface, TenantId, UnixMillis};
 use llm::Models;
 use pipeline::Graph;
 use store::{KeyRing, Ledger, Reader};
@@ -32,6 +32,8 @@ pub struct Pipeline {
     pub price: contract::Price,
     /// A path of its own besides `/v1/pipelines/{name}`.
     pub path: Option<String>,
+    /// What happens when its streamed answer breaks off, unless the caller says.
+    pub mid_stream: MidStream,
 }
 
 /// Limits of what is read from a caller.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use contract::{Code, Error, KeyId, TenantId, TraceContext};
+use contract::{Code, Error, KeyId, MidStream, TenantId, TraceContext};
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
@@ -16,22 +16,27 @@ pub(crate) struct Caller {
     pub(crate) key: Option<KeyId>,
     /// The trace that its call is part of.
     pub(crate) trace: Option<TraceContext>,
+    /// What it wants when a stream breaks off.
+    pub(crate) mid_stream: Option<MidStream>,
 }
 
 /// Checks the key. The answer is the same for a missing, unknown, revoked and malformed one but for the first.
 pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Error> {
     let trace = crate::telemetry::caller(headers);
+    let mid_stream = mid_stream(headers)?;
     let Some(presented) = presented(headers) else {
         if app.inner.settings.auth_required {
             let m = "no API key was given: send `Authorization: Bearer <key>` or `x-api-key: <key>`";
             return Err(Error::new(Code::InvalidKey, m));
         }
-        return open(headers, trace);
+        return open(headers, trace, mid_stream);
     };
     match app.inner.keys.check(presented, app.inner.clock.wall()) {
-        Ok(info) => Ok(Caller { tenant: info.tenant.clone(), key: Some(info.id.clone()), trace }),
+        Ok(info) => Ok(Caller { tenant: info.tenant.clone(), key: Some(info.id.clone()), trace, mid_stream }),
         // An open server takes whatever placeholder an SDK insists on, but never a key that was revoked.
-        Err(store::Refusal::Malformed) if !app.inner.settings.auth_required => open(headers, trace),
+        Err(store::Refusal::Malformed) if !app.inner.settings.auth_required => {
+            open(headers, trace, mid_stream)
+        }
         Err(_) => Err(Error::new(
             Code::InvalidKey,
             "the API key is not valid; `forebay key list` shows those that are",
@@ -39,10 +44,26 @@ pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Error> {
     }
 }
 
+/// The header `forebay-mid-stream`.
+fn mid_stream(headers: &HeaderMap) -> Result<Option<MidStream>, Error> {
+    let Some(value) = headers.get("forebay-mid-stream") else { return Ok(None) };
+    match value.to_str().ok().and_then(MidStream::from_name) {
+        Some(policy) => Ok(Some(policy)),
+        None => {
+            let m = "`forebay-mid-stream` must be one of error, restart, continue";
+            Err(Error::new(Code::InvalidRequest, m).param("forebay-mid-stream"))
+        }
+    }
+}
+
 /// A caller of a server that asks for no key. Not a web page from somewhere else in the browser of whoever may come in:
 /// it would spend on his account. A page that the same address serves is not from elsewhere; the same name may be, since
 /// whoever owns a name says where it leads.
-fn open(headers: &HeaderMap, trace: Option<TraceContext>) -> Result<Caller, Error> {
+fn open(
+    headers: &HeaderMap,
+    trace: Option<TraceContext>,
+    mid_stream: Option<MidStream>,
+) -> Result<Caller, Error> {
     let page = headers.get(ORIGIN).map(|o| o.to_str().ok().and_then(|o| o.parse::<Uri>().ok()));
     let asked = headers.get(HOST).and_then(|h| h.to_str().ok());
     let own = |page: &Uri| {
@@ -54,7 +75,7 @@ fn open(headers: &HeaderMap, trace: Option<TraceContext>) -> Result<Caller, Erro
         let m = "a server without keys takes no calls of web pages from elsewhere: make a key with `forebay key create` and send it";
         return Err(Error::new(Code::Forbidden, m));
     }
-    Ok(Caller { tenant: App::open_tenant(), key: None, trace })
+    Ok(Caller { tenant: App::open_tenant(), key: None, trace, mid_stream })
 }
 
 /// Whether a host, an IPv6 address in brackets or not, names this machine and can name no other.
@@ -86,7 +107,7 @@ mod tests {
             if let Some(o) = origin {
                 headers.insert(ORIGIN, o.parse().unwrap());
             }
-            open(&headers, None).map(|_| ()).map_err(|e| e.code)
+            open(&headers, None, None).map(|_| ()).map_err(|e| e.code)
         };
         for own in [
             None,

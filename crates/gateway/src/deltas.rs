@@ -132,6 +132,10 @@ impl FromPipeline {
                     self.shown.push_str(&text);
                     return Poll::Ready(Some(Ok(Delta::Text(text))));
                 }
+                Some(Event::Reset {}) => {
+                    self.shown.clear();
+                    return Poll::Ready(Some(Ok(Delta::Reset)));
+                }
                 Some(Event::Done { usage, model_version, stages, .. }) => {
                     self.ended = true;
                     if let Some(v) = model_version {

@@ -11,7 +11,11 @@ use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use contract::{Code, Error, ModelName, PipelineName, RequestRecord, StageName, Surface, TenantId};
+use admission::BreakerState;
+use contract::{
+    Code, EndpointName, Error, ModelName, PipelineName, RequestRecord, StageName, Surface, TenantId,
+};
+use llm::EndpointState;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -72,6 +76,18 @@ struct Fallback {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Again {
+    model: Label<ModelName>,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByEndpoint {
+    model: Label<ModelName>,
+    endpoint: Label<EndpointName>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByScope {
     scope: &'static str,
 }
@@ -123,7 +139,7 @@ pub(crate) struct Metrics {
     first_output: Histogram,
     overhead: Histogram,
     attempts: Family<Attempt, Counter>,
-    retries: Family<ByModel, Counter>,
+    retries: Family<Again, Counter>,
     fallbacks: Family<Fallback, Counter>,
     queue_wait: Histograms<ByModel>,
     tokens: Family<Tokens, Counter>,
@@ -133,6 +149,8 @@ pub(crate) struct Metrics {
     over_budget: Family<Stage, Counter>,
     sheds: Family<Shed, Counter>,
     slots: Family<ByModel, Gauge>,
+    resting: Family<ByEndpoint, Gauge>,
+    at_endpoint: Family<ByEndpoint, Gauge>,
     limit: Family<ByModel, Gauge>,
     queued: Family<ByModel, Gauge>,
     queued_tokens: Family<ByModel, Gauge>,
@@ -183,6 +201,8 @@ impl Metrics {
             over_budget: Family::default(),
             sheds: Family::default(),
             slots: Family::default(),
+            resting: Family::default(),
+            at_endpoint: Family::default(),
             limit: Family::default(),
             queued: Family::default(),
             queued_tokens: Family::default(),
@@ -201,7 +221,8 @@ impl Metrics {
         r.register("requests", "Requests that ended, by surface and how", self.ended.clone());
         r.register("requests_in_flight", "Requests admitted and not ended", self.in_flight.clone());
         r.register("attempts", "Calls to models, retries and fallbacks included", self.attempts.clone());
-        r.register("retries", "Calls made again to the model that was asked for", self.retries.clone());
+        let again = "Calls that were not the first for their answer, by why they were made";
+        r.register("retries", again, self.retries.clone());
         r.register("fallbacks", "Calls to a model that stands in for another", self.fallbacks.clone());
         r.register("tokens", "Tokens used", self.tokens.clone());
         r.register("cost_usd", "Money spent", self.cost.clone());
@@ -213,6 +234,8 @@ impl Metrics {
         r.register("sheds", "Requests refused at the gate, or given up in a queue", self.sheds.clone());
         r.register("model_slots_in_use", "Slots of a model that are taken", self.slots.clone());
         r.register("model_slots_limit", "Slots of a model there are now", self.limit.clone());
+        r.register("endpoint_resting", "Whether an endpoint rests after failures", self.resting.clone());
+        r.register("endpoint_in_flight", "Calls under way at an endpoint", self.at_endpoint.clone());
         r.register("model_queue_requests", "Requests waiting for a model", self.queued.clone());
         r.register("model_queue_tokens", "Their tokens", self.queued_tokens.clone());
         r.register("leases", "Requests that hold something of a limit", self.leases.clone());
@@ -294,15 +317,13 @@ impl Metrics {
             self.attempts.get_or_create(&labels).inc();
             let by_model = ByModel { model: model.clone() };
             self.queue_wait.get_or_create(&by_model).observe(a.queued_us as f64 / 1e6);
-            match &a.instead_of {
-                Some(other) => {
-                    let labels = Fallback { model: model.clone(), instead_of: Label(other.clone()) };
-                    self.fallbacks.get_or_create(&labels).inc();
-                }
-                None if a.number > 1 => {
-                    self.retries.get_or_create(&by_model).inc();
-                }
-                None => {}
+            if let Some(reason) = a.reason {
+                let labels = Again { model: model.clone(), reason: reason.as_str() };
+                self.retries.get_or_create(&labels).inc();
+            }
+            if let Some(other) = &a.instead_of {
+                let labels = Fallback { model: model.clone(), instead_of: Label(other.clone()) };
+                self.fallbacks.get_or_create(&labels).inc();
             }
             let pipeline = Maybe(r.pipeline.clone());
             for (direction, n) in [("input", a.usage.input_tokens), ("output", a.usage.output_tokens)] {
@@ -335,6 +356,7 @@ impl Metrics {
         &self,
         gate: &admission::Snapshot,
         ledger: &store::Health,
+        endpoints: &[(ModelName, EndpointName, EndpointState)],
         dropped: &[(&'static str, u64)],
         format: Format,
     ) -> String {
@@ -345,6 +367,11 @@ impl Metrics {
             self.limit.get_or_create(&label).set(i64::from(m.limit));
             self.queued.get_or_create(&label).set(signed(m.queued_entries as u64));
             self.queued_tokens.get_or_create(&label).set(signed(m.queued_tokens));
+        }
+        for (model, endpoint, state) in endpoints {
+            let label = ByEndpoint { model: Label(model.clone()), endpoint: Label(endpoint.clone()) };
+            self.resting.get_or_create(&label).set(i64::from(state.breaker != BreakerState::Closed));
+            self.at_endpoint.get_or_create(&label).set(i64::from(state.in_flight));
         }
         self.leases.set(signed((gate.leases + gate.expired) as u64));
         for scope in admission::Scope::KINDS {

@@ -31,7 +31,8 @@ pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Respo
     let format = Format::accepted(&headers);
     let dropped = app.inner.settings.tracing.as_ref().map(|t| t.sink.dropped()).unwrap_or_default();
     let (gate, ledger) = (app.inner.gate.snapshot(), app.inner.ledger.health());
-    let text = app.inner.metrics.render(&gate, &ledger, &dropped, format);
+    let endpoints = app.inner.models.endpoints(app.inner.clock.now());
+    let text = app.inner.metrics.render(&gate, &ledger, &endpoints, &dropped, format);
     let mut r = Response::new(axum::body::Body::from(text));
     r.headers_mut().insert(CONTENT_TYPE, format.content_type());
     r

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use admission::{Amount, Demand, Entry, Growing, Outlook};
 use contract::{
-    Budget, Code, Context, Deadline, Ending, Error, Meter, ModelName, Money, Outcome, PipelineName, Price,
-    RequestId, RequestRecord, Reserve, Surface, TenantId, Tick, Trace, UnixMillis, UserId, Value,
+    Budget, Code, Context, Deadline, Ending, Error, Meter, MidStream, ModelName, Money, Outcome,
+    PipelineName, Price, RequestId, RequestRecord, Reserve, Surface, TenantId, Tick, Trace, UnixMillis,
+    UserId, Value,
 };
 use store::Admitted;
 
@@ -73,9 +74,15 @@ impl Request {
         if !app.inner.ledger.is_healthy() {
             return Err(storage_unavailable().into());
         }
-        let Caller { tenant, key, trace: from } = caller;
+        let Caller { tenant, key, trace: from, mid_stream } = caller;
         let id = app.request_id();
         let trace = app.inner.settings.tracing.as_ref().map(|t| t.trace(id, from));
+        let policy = match &ask.target {
+            // Nobody sees it before its end.
+            _ if !ask.stream => MidStream::Restart,
+            Target::Pipeline(_, p) => mid_stream.unwrap_or(p.mid_stream),
+            Target::Model(..) => mid_stream.unwrap_or_default(),
+        };
         let (model, pipeline, price, version, budget, models) = match ask.target {
             Target::Model(m, price) => (Some(m), None, price, None, Budget::default(), Vec::new()),
             Target::Pipeline(n, p) => (None, Some(n), p.price, Some(p.version), p.graph.budget, p.models),
@@ -144,6 +151,7 @@ impl Request {
         let meter = if record.pipeline.is_some() { Meter::with_reserve(growing()) } else { Meter::default() };
         let mut cx = context(app, id, tenant, ask.user, ask.arrived, budget, meter);
         cx.trace = trace.map(|t| t.root);
+        cx.mid_stream = policy;
         app.inner.metrics.entered(ask.surface);
         let rates = Rates { windows: entry.rate_headers(), at };
         Ok(Request {
@@ -271,7 +279,7 @@ fn context(
         clock: app.inner.clock.clone(),
         meter: Arc::new(meter),
         trace: None,
-        mid_stream: contract::MidStream::Error,
+        mid_stream: MidStream::Error,
         sink: None,
     }
 }

@@ -7,8 +7,8 @@ use axum::routing::{get, post};
 use contract::{Code, Error, Kind, ModelName, Role, Surface, Tick, Value};
 use futures_util::StreamExt;
 use http::HeaderMap;
-use llm::TokenCounter;
 use llm::surface::Call;
+use llm::{Asking, TokenCounter};
 use pipeline::live;
 
 use crate::anthropic::Anthropic;
@@ -104,7 +104,9 @@ pub(crate) async fn call(
     let started = match run {
         None => {
             let models = &app.inner.models;
-            let answer = models.call_counted(&call.model, call.request, input_tokens, &request.cx);
+            let unseen = !call.request.stream;
+            let asking = Asking { input_tokens: Some(input_tokens), unseen, ..Asking::default() };
+            let answer = models.call_as(&call.model, call.request, asking, &request.cx);
             cut()
                 .or(answer)
                 .await

@@ -8,7 +8,8 @@ use contract::{Code, Context, Deadline, EndpointName, Error, ModelName, Reason, 
 use futures_util::StreamExt;
 use pipeline::task;
 
-use crate::completion::{Completion, Live};
+use crate::completion::Completion;
+use crate::live::Live;
 use crate::pool::pick::{self, Places};
 use crate::pool::retries::Retries;
 use crate::{Attempt, ChatRequest, Delta, ModelSettings, Slots};

@@ -63,7 +63,7 @@ impl Hedge {
         if !allowed || !b.share.try_retry(clock.now()) {
             return false;
         }
-        b.spent = b.spent + cost;
+        b.spent += cost;
         true
     }
 }

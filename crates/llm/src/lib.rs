@@ -16,6 +16,7 @@ mod completion;
 pub mod generate;
 pub mod hedge;
 mod json;
+mod live;
 pub mod model;
 pub mod models;
 pub mod pool;

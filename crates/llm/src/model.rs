@@ -190,8 +190,13 @@ pub struct ModelSettings {
 impl ModelSettings {
     /// A model with one endpoint, free of charge, with everything else at its default.
     pub fn new(endpoint: EndpointName, model: Arc<dyn ChatModel>) -> Self {
+        ModelSettings::over(vec![Endpoint::new(endpoint, model)])
+    }
+
+    /// A model over these endpoints, free of charge, with everything else at its default.
+    pub fn over(endpoints: Vec<Endpoint>) -> Self {
         ModelSettings {
-            endpoints: vec![Endpoint::new(endpoint, model)],
+            endpoints,
             fallback: Vec::new(),
             hedge: None,
             prefill: None,

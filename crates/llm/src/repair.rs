@@ -65,7 +65,7 @@ enum Tried {
 enum Next {
     Again(Duration),
     Elsewhere,
-    NextModel,
+    Fallback,
     LargerWindow,
     Stop,
 }
@@ -124,7 +124,7 @@ impl Round {
         let asked_for = candidates.first()?.name;
         for (place, candidate) in candidates.iter().enumerate() {
             let settings = candidate.settings;
-            let fits = !self.too_small.is_some_and(|failed| !larger(settings.context_window, failed));
+            let fits = self.too_small.is_none_or(|failed| larger(settings.context_window, failed));
             // What rests was broken a moment ago.
             let why = self.last.as_ref().map_or(Some(FallbackOn::Error), FallbackOn::of);
             let may = place == 0 || why.is_some_and(|w| candidate.answers(w));
@@ -219,7 +219,7 @@ async fn one_model(asked: &Asked<'_>, t: &Target<'_>, preferred: bool) -> Tried 
                 reason = Some(Reason::Retry);
             }
             Next::Elsewhere => reason = again.or(Some(Reason::Elsewhere)),
-            Next::NextModel => return Tried::Failed(failed.error),
+            Next::Fallback => return Tried::Failed(failed.error),
             Next::LargerWindow => return Tried::TooSmall(failed.error),
             Next::Stop => return Tried::Over(failed.error),
         }
@@ -276,7 +276,7 @@ fn next(asked: &Asked<'_>, e: &Error, here: Option<&crate::pool::Health>) -> Nex
     };
     match e.code {
         Code::ContextLengthExceeded => Next::LargerWindow,
-        Code::ContentFiltered => Next::NextModel,
+        Code::ContentFiltered => Next::Fallback,
         Code::RateLimited if e.upstream_status.is_none() => Next::Stop,
         Code::RateLimited | Code::UpstreamError | Code::UpstreamUnreachable | Code::UpstreamTruncated => {
             again()

@@ -164,6 +164,7 @@ impl Make<'_> {
         }
         let stood_in = a.instead_of.as_ref().map(|m| m.as_str().to_owned());
         attributes.extend(stood_in.map(|m| KeyValue::new("forebay.attempt.instead_of", m)));
+        attributes.extend(a.reason.map(|r| KeyValue::new("forebay.attempt.reason", r.as_str())));
         let prompt = a.prompt_version.clone();
         attributes.extend(prompt.map(|v| KeyValue::new("forebay.prompt.version", v)));
         attributes.extend(a.error.as_ref().map(|e| KeyValue::new("error.type", e.code.as_str())));

@@ -125,7 +125,8 @@ fn attempts(r: &RequestRecord, wanted: impl Fn(&AttemptRecord) -> bool) -> Vec<N
 }
 
 fn attempt(a: &AttemptRecord) -> Node {
-    let mut parts = vec![format!("attempt {} at {}: {}", a.model, a.endpoint, word(&a.ending))];
+    let why = a.reason.map_or(String::new(), |r| format!(" ({})", r.as_str()));
+    let mut parts = vec![format!("attempt{why} {} at {}: {}", a.model, a.endpoint, word(&a.ending))];
     parts.extend(a.model_version.as_ref().map(|v| format!("version {v}")));
     parts.extend(a.prompt_version.as_ref().map(|v| format!("prompt {v}")));
     parts.push(format!("started at {}", ms(a.started_us)));

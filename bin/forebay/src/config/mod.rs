@@ -8,6 +8,7 @@ pub mod env;
 pub mod model;
 pub mod pipeline;
 mod placeholder;
+pub mod pool;
 pub mod problem;
 mod rules;
 pub mod schema;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::pipeline::PipelineConfig;
+use super::pool::{EndpointConfig, FallbackConfig, HedgeConfig, PrefillConfig};
 use super::units::{Count, Size, Time, Usd};
 
 /// A Forebay project.
@@ -112,7 +113,15 @@ pub struct ModelConfig {
     #[schemars(with = "Option<String>")]
     pub api_key: Option<Secret>,
     /// Models to try in turn when this one cannot answer.
-    pub fallback: Vec<String>,
+    pub fallback: Vec<FallbackConfig>,
+    /// More endpoints of the same model: they share its load, and one that fails rests. The model's own address is one of them,
+    /// unless it names neither `base_url` nor `api_key`. At most 63.
+    #[schemars(length(max = 63))]
+    pub endpoints: Vec<EndpointConfig>,
+    /// A second attempt beside one that is slow to begin.
+    pub hedge: Option<HedgeConfig>,
+    /// Whether and how it goes on behind the beginning of an answer. Unless given: `plain` for `anthropic`, else `off`.
+    pub prefill: Option<PrefillConfig>,
     /// What it costs. Unless given: from the price table; a local model is free.
     pub price: Option<PriceConfig>,
     /// Tokens of prompt and answer together. Unless given: from the price table or the file.
@@ -135,7 +144,7 @@ pub struct ModelConfig {
     pub parallel: Option<Count>,
 }
 
-fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Secret>, D::Error> {
+pub(super) fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Secret>, D::Error> {
     Ok(Option::<String>::deserialize(d)?.map(Secret::new))
 }
 
@@ -165,20 +174,33 @@ impl PriceConfig {
 }
 
 /// How long to wait for an upstream.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TimeoutsConfig {
-    /// For a connection.
-    pub connect: Time,
-    /// For the first token of the answer.
-    pub first_token: Time,
-    /// Between two tokens.
-    pub silence: Time,
+    /// For a connection. Unless given: 5s.
+    pub connect: Option<Time>,
+    /// For the first token of the answer. Unless given: 10s where another endpoint or a fallback can be asked instead; else,
+    /// and for a local model, 60s. More for models that think before they speak.
+    pub first_token: Option<Time>,
+    /// Between two tokens. Unless given: 15s, and 30s for a local model.
+    pub silence: Option<Time>,
 }
 
-impl Default for TimeoutsConfig {
-    fn default() -> Self {
-        TimeoutsConfig { connect: seconds(5), first_token: seconds(60), silence: seconds(30) }
+impl ModelConfig {
+    /// How long to wait for it.
+    pub fn timeouts(&self) -> llm::Timeouts {
+        let elsewhere = !self.fallback.is_empty() || !self.endpoints.is_empty();
+        let (first, silence) = match (self.local.is_some(), elsewhere) {
+            (true, _) => (60, 30),
+            (false, true) => (10, 15),
+            (false, false) => (60, 15),
+        };
+        let t = &self.timeouts;
+        llm::Timeouts {
+            connect: t.connect.unwrap_or(seconds(5)).0,
+            first_token: t.first_token.unwrap_or(seconds(first)).0,
+            silence: t.silence.unwrap_or(seconds(silence)).0,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value as Json};
 
 use super::model::AllowanceConfig;
+use super::pool::MidStreamConfig;
 use super::units::{Count, Time, Usd};
 
 /// A pipeline: a graph of stages from an input to an output.
@@ -28,6 +29,10 @@ pub struct PipelineConfig {
     /// What all callers together may use through it.
     #[serde(default)]
     pub limits: AllowanceConfig,
+    /// What happens when its streamed answer breaks off after the first output; a caller may say otherwise by the header
+    /// `forebay-mid-stream`. What is not streamed begins anew unseen.
+    #[serde(default)]
+    pub mid_stream: MidStreamConfig,
     /// Its stages in any order: what feeds what is said by `from` and `each`.
     #[schemars(length(min = 1))]
     pub stages: Vec<StageConfig>,

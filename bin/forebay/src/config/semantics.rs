@@ -72,7 +72,8 @@ impl<'a> Semantics<'a> {
         let json = self.json;
         let fallbacks = |model: &Json| -> Vec<String> {
             let list = model.get("fallback").and_then(Json::as_array);
-            list.into_iter().flatten().filter_map(|f| f.as_str().map(str::to_owned)).collect()
+            let name = |f: &Json| Some(f.as_str().or_else(|| f.get("model")?.as_str())?.to_owned());
+            list.into_iter().flatten().filter_map(name).collect()
         };
         let models: BTreeMap<&str, Vec<String>> =
             map(json, "/models").map(|(name, m)| (name.as_str(), fallbacks(m))).collect();
@@ -90,7 +91,8 @@ impl<'a> Semantics<'a> {
                     );
                 }
                 ["local"] => self.local(&pointer, model),
-                [provider] if model.get("base_url").is_none() && model.get("api_key").is_none() => {
+                [_] if model.get("endpoints").is_some() => self.endpoints(&pointer, model),
+                [provider] if is_nowhere(model) => {
                     let message = format!("a missing secret: the model `{name}` has no `api_key`");
                     let remedy = format!("add `api_key: ${{{}_API_KEY}}`", provider.to_uppercase());
                     self.at_key(&pointer, message, remedy);
@@ -121,8 +123,21 @@ impl<'a> Semantics<'a> {
         }
     }
 
+    /// Each endpoint has an address or a key, its own or the model's.
+    fn endpoints(&mut self, pointer: &str, model: &Json) {
+        let endpoints = model.get("endpoints").and_then(Json::as_array).into_iter().flatten().enumerate();
+        for (i, _) in endpoints.filter(|(_, e)| is_nowhere(model) && is_nowhere(e)) {
+            let message = "a missing secret: this endpoint has no `api_key`, and its model has none";
+            self.at_value(
+                &format!("{pointer}/endpoints/{i}"),
+                message.into(),
+                "add `api_key: ${NAME}`".into(),
+            );
+        }
+    }
+
     fn local(&mut self, pointer: &str, model: &Json) {
-        for field in ["base_url", "api_key"] {
+        for field in ["base_url", "api_key", "endpoints"] {
             if model.get(field).is_some() {
                 let message = format!("`{field}` means nothing for a local model");
                 self.at_key(&join(pointer, field), message, "remove it".into());
@@ -151,6 +166,11 @@ impl<'a> Semantics<'a> {
         let json = self.json;
         let mut urls = vec!["/telemetry/otlp".to_owned()];
         urls.extend(map(json, "/models").map(|(name, _)| join("/models", name) + "/base_url"));
+        for (name, model) in map(json, "/models") {
+            let count = model.get("endpoints").and_then(Json::as_array).map_or(0, Vec::len);
+            let endpoints = join(&join("/models", name), "endpoints");
+            urls.extend((0..count).map(|n| format!("{endpoints}/{n}/base_url")));
+        }
         for pointer in urls {
             let Some(text) = json.pointer(&pointer).and_then(Json::as_str) else { continue };
             let fine = url::Url::parse(text)
@@ -251,6 +271,11 @@ impl<'a> Semantics<'a> {
             self.problems.push(Problem::new(at, own, finding.message, finding.remedy));
         }
     }
+}
+
+/// Whether a model or an endpoint says neither where it is nor with which key.
+fn is_nowhere(of: &Json) -> bool {
+    of.get("base_url").is_none() && of.get("api_key").is_none()
 }
 
 /// The entries of the object at a pointer.

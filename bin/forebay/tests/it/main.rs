@@ -24,6 +24,7 @@ mod kinds;
 mod places;
 mod prices;
 mod pull;
+mod rescue;
 mod run;
 mod serve;
 mod server;

@@ -80,13 +80,15 @@ fn labels_are_names_of_the_configuration_only() {
 #[test]
 fn retries_and_fallbacks_are_told_apart() {
     let m = metrics();
-    let again = AttemptRecord { number: 2, ..attempt("m", 10, 20) };
-    let other = AttemptRecord { number: 3, instead_of: Some("m".into()), ..attempt("n", 20, 30) };
+    let (retry, fallback) = (Some(contract::Reason::Retry), Some(contract::Reason::Fallback));
+    let again = AttemptRecord { number: 2, reason: retry, ..attempt("m", 10, 20) };
+    let other =
+        AttemptRecord { number: 3, reason: fallback, instead_of: Some("m".into()), ..attempt("n", 20, 30) };
     m.ended(&record("gold", vec![attempt("m", 0, 10), again, other], 30));
     let text = text(&m);
-    assert!(text.contains(r#"forebay_retries_total{model="m"} 1"#), "{text}");
+    assert!(text.contains(r#"forebay_retries_total{model="m",reason="retry"} 1"#), "{text}");
     assert!(text.contains(r#"forebay_fallbacks_total{model="n",instead_of="m"} 1"#));
-    assert!(!text.contains(r#"forebay_retries_total{model="n"}"#));
+    assert!(text.contains(r#"forebay_retries_total{model="n",reason="fallback"} 1"#));
 }
 
 #[test]
@@ -138,8 +140,10 @@ fn every_metric_that_the_alerts_and_the_dashboard_name_exists() {
         error: None,
         parts: None,
     };
-    let again = AttemptRecord { number: 2, ..attempt("m", 10, 20) };
-    let other = AttemptRecord { number: 3, instead_of: Some("m".into()), ..attempt("n", 20, 30) };
+    let (retry, fallback) = (Some(contract::Reason::Retry), Some(contract::Reason::Fallback));
+    let again = AttemptRecord { number: 2, reason: retry, ..attempt("m", 10, 20) };
+    let other =
+        AttemptRecord { number: 3, reason: fallback, instead_of: Some("m".into()), ..attempt("n", 20, 30) };
     let first_output_us = Some(1);
     let r = record("gold", vec![again, other], 30);
     m.ended(&RequestRecord { stages: vec![stage], first_output_us, ..r });
@@ -149,7 +153,11 @@ fn every_metric_that_the_alerts_and_the_dashboard_name_exists() {
         std::sync::Arc::new(contract::ManualClock::starting_at(UnixMillis(0))),
     );
     m.queued.get_or_create(&ByModel { model: Label("m".into()) }).set(1);
-    let shown = m.render(&gate.snapshot(), &store::Health::default(), &[("backlog", 1)], Format::Classic);
+    let resting = EndpointState { breaker: BreakerState::Open, in_flight: 2, latency: None };
+    let endpoints = [(ModelName::from("m"), EndpointName::from("m#2"), resting)];
+    let shown =
+        m.render(&gate.snapshot(), &store::Health::default(), &endpoints, &[("backlog", 1)], Format::Classic);
+    assert!(shown.contains(r#"forebay_endpoint_resting{model="m",endpoint="m#2"} 1"#), "{shown}");
     let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
     let text = ["alerts.yml", "dashboards/forebay.json"]
         .map(|name| std::fs::read_to_string(format!("{docs}/{name}")).unwrap())

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::{
-    Code, Context, Error, Event, FailureContract, Inputs, Outcome, RetryHint, Sink, Stage, Tail, Value,
+    Code, Context, Error, Event, FailureContract, Inputs, MidStream, Outcome, RetryHint, Sink, Stage, Value,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::shown::Shown;
+use super::shown::{Shown, Tailing};
 use crate::graph::Node;
 use crate::task;
 
@@ -29,11 +29,15 @@ pub(super) async fn once(
     cx: Context,
     inputs: Inputs,
     sink: Option<Arc<dyn Sink>>,
-    tail: Option<Box<dyn Tail>>,
+    tail: Option<Tailing>,
 ) -> Ended {
     let streams = node.stage.signature().streams;
-    let shown = Arc::new(Shown::new(sink, tail, cx.clone()));
     let mut inner = cx.clone();
+    if sink.is_none() {
+        // What nobody sees begins anew unseen.
+        inner.mid_stream = MidStream::Restart;
+    }
+    let shown = Arc::new(Shown::new(sink, tail, cx.clone()));
     inner.sink = streams.then(|| shown.clone() as Arc<dyn Sink>);
     let run = tries(node, &inner, inputs, || shown.first_us().is_some());
     let mut outcome = match task::within(&*cx.clock, cx.deadline, run).await {
@@ -80,7 +84,7 @@ pub(super) async fn each(
                     given.insert("index".to_owned(), Value::Json(Arc::new((index + 1).into())));
                 }
                 let mut own = cx.clone();
-                own.sink = None;
+                (own.sink, own.mid_stream) = (None, MidStream::Restart);
                 running.push(async move {
                     let outcome = match item {
                         Some(item) => {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use contract::{
     BoxFuture, Code, Context, Error, Event, FailureContract, Inputs, Outcome, Sink, StageRecord, StageState,
-    Tail, Value,
+    Value,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::node::{self, Ended};
+use super::shown::Tailing;
 use crate::Shows;
 use crate::graph::{Graph, Node, Source};
 
@@ -100,7 +101,7 @@ impl<'a> Walk<'a> {
                     let (tail_cx, inputs) = (self.context(tail_node), self.inputs(tail_node));
                     self.set(t, State::Running);
                     self.tell(tail_node, StageState::Started, 0).await?;
-                    let tail = tail_node.stage.tail(&tail_cx, &inputs);
+                    let tail = Tailing::start(tail_node.stage.clone(), tail_cx, inputs);
                     if tail.is_none() {
                         let m = format!(
                             "stage `{}` takes a stream but did not start on it; this is a defect",
@@ -142,13 +143,7 @@ impl<'a> Walk<'a> {
             .all(|s| matches!(self.states.get(s), Some(State::Settled(_))))
     }
 
-    fn work(
-        &self,
-        at: usize,
-        node: &'a Node,
-        cx: Context,
-        tail: Option<Box<dyn Tail>>,
-    ) -> BoxFuture<'a, Ended> {
+    fn work(&self, at: usize, node: &'a Node, cx: Context, tail: Option<Tailing>) -> BoxFuture<'a, Ended> {
         let inputs = self.inputs(node);
         if let Some((element, source)) = &node.each {
             let (over, sink) = (self.value(*source), self.sink.clone());

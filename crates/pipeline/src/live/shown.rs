@@ -2,7 +2,30 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use contract::{BoxFuture, Context, Error, Event, Outcome, Sink, Tail, Value};
+use contract::{BoxFuture, Context, Error, Event, Inputs, Outcome, Sink, Stage, Tail, Value};
+
+/// A stage at work on another's stream.
+pub(super) struct Tailing {
+    tail: Box<dyn Tail>,
+    /// What it was made of: a stream that begins anew gets a new one.
+    stage: Arc<dyn Stage>,
+    cx: Context,
+    others: Inputs,
+}
+
+impl Tailing {
+    /// Starts the stage, if it works on streams.
+    pub(super) fn start(stage: Arc<dyn Stage>, cx: Context, others: Inputs) -> Option<Self> {
+        let tail = stage.tail(&cx, &others)?;
+        Some(Tailing { tail, stage, cx, others })
+    }
+
+    fn again(&mut self) {
+        if let Some(tail) = self.stage.tail(&self.cx, &self.others) {
+            self.tail = tail;
+        }
+    }
+}
 
 /// The sink of one streaming stage: remembers the text and passes it on, through a tail when there is one.
 pub(super) struct Shown {
@@ -13,13 +36,13 @@ pub(super) struct Shown {
 struct Inner {
     text: String,
     first_us: Option<u64>,
-    tail: Option<Box<dyn Tail>>,
+    tail: Option<Tailing>,
     cx: Context,
 }
 
 impl Shown {
     /// Passes text on to `out` when there is one.
-    pub(super) fn new(out: Option<Arc<dyn Sink>>, tail: Option<Box<dyn Tail>>, cx: Context) -> Self {
+    pub(super) fn new(out: Option<Arc<dyn Sink>>, tail: Option<Tailing>, cx: Context) -> Self {
         Shown { inner: Mutex::new(Inner { text: String::new(), first_us: None, tail, cx }), out }
     }
 
@@ -39,7 +62,7 @@ impl Shown {
 
     /// Ends the tail: shows what it held back and gives its outcome.
     pub(super) async fn finish(&self) -> Option<Outcome<Value>> {
-        let tail = self.lock().tail.take()?;
+        let tail = self.lock().tail.take()?.tail;
         let (rest, outcome) = tail.finish();
         if let (false, Some(out)) = (rest.is_empty(), &self.out)
             && let Err(e) = out.send(Event::Delta { text: rest }).await
@@ -49,6 +72,15 @@ impl Shown {
         Some(outcome)
     }
 
+    /// The text begins anew.
+    fn forget(&self) {
+        let mut inner = self.lock();
+        inner.text.clear();
+        if let Some(t) = &mut inner.tail {
+            t.again();
+        }
+    }
+
     fn take(&self, piece: String) -> String {
         let mut inner = self.lock();
         inner.text.push_str(&piece);
@@ -56,7 +88,7 @@ impl Shown {
             inner.first_us = Some(inner.cx.elapsed_us());
         }
         match &mut inner.tail {
-            Some(tail) => tail.push(&piece),
+            Some(t) => t.tail.push(&piece),
             None => piece,
         }
     }
@@ -66,6 +98,10 @@ impl Sink for Shown {
     fn send(&self, event: Event) -> BoxFuture<'_, Result<(), Error>> {
         let event = match event {
             Event::Delta { text } => Event::Delta { text: self.take(text) },
+            Event::Reset {} => {
+                self.forget();
+                Event::Reset {}
+            }
             other => other,
         };
         match (&self.out, event) {

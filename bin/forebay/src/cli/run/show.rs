@@ -89,6 +89,7 @@ impl Show {
                 self.draft = Some(text.clone());
             }
             Event::Delta { text } => self.write(text),
+            Event::Reset {} => self.say("the answer broke off and begins anew:".to_owned()),
             Event::Usage { .. } => {}
             Event::Error { code, message, .. } => self.error = Some(format!("{code}: {}", clean(message))),
             Event::Done { usage, cost_nanousd, stages, .. } => {

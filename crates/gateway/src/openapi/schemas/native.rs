@@ -89,6 +89,8 @@ pub(in crate::openapi) enum RunEvent {
     Draft { text: String },
     /// The next piece of the answer.
     Delta { text: String },
+    /// The answer broke off and begins anew: forget all deltas so far.
+    Reset {},
     /// One of many ended: with `text` or with `error`.
     Part {
         stage: String,
@@ -195,6 +197,9 @@ pub(in crate::openapi) struct AttemptRecord {
     ordinal: u32,
     /// Which try for the same answer, from 1.
     number: u32,
+    /// Why it was made, unless it is the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
     model: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     instead_of: Option<String>,
@@ -216,6 +221,18 @@ pub(in crate::openapi) struct AttemptRecord {
     ending: Ending,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Cause>,
+}
+
+/// Why a call was made that is not the first for its answer.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::openapi) enum Reason {
+    Retry,
+    Elsewhere,
+    Fallback,
+    Hedge,
+    Restart,
+    Continue,
 }
 
 #[derive(Serialize, Deserialize, ToSchema)]
