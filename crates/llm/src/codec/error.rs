@@ -89,7 +89,9 @@ fn is_context_length(code: &str, said: &str) -> bool {
 
 fn is_content_filter(code: &str, kind: &str, said: &str) -> bool {
     [code, kind].iter().any(|s| matches!(*s, "content_filter" | "content_policy_violation"))
-        || said.to_ascii_lowercase().contains("content management policy")
+        || ["content management policy", "content filtering policy"]
+            .iter()
+            .any(|s| said.to_ascii_lowercase().contains(s))
 }
 
 #[cfg(test)]
@@ -122,6 +124,13 @@ mod tests {
                 RetryHint::No,
             ),
             (400, None, r#"{"error":{"code":"content_filter"}}"#, Code::ContentFiltered, RetryHint::No),
+            (
+                400,
+                None,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"Output blocked by content filtering policy"}}"#,
+                Code::ContentFiltered,
+                RetryHint::No,
+            ),
             (
                 401,
                 None,
