@@ -7,6 +7,7 @@ pub mod config;
 mod error;
 pub mod gguf;
 pub mod inventory;
+mod pipelines;
 pub mod prices;
 pub mod telemetry;
 mod upstreams;

@@ -1,13 +1,13 @@
 //! From a checked configuration to running parts: the only place that knows every crate and every engine.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use admission::{Amount, Gate, Period};
-use contract::{BoxFuture, Clock, Date, ModelName, PipelineName, Price, Surface, TenantId, UnixMillis};
-use gateway::{App, FairSlots, Pipeline, Tracing};
+use contract::{BoxFuture, Clock, Date, Surface, TenantId, UnixMillis};
+use gateway::{App, FairSlots, Tracing};
 use llm::{GenerateKind, Models, PartCache, Slots};
 use pipeline::Registry;
 use store::{CacheKey, CacheStore, Store};
@@ -16,7 +16,7 @@ use crate::Error;
 use crate::config::Config;
 use crate::config::model::{AllowanceConfig, ModelConfig, PriorityConfig, TenantConfig};
 use crate::inventory::{self, Running};
-use crate::{telemetry, upstreams};
+use crate::{pipelines, telemetry, upstreams};
 
 /// Every kind of stage this binary has.
 pub fn kinds(models: &Models, project: &Path, cache: Option<Arc<dyn PartCache>>) -> Registry {
@@ -73,7 +73,7 @@ pub async fn assemble(project: &Path, config: &Config, store: &Store, means: Mea
     models.replace(settings);
     let parts = Arc::new(Parts { cache: store.cache.clone(), clock: clock.clone() });
     let registry = kinds(&models, project, Some(parts));
-    let pipelines = pipelines(config, &models, &registry)?;
+    let pipelines = pipelines::all(config, &models, &registry)?;
     let text_bytes = usize::try_from(config.server.limits.document.0).unwrap_or(usize::MAX);
     let settings = gateway::Settings {
         surface,
@@ -107,34 +107,6 @@ pub async fn assemble(project: &Path, config: &Config, store: &Store, means: Mea
     store::os_random(&mut seed).map_err(|e| Error::new(e.to_string(), "check the system's random source"))?;
     let app = App::new(settings, clock, gate, models, pipelines, store, u64::from_le_bytes(seed));
     Ok(app.with_inventory(Arc::new(Running { models: infos, workers })))
-}
-
-fn pipelines(
-    config: &Config,
-    known: &Models,
-    registry: &Registry,
-) -> Result<BTreeMap<PipelineName, Pipeline>, Error> {
-    let mut all = BTreeMap::new();
-    for (name, p) in &config.pipelines {
-        let spec = p.spec();
-        let graph = pipeline::check(&spec, registry).map_err(|found| {
-            let first = found.first().map(|f| f.message.clone()).unwrap_or_default();
-            Error::new(
-                format!("pipeline `{name}` cannot run: {first}"),
-                "run `forebay check` for every problem",
-            )
-        })?;
-        let version =
-            blake3::hash(format!("{spec:?}").as_bytes()).to_hex().get(..12).unwrap_or_default().to_owned();
-        let mut models: Vec<ModelName> = graph.nodes.iter().flat_map(|n| n.stage.models()).collect();
-        models.sort();
-        models.dedup();
-        let price = models.iter().map(|n| known.dearest(n)).fold(Price::FREE, Price::dearest);
-        let path = p.on.as_ref().and_then(|on| on.http.clone());
-        let (graph, mid_stream) = (Arc::new(graph), p.mid_stream.into());
-        all.insert(name.as_str().into(), Pipeline { graph, version, models, price, path, mid_stream });
-    }
-    Ok(all)
 }
 
 /// What stands behind a model's name: who answers, where and as what. A local file is known by its size and the time it was

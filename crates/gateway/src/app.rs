@@ -14,6 +14,7 @@ use store::{KeyRing, Ledger, Reader};
 
 use crate::admin::Inventory;
 use crate::drain::Drain;
+use crate::ladder::WhenBusy;
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::room::Room;
@@ -34,6 +35,8 @@ pub struct Pipeline {
     pub path: Option<String>,
     /// What happens when its streamed answer breaks off, unless the caller says.
     pub mid_stream: MidStream,
+    /// What it does when its models are busy.
+    pub when_busy: Option<Arc<WhenBusy>>,
 }
 
 /// Limits of what is read from a caller.

@@ -19,6 +19,7 @@ const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const OVERHEAD: HeaderName = HeaderName::from_static("forebay-overhead-us");
 const ATTEMPTS: HeaderName = HeaderName::from_static("forebay-attempts");
 const VERSION: HeaderName = HeaderName::from_static("forebay-model-version");
+const DEGRADED: HeaderName = HeaderName::from_static("forebay-degraded");
 const COST: HeaderName = HeaderName::from_static("forebay-cost-nanousd");
 
 /// Limit, remaining, reset of one kind of rate.
@@ -90,13 +91,15 @@ pub(crate) struct Facts {
     attempts: Option<usize>,
     version: Option<String>,
     cost: Option<i64>,
+    degraded: Option<&'static str>,
 }
 
 impl Facts {
     /// Of one that has only been admitted.
     pub(crate) fn admitted(request: &Request) -> Self {
         let (id, rates) = (request.id(), request.rates());
-        Facts { id, rates, overhead_us: None, attempts: None, version: None, cost: None }
+        let degraded = request.instead;
+        Facts { id, rates, overhead_us: None, attempts: None, version: None, cost: None, degraded }
     }
 
     /// Of one that begins to stream: its cost is in the ledger at its end.
@@ -136,6 +139,9 @@ impl Facts {
         }
         if let Some(Ok(v)) = self.version.as_deref().map(HeaderValue::from_str) {
             headers.insert(VERSION, v);
+        }
+        if let Some(rung) = self.degraded {
+            headers.insert(DEGRADED, HeaderValue::from_static(rung));
         }
         if let Some(nanos) = self.cost {
             headers.insert(COST, HeaderValue::from(nanos));

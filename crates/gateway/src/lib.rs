@@ -17,6 +17,7 @@ mod errors;
 mod headers;
 pub mod inside;
 mod intake;
+mod ladder;
 mod metrics;
 mod models;
 mod native;
@@ -37,6 +38,7 @@ mod upload;
 
 pub use admin::{Inventory, KeyMade, KeyWanted, ModelInfo};
 pub use app::{App, Limits, Pipeline, Settings, Upstream};
+pub use ladder::{Rung, WhenBusy};
 pub use router::router;
 pub use serve::{Listening, serve};
 pub use slots::FairSlots;

@@ -88,6 +88,12 @@ struct ByEndpoint {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Degraded {
+    pipeline: Label<PipelineName>,
+    rung: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByScope {
     scope: &'static str,
 }
@@ -148,6 +154,7 @@ pub(crate) struct Metrics {
     budget_used: Histograms<Stage>,
     over_budget: Family<Stage, Counter>,
     sheds: Family<Shed, Counter>,
+    degraded: Family<Degraded, Counter>,
     slots: Family<ByModel, Gauge>,
     resting: Family<ByEndpoint, Gauge>,
     at_endpoint: Family<ByEndpoint, Gauge>,
@@ -200,6 +207,7 @@ impl Metrics {
             budget_used: Family::new_with_constructor(shares),
             over_budget: Family::default(),
             sheds: Family::default(),
+            degraded: Family::default(),
             slots: Family::default(),
             resting: Family::default(),
             at_endpoint: Family::default(),
@@ -232,6 +240,9 @@ impl Metrics {
             self.over_budget.clone(),
         );
         r.register("sheds", "Requests refused at the gate, or given up in a queue", self.sheds.clone());
+        let less =
+            "Requests of a pipeline that did less because its models were busy, by what it did instead";
+        r.register("degraded", less, self.degraded.clone());
         r.register("model_slots_in_use", "Slots of a model that are taken", self.slots.clone());
         r.register("model_slots_limit", "Slots of a model there are now", self.limit.clone());
         r.register("endpoint_resting", "Whether an endpoint rests after failures", self.resting.clone());
@@ -307,6 +318,11 @@ impl Metrics {
         }
         self.attempts(r);
         self.stages(r);
+    }
+
+    /// A pipeline does less because its models are busy.
+    pub(crate) fn degraded(&self, pipeline: &PipelineName, rung: &'static str) {
+        self.degraded.get_or_create(&Degraded { pipeline: Label(pipeline.clone()), rung }).inc();
     }
 
     fn attempts(&self, r: &RequestRecord) {

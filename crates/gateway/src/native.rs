@@ -28,6 +28,7 @@ use crate::drain::{self, Cut};
 use crate::errors::{self, Failure};
 use crate::headers::Facts;
 use crate::intake::Arrived;
+use crate::ladder;
 use crate::openai::{event_stream, json_response};
 use crate::request::{Ask, Request, Target, storage_unavailable};
 use crate::upload::{self, Given};
@@ -117,8 +118,10 @@ pub(crate) fn start(
     given: &Given,
     arrived: Tick,
 ) -> Result<(Request, Live), Box<Failure>> {
+    let (pipeline, instead) = ladder::descend(app, &caller.tenant, &name, pipeline)?;
     let graph = pipeline.graph.clone();
     let ask = Ask {
+        instead,
         surface: app.inner.settings.surface,
         target: Target::Pipeline(name, Box::new(pipeline)),
         user: given.user.clone(),

@@ -36,6 +36,8 @@ pub(crate) struct Ask {
     pub(crate) max_output_tokens: Option<u64>,
     /// When its head was there: a body that comes slowly counts.
     pub(crate) arrived: Tick,
+    /// What is done because its pipeline is busy.
+    pub(crate) instead: Option<&'static str>,
 }
 
 /// Who is to answer.
@@ -54,6 +56,8 @@ pub(crate) struct Request {
     pub(crate) cx: Context,
     record: Option<Box<RequestRecord>>,
     trace: Option<Trace>,
+    /// What is done because its pipeline is busy.
+    pub(crate) instead: Option<&'static str>,
 }
 
 impl Request {
@@ -152,6 +156,9 @@ impl Request {
         let mut cx = context(app, id, tenant, ask.user, ask.arrived, budget, meter);
         cx.trace = trace.map(|t| t.root);
         cx.mid_stream = policy;
+        if let Some(rung) = ask.instead {
+            cx.meter.fact("degraded", rung.into());
+        }
         app.inner.metrics.entered(ask.surface);
         let rates = Rates { windows: entry.rate_headers(), at };
         Ok(Request {
@@ -162,6 +169,7 @@ impl Request {
             cx,
             record: Some(Box::new(record)),
             trace,
+            instead: ask.instead,
         })
     }
 

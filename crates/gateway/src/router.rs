@@ -18,7 +18,7 @@ use crate::deltas::{Deltas, FromPipeline};
 use crate::errors::Failure;
 use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
-use crate::{admin, anthropic, chat, intake, models, native, openapi, ops, socket};
+use crate::{admin, anthropic, chat, intake, ladder, models, native, openapi, ops, socket};
 
 /// All routes.
 pub fn router(app: App) -> Router {
@@ -85,7 +85,13 @@ pub(crate) async fn call(
     surface: Surface,
     arrived: Tick,
 ) -> Result<(Request, Deltas), Box<Failure>> {
-    let target = target(app, &call.model)?;
+    let (target, instead) = match target(app, &call.model)? {
+        Target::Pipeline(name, p) => {
+            let (p, instead) = ladder::descend(app, &caller.tenant, &name, *p)?;
+            (Target::Pipeline(name, Box::new(p)), instead)
+        }
+        model => (model, None),
+    };
     let ask = Ask {
         surface,
         user: call.user.clone(),
@@ -94,6 +100,7 @@ pub(crate) async fn call(
         max_output_tokens: call.request.max_output_tokens,
         arrived,
         target,
+        instead,
     };
     let (run, price) = match &ask.target {
         Target::Model(_, price) => (None, *price),

@@ -4,6 +4,7 @@
 //! Arbitrary input never panics and costs bounded memory. Secrets end in [`contract::Secret`] and are masked in what
 //! is shown of the source.
 
+pub mod busy;
 pub mod env;
 pub mod model;
 pub mod pipeline;

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value as Json};
 
+use super::busy::WhenBusyConfig;
 use super::model::AllowanceConfig;
 use super::pool::MidStreamConfig;
 use super::units::{Count, Time, Usd};
@@ -33,6 +34,9 @@ pub struct PipelineConfig {
     /// `forebay-mid-stream`. What is not streamed begins anew unseen.
     #[serde(default)]
     pub mid_stream: MidStreamConfig,
+    /// What it does when its models are busy. Unless given: requests wait, as long as their budget allows.
+    #[serde(default)]
+    pub when_busy: Option<WhenBusyConfig>,
     /// Its stages in any order: what feeds what is said by `from` and `each`.
     #[schemars(length(min = 1))]
     pub stages: Vec<StageConfig>,

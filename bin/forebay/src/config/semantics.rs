@@ -8,6 +8,7 @@ use std::path::Path;
 use pipeline::Registry;
 use serde_json::{Map, Value as Json};
 
+use super::busy::RungConfig;
 use super::pipeline::{PipelineConfig, STAGE_FIELDS};
 use super::problem::{Problem, suggest};
 use super::tree::{Node, join};
@@ -253,7 +254,10 @@ impl<'a> Semantics<'a> {
     fn graph(&mut self, pointer: &str, config: &Json) {
         let Ok(config) = serde_json::from_value::<PipelineConfig>(config.clone()) else { return };
         let spec = config.spec();
-        let Err(findings) = pipeline::check(&spec, self.registry) else { return };
+        let findings = match pipeline::check(&spec, self.registry) {
+            Err(findings) => findings,
+            Ok(graph) => return self.rungs(pointer, &config, &graph),
+        };
         for finding in findings {
             let mut own = pointer.to_owned();
             if let Some(i) = finding.place.stage {
@@ -269,6 +273,27 @@ impl<'a> Semantics<'a> {
             let scalar = !matches!(found.node.data, super::tree::Data::Map(_) | super::tree::Data::List(_));
             let at = if found.exact && scalar { found.node.at } else { found.label() };
             self.problems.push(Problem::new(at, own, finding.message, finding.remedy));
+        }
+    }
+
+    /// What a pipeline does when it is busy must be something that it can do.
+    fn rungs(&mut self, pointer: &str, config: &PipelineConfig, graph: &pipeline::Graph) {
+        let rungs = config.when_busy.iter().flat_map(|b| &b.then).enumerate();
+        for (i, rung) in rungs {
+            let own = format!("{pointer}/when_busy/then/{i}");
+            match rung {
+                RungConfig::Model(model) if self.json.pointer(&join("/models", model)).is_none() => {
+                    let all = map(self.json, "/models").map(|(name, _)| name.as_str());
+                    let remedy = suggest(model, "the models are", all);
+                    self.at_value(&join(&own, "model"), format!("there is no model `{model}`"), remedy);
+                }
+                RungConfig::Draft if crate::pipelines::draft(&config.spec(), graph).is_none() => {
+                    let message = "this pipeline has no draft that is made without a model";
+                    let remedy = "add a stage such as `- draft: {extractive: {sentences: 3}}`, or remove it";
+                    self.at_value(&own, message.into(), remedy.into());
+                }
+                _ => {}
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ mod failures;
 mod golden;
 mod hostile;
 mod kinds;
+mod ladder;
 mod places;
 mod prices;
 mod pull;
