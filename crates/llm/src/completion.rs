@@ -263,6 +263,9 @@ impl Stream for Completion {
                 Poll::Ready(Some(Ok(delta))) => {
                     this.waiting = None;
                     this.live.saw(&delta);
+                    if this.rescue.is_none() {
+                        return Poll::Ready(Some(Ok(delta)));
+                    }
                     match this.shown(delta) {
                         Some(d) => return Poll::Ready(Some(Ok(d))),
                         None => continue,
