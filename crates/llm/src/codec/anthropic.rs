@@ -1,4 +1,5 @@
-//! Anthropic messages as an upstream. A stream is complete only with `message_stop`; `ping` is not progress.
+//! Anthropic messages as an upstream. A stream is complete once it has said why it ended, by `stop_reason` or `message_stop`;
+//! `ping` is not progress.
 
 use bytes::BytesMut;
 use contract::{Content, Error, Message, Part, Role, Usage};
@@ -169,7 +170,8 @@ pub struct Blocks {
     /// Content-block indexes that are tool calls, in order: the place here is the call's index.
     tools: Vec<u64>,
     usage: Usage,
-    stop: Option<FinishReason>,
+    /// Whether it has said why it ended.
+    stopped: bool,
 }
 
 impl Events for Blocks {
@@ -190,14 +192,17 @@ impl Events for Blocks {
             Some("content_block_start") => self.block_start(&mut event, out),
             Some("content_block_delta") => self.block_delta(&mut event, progress, out),
             Some("message_delta") => {
-                if let Some(r) = event.pointer("/delta/stop_reason").and_then(Json::as_str) {
-                    self.stop = Some(finish(r));
-                }
                 self.usage(event.get("usage"), out);
+                if let Some(r) = event.pointer("/delta/stop_reason").and_then(Json::as_str) {
+                    self.stopped = true;
+                    out.push_back(Ok(Delta::Finish(finish(r))));
+                }
             }
             Some("message_stop") => {
                 progress.done = true;
-                out.push_back(Ok(Delta::Finish(self.stop.take().unwrap_or(FinishReason::Stop))));
+                if !self.stopped {
+                    out.push_back(Ok(Delta::Finish(FinishReason::Stop)));
+                }
             }
             Some("error") => {
                 progress.done = true;

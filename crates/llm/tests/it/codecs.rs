@@ -77,6 +77,16 @@ fn anthropic_cached_input_is_part_of_the_input_and_message_stop_ends_it() {
 }
 
 #[test]
+fn anthropic_answers_that_said_why_they_ended_are_complete_without_a_message_stop() {
+    let (cut, _) = ANTHROPIC.split_at(ANTHROPIC.find("event: message_stop").unwrap());
+    let whole = decode(AnthropicDecoder::default(), &[ANTHROPIC.as_bytes()]);
+    assert_eq!(decode(AnthropicDecoder::default(), &[cut.as_bytes()]), whole);
+    let (cut, _) = ANTHROPIC.split_at(ANTHROPIC.find("event: message_delta").unwrap());
+    let (out, _) = decode(AnthropicDecoder::default(), &[cut.as_bytes()]);
+    assert!(!out.iter().any(|d| matches!(d, Ok(Delta::Finish(_)))));
+}
+
+#[test]
 fn every_split_gives_equal_deltas() {
     let openai = decode(OpenAiDecoder::default(), &[OPENAI.as_bytes()]);
     for at in 0..=OPENAI.len() {
