@@ -62,6 +62,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// What is used.
     pub meter: Arc<Meter>,
+    /// It was tried before, and failed: what asks others takes it out of the budget of retries.
+    pub retrying: bool,
     /// What happens when a stream breaks that the caller has seen something of.
     pub mid_stream: MidStream,
     /// The span that the request's calls to others are part of, when it is traced.

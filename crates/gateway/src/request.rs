@@ -287,6 +287,7 @@ fn context(
         clock: app.inner.clock.clone(),
         meter: Arc::new(meter),
         trace: None,
+        retrying: false,
         mid_stream: MidStream::Error,
         sink: None,
     }

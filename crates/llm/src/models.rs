@@ -111,7 +111,13 @@ impl Models {
         Box::pin(async move {
             // An upstream always streams: only so can its silence be told from its work.
             request.stream = true;
-            self.retries.called(cx.clock.now(), &cx.tenant);
+            let now = cx.clock.now();
+            if cx.retrying && !self.retries.try_retry(now, &cx.tenant) {
+                let m =
+                    "the tenant's retries are used up for now: another try would only add to the failures";
+                return Err(Error::new(Code::Overloaded, m).limit_source(format!("tenant:{}", cx.tenant)));
+            }
+            self.retries.called(now, &cx.tenant);
             let mut asked = Asked {
                 request,
                 input_tokens: asking.input_tokens,

@@ -214,6 +214,7 @@ async fn call(w: &World, n: u64, mut random: Random) -> Option<Seen> {
         budget: Budget::default(),
         clock: w.clock.clone(),
         meter: meter.clone(),
+        retrying: false,
         mid_stream: [MidStream::Error, MidStream::Restart, MidStream::Continue][random.below(3) as usize],
         trace: None,
         sink: None,

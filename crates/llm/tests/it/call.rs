@@ -139,6 +139,7 @@ pub(crate) fn world(primary: Vec<Script>, second: Vec<Script>) -> World {
         clock,
         meter: Arc::new(Meter::default()),
         trace: None,
+        retrying: false,
         mid_stream: contract::MidStream::Error,
         sink: None,
     };

@@ -189,6 +189,26 @@ async fn in_an_outage_attempts_stay_within_the_retry_budget_and_the_fallback_ans
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stage_that_tries_again_takes_it_out_of_the_same_budget() {
+    let mut w = world(vec![], vec![]);
+    let up = endpoint(|| false);
+    w.models.replace([("writer".into(), ModelSettings::new("a".into(), up.clone()))]);
+    w.cx.retrying = true;
+    let mut refused = 0;
+    for _ in 0..30 {
+        match w.ask().await {
+            Ok(_) => {}
+            Err(e) => {
+                assert_eq!(e.code, Code::Overloaded);
+                refused += 1;
+            }
+        }
+    }
+    // The floor of ten, and one for ten calls.
+    assert_eq!((up.calls.load(Ordering::SeqCst) + refused, refused > 15), (30, true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_endpoints_the_good_one_answers_at_once_and_the_other_comes_back() {
     let w = world(vec![], vec![]);
     let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));

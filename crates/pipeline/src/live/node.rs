@@ -146,8 +146,9 @@ async fn tries(node: &Node, cx: &Context, inputs: Inputs, was_shown: impl Fn() -
         FailureContract::Retry(n) => n,
         _ => 0,
     };
+    let again = Context { retrying: true, ..cx.clone() };
     for n in 0..more {
-        let outcome = run(node, cx, inputs.clone()).await;
+        let outcome = run(node, if n == 0 { cx } else { &again }, inputs.clone()).await;
         let Some(error) = outcome.error() else { return outcome };
         if was_shown() || matches!(error.class(), contract::Class::Invalid | contract::Class::Denied) {
             return outcome;
@@ -158,7 +159,7 @@ async fn tries(node: &Node, cx: &Context, inputs: Inputs, was_shown: impl Fn() -
         };
         task::sleep(pause).await;
     }
-    run(node, cx, inputs).await
+    run(node, if more == 0 { cx } else { &again }, inputs).await
 }
 
 async fn run(node: &Node, cx: &Context, inputs: Inputs) -> Outcome<Value> {

@@ -243,6 +243,7 @@ pub fn context() -> Context {
         clock: Arc::new(clock),
         meter: Arc::new(Meter::default()),
         trace: None,
+        retrying: false,
         mid_stream: contract::MidStream::Error,
         sink: None,
     }

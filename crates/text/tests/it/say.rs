@@ -127,6 +127,7 @@ pub(crate) async fn run(stages: Vec<StageSpec>, output: Kind, text: &str) -> Ran
         clock: Arc::new(clock),
         meter: meter.clone(),
         trace: None,
+        retrying: false,
         mid_stream: contract::MidStream::Error,
         sink: None,
     };
