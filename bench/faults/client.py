@@ -25,7 +25,6 @@ class Seen:
     body_error: bool = False  # the error came as a body, not as an event of a stream
     done: bool = False  # [DONE] or message_stop
     garbage: str | None = None  # an event or body that is no JSON
-    after_error: bool = False  # text or a finish reason behind an error
     ended: str = "clean"
     first: float | None = None  # seconds until the first text
     seconds: float = 0.0
@@ -71,7 +70,9 @@ def ask(port, path, surface, model, streaming, headers, deadline, leave_after=No
             if not piece:
                 break
             reader.feed(piece)
-        if response.length:  # what Content-Length promised and nobody sent
+            if seen.error is not None and not seen.body_error:
+                break  # an SDK raises at an error event and reads no further
+        if response.length and seen.error is None:  # what Content-Length promised and nobody sent
             seen.ended = "broken"
         reader.end()
     except (TimeoutError, socket.timeout):
@@ -145,12 +146,12 @@ class Events:
 
     def feed(self, piece):
         self.rest += piece.replace(b"\r\n", b"\n")
-        while b"\n\n" in self.rest:
+        while b"\n\n" in self.rest and self.seen.error is None:
             event, self.rest = self.rest.split(b"\n\n", 1)
             self.event(event.decode("utf-8", "replace"))
 
     def end(self):
-        if self.rest.strip():  # an SDK takes the last event also when its empty line is missing
+        if self.rest.strip() and self.seen.error is None:  # an SDK takes the last event also when its empty line is missing
             self.event(self.rest.decode("utf-8", "replace"))
 
     def event(self, event):
@@ -181,8 +182,6 @@ class Events:
             seen.text += text
             seen.first = seen.first or time.monotonic() - self.started
         seen.finish = finish or seen.finish
-        if seen.error and (text or finish):
-            seen.after_error = True
 
     def openai(self, value):
         for choice in value.get("choices") or []:

@@ -16,6 +16,7 @@ Python's standard library only.
 import argparse
 import concurrent.futures
 import itertools
+import json
 import sys
 import threading
 import time
@@ -27,6 +28,9 @@ import gateways
 import report
 import scenarios
 import upstream
+
+
+LONG = {"S15": 0, "S09": 1, "S06": 2, "S07": 3}
 
 
 @dataclass
@@ -101,6 +105,7 @@ def run_cell(gateway, cell, scale):
         "seconds": round(probes[0].seen.seconds * scale, 1),
         "attempts": [len(logs["primary"]), len(logs["fallback"])],
         "raw": probes[0].seen.raw,
+        "log": probes[0].logs,
     }
 
 
@@ -135,7 +140,9 @@ def run_gateway(kind, args):
                 try:
                     result = run_cell(gateway, cell, args.time_scale)
                 except Exception as e:
-                    result = {"pass": False, "caller": False, "why": [f"not run: {e!r}"], "seen": "", "seconds": 0, "attempts": [], "raw": ""}
+                    result = {"pass": False, "caller": False, "why": [f"not run: {e!r}"], "seen": "", "seconds": 0, "attempts": []}
+                details = args.work / kind.name / f"{cell.name}.json"
+                details.write_text(json.dumps({k: result.pop(k) for k in ("raw", "log") if k in result} | result, indent=1))
                 with lock:
                     out.setdefault(cell.way, {})[cell.code] = result
                     verdict = "ok  " if result["pass"] else "FAIL"
@@ -144,8 +151,9 @@ def run_gateway(kind, args):
                         print(f"        {why}")
                     sys.stdout.flush()
 
-            with concurrent.futures.ThreadPoolExecutor(max_workers=args.parallel) as pool:
-                list(pool.map(one, [c for c in cells if c.code != "S00"]))
+            with concurrent.futures.ThreadPoolExecutor(max_workers=min(args.parallel, kind.at_once)) as pool:
+                # The long ones first.
+                list(pool.map(one, sorted((c for c in cells if c.code != "S00"), key=lambda c: LONG.get(c.code, 9))))
         finally:
             gateway.stop()
     finally:
@@ -164,7 +172,7 @@ def main():
     p.add_argument("--scenarios", default="", help="such as S06,S09 [default: all]")
     p.add_argument("--surfaces", default="openai,anthropic")
     p.add_argument("--ways", default="streaming,whole")
-    p.add_argument("--parallel", type=int, default=64, help="scenarios at once")
+    p.add_argument("--parallel", type=int, help="scenarios at once [default: 64 in true time, else 16]")
     p.add_argument("--time-scale", type=float, default=10.0, help="how many times faster than in the catalogue")
     p.add_argument("--true-time", action="store_true", help="time scale 1, and the result is written")
     p.add_argument("--out", type=Path, help="where to write, without ending [default: bench/results/faults with --true-time]")
@@ -176,9 +184,12 @@ def main():
     args.ways = [way == "streaming" for way in args.ways.split(",")]
     if args.true_time:
         args.time_scale = 1.0
+    args.parallel = args.parallel or (64 if args.time_scale == 1 else 16)
     out = args.out or (Path(__file__).resolve().parent.parent / "results" / "faults" if args.true_time else None)
+    how = "--true-time" if args.time_scale == 1 else f"--time-scale {args.time_scale:g}"
     failed = 0
     for kind in [g for g in gateways.ALL if g.name in args.only.split(",")]:
+        command = f"bench/faults/run.py {how} --only {kind.name}"
         kind.install(args)
         started = time.monotonic()
         ways = run_gateway(kind, args)
@@ -188,7 +199,7 @@ def main():
             print(f"{kind.name} {kind.version(args)}: {way}: {passed} of {len(results)}")
         print(f"{kind.name}: {time.monotonic() - started:.0f} s", flush=True)
         if out:
-            report.record(out, kind, kind.version(args), args.time_scale, ways)
+            report.record(out, kind, kind.version(args), args.time_scale, ways, command)
     sys.exit(1 if failed else 0)
 
 

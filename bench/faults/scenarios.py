@@ -192,8 +192,6 @@ def shape(seen, fallback_log=()):
     if not known:
         return "mixed", f"{n} words that are of no single answer (…{' '.join(text.split()[-3:])})"
     if seen.error is not None:
-        if seen.after_error:
-            return "lie", "an error event, and then the answer went on"
         return ("partial" if n else "error"), f"an error event {after}: “{seen.error[:90]}”"
     if seen.ended == "broken":
         return "broken", f"the connection broke {after}, without an error event"
