@@ -387,7 +387,7 @@ class LiteLlm(Python):
             windows.append({cell.name: [f"{cell.name}-second"]})
         config = {
             "model_list": models,
-            "general_settings": {"master_key": self.key},
+            "general_settings": {"master_key": self.key, "cancel_on_disconnect": True},
             "litellm_settings": {"telemetry": False, "set_verbose": False, "request_timeout": seconds(FIRST_TOKEN)},
             "router_settings": {
                 "fallbacks": fallbacks,

@@ -55,7 +55,7 @@ class Cell:
         return {"primary": self.primary, "fallback": self.fallback}
 
 
-def probe(gateway, cell, scale, leave_after=None, requests=1, every=0.0, watch=2 * scenarios.SETTLE):
+def probe(gateway, cell, scale, leave_after=None, requests=1, every=0.0, watch=scenarios.WATCHED):
     """Asks, waits until what was under way must have ended, and reads the logs. Several requests share one set of logs."""
     port, path = gateway.address(cell)
     scenario = scenarios.BY_CODE[cell.code]
@@ -87,7 +87,7 @@ def run_cell(gateway, cell, scale):
     try:
         leaver = None
         if scenario.leaves:
-            watch = max(scenarios.LEAVER_WATCHED / scale, 2 * scenarios.SETTLE)
+            watch = max(scenarios.LEAVER_WATCHED / scale, scenarios.WATCHED)
             leaver = probe(gateway, cell, scale, leave_after=scenarios.LEAVES_AFTER / scale, watch=watch)[0]
         if cell.code == "S15":
             probes = probe(gateway, cell, scale, None, scenarios.FLAPPING_REQUESTS, scenarios.FLAPPING_EVERY / scale)

@@ -14,7 +14,9 @@ RETRY_AFTER = 2.0
 FLAPPING_REQUESTS, FLAPPING_EVERY = 20, 3.1  # over 60 s; 15 of them fall into a time in which the primary is down
 FLAPPING_FAILED = 12
 LEAVES_AFTER, LEAVER_WATCHED = 3.0, 12.0
-SETTLE = 1.0  # real seconds in which what was under way must have ended; a second more is watched for new calls
+# Real seconds in which what is under way at an upstream must end: when the caller has its answer, and when it left.
+SETTLE, LEFT = 2.0, 1.0
+WATCHED = SETTLE + 1.0
 
 EVERY = [
     f"The caller waits {CALLER_DEADLINE:.0f} s, and sees one of three things, else the scenario has failed: one whole answer, word for word that of one "
@@ -22,7 +24,7 @@ EVERY = [
     "beginning of one answer and an explicit error event. A connection that breaks without a word, a stream that ends without a finish "
     "reason and an error, and an event that is no JSON are none of these. A truncated answer with a finish reason, or words of two answers, least of all.",
     "An answer that goes on at the fallback counts as whole when the fallback accepted the beginning as assistant prefill.",
-    "Once the caller has its answer or has left, no upstream is asked any more, and what is under way there ends within a second.",
+    "Once the caller has its answer or has left, no upstream is asked any more, and what is under way there ends within two seconds.",
     "No more than 3 attempts at the primary and 2 at the fallback, unless said otherwise.",
 ]
 
@@ -207,7 +209,7 @@ def shape(seen, fallback_log=()):
     return "lie", f"{n} of 60 words, marked complete (finish reason {seen.finish})"
 
 
-def behind(probe):
+def behind(probe, settle=SETTLE):
     """What went on at the upstreams after the caller was done."""
     reasons = []
     for name, log in probe.logs.items():
@@ -223,7 +225,7 @@ def behind(probe):
                 longest = max(longest, float("inf") if end is None else (end - mark) / 1e6)
         if longest == float("inf"):
             reasons.append(f"a request to the {name} went on when the caller was gone, as long as was watched")
-        elif longest > SETTLE:
+        elif longest > settle:
             reasons.append(f"a request to the {name} went on for {longest:.1f} s when the caller was gone")
     return reasons
 
@@ -246,7 +248,7 @@ def judge(scenario, streaming, scale, probes, leaver, account):
             reasons.append(("upstream", f"{len(logs[name])} attempts at the {name}"))
     reasons += [("upstream", r) for p in probes[-1:] for r in behind(p)]
     if leaver is not None and leaver.seen.ended == "left":
-        reasons += [("upstream", f"a caller left: {r}") for r in behind(leaver)]
+        reasons += [("upstream", f"a caller left: {r}") for r in behind(leaver, LEFT)]
     reasons += [("upstream", r) for r in special(scenario, scale, probes, logs)]
     reasons += [("caller" if scenario.code == "S13" else "upstream", r) for r in account]
     return reasons, kinds[0][1] if len(kinds) == 1 else summary(kinds), logs
