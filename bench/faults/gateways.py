@@ -42,8 +42,9 @@ def run(words, **more):
 class Gateway:
     """One instance for all cells, unless a subclass says otherwise."""
 
-    name, surfaces, settings, health = "", ("openai", "anthropic"), "", "/health"
+    name, home, surfaces, settings, health = "", "", ("openai", "anthropic"), "", "/health"
     remarks = ()
+    plain = False  # the fallback configured, and everything else as it comes
     patience = 30.0
     at_once = 64  # scenarios in parallel: no more than it bears without being late for want of CPU
 
@@ -125,7 +126,7 @@ class Gateway:
 
 
 class Forebay(Gateway):
-    name = "forebay"
+    name = home = "forebay"
     settings = (
         "`fallback: [second]`, `timeouts: {first_token: 10s, silence: 15s}`, windows and prices of both models given; everything else as it comes. "
         "An instance for each scenario."
@@ -156,8 +157,9 @@ class Forebay(Gateway):
     price: {{input: {price[0]}, output: {price[1]}}}
     context_window: {window}
     max_output_tokens: 4000
-    timeouts: {{first_token: {self.ms(FIRST_TOKEN)}ms, silence: {self.ms(SILENCE)}ms}}
 """
+            if not self.plain:
+                config += f"    timeouts: {{first_token: {self.ms(FIRST_TOKEN)}ms, silence: {self.ms(SILENCE)}ms}}\n"
             if model == "writer":
                 config += "    fallback: [second]\n"
         (folder / "forebay.yaml").write_text(config)
@@ -225,12 +227,12 @@ class Python(Gateway):
 
     @classmethod
     def python(cls, args):
-        return args.peers / cls.name / "bin" / "python"
+        return args.peers / cls.home / "bin" / "python"
 
     @classmethod
     def install(cls, args):
         if not cls.python(args).exists():
-            run([sys.executable, "-m", "venv", args.peers / cls.name])
+            run([sys.executable, "-m", "venv", args.peers / cls.home])
             run([cls.python(args), "-m", "pip", "install", "-q", *cls.packages])
 
     @classmethod
@@ -241,7 +243,8 @@ class Python(Gateway):
 
 
 class TensorZero(Python):
-    name, surfaces = "tensorzero", ("openai",)
+    name = home = "tensorzero"
+    surfaces = ("openai",)
     packages = ("tensorzero==2026.6.0",)
     settings = (
         "model `routing` over both providers, `timeouts = {non_streaming.total_ms = 10000, streaming.ttft_ms = 10000, streaming.total_ms = "
@@ -265,8 +268,9 @@ type = "openai"
 model_name = "{up.name}"
 api_base = "{up.url}/v1/"
 api_key_location = "none"
-timeouts = {{ non_streaming.total_ms = {first}, streaming.ttft_ms = {first}, streaming.total_ms = {total} }}
 """
+                if not self.plain:
+                    config += f"timeouts = {{ non_streaming.total_ms = {first}, streaming.ttft_ms = {first}, streaming.total_ms = {total} }}\n"
         (self.folder / "tensorzero.toml").write_text(config)
         # The client's wheel holds the gateway, which takes a free port.
         (self.folder / "start.py").write_text(
@@ -298,7 +302,8 @@ threading.Event().wait()
 
 
 class Portkey(Gateway):
-    name, health, at_once = "portkey", "/", 32
+    name = home = "portkey"
+    health, at_once = "/", 32
     settings = (
         "`x-portkey-config` with `strategy: {mode: fallback}` and `request_timeout: 10000` at each target; no retries, as the fallback answers."
     )
@@ -310,12 +315,12 @@ class Portkey(Gateway):
 
     @classmethod
     def package(cls, args):
-        return args.peers / cls.name / "node_modules" / "@portkey-ai" / "gateway"
+        return args.peers / cls.home / "node_modules" / "@portkey-ai" / "gateway"
 
     @classmethod
     def install(cls, args):
         if not cls.package(args).exists():
-            folder = args.peers / cls.name
+            folder = args.peers / cls.home
             folder.mkdir(parents=True, exist_ok=True)
             # With a newer node-server every stream is a 500 ("TypeError: immutable").
             package = {"dependencies": {"@portkey-ai/gateway": "1.15.2"}, "overrides": {"@hono/node-server": "1.13.8"}}
@@ -334,12 +339,14 @@ class Portkey(Gateway):
 
     def headers(self, cell):
         def target(up):
+            limits = {} if self.plain else {"request_timeout": self.ms(FIRST_TOKEN)}
+            override = {"model": up.name}
             return {
                 "provider": cell.surface,
                 "api_key": "none",
                 "custom_host": f"{up.url}/v1",
-                "override_params": {"model": up.name},
-                "request_timeout": self.ms(FIRST_TOKEN),
+                "override_params": override,
+                **limits,
             }
 
         strategy = {"mode": "fallback"}
@@ -348,12 +355,18 @@ class Portkey(Gateway):
 
 
 class LiteLlm(Python):
-    name, health, patience, at_once = "litellm", "/health/liveliness", 180.0, 8
+    name = home = "litellm"
+    health, patience, at_once = "/health/liveliness", 180.0, 8
     packages = ("litellm[proxy]==1.109.1",)
     settings = (
-        "one worker; `timeout` and `stream_timeout` 10 s at each deployment; `router_settings`: `fallbacks` and `context_window_fallbacks` to the "
-        "second model, `content_policy_fallbacks` that name no model for these (so that a filter is not routed around), `num_retries: 0`, as the fallback "
-        "answers, `allowed_fails: 1`, `cooldown_time: 15`. Eight scenarios at once, so that its speed plays no part."
+        "one worker; `timeout` and `stream_timeout` 10 s at each deployment, which support assistant prefill; `cancel_on_disconnect`; `router_settings`: "
+        "`fallbacks` and `context_window_fallbacks` to the second model, `content_policy_fallbacks` that name no model for these (so that a filter is not "
+        "routed around), `enable_mid_stream_fallback_continuation`, `num_retries: 0`, as the fallback answers, `allowed_fails: 1`, `cooldown_time: 15`. "
+        "Eight scenarios at once, so that its speed plays no part."
+    )
+    remarks = (
+        "S13 on the OpenAI surface: its `openai/` provider takes neither this refusal (code `content_filter`) nor one with the code "
+        "`content_policy_violation` (tried by hand) for a filter, so that the general fallback answers.",
     )
 
     def __init__(self, args, cells):
@@ -370,38 +383,64 @@ class LiteLlm(Python):
         def seconds(s):
             return s / self.scale
 
-        models, fallbacks, windows = [], [], []
+        models, fallbacks = [], []
         for cell in self.cells:
             for side, name in (("primary", cell.name), ("fallback", f"{cell.name}-second")):
                 up = getattr(cell, side)
                 base = f"{up.url}/v1" if cell.surface == "openai" else up.url
-                params = {
-                    "model": f"{cell.surface}/{up.name}",
-                    "api_base": base,
-                    "api_key": "none",
-                    "timeout": seconds(FIRST_TOKEN),
-                    "stream_timeout": seconds(FIRST_TOKEN),
-                }
-                models.append({"model_name": name, "litellm_params": params})
+                params = {"model": f"{cell.surface}/{up.name}", "api_base": base, "api_key": "none"}
+                if not self.plain:
+                    params |= {"timeout": seconds(FIRST_TOKEN), "stream_timeout": seconds(FIRST_TOKEN)}
+                info = {} if self.plain else {"supports_assistant_prefill": True}
+                models.append({"model_name": name, "litellm_params": params, "model_info": info})
             fallbacks.append({cell.name: [f"{cell.name}-second"]})
-            windows.append({cell.name: [f"{cell.name}-second"]})
-        config = {
-            "model_list": models,
-            "general_settings": {"master_key": self.key, "cancel_on_disconnect": True},
-            "litellm_settings": {"telemetry": False, "set_verbose": False, "request_timeout": seconds(FIRST_TOKEN)},
-            "router_settings": {
-                "fallbacks": fallbacks,
-                "context_window_fallbacks": windows,
+        router = {"fallbacks": fallbacks, "context_window_fallbacks": fallbacks}
+        general = {"master_key": self.key}
+        if not self.plain:
+            general["cancel_on_disconnect"] = True
+            router |= {
                 # Named for another group: a content filter of these groups is then not routed around.
                 "content_policy_fallbacks": [{"none": [self.cells[0].name]}],
+                "enable_mid_stream_fallback_continuation": True,
                 "num_retries": 0,
                 "allowed_fails": 1,
                 "cooldown_time": seconds(15),
-            },
+            }
+        config = {
+            "model_list": models,
+            "general_settings": general,
+            "litellm_settings": {"telemetry": False, "set_verbose": False},
+            "router_settings": router,
         }
         (self.folder / "config.yaml").write_text(json.dumps(config, indent=1))  # JSON is YAML
-        litellm = self.args.peers / self.name / "bin" / "litellm"
+        litellm = self.args.peers / self.home / "bin" / "litellm"
         return [litellm, "--config", "config.yaml", "--host", "127.0.0.1", "--port", self.port, "--num_workers", "1"]
 
 
-ALL = [Forebay, TensorZero, Portkey, LiteLlm]
+class Plain:
+    """A gateway with its fallback configured, and nothing else: what a user has who reads no further."""
+
+    plain = True
+    settings = "the fallback, and everything else as it comes."
+    remarks = ()
+
+
+class ForebayPlain(Plain, Forebay):
+    name = "forebay-plain"
+    settings = "the fallback, windows and prices, and everything else as it comes."
+
+
+class TensorZeroPlain(Plain, TensorZero):
+    name = "tensorzero-plain"
+
+
+class PortkeyPlain(Plain, Portkey):
+    name = "portkey-plain"
+
+
+class LiteLlmPlain(Plain, LiteLlm):
+    name = "litellm-plain"
+    settings = "`fallbacks` and `context_window_fallbacks`, and everything else as it comes."
+
+
+ALL = [Forebay, TensorZero, Portkey, LiteLlm, ForebayPlain, TensorZeroPlain, PortkeyPlain, LiteLlmPlain]

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 
+import gateways
 import scenarios
 
 SHORT = {
@@ -36,29 +37,30 @@ def record(out, kind, version, scale, ways, command):
 
 
 def text(book):
-    order = ["forebay", "tensorzero", "portkey", "litellm"]
-    gateways = sorted(book["gateways"].items(), key=lambda kv: order.index(kv[0]) if kv[0] in order else 9)
+    order = [g.name for g in gateways.ALL]
+    ran = sorted(book["gateways"].items(), key=lambda kv: order.index(kv[0]) if kv[0] in order else len(order))
     lines = ["# The fault wall: sixteen ways an upstream fails, and what the caller sees", ""]
     lines += [
         "Each cell is a gateway between a caller and two fake upstreams of its own: a primary with the fault, and a healthy fallback. An oracle "
         "then judges what the caller saw and what the upstreams logged. Behind the number of passes stands, in brackets, how many it would be "
-        "if what the caller saw alone counted. Again: `bench/faults/run.py` (see its head).",
+        "if what the caller saw alone counted. ✓+ is a stream that was rescued: text had been shown, and the answer came whole. Lines named “plain” "
+        "have the fallback configured and everything else as it comes; the others are at their best settings. Again: `bench/faults/run.py` (see its head).",
         "",
     ]
     codes = [s.code for s in scenarios.ALL]
     lines += ["| | passes | " + " | ".join(codes) + " |", "|---|---|" + "---|" * len(codes)]
-    for name, g in gateways:
+    for name, g in ran:
         for way, results in g["ways"].items():
             passed = sum(r["pass"] for r in results.values())
             seen = sum(r["caller"] for r in results.values())
-            cells = ["–" if c not in results else "✓" if results[c]["pass"] else "**✗**" for c in codes]
+            cells = [mark(way, c, results.get(c)) for c in codes]
             count = f"**{passed}/{len(results)}**" + (f" ({seen})" if seen != passed else "")
             lines.append(f"| {name} {g['version']}, {SHORT[way]} | {count} | " + " | ".join(cells) + " |")
     lines += ["", "## What a pass takes", ""]
     lines += [f"- {rule}" for rule in scenarios.EVERY]
     lines += ["", "| | the primary's fault | what must be seen |", "|---|---|---|"]
     lines += [f"| {s.code} | {s.fault} | {s.must} |" for s in scenarios.ALL]
-    for name, g in gateways:
+    for name, g in ran:
         lines += ["", f"## {name} {g['version']}", ""]
         speed = "in true time" if g["time_scale"] == 1 else f"{g['time_scale']:g} times faster than true time"
         lines += [f"{g['date']}, {speed}, {g['machine']}: `{g['command']}`", "", f"Settings: {g['settings']}", ""]
@@ -67,6 +69,13 @@ def text(book):
         if g["remarks"]:
             lines += ["", *[f"- {remark}" for remark in g["remarks"]]]
     return "\n".join(lines) + "\n"
+
+
+def mark(way, code, result):
+    if result is None:
+        return "–"
+    rescued = way.endswith(", streaming") and code in ("S08", "S09", "S14", "S16") and result["whole"]
+    return "**✗**" if not result["pass"] else "✓+" if rescued else "✓"
 
 
 def failures(ways):

@@ -99,6 +99,7 @@ def run_cell(gateway, cell, scale):
     reasons, seen, logs = scenarios.judge(scenario, cell.streaming, scale, probes, leaver, account)
     return {
         "pass": not reasons,
+        "whole": scenarios.shape(probes[0].seen, logs["fallback"])[0] == "whole",
         "caller": all(kind != "caller" for kind, _ in reasons),
         "why": [text for _, text in reasons],
         "seen": seen,
@@ -140,7 +141,7 @@ def run_gateway(kind, args):
                 try:
                     result = run_cell(gateway, cell, args.time_scale)
                 except Exception as e:
-                    result = {"pass": False, "caller": False, "why": [f"not run: {e!r}"], "seen": "", "seconds": 0, "attempts": []}
+                    result = {"pass": False, "whole": False, "caller": False, "why": [f"not run: {e!r}"], "seen": "", "seconds": 0, "attempts": []}
                 details = args.work / kind.name / f"{cell.name}.json"
                 details.write_text(json.dumps({k: result.pop(k) for k in ("raw", "log") if k in result} | result, indent=1))
                 with lock:

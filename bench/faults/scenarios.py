@@ -292,6 +292,7 @@ def special(scenario, scale, probes, logs):
             return [f"{failed} attempts failed at the flapping endpoint, of {len(primary)}"]
     if scenario.code == "S16" and shape(seen)[0] == "whole" and seen.usage is not None:
         told = seen.usage.get("completion_tokens", seen.usage.get("output_tokens"))
-        if told != upstream.TOKENS:
-            return [f"the caller was told of {told} output tokens, not of {upstream.TOKENS}"]
+        due = {upstream.TOKENS, words(seen.text)}  # more when the fallback went on
+        if told not in due:
+            return [f"the caller was told of {told} output tokens, not of {' or '.join(map(str, sorted(due)))}"]
     return []
