@@ -116,6 +116,8 @@ class Whole:
 
     def end(self):
         seen, text = self.seen, self.bytes.decode("utf-8", "replace")
+        if seen.ended == "broken":
+            return
         try:
             value = json.loads(text)
         except ValueError:

@@ -125,6 +125,19 @@ class Gateway:
         return []
 
 
+class Direct(Gateway):
+    """No gateway: what the faults do to a caller, and whether the oracles notice."""
+
+    name = "direct"
+    settings = "no gateway: the caller asks the primary itself."
+
+    def start(self):
+        pass
+
+    def address(self, cell):
+        return cell.primary.port, super().address(cell)[1]
+
+
 class Forebay(Gateway):
     name = home = "forebay"
     settings = (
@@ -443,4 +456,4 @@ class LiteLlmPlain(Plain, LiteLlm):
     settings = "`fallbacks` and `context_window_fallbacks`, and everything else as it comes."
 
 
-ALL = [Forebay, TensorZero, Portkey, LiteLlm, ForebayPlain, TensorZeroPlain, PortkeyPlain, LiteLlmPlain]
+ALL = [Direct, Forebay, TensorZero, Portkey, LiteLlm, ForebayPlain, TensorZeroPlain, PortkeyPlain, LiteLlmPlain]

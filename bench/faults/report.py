@@ -55,13 +55,13 @@ def text(book):
             seen = sum(r["caller"] for r in results.values())
             cells = [mark(way, c, results.get(c)) for c in codes]
             count = f"**{passed}/{len(results)}**" + (f" ({seen})" if seen != passed else "")
-            lines.append(f"| {name} {g['version']}, {SHORT[way]} | {count} | " + " | ".join(cells) + " |")
+            lines.append(f"| {title(name, g)}, {SHORT[way]} | {count} | " + " | ".join(cells) + " |")
     lines += ["", "## What a pass takes", ""]
     lines += [f"- {rule}" for rule in scenarios.EVERY]
     lines += ["", "| | the primary's fault | what must be seen |", "|---|---|---|"]
     lines += [f"| {s.code} | {s.fault} | {s.must} |" for s in scenarios.ALL]
     for name, g in ran:
-        lines += ["", f"## {name} {g['version']}", ""]
+        lines += ["", f"## {title(name, g)}", ""]
         speed = "in true time" if g["time_scale"] == 1 else f"{g['time_scale']:g} times faster than true time"
         lines += [f"{g['date']}, {speed}, {g['machine']}: `{g['command']}`", "", f"Settings: {g['settings']}", ""]
         reasons = failures(g["ways"])
@@ -69,6 +69,10 @@ def text(book):
         if g["remarks"]:
             lines += ["", *[f"- {remark}" for remark in g["remarks"]]]
     return "\n".join(lines) + "\n"
+
+
+def title(name, gateway):
+    return f"{name} {gateway['version']}".strip()
 
 
 def mark(way, code, result):

@@ -179,11 +179,13 @@ def shape(seen, fallback_log=()):
     text, n = seen.text.strip(), words(seen.text)
     after = f"after {n} words" if n else "before any text"
     if seen.ended == "late":
-        return "late", f"no end within its deadline ({seen.seconds:.0f} s, {n} words shown)"
+        return "late", f"no end within the caller's deadline ({n} words shown)"
     if seen.garbage is not None:
         return "garbage", f"something that is no JSON came through {after}, at which an SDK breaks"
     if seen.status is None or (seen.ended == "broken" and seen.status != 200):
         return "broken", "the connection broke before any answer"
+    if seen.ended == "broken" and not seen.text and seen.error is None:
+        return "broken", "the connection broke in the middle of the body"
     if seen.status != 200:
         if seen.status >= 400 and seen.error:
             return "error", f"error {seen.status} “{seen.error[:90]}”"
@@ -249,8 +251,9 @@ def judge(scenario, streaming, scale, probes, leaver, account):
     reasons += [("upstream", r) for p in probes[-1:] for r in behind(p)]
     if leaver is not None and leaver.seen.ended == "left":
         reasons += [("upstream", f"a caller left: {r}") for r in behind(leaver, LEFT)]
-    reasons += [("upstream", r) for r in special(scenario, scale, probes, logs)]
-    reasons += [("caller" if scenario.code == "S13" else "upstream", r) for r in account]
+    kind = "caller" if scenario.code in ("S13", "S16") else "upstream"
+    reasons += [(kind, r) for r in special(scenario, scale, probes, logs)]
+    reasons += [("upstream", r) for r in account]
     return reasons, kinds[0][1] if len(kinds) == 1 else summary(kinds), logs
 
 
