@@ -15,7 +15,7 @@ NEXTEST_PROFILE ?= default
 CARGO := cargo
 XTASK := $(CARGO) run --locked --quiet -p xtask --
 
-.PHONY: help demo test build lint unit clients setup fixtures licences fuzz
+.PHONY: help demo test build lint unit clients setup fixtures licences faults fuzz
 
 help:  ## Lists the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ unit: setup  ## All Rust tests
 
 clients:  ## The official client libraries against a running server
 	@if [ -x tests/clients/run.sh ]; then tests/clients/run.sh; else echo "clients: no suite yet"; fi
+
+faults: build  ## Sixteen faults of an upstream against the release build, ten times as fast as in the catalogue
+	bench/faults/run.py --forebay $(CARGO_TARGET_DIR)/release/forebay --only forebay --time-scale 10
 
 fuzz:  ## Every parser against made-up input, FUZZ_SECONDS each (60), or FUZZ_TARGETS alone; needs nightly
 	@fuzz/run.sh
