@@ -57,7 +57,8 @@ unit: setup  ## All Rust tests
 clients:  ## The official client libraries against a running server
 	@if [ -x tests/clients/run.sh ]; then tests/clients/run.sh; else echo "clients: no suite yet"; fi
 
-faults: build  ## Sixteen faults of an upstream against the release build, ten times as fast as in the catalogue
+faults: setup  ## Sixteen faults of an upstream against the release build, ten times as fast as in the catalogue
+	$(CARGO) build --locked --release -p forebay
 	bench/faults/run.py --forebay $(CARGO_TARGET_DIR)/release/forebay --only forebay --time-scale 10
 
 fuzz:  ## Every parser against made-up input, FUZZ_SECONDS each (60), or FUZZ_TARGETS alone; needs nightly
