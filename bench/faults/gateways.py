@@ -141,8 +141,8 @@ class Direct(Gateway):
 class Forebay(Gateway):
     name = home = "forebay"
     settings = (
-        "`fallback: [second]`, `timeouts: {first_token: 10s, silence: 15s}`, windows and prices of both models given; everything else as it comes. "
-        "An instance for each scenario."
+        "`fallback: [second]`, windows and prices of both models, `timeouts: {first_token: 10s, silence: 15s}`, `prefill`, and for streams the header "
+        "`forebay-mid-stream: continue`; everything else as it comes. An instance for each scenario."
     )
     remarks = (
         "It asks its upstreams for a stream also when its caller wants none: what it meets then is the fault of a stream.",
@@ -172,7 +172,9 @@ class Forebay(Gateway):
     max_output_tokens: 4000
 """
             if not self.plain:
+                prefill = "prefix" if cell.surface == "openai" else "plain"
                 config += f"    timeouts: {{first_token: {self.ms(FIRST_TOKEN)}ms, silence: {self.ms(SILENCE)}ms}}\n"
+                config += f"    prefill: {prefill}\n"
             if model == "writer":
                 config += "    fallback: [second]\n"
         (folder / "forebay.yaml").write_text(config)
@@ -193,6 +195,10 @@ class Forebay(Gateway):
 
     def model(self, cell):
         return "writer"
+
+    def headers(self, cell):
+        goes_on = {"forebay-mid-stream": "continue"} if cell.streaming and not self.plain else {}
+        return {**super().headers(cell), **goes_on}
 
     def account(self, cell, probe):
         """The ledger beside the upstreams' logs: each attempt once, its model, its tokens and its price."""

@@ -247,7 +247,7 @@ def judge(scenario, streaming, scale, probes, leaver, account):
     logs = {name: [r for p in probes[:1] for r in p.logs[name]] for name in ("primary", "fallback")}
     for name, most in (("primary", scenario.primary_most), ("fallback", scenario.fallback_most)):
         if len(logs[name]) > most:
-            reasons.append(("upstream", f"{len(logs[name])} attempts at the {name}"))
+            reasons.append(("upstream", f"attempts at the {name}: {len(logs[name])}"))
     reasons += [("upstream", r) for p in probes[-1:] for r in behind(p)]
     if leaver is not None and leaver.seen.ended == "left":
         reasons += [("upstream", f"a caller left: {r}") for r in behind(leaver, LEFT)]
