@@ -33,13 +33,19 @@ impl Client {
         Client(legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(tls))
     }
 
+    /// Sends a request whose URI is absolute, for who tells failures apart.
+    pub(super) async fn request(&self, request: Request<Bytes>) -> Result<Response<Body>, legacy::Error> {
+        let response = self.0.request(request.map(Full::new)).await?;
+        Ok(response.map(|b| b.map_err(Into::into).boxed_unsync()))
+    }
+
     /// Sends a request whose URI is absolute.
     pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, Error> {
         let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         // User information in an address is a secret.
         let host = host.rsplit('@').next().unwrap_or_default().to_owned();
-        match self.0.request(request.map(Full::new)).await {
-            Ok(response) => Ok(response.map(|b| b.map_err(Into::into).boxed_unsync())),
+        match self.request(request).await {
+            Ok(response) => Ok(response),
             Err(e) => {
                 let mut why = e.to_string();
                 let mut cause = std::error::Error::source(&e);

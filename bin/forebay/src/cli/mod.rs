@@ -6,6 +6,7 @@
 //! 130 Ctrl-C. Results go to standard output, everything else to standard error; with `--json` the result is one JSON
 //! value, and so is an error.
 
+mod bench;
 mod check;
 mod client;
 mod completions;
@@ -108,6 +109,8 @@ pub enum Command {
     Explain(explain::Args),
     /// Sum what was spent.
     Costs(costs::Args),
+    /// Put load on a running server, and see where it breaks first.
+    Bench(Box<bench::args::Args>),
     /// Run a fake model provider, to rehearse slow, wrong and missing answers.
     FakeUpstream(fake_upstream::Args),
     /// Import and look at the price table.
@@ -151,6 +154,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Models(args) => models::run(&cli.global, args),
         Command::Explain(args) => explain::run(&cli.global, args),
         Command::Costs(args) => costs::run(&cli.global, args),
+        Command::Bench(args) => bench::run(&cli.global, args),
         Command::FakeUpstream(args) => fake_upstream::run(&cli.global, args),
         Command::Prices(args) => prices::run(&cli.global, args),
         Command::Completions(args) => completions::run(args),

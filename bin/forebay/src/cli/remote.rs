@@ -34,7 +34,11 @@ pub(super) struct Refused {
 impl Remote {
     /// The server that the command line or the environment names.
     pub(super) fn of(global: &Global) -> Result<Option<Remote>, Error> {
-        let Some(base) = global.server() else { return Ok(None) };
+        global.server().map(|base| Remote::at(base, global.key().cloned())).transpose()
+    }
+
+    /// The server at an address.
+    pub(super) fn at(base: &str, key: Option<Secret>) -> Result<Remote, Error> {
         let wrong = |why: &str| {
             let message = format!("`{}` is not a server's address: {why}", clean(base));
             Error::new(message, "write it as http://127.0.0.1:8080")
@@ -50,7 +54,7 @@ impl Remote {
             return Err(wrong("it may have no user and no query; a key is given by FOREBAY_API_KEY"));
         }
         let base = base.trim_end_matches('/').to_owned();
-        Ok(Some(Remote { client: Client::new(), base, key: global.key().cloned() }))
+        Ok(Remote { client: Client::new(), base, key })
     }
 
     /// Its address.
