@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod bench;
 mod budgets;
 mod cancel;
 mod collector;

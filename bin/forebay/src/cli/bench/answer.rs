@@ -27,6 +27,8 @@ pub(super) enum Outcome {
     Broken(&'static str),
     /// Under way when the ramp-down ended.
     Unfinished,
+    /// This machine had no file or port left for its connection: nothing was sent.
+    NoSocket,
 }
 
 pub(super) const NO_CONNECTION: &str = "no connection";

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use contract::{Clock as _, Secret, SystemClock, Tick};
+use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response, Uri};
 use http_body_util::BodyExt as _;
 
@@ -68,13 +69,15 @@ impl Target {
             Error::new(format!("`{}` is no address: {e}", super::clean(&address)), "check --url and --model")
         })?;
         present(&mut request, self.keys.get(planned.tenant).and_then(Option::as_ref))?;
-        if self.maker.speaks == Speaks::Anthropic
-            && let Some(Some(key)) = self.keys.get(planned.tenant)
-            && let Ok(mut value) = http::HeaderValue::try_from(key.expose())
-        {
-            // Where Anthropic's own clients put it.
-            value.set_sensitive(true);
-            request.headers_mut().insert("x-api-key", value);
+        if self.maker.speaks == Speaks::Anthropic {
+            // Anthropic's own clients send the key bare.
+            let bearer = request.headers_mut().remove(AUTHORIZATION);
+            let bare =
+                bearer.and_then(|b| HeaderValue::from_bytes(b.as_bytes().strip_prefix(b"Bearer ")?).ok());
+            if let Some(mut key) = bare {
+                key.set_sensitive(true);
+                request.headers_mut().insert("x-api-key", key);
+            }
         }
         Ok(request)
     }
@@ -98,6 +101,7 @@ impl Target {
         let Ok(request) = self.prepare(planned) else { return Outcome::Broken(answer::NO_CONNECTION) };
         let response = match self.client.request(request).await {
             Ok(response) => response,
+            Err(e) if no_socket(&e) => return Outcome::NoSocket,
             Err(e) if e.is_connect() => return Outcome::Broken(answer::NO_CONNECTION),
             Err(_) => return Outcome::Broken(answer::LOST),
         };
@@ -127,6 +131,23 @@ impl Target {
         }
         Ok(())
     }
+}
+
+/// Whether a connection failed for want of a file or a port, which is this machine's doing.
+fn no_socket(error: &(dyn std::error::Error + 'static)) -> bool {
+    // ENFILE and EMFILE, which have no kind of their own.
+    const FILES: [i32; 2] = [23, 24];
+    let mut next = Some(error);
+    while let Some(e) = next {
+        if let Some(io) = e.downcast_ref::<std::io::Error>()
+            && (io.kind() == std::io::ErrorKind::AddrNotAvailable
+                || io.raw_os_error().is_some_and(|n| FILES.contains(&n)))
+        {
+            return true;
+        }
+        next = e.source();
+    }
+    false
 }
 
 async fn stream(speaks: Speaks, mut body: Body, took: &mut Took, first: impl FnOnce()) -> Outcome {

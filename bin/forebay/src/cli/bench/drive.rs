@@ -1,9 +1,9 @@
 //! Runs a step: sends what was planned when it is due, whatever the answers do.
 //!
 //! A thread keeps the time, since a runtime's timer has a grain of a millisecond, and hands each request over when it is
-//! due. One task drives all answers; nothing is spawned, so that dropping it ends them. Two things are not the server's:
-//! a request that finds `--in-flight` others under way, and one that this program comes to too late. Both are left out
-//! and counted, never sent late: a latency is the server's or it is none.
+//! due. One task drives all answers; nothing is spawned, so that dropping it ends them. Three things are not the server's:
+//! a request that finds `--in-flight` others under way, one that this program comes to too late, and one for whose
+//! connection this machine has no file or port. They are left out and counted: a latency is the server's or it is none.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -35,6 +35,8 @@ pub(super) struct Ran {
     pub(super) over_limit: Vec<Planned>,
     /// Not sent since this program was too late.
     pub(super) too_late: Vec<Planned>,
+    /// Not sent since this machine had no file or port left for a connection.
+    pub(super) no_socket: Vec<Planned>,
     /// The most under way at once.
     pub(super) most_in_flight: usize,
     /// It was stopped before its end.
@@ -110,7 +112,11 @@ pub(super) async fn run(
                 let sample: Sample = sample;
                 waiting.remove(&sample.planned.number);
                 progress.ended(&sample.outcome);
-                ran.samples.push(sample);
+                if sample.outcome == Outcome::NoSocket {
+                    ran.no_socket.push(sample.planned);
+                } else {
+                    ran.samples.push(sample);
+                }
             }
             () = &mut give_up => break,
             _ = &mut stopped => {

@@ -289,7 +289,7 @@ impl Steps<'_> {
             }
             // The geometric mean: rates grow by factors.
             let rate = (limit.good * limit.bad).sqrt();
-            let label = format!("{:.3}x", rate / self.bench.args.rate);
+            let label = format!("{:.2}x", rate / self.bench.args.rate);
             self.add(label, rate, stopped.as_mut()).await?;
         }
         Ok(self.limit())

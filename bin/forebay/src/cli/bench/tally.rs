@@ -238,6 +238,8 @@ fn count(outcome: &Outcome, counts: &mut Counts, by_code: &mut BTreeMap<String, 
             counts.unfinished += 1;
             "unfinished".into()
         }
+        // No request: the step counts it as not sent.
+        Outcome::NoSocket => return,
     };
     let known = by_code.len() < CODES || by_code.contains_key(&code);
     *by_code.entry(if known { code } else { "other".into() }).or_default() += 1;

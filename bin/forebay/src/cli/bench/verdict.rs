@@ -114,6 +114,9 @@ fn client(step: &StepReport) -> Option<Symptom> {
         )
     } else if share(c.too_late, step.planned) > SHARE {
         format!("{} of {} requests were not sent, since this program came too late", c.too_late, step.planned)
+    } else if share(c.no_socket, step.planned) > SHARE {
+        let (n, of) = (c.no_socket, step.planned);
+        format!("{n} of {of} requests were not sent, since this machine had no file or port left for them")
     } else if c.late_p99_us > LATE_US {
         format!("requests are sent up to {} late by this program", us(c.late_p99_us))
     } else {

@@ -116,6 +116,8 @@ pub(super) struct ClientReport {
     pub(super) over_limit: u64,
     /// Not sent since this program came to them too late.
     pub(super) too_late: u64,
+    /// Not sent since this machine had no file or port left for a connection.
+    pub(super) no_socket: u64,
     /// How late the others were sent.
     pub(super) late_p99_us: u64,
     pub(super) late_max_us: u64,
@@ -156,6 +158,13 @@ pub(super) struct Checked {
     pub(super) came_true: bool,
 }
 
+impl ClientReport {
+    /// Requests that were not sent.
+    pub(super) fn not_sent(&self) -> u64 {
+        self.over_limit + self.too_late + self.no_socket
+    }
+}
+
 impl StepReport {
     /// Sums what came of a step.
     pub(super) fn of(step: &Step, ran: &Ran, judge: &Judge, tenants: &[String]) -> StepReport {
@@ -168,11 +177,12 @@ impl StepReport {
         let client = ClientReport {
             over_limit: left_out(&ran.over_limit),
             too_late: left_out(&ran.too_late),
+            no_socket: left_out(&ran.no_socket),
             late_p99_us: late.map_or(0, |p| p.p99),
             late_max_us: late.map_or(0, |p| p.max),
             most_in_flight: ran.most_in_flight as u64,
         };
-        let planned = all.sent + client.over_limit + client.too_late;
+        let planned = all.sent + client.not_sent();
         let each = |(i, name): (usize, &String)| TenantReport {
             name: name.clone(),
             tally: judge.tally(measured().filter(|s| s.planned.tenant == i)),
@@ -192,11 +202,6 @@ impl StepReport {
             symptoms: Vec::new(),
             timeline: timeline(&ran.samples, ran.reached),
         }
-    }
-
-    /// Requests that were not sent.
-    pub(super) fn not_sent(&self) -> u64 {
-        self.client.over_limit + self.client.too_late
     }
 }
 

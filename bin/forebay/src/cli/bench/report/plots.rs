@@ -73,6 +73,8 @@ fn over_rate(area: &Area<'_>, curves: &[Curve<'_>], y_name: &str, y_label: &dyn 
         .y_desc(y_name)
         .x_label_formatter(&|v| rate(*v))
         .y_label_formatter(y_label)
+        .x_labels(6)
+        .y_labels(6)
         .label_style(font(13))
         .axis_desc_style(font(14))
         .axis_style(OFFERED)
@@ -121,7 +123,7 @@ pub(super) fn latency(
     if curves.iter().all(|c| c.2.is_empty()) {
         return Ok(None);
     }
-    svg((760, 380), |area| over_rate(area, &curves, name, &|v| us(*v as u64))).map(Some)
+    svg((600, 330), |area| over_rate(area, &curves, name, &|v| us(*v as u64))).map(Some)
 }
 
 /// What came back over what was offered.
@@ -139,7 +141,7 @@ pub(super) fn goodput(steps: &[&StepReport], slo: bool) -> Result<String, Error>
     curves.push(("shed", SHED, curve(|s| s.offered * share(s.all.counts.sheds, s.planned))));
     curves.push(("failed", FAILED, curve(|s| s.offered * share(s.all.counts.failed(), s.planned))));
     curves.retain(|c| !c.2.is_empty());
-    svg((760, 380), |area| over_rate(area, &curves, "requests a second", &|v| rate(*v)))
+    svg((600, 330), |area| over_rate(area, &curves, "requests a second", &|v| rate(*v)))
 }
 
 /// One step over its time: how requests ended by when they were due, and how long whole answers took.
@@ -147,8 +149,8 @@ pub(super) fn timeline(step: &StepReport) -> Result<String, Error> {
     let seconds = |ms: u64| ms as f64 / 1_000.0;
     let end = step.timeline.last().map_or(1.0, |s| seconds(s.at_ms + s.length_ms));
     let most = step.timeline.iter().map(|s| s.sent as f64 / seconds(s.length_ms)).fold(1.0, f64::max);
-    svg((760, 400), |area| {
-        let (upper, lower) = area.split_vertically(210);
+    svg((600, 380), |area| {
+        let (upper, lower) = area.split_vertically(200);
         let mut chart = ChartBuilder::on(&upper)
             .margin(12)
             .margin_bottom(2)
@@ -210,7 +212,7 @@ fn latencies(area: &Area<'_>, step: &StepReport, end: f64) -> Drawn {
         .disable_x_mesh()
         .x_desc("seconds, by when requests were due")
         .y_desc("whole answer")
-        .y_labels(5)
+        .y_labels(4)
         .y_label_formatter(&|v| us(*v as u64))
         .label_style(font(13))
         .axis_desc_style(font(14))

@@ -75,7 +75,7 @@ fn steps(report: &Report) -> String {
     line("partial", &|s| s.all.counts.partial.to_string());
     line("broken", &|s| s.all.counts.broken.to_string());
     line("timeouts", &|s| (s.all.counts.timeouts + s.all.counts.unfinished).to_string());
-    line("not sent", &|s| s.not_sent().to_string());
+    line("not sent", &|s| s.client.not_sent().to_string());
     type Latency = fn(&Tally) -> Option<Percentiles>;
     let latencies: [(&str, Latency); 3] =
         [("first output", |t| t.first_us), ("whole answer", |t| t.total_us), ("a token", |t| t.tpot_us)];
