@@ -6,7 +6,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::super::threshold::share;
-use super::{Percentiles, StepReport, Tally, rate, us};
+use super::{Percentiles, StepReport, Tally, us};
 use crate::Error;
 
 const INK: RGBColor = RGBColor(0x33, 0x3f, 0x4d);
@@ -46,6 +46,17 @@ fn svg(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn) -> Result<String
     Ok(text)
 }
 
+/// The decades in which the values lie: a logarithmic axis has a label at both ends.
+fn decades(values: impl Iterator<Item = f64>) -> Range<f64> {
+    let Range { start, end } = range(values);
+    10_f64.powf(start.log10().floor())..10_f64.powf(end.log10().ceil())
+}
+
+/// A rate at a tick.
+fn tick(rate: &f64) -> String {
+    if *rate < 10.0 { rate.to_string() } else { format!("{rate:.0}") }
+}
+
 /// The values, with room at both ends of a logarithmic axis.
 fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (low, high) = values
@@ -61,7 +72,9 @@ fn font(size: u32) -> TextStyle<'static> {
 /// Curves over the rate, both logarithmic.
 fn over_rate(area: &Area<'_>, curves: &[Curve<'_>], y_name: &str, y_label: &dyn Fn(&f64) -> String) -> Drawn {
     let x = range(curves.iter().flat_map(|c| c.2.iter().map(|p| p.0)));
-    let y = range(curves.iter().flat_map(|c| c.2.iter().map(|p| p.1)));
+    let y = decades(curves.iter().flat_map(|c| c.2.iter().map(|p| p.1)));
+    // Nothing has no place on a logarithmic axis, and is to be seen: it lies on its foot.
+    let foot = y.start;
     let mut chart = ChartBuilder::on(area)
         .margin(14)
         .x_label_area_size(44)
@@ -71,7 +84,7 @@ fn over_rate(area: &Area<'_>, curves: &[Curve<'_>], y_name: &str, y_label: &dyn 
         .configure_mesh()
         .x_desc("offered requests a second")
         .y_desc(y_name)
-        .x_label_formatter(&|v| rate(*v))
+        .x_label_formatter(&tick)
         .y_label_formatter(y_label)
         .x_labels(6)
         .y_labels(6)
@@ -83,11 +96,12 @@ fn over_rate(area: &Area<'_>, curves: &[Curve<'_>], y_name: &str, y_label: &dyn 
         .draw()?;
     for (name, color, points) in curves {
         let color = *color;
+        let points = points.iter().map(|p| (p.0, p.1.max(foot)));
         chart
-            .draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?
+            .draw_series(LineSeries::new(points.clone(), color.stroke_width(2)))?
             .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3)));
-        chart.draw_series(points.iter().map(|p| Circle::new(*p, 4, color.filled())))?;
+        chart.draw_series(points.map(|p| Circle::new(p, 4, color.filled())))?;
     }
     legend(&mut chart)
 }
@@ -129,7 +143,7 @@ pub(super) fn latency(
 /// What came back over what was offered.
 pub(super) fn goodput(steps: &[&StepReport], slo: bool) -> Result<String, Error> {
     let curve = |value: fn(&StepReport) -> f64| {
-        steps.iter().map(|s| (s.offered, value(s))).filter(|p| p.0 > 0.0 && p.1 > 0.0).collect::<Vec<_>>()
+        steps.iter().map(|s| (s.offered, value(s))).filter(|p| p.0 > 0.0).collect::<Vec<_>>()
     };
     let mut curves: Vec<Curve<'_>> = vec![
         ("offered", OFFERED, curve(|s| s.offered)),
@@ -140,8 +154,9 @@ pub(super) fn goodput(steps: &[&StepReport], slo: bool) -> Result<String, Error>
     }
     curves.push(("shed", SHED, curve(|s| s.offered * share(s.all.counts.sheds, s.planned))));
     curves.push(("failed", FAILED, curve(|s| s.offered * share(s.all.counts.failed(), s.planned))));
-    curves.retain(|c| !c.2.is_empty());
-    svg((600, 330), |area| over_rate(area, &curves, "requests a second", &|v| rate(*v)))
+    // What never happened is no curve, but answers are one when there are none.
+    curves.retain(|c| !matches!(c.0, "shed" | "failed") || c.2.iter().any(|p| p.1 > 0.0));
+    svg((600, 330), |area| over_rate(area, &curves, "requests a second", &tick))
 }
 
 /// One step over its time: how requests ended by when they were due, and how long whole answers took.
@@ -156,7 +171,7 @@ pub(super) fn timeline(step: &StepReport) -> Result<String, Error> {
             .margin_bottom(2)
             .x_label_area_size(20)
             .y_label_area_size(74)
-            .build_cartesian_2d(0.0..end, 0.0..most * 1.15)?;
+            .build_cartesian_2d(0.0..end, 0.0..most * 1.4)?;
         chart
             .configure_mesh()
             .disable_x_mesh()
@@ -200,7 +215,7 @@ fn latencies(area: &Area<'_>, step: &StepReport, end: f64) -> Drawn {
         step.timeline.iter().filter_map(point).collect::<Vec<_>>()
     };
     let curves: [Curve<'_>; 2] = [("p50", SHADES[0], curve(|p| p.p50)), ("p99", SHADES[3], curve(|p| p.p99))];
-    let y = range(curves.iter().flat_map(|c| c.2.iter().map(|p| p.1)));
+    let y = decades(curves.iter().flat_map(|c| c.2.iter().map(|p| p.1)));
     let mut chart = ChartBuilder::on(area)
         .margin(12)
         .margin_top(2)
