@@ -143,7 +143,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(ProptestConfig::with_cases(8))]
 
         #[test]
         fn drawn_lengths_have_the_median_and_p95_asked_for(seed in any::<u64>(), median in 20u32..4_000, spread in 1.0f64..8.0) {

@@ -168,7 +168,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(16))]
+        #![proptest_config(ProptestConfig::with_cases(6))]
 
         #[test]
         fn a_prompt_has_about_the_tokens_asked_for(seed in any::<u64>(), tokens in 50u32..5_000) {

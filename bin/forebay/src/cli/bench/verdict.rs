@@ -10,8 +10,10 @@ use super::threshold::share;
 
 /// More than this share of requests makes a symptom.
 const SHARE: f64 = 0.01;
-/// Requests that are sent so late, at the 99th percentile, are the client's weakness.
-const LATE_US: u64 = 20_000;
+/// A request that is sent so late by this program says little about the server.
+pub(super) const LATE_US: u64 = 20_000;
+/// Fewer of them are an accident.
+const LATE_FEW: u64 = 5;
 /// The knee: the median is so many times that of the first good step, …
 const KNEE_P50: u64 = 2;
 /// … or the 99th percentile is.
@@ -117,8 +119,13 @@ fn client(step: &StepReport) -> Option<Symptom> {
     } else if share(c.no_socket, step.planned) > SHARE {
         let (n, of) = (c.no_socket, step.planned);
         format!("{n} of {of} requests were not sent, since this machine had no file or port left for them")
-    } else if c.late_p99_us > LATE_US {
-        format!("requests are sent up to {} late by this program", us(c.late_p99_us))
+    } else if c.late >= LATE_FEW && share(c.late, step.all.sent) > SHARE {
+        format!(
+            "{} of {} requests were sent more than {} late by this program",
+            c.late,
+            step.all.sent,
+            us(LATE_US)
+        )
     } else {
         return None;
     };
@@ -242,7 +249,9 @@ mod tests {
     fn what_the_client_could_not_send_is_never_held_against_the_server() {
         let slow = || step("10x", 100.0, 900, &[]);
         let mut late = slow();
-        late.client.late_p99_us = 50_000;
+        late.client.late = LATE_FEW - 1;
+        assert_eq!(symptoms(&late, None, false), []);
+        late.client.late = 50;
         let found = symptoms(&late, Some(&step("1x", 10.0, 100, &[])), false);
         assert_eq!(found.iter().map(|s| s.kind).collect::<Vec<_>>(), [Kind::Client]);
         let mut full = slow();

@@ -16,7 +16,7 @@ use super::drive::Ran;
 use super::plan::{Arrivals, Step, Streaming};
 use super::profile::Profile;
 use super::tally::{Judge, Percentiles, Tally};
-use super::verdict::{Broke, Symptom};
+use super::verdict::{Broke, LATE_US, Symptom};
 
 pub(super) use self::html::page;
 pub(super) use self::table::render;
@@ -118,7 +118,9 @@ pub(super) struct ClientReport {
     pub(super) too_late: u64,
     /// Not sent since this machine had no file or port left for a connection.
     pub(super) no_socket: u64,
-    /// How late the others were sent.
+    /// Sent more than 20 ms late.
+    pub(super) late: u64,
+    /// How late they were sent.
     pub(super) late_p99_us: u64,
     pub(super) late_max_us: u64,
     pub(super) most_in_flight: u64,
@@ -178,6 +180,7 @@ impl StepReport {
             over_limit: left_out(&ran.over_limit),
             too_late: left_out(&ran.too_late),
             no_socket: left_out(&ran.no_socket),
+            late: measured().filter(|s| s.late_us > LATE_US).count() as u64,
             late_p99_us: late.map_or(0, |p| p.p99),
             late_max_us: late.map_or(0, |p| p.max),
             most_in_flight: ran.most_in_flight as u64,
