@@ -87,12 +87,20 @@ pub(super) async fn run(
     // Who waits at the end, and since when each was due.
     let mut waiting = HashMap::new();
     let mut open = true;
-    let give_up = tokio::time::sleep(HEAD_START + ran.reached + limits.ramp_down);
+    // Never before the last request was sent or is too late.
+    let give_up = tokio::time::sleep(HEAD_START + ran.reached + limits.ramp_down.max(2 * TOO_LATE));
     tokio::pin!(give_up);
     while open || !under_way.is_empty() {
         tokio::select! {
-            // New requests first: they cannot wait, and an answer's end was noted by its own task.
+            // Under load there is always a request or an answer: what ends the step comes before them. New requests come
+            // before answers, since a late request is no request of its time any more.
             biased;
+            () = &mut give_up => break,
+            _ = &mut stopped => {
+                ran.interrupted = true;
+                ran.reached = ran.reached.min(clock.now().since(began));
+                break;
+            }
             next = due.recv(), if open => match next {
                 None => open = false,
                 Some(planned) => {
@@ -118,18 +126,16 @@ pub(super) async fn run(
                     ran.samples.push(sample);
                 }
             }
-            () = &mut give_up => break,
-            _ = &mut stopped => {
-                ran.interrupted = true;
-                ran.reached = ran.reached.min(clock.now().since(began));
-                break;
-            }
         }
         progress.at(clock.now().since(began), under_way.len());
     }
     // Dropping them closes their connections: the server is told that nobody waits any more.
     drop(under_way);
+    due.close();
     if !ran.interrupted {
+        while let Some(planned) = due.recv().await {
+            ran.too_late.push(planned);
+        }
         let now = clock.now();
         ran.samples.extend(waiting.into_values().map(|planned| unfinished(planned, began, now)));
     }
