@@ -93,6 +93,28 @@ ANTHROPIC_BODY = {
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "42"}]},
     ],
 }
+COMPLETIONS_BODY = {
+    "model": "m", "prompt": ["Once"], "max_tokens": 9, "temperature": 0.5, "top_p": 1, "stop": ["a"], "seed": 1, "user": "u",
+    "n": 1, "best_of": 1, "echo": False, "suffix": None, "logprobs": None, "stream": True, "stream_options": {"include_usage": True},
+}
+RESPONSES_BODY = {
+    "model": "m", "instructions": "be brief", "max_output_tokens": 9, "temperature": 0.5, "top_p": 1, "stream": True, "user": "u",
+    "tools": [{"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}, "strict": True}],
+    "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]},
+    "text": {"format": {"type": "json_schema", "name": "x", "schema": {"type": "object"}}, "verbosity": "low"},
+    "reasoning": {"effort": "low"}, "include": ["message.output_text.logprobs"], "top_logprobs": 1, "metadata": {"a": "b"},
+    "store": False, "background": False, "truncation": "disabled", "parallel_tool_calls": False,
+    "input": [
+        {"role": "user", "content": [
+            {"type": "input_text", "text": "look"}, {"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": "low"},
+            {"type": "input_file", "filename": "f", "file_data": "AA=="}]},
+        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "s"},
+        {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [
+            {"type": "output_text", "text": "so", "annotations": []}, {"type": "refusal", "refusal": "no"}]},
+        {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{\"a\":1}"},
+        {"type": "function_call_output", "call_id": "c", "output": "42"},
+    ],
+}
 CONFIG = """\
 server: {listen: '127.0.0.1:0', drain: 5s, limits: {body: 32mb, header: 64kib}}
 auth: {required: true}
@@ -145,6 +167,10 @@ def main():
         write("upstream_body", name, struct.pack("<H", 429) + body.encode())
     write("openai_body", "whole", json.dumps(OPENAI_BODY))
     write("openai_body", "small", '{"model":"m","messages":[{"role":"user","content":"x"}]}')
+    write("completions_body", "whole", json.dumps(COMPLETIONS_BODY))
+    write("completions_body", "small", '{"model":"m","prompt":"x"}')
+    write("responses_body", "whole", json.dumps(RESPONSES_BODY))
+    write("responses_body", "small", '{"model":"m","input":"x"}')
     write("anthropic_body", "whole", json.dumps(ANTHROPIC_BODY))
     write("anthropic_body", "small", '{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}]}')
     write("config", "whole", CONFIG)

@@ -13,6 +13,10 @@ use crate::{
 pub enum Surface {
     /// OpenAI chat completions.
     Openai,
+    /// OpenAI completions.
+    Completions,
+    /// OpenAI responses.
+    Responses,
     /// Anthropic messages.
     Anthropic,
     /// `/v1/pipelines/{name}`.

@@ -14,9 +14,16 @@ pub struct Usage {
     /// The part of `input_tokens` that the provider read from its cache.
     #[serde(default)]
     pub cached_input_tokens: u64,
+    /// The part of `output_tokens` that was reasoning, where the provider says it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reasoning_tokens: u64,
     /// True when any of the figures was counted here because the provider did not report it.
     #[serde(default)]
     pub estimated: bool,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Usage {
@@ -31,6 +38,7 @@ impl AddAssign for Usage {
         self.input_tokens = self.input_tokens.saturating_add(o.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(o.output_tokens);
         self.cached_input_tokens = self.cached_input_tokens.saturating_add(o.cached_input_tokens);
+        self.reasoning_tokens = self.reasoning_tokens.saturating_add(o.reasoning_tokens);
         if o.estimated {
             self.estimated = true;
         }

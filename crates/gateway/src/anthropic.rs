@@ -23,15 +23,16 @@ pub(crate) struct Anthropic;
 
 impl Protocol for Anthropic {
     const SURFACE: Surface = Surface::Anthropic;
+    type Echo = ();
     type Stream = Events;
 
-    fn parse(body: &[u8]) -> Result<Call, Error> {
-        parse(body)
+    fn parse(body: &[u8]) -> Result<(Call, ()), Error> {
+        Ok((parse(body)?, ()))
     }
-    fn stream(head: &Head) -> Events {
+    fn stream(head: &Head, (): ()) -> Events {
         Events::new(&head.id, &head.model, head.input_tokens)
     }
-    fn render(out: &mut BytesMut, head: &Head, answer: &Answer) {
+    fn render(out: &mut BytesMut, head: &Head, (): &(), answer: &Answer) {
         render(out, &head.id, &head.model, answer);
     }
 }

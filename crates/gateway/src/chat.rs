@@ -26,15 +26,17 @@ use crate::{auth, router};
 pub(crate) trait Protocol: 'static {
     /// Its name in records, errors and headers.
     const SURFACE: Surface;
+    /// What its answers repeat of the request.
+    type Echo: Send + 'static;
     /// Writes the events of its stream.
     type Stream: Encode<Delta> + Unpin + 'static;
 
     /// Reads a body.
-    fn parse(body: &[u8]) -> Result<Call, Error>;
+    fn parse(body: &[u8]) -> Result<(Call, Self::Echo), Error>;
     /// The events of an answer that begins.
-    fn stream(head: &Head) -> Self::Stream;
+    fn stream(head: &Head, echo: Self::Echo) -> Self::Stream;
     /// Writes an answer that does not stream.
-    fn render(out: &mut BytesMut, head: &Head, answer: &Answer);
+    fn render(out: &mut BytesMut, head: &Head, echo: &Self::Echo, answer: &Answer);
 }
 
 /// What every answer repeats.
@@ -70,7 +72,7 @@ async fn answer<P: Protocol>(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Box<Failure>> {
     let caller = auth::caller(app, headers)?;
-    let call = P::parse(&errors::body(body, app.inner.settings.limits.body_bytes)?)?;
+    let (call, echo) = P::parse(&errors::body(body, app.inner.settings.limits.body_bytes)?)?;
     let (stream, include_usage) = (call.request.stream, call.include_usage);
     let (model, input_tokens) = (call.model.as_str().to_owned(), router::input_tokens(app, &call));
     let created = app.inner.clock.wall().0 / 1_000;
@@ -79,12 +81,12 @@ async fn answer<P: Protocol>(
     let head = head(request.id());
     let (mut response, facts) = if stream {
         let facts = Facts::begun(&request, &deltas);
-        let body = StreamBody::new(deltas, P::stream(&head), request, app.inner.settings.ping, finish);
+        let body = StreamBody::new(deltas, P::stream(&head, echo), request, app.inner.settings.ping, finish);
         (event_stream(Body::new(body.watched(&app.inner.readers))), facts)
     } else {
         let (answer, facts) = collect(request, deltas).await?;
         let mut out = BytesMut::with_capacity(256 + answer.text.len());
-        P::render(&mut out, &head, &answer);
+        P::render(&mut out, &head, &echo, &answer);
         let mut response = Response::new(Body::from(out.freeze()));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         (response, facts)

@@ -83,6 +83,8 @@ fn is_text(path: &str) -> bool {
 pub(crate) fn surface(path: &str) -> Surface {
     match path {
         p if p.starts_with("/v1/messages") => Surface::Anthropic,
+        p if p.starts_with("/v1/completions") => Surface::Completions,
+        p if p.starts_with("/v1/responses") => Surface::Responses,
         p if p.starts_with("/v1/chat/") || p.starts_with("/v1/models") => Surface::Openai,
         _ => Surface::Native,
     }

@@ -1,5 +1,5 @@
-//! The surfaces: OpenAI chat completions, Anthropic messages and the native pipelines API, over one way in and one way
-//! out.
+//! The surfaces: OpenAI chat completions, completions and responses, Anthropic messages and the native pipelines API,
+//! over one way in and one way out.
 //!
 //! The way in: key → tenant → limits and reservation → a [`request::Request`], whose drop is the way out: usage settles
 //! and the ledger gets its one record, however the request ends. No surface knows how an answer is made; no stage knows
@@ -11,6 +11,7 @@ mod app;
 mod auth;
 mod body;
 mod chat;
+mod completions;
 mod deltas;
 mod drain;
 mod errors;
@@ -26,6 +27,7 @@ mod openapi;
 mod ops;
 mod readers;
 mod request;
+mod responses;
 mod room;
 mod router;
 mod send_limit;

@@ -416,6 +416,8 @@ impl Metrics {
 fn surface(s: Surface) -> &'static str {
     match s {
         Surface::Openai => "openai",
+        Surface::Completions => "completions",
+        Surface::Responses => "responses",
         Surface::Anthropic => "anthropic",
         Surface::Native => "native",
         Surface::Cli => "cli",

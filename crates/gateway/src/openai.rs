@@ -13,20 +13,24 @@ use llm::{Answer, Delta};
 use crate::body::Encode;
 use crate::chat::{Head, Protocol};
 
+/// A comment that keeps the connection alive.
+pub(crate) const PING: &[u8] = b": ping\n\n";
+
 /// Chat completions.
 pub(crate) struct OpenAi;
 
 impl Protocol for OpenAi {
     const SURFACE: Surface = Surface::Openai;
+    type Echo = ();
     type Stream = Chunks;
 
-    fn parse(body: &[u8]) -> Result<Call, Error> {
-        parse(body)
+    fn parse(body: &[u8]) -> Result<(Call, ()), Error> {
+        Ok((parse(body)?, ()))
     }
-    fn stream(head: &Head) -> Chunks {
+    fn stream(head: &Head, (): ()) -> Chunks {
         Chunks::new(&head.id, head.created, &head.model, head.include_usage)
     }
-    fn render(out: &mut BytesMut, head: &Head, answer: &Answer) {
+    fn render(out: &mut BytesMut, head: &Head, (): &(), answer: &Answer) {
         render(out, &head.id, head.created, &head.model, answer);
     }
 }
@@ -40,7 +44,7 @@ impl Encode<Delta> for Chunks {
         delta.is_output()
     }
     fn ping(&mut self, out: &mut BytesMut) {
-        out.extend_from_slice(b": ping\n\n");
+        out.extend_from_slice(PING);
     }
     fn close(&mut self, out: &mut BytesMut, end: Result<(), &Error>) {
         match end {

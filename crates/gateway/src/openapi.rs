@@ -33,6 +33,8 @@ const PIPELINE: &str = "/v1/pipelines/{name}";
     ),
     components(schemas(
         schemas::ChatCompletionRequest, schemas::ChatCompletion, schemas::ChatChunk,
+        schemas::CompletionRequest, schemas::TextCompletion, schemas::TextChunk,
+        schemas::ResponseRequest, schemas::ResponseObject, schemas::ResponseEvent,
         schemas::Models, schemas::Model, schemas::AnthropicModels, schemas::AnthropicModel,
         schemas::MessagesRequest, schemas::MessageObject, schemas::MessageEvent,
         schemas::CountTokensRequest, schemas::InputTokens,

@@ -14,16 +14,20 @@ use pipeline::live;
 use crate::anthropic::Anthropic;
 use crate::app::App;
 use crate::auth::Caller;
+use crate::completions::Completions;
 use crate::deltas::{Deltas, FromPipeline};
 use crate::errors::Failure;
 use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
+use crate::responses::Responses;
 use crate::{admin, anthropic, chat, intake, ladder, models, native, openapi, ops, socket};
 
 /// All routes.
 pub fn router(app: App) -> Router {
     let mut router = Router::new()
         .route("/v1/chat/completions", post(chat::post::<OpenAi>))
+        .route("/v1/completions", post(chat::post::<Completions>))
+        .route("/v1/responses", post(chat::post::<Responses>))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/v1/messages", post(chat::post::<Anthropic>))
@@ -104,7 +108,9 @@ pub(crate) async fn call(
     };
     let (run, price) = match &ask.target {
         Target::Model(_, price) => (None, *price),
-        Target::Pipeline(_, p) => (Some((p.graph.clone(), chat_input(&p.graph.input, &call)?)), p.price),
+        Target::Pipeline(_, p) => {
+            (Some((p.graph.clone(), chat_input(&p.graph.input, &call, surface)?)), p.price)
+        }
     };
     let request = Request::admit(app, caller, ask)?;
     let cut = || app.inner.drain.cut();
@@ -146,7 +152,7 @@ async fn commit(mut run: Deltas) -> Result<Deltas, Error> {
 }
 
 /// A conversation as a pipeline's input: whole when it takes messages, else the last thing the user said.
-fn chat_input(kind: &Kind, call: &Call) -> Result<Value, Error> {
+fn chat_input(kind: &Kind, call: &Call, surface: Surface) -> Result<Value, Error> {
     match kind {
         Kind::Messages => Ok(Value::Messages(call.request.messages.clone().into())),
         Kind::Text | Kind::Document | Kind::Any => {
@@ -154,7 +160,12 @@ fn chat_input(kind: &Kind, call: &Call) -> Result<Value, Error> {
             let text = last.map(|m| m.content.to_text().into_owned()).unwrap_or_default();
             if text.trim().is_empty() {
                 let m = "the last user message is the pipeline's input, and it has no text";
-                return Err(Error::new(Code::InvalidRequest, m).param("messages"));
+                let param = match surface {
+                    Surface::Completions => "prompt",
+                    Surface::Responses => "input",
+                    _ => "messages",
+                };
+                return Err(Error::new(Code::InvalidRequest, m).param(param));
             }
             native::text_input(kind, text)
         }

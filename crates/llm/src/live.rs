@@ -136,8 +136,8 @@ impl Live {
             None if self.accepted => Usage {
                 input_tokens: self.input,
                 output_tokens: self.output,
-                cached_input_tokens: 0,
                 estimated: true,
+                ..Usage::default()
             },
             None => Usage::default(),
         }

@@ -228,6 +228,8 @@ pub(crate) fn gen_ai(a: &AttemptRecord, upstream: Option<&Upstream>) -> Vec<KeyV
 fn route(r: &RequestRecord) -> String {
     match r.surface {
         Surface::Openai => "/v1/chat/completions".to_owned(),
+        Surface::Completions => "/v1/completions".to_owned(),
+        Surface::Responses => "/v1/responses".to_owned(),
         Surface::Anthropic => "/v1/messages".to_owned(),
         Surface::Native | Surface::Cli => "/v1/pipelines/{name}".to_owned(),
     }

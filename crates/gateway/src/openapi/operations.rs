@@ -128,6 +128,8 @@ fn operations() -> Vec<(&'static str, HttpMethod, Operation)> {
     use HttpMethod::{Get, Post};
     vec![
         ("/v1/chat/completions", Post, chat_completions()),
+        ("/v1/completions", Post, completions()),
+        ("/v1/responses", Post, responses()),
         ("/v1/models", Get, list_models()),
         ("/v1/models/{id}", Get, get_model()),
         ("/v1/messages", Post, messages()),
@@ -147,12 +149,24 @@ fn chat_completions() -> Operation {
         "With `stream` the answer is events: each has a `ChatChunk` for its data, the last `[DONE]`. A stream that breaks \
          ends with a chunk that has `error`.",
     ));
-    let o = o.parameter(traceparent()).request_body(Some(json_body("ChatCompletionRequest")));
-    let answer = ResponseBuilder::new()
-        .description("The answer, or its events")
-        .content(JSON, Content::new(Some(schema("ChatCompletion"))))
-        .content(EVENTS, events("ChatChunk"));
-    errors(o.response("200", answered(answer, Shape::OpenAi)), Shape::OpenAi, CALL).build()
+    call(o, Shape::OpenAi, ["ChatCompletionRequest", "ChatCompletion", "ChatChunk"])
+}
+
+fn completions() -> Operation {
+    let o = keyed("openai", "create_completion", "Let a model or a pipeline answer a prompt").description(Some(
+        "With `stream` the answer is events: each has a `TextChunk` for its data, the last `[DONE]`. A stream that breaks \
+         ends with a chunk that has `error`.",
+    ));
+    call(o, Shape::OpenAi, ["CompletionRequest", "TextCompletion", "TextChunk"])
+}
+
+fn responses() -> Operation {
+    let o = keyed("openai", "create_response", "Ask a model or a pipeline by items").description(Some(
+        "Nothing is stored. With `stream` the answer is events: each has a `ResponseEvent` for its data, from \
+         `response.created` to `response.completed` or `response.incomplete`. A stream that breaks ends with an `error` and \
+         `response.failed`.",
+    ));
+    call(o, Shape::OpenAi, ["ResponseRequest", "Response", "ResponseEvent"])
 }
 
 fn messages() -> Operation {
@@ -160,12 +174,17 @@ fn messages() -> Operation {
         "With `stream` the answer is events: each has a `MessageEvent` for its data, from `message_start` to \
          `message_stop`. A stream that breaks ends with an `error`.",
     ));
-    let o = o.parameter(traceparent()).request_body(Some(json_body("MessagesRequest")));
+    call(o, Shape::Anthropic, ["MessagesRequest", "Message", "MessageEvent"])
+}
+
+/// A call of a model or a pipeline: the names of its body, its whole answer and its events.
+fn call(o: OperationBuilder, shape: Shape, [body, whole, event]: [&str; 3]) -> Operation {
+    let o = o.parameter(traceparent()).request_body(Some(json_body(body)));
     let answer = ResponseBuilder::new()
         .description("The answer, or its events")
-        .content(JSON, Content::new(Some(schema("Message"))))
-        .content(EVENTS, events("MessageEvent"));
-    errors(o.response("200", answered(answer, Shape::Anthropic)), Shape::Anthropic, CALL).build()
+        .content(JSON, Content::new(Some(schema(whole))))
+        .content(EVENTS, events(event));
+    errors(o.response("200", answered(answer, shape)), shape, CALL).build()
 }
 
 fn count_tokens() -> Operation {

@@ -5,17 +5,21 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType};
 
 mod admin;
 mod anthropic;
+mod completions;
 mod errors;
 mod native;
 mod openai;
+mod responses;
 
 pub(super) use admin::{Costs, KeyInfo, KeyMade, KeyWanted, Keys, ModelInfos};
 pub(super) use anthropic::{CountTokensRequest, InputTokens, MessageEvent, MessageObject, MessagesRequest};
+pub(super) use completions::{CompletionRequest, TextChunk, TextCompletion};
 pub(super) use errors::{AnthropicError, OpenAiError};
 pub(super) use native::{PipelineForm, PipelineInput, PipelineOutput, Readiness, RequestRecord, RunEvent};
 pub(super) use openai::{
     AnthropicModel, AnthropicModels, ChatChunk, ChatCompletion, ChatCompletionRequest, Model, Models,
 };
+pub(super) use responses::{ResponseEvent, ResponseObject, ResponseRequest};
 
 /// Whatever a provider or a pipeline has there, null too.
 fn any() -> Schema {

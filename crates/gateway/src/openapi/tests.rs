@@ -6,7 +6,7 @@ use contract::{
     AttemptRecord, Class, Code, Ending, Error, Event, Money, RequestId, RequestRecord, RetryHint,
     StageRecord, StageState, Surface, ToolCall, UnixMillis, Usage,
 };
-use llm::surface::{anthropic, openai};
+use llm::surface::{anthropic, completions, openai, responses};
 use llm::{Answer, Delta, FinishReason};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,6 +14,15 @@ use serde::de::DeserializeOwned;
 use super::*;
 
 const COPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/openapi.json");
+
+const SURFACES: [Surface; 6] = [
+    Surface::Openai,
+    Surface::Completions,
+    Surface::Responses,
+    Surface::Anthropic,
+    Surface::Native,
+    Surface::Cli,
+];
 
 /// Path → methods of the document.
 fn described() -> BTreeMap<String, BTreeSet<String>> {
@@ -134,7 +143,7 @@ fn written(write: impl FnOnce(&mut BytesMut)) -> Json {
 }
 
 fn usage() -> Usage {
-    Usage { input_tokens: 9, output_tokens: 4, cached_input_tokens: 2, estimated: true }
+    Usage { input_tokens: 9, output_tokens: 4, cached_input_tokens: 2, reasoning_tokens: 1, estimated: true }
 }
 
 fn answers() -> [Answer; 2] {
@@ -155,6 +164,8 @@ fn answers() -> [Answer; 2] {
 fn deltas() -> Vec<Delta> {
     vec![
         Delta::Version("v1".into()),
+        Delta::Text("three".into()),
+        Delta::Reset,
         Delta::Reasoning("hm".into()),
         Delta::Signature("sealed".into()),
         Delta::Logprobs(Box::new(json!({"content": []}))),
@@ -191,6 +202,56 @@ fn what_the_openai_surface_writes_is_described() {
 }
 
 #[test]
+fn what_the_completions_surface_writes_is_described() {
+    for answer in answers() {
+        same::<schemas::TextCompletion>(&written(|out| completions::render(out, "req_1", 7, "gpt", &answer)));
+    }
+    for include_usage in [false, true] {
+        let mut out = BytesMut::new();
+        let mut chunks = completions::Chunks::new("req_1", 7, "gpt", include_usage);
+        deltas().iter().for_each(|d| chunks.delta(&mut out, d));
+        chunks.end(&mut out);
+        chunks.error(&mut out, &Error::new(Code::UpstreamTruncated, "cut"));
+        let all = data(&out);
+        assert!(all.len() > 2);
+        all.iter().for_each(same::<schemas::TextChunk>);
+    }
+}
+
+#[test]
+fn what_the_responses_surface_writes_is_described() {
+    let full = json!({
+        "model": "gpt", "input": "hi", "instructions": "Be brief.", "max_output_tokens": 9, "max_tool_calls": 2,
+        "temperature": 0.5, "top_p": 0.5, "top_logprobs": 2, "metadata": {"a": "b"}, "user": "u", "parallel_tool_calls": false,
+        "safety_identifier": "s", "prompt_cache_key": "k", "tools": [{"type": "function", "name": "look"}],
+        "tool_choice": {"type": "function", "name": "look"}, "reasoning": {"effort": "low", "summary": "auto"},
+        "text": {"format": {"type": "json_schema", "name": "x", "schema": {"type": "object"}, "strict": true}, "verbosity": "low"},
+    });
+    let mut kinds = BTreeSet::new();
+    for asked in [json!({"model": "gpt", "input": "hi"}), full] {
+        let (_, echo) = responses::parse(asked.to_string().as_bytes()).unwrap();
+        for answer in answers() {
+            let write = |out: &mut BytesMut| responses::render(out, "1", 7, "gpt", &echo, &answer);
+            same::<schemas::ResponseObject>(&written(write));
+        }
+        for broken in [false, true] {
+            let (mut out, mut events) =
+                (BytesMut::new(), responses::Events::new("1", 7, "gpt", echo.clone()));
+            events.start(&mut out);
+            deltas().iter().for_each(|d| events.delta(&mut out, d));
+            match broken {
+                false => events.end(&mut out),
+                true => events.error(&mut out, &Error::new(Code::UpstreamTruncated, "cut").param("x")),
+            }
+            let all = data(&out);
+            kinds.extend(all.iter().map(|e| e["type"].as_str().unwrap().to_owned()));
+            all.iter().for_each(same::<schemas::ResponseEvent>);
+        }
+    }
+    assert_eq!(kinds.len(), 18, "{kinds:?}");
+}
+
+#[test]
 fn what_the_anthropic_surface_writes_is_described() {
     for answer in answers() {
         same::<schemas::MessageObject>(&written(|out| anthropic::render(out, "req_1", "claude", &answer)));
@@ -204,7 +265,7 @@ fn what_the_anthropic_surface_writes_is_described() {
     events.error(&mut out, "api_error", &Error::new(Code::UpstreamTruncated, "cut"));
     let all = data(&out);
     let kinds: BTreeSet<&str> = all.iter().map(|e| e["type"].as_str().unwrap()).collect();
-    assert_eq!(kinds.len(), 8, "{kinds:?}");
+    assert_eq!(kinds.len(), 9, "{kinds:?}");
     all.iter().for_each(same::<schemas::MessageEvent>);
 }
 
@@ -224,7 +285,7 @@ async fn what_errors_say_is_described() {
         anthropic::render_error(out, "billing_error", &e, &facts, id);
     }));
     for code in Code::ALL {
-        for surface in [Surface::Openai, Surface::Anthropic, Surface::Native] {
+        for surface in SURFACES {
             let body = crate::errors::response(surface, Error::new(*code, "x")).into_body();
             let body = serde_json::from_slice(&axum::body::to_bytes(body, 1 << 16).await.unwrap()).unwrap();
             match surface {
@@ -350,7 +411,7 @@ fn the_words_of_the_contract_are_all_described() {
     assert_eq!(words("StageState"), of(&[Started, Done, Partial, Failed, Skipped]));
     let endings = [Ending::Complete, Ending::Partial, Ending::Failed, Ending::Cancelled, Ending::Lost];
     assert_eq!(words("Ending"), of(&endings));
-    assert_eq!(words("Surface"), of(&[Surface::Openai, Surface::Anthropic, Surface::Native, Surface::Cli]));
+    assert_eq!(words("Surface"), of(&SURFACES));
     assert_eq!(words("Class"), of(&Code::ALL.iter().map(|c| c.class()).collect::<Vec<Class>>()));
 }
 

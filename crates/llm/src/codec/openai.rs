@@ -92,6 +92,12 @@ fn unmarked(tools: &Json) -> Option<Json> {
     Some(tools)
 }
 
+/// A block of Anthropic's protocol that this one does not know.
+fn is_thinking(p: &Part) -> bool {
+    let Part::Other(v) = p else { return false };
+    matches!(v.get("type").and_then(Json::as_str), Some("thinking" | "redacted_thinking"))
+}
+
 fn encode_message(out: &mut BytesMut, m: &Message, prefix: bool) {
     out.put_slice(match m.role {
         Role::System => br#"{"role":"system""#.as_slice(),
@@ -105,14 +111,14 @@ fn encode_message(out: &mut BytesMut, m: &Message, prefix: bool) {
         Content::Parts(_) if m.role == Role::Tool => json::string(out, &m.content.to_text()),
         Content::Text(t) if t.is_empty() && !m.tool_calls.is_empty() => out.put_slice(b"null"),
         Content::Text(t) => json::string(out, t),
+        Content::Parts(parts) if parts.iter().all(is_thinking) => {
+            out.put_slice(if m.tool_calls.is_empty() { b"\"\"".as_slice() } else { b"null" });
+        }
         Content::Parts(parts) => {
             out.put_u8(b'[');
             let mut first = true;
             for p in parts {
-                let other = |v: &Json| {
-                    matches!(v.get("type").and_then(Json::as_str), Some("thinking" | "redacted_thinking"))
-                };
-                if matches!(p, Part::Other(v) if other(v)) {
+                if is_thinking(p) {
                     continue;
                 }
                 if !std::mem::take(&mut first) {
@@ -235,6 +241,8 @@ struct UsageWire {
     completion_tokens: u64,
     #[serde(default)]
     prompt_tokens_details: Option<DetailsWire>,
+    #[serde(default)]
+    completion_tokens_details: Option<Json>,
 }
 
 #[derive(Deserialize)]
@@ -249,6 +257,10 @@ impl From<UsageWire> for Usage {
             input_tokens: u.prompt_tokens,
             output_tokens: u.completion_tokens,
             cached_input_tokens: u.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0),
+            reasoning_tokens: u
+                .completion_tokens_details
+                .and_then(|d| d.get("reasoning_tokens")?.as_u64())
+                .unwrap_or(0),
             estimated: false,
         }
     }

@@ -1,7 +1,9 @@
 //! Protocols of callers: bodies to requests, deltas to events. No I/O; status codes are the gateway's.
 
 pub mod anthropic;
+pub mod completions;
 pub mod openai;
+pub mod responses;
 
 use bytes::BytesMut;
 use contract::{Code, Error, ModelName, Part, UserId};
@@ -164,6 +166,35 @@ impl Body {
         match self.text("model")? {
             Some(m) if !m.is_empty() => Ok(ModelName::from(m)),
             _ => Err(invalid("model", "`model` is missing: name a model or a pipeline")),
+        }
+    }
+
+    /// `stream_options.include_usage`.
+    fn include_usage(&mut self) -> Result<bool, Error> {
+        match self.take("stream_options") {
+            None => Ok(false),
+            Some(Json::Object(o)) => match o.get("include_usage") {
+                None | Some(Json::Null) => Ok(false),
+                Some(Json::Bool(b)) => Ok(*b),
+                Some(_) => {
+                    Err(invalid("stream_options.include_usage", "`include_usage` must be true or false"))
+                }
+            },
+            Some(_) => Err(invalid("stream_options", "`stream_options` must be an object")),
+        }
+    }
+
+    fn seed(&mut self) -> Result<Option<i64>, Error> {
+        let seed = |v: Json| v.as_i64().ok_or_else(|| invalid("seed", "`seed` must be an integer"));
+        self.take("seed").map(seed).transpose()
+    }
+
+    /// The end user, whom a provider is told of too: it stays in the body.
+    fn end_user(&self) -> Result<Option<UserId>, Error> {
+        match self.0.get("user") {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::String(u)) => user(u).map(Some),
+            Some(_) => Err(invalid("user", "`user` must be a string")),
         }
     }
 

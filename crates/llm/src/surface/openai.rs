@@ -23,21 +23,8 @@ pub fn parse(bytes: &[u8]) -> Result<Call, Error> {
     let newer = body.positive("max_completion_tokens")?;
     let older = body.positive("max_tokens")?;
     let stream = body.flag("stream")?;
-    let include_usage = match body.take("stream_options") {
-        None => false,
-        Some(Json::Object(o)) => match o.get("include_usage") {
-            None | Some(Json::Null) => false,
-            Some(Json::Bool(b)) => *b,
-            Some(_) => {
-                return Err(invalid("stream_options.include_usage", "`include_usage` must be true or false"));
-            }
-        },
-        Some(_) => return Err(invalid("stream_options", "`stream_options` must be an object")),
-    };
-    let seed = match body.take("seed") {
-        None => None,
-        Some(v) => Some(v.as_i64().ok_or_else(|| invalid("seed", "`seed` must be an integer"))?),
-    };
+    let include_usage = body.include_usage()?;
+    let seed = body.seed()?;
     let tools = match body.take("tools") {
         Some(t) if !t.is_array() => return Err(invalid("tools", "`tools` must be an array")),
         other => other,
@@ -48,11 +35,7 @@ pub fn parse(bytes: &[u8]) -> Result<Call, Error> {
         }
         other => other,
     };
-    let user = match body.0.get("user") {
-        None | Some(Json::Null) => None,
-        Some(Json::String(u)) => Some(super::user(u)?),
-        Some(_) => return Err(invalid("user", "`user` must be a string")),
-    };
+    let user = body.end_user()?;
     let request = ChatRequest {
         messages,
         max_output_tokens: newer.or(older),
@@ -126,7 +109,7 @@ fn message(map: Map<String, Json>, at: &str) -> Result<Message, Error> {
     Ok(Message { role, content, name, tool_calls, tool_call_id })
 }
 
-fn finish(f: &FinishReason) -> &str {
+pub(super) fn finish(f: &FinishReason) -> &str {
     match f {
         FinishReason::Stop => "stop",
         FinishReason::OpenAi(own) => own,
@@ -139,7 +122,7 @@ fn finish(f: &FinishReason) -> &str {
     }
 }
 
-fn usage(out: &mut BytesMut, u: &Usage) {
+pub(super) fn usage(out: &mut BytesMut, u: &Usage) {
     out.put_slice(br#"{"prompt_tokens":"#);
     json::int(out, u.input_tokens);
     out.put_slice(br#","completion_tokens":"#);
@@ -148,7 +131,13 @@ fn usage(out: &mut BytesMut, u: &Usage) {
     json::int(out, u.total());
     out.put_slice(br#","prompt_tokens_details":{"cached_tokens":"#);
     json::int(out, u.cached_input_tokens);
-    out.put_slice(b"}}");
+    out.put_u8(b'}');
+    if u.reasoning_tokens > 0 {
+        out.put_slice(br#","completion_tokens_details":{"reasoning_tokens":"#);
+        json::int(out, u.reasoning_tokens);
+        out.put_u8(b'}');
+    }
+    out.put_u8(b'}');
 }
 
 /// Writes a stream of `chat.completion.chunk` events. Call order: `start`, `delta`…, then `end` or `error`, once.

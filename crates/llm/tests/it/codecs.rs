@@ -51,7 +51,7 @@ fn openai_usage_beside_choices_a_missing_done_and_a_malformed_event_are_taken() 
         call(0, Some("c1"), Some("f"), ""),
         call(0, None, None, "{}"),
         Delta::Finish(FinishReason::ToolCalls),
-        Delta::Usage(Usage { input_tokens: 7, output_tokens: 5, cached_input_tokens: 2, estimated: false }),
+        Delta::Usage(Usage { input_tokens: 7, output_tokens: 5, cached_input_tokens: 2, ..Usage::default() }),
     ];
     assert_eq!(out.into_iter().collect::<Result<Vec<_>, _>>().unwrap(), want);
     assert_eq!(skipped, 1);
@@ -61,7 +61,7 @@ fn openai_usage_beside_choices_a_missing_done_and_a_malformed_event_are_taken() 
 fn anthropic_cached_input_is_part_of_the_input_and_message_stop_ends_it() {
     let (out, skipped) = decode(AnthropicDecoder::default(), &[ANTHROPIC.as_bytes()]);
     let usage = |o| {
-        Delta::Usage(Usage { input_tokens: 7, output_tokens: o, cached_input_tokens: 2, estimated: false })
+        Delta::Usage(Usage { input_tokens: 7, output_tokens: o, cached_input_tokens: 2, ..Usage::default() })
     };
     let want = vec![
         Delta::Version("c-1".into()),
@@ -166,4 +166,22 @@ fn a_conversation_with_tools_reaches_both_providers_in_their_own_form() {
     assert_eq!(again.request.messages, call.request.messages);
     assert_eq!(again.request.tools, call.request.tools);
     assert_eq!(again.request.tool_choice, call.request.tool_choice);
+}
+
+#[test]
+fn reasoning_tokens_are_read_where_the_provider_says_them() {
+    let usage = |details: &str| {
+        let body = format!(
+            r#"{{"choices":[],"usage":{{"prompt_tokens":1,"completion_tokens":9,"completion_tokens_details":{details}}}}}"#
+        );
+        match llm::codec::openai::decode_body(body.as_bytes()).unwrap().pop_back() {
+            Some(Ok(Delta::Usage(u))) => u.reasoning_tokens,
+            _ => 0,
+        }
+    };
+    assert_eq!(usage(r#"{"reasoning_tokens":7}"#), 7);
+    assert_eq!(
+        (usage("null"), usage("{}"), usage("[]"), usage(r#"{"reasoning_tokens":null}"#)),
+        (0, 0, 0, 0)
+    );
 }

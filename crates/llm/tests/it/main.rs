@@ -8,6 +8,8 @@
 
 mod call;
 mod codecs;
+mod completions;
 mod generate;
 mod repair;
+mod responses;
 mod surfaces;

@@ -14,7 +14,7 @@ fn deltas() -> Vec<Delta> {
         Delta::Text("a \"b\"\n".into()),
         Delta::ToolCall { index: 0, id: Some("c1".into()), name: Some("f".into()), arguments: String::new() },
         Delta::ToolCall { index: 0, id: None, name: None, arguments: "{\"x\":1}".into() },
-        Delta::Usage(Usage { input_tokens: 5, output_tokens: 6, cached_input_tokens: 1, estimated: false }),
+        Delta::Usage(Usage { input_tokens: 5, output_tokens: 6, cached_input_tokens: 1, ..Usage::default() }),
         Delta::Finish(FinishReason::ToolCalls),
     ]
 }

@@ -24,7 +24,7 @@ pub(crate) fn attempt(stage: Option<&str>, ordinal: u32) -> AttemptRecord {
         queued_us: 500,
         first_token_us: Some(2_000),
         ended_us: 9_000,
-        usage: Usage { input_tokens: 40, output_tokens: 7, cached_input_tokens: 30, estimated: false },
+        usage: Usage { input_tokens: 40, output_tokens: 7, cached_input_tokens: 30, ..Usage::default() },
         cost: Money::from_nanos(123),
         finish_reason: Some("stop".to_owned()),
         ending: Ending::Complete,

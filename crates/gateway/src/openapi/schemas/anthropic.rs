@@ -207,6 +207,8 @@ pub(in crate::openapi) enum MessageEvent {
     },
     MessageStop {},
     Ping {},
+    /// The answer broke off and begins anew, for who asked for that: forget all content so far.
+    ForebayReset {},
     Error {
         error: ErrorDetail,
         #[serde(skip_serializing_if = "Option::is_none")]

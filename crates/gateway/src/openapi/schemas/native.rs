@@ -66,6 +66,9 @@ pub(in crate::openapi) struct Usage {
     output_tokens: u64,
     /// The part of the input that the provider had in its cache.
     cached_input_tokens: u64,
+    /// The part of the output that was reasoning, where the provider says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reasoning_tokens: Option<u64>,
     /// Some of it was counted here, because the provider did not say.
     estimated: bool,
 }
@@ -249,6 +252,8 @@ pub(in crate::openapi) enum Ending {
 #[serde(rename_all = "snake_case")]
 pub(in crate::openapi) enum Surface {
     Openai,
+    Completions,
+    Responses,
     Anthropic,
     Native,
     Cli,

@@ -178,6 +178,14 @@ pub(in crate::openapi) struct ChatUsage {
     completion_tokens: u64,
     total_tokens: u64,
     prompt_tokens_details: PromptTokensDetails,
+    /// There where the provider says how much of it was reasoning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion_tokens_details: Option<CompletionTokensDetails>,
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(in crate::openapi) struct CompletionTokensDetails {
+    reasoning_tokens: u64,
 }
 
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -199,6 +207,8 @@ pub(in crate::openapi) struct ChatChunk {
     model: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ChunkError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forebay: Option<ChunkMark>,
     /// One, or none in the chunk with the usage.
     #[schema(max_items = 1)]
     choices: Vec<ChunkChoice>,
@@ -206,6 +216,13 @@ pub(in crate::openapi) struct ChatChunk {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "super::some")]
     #[schema(value_type = Option<ChatUsage>)]
     usage: Option<Option<ChatUsage>>,
+}
+
+/// For who asked for it: the answer broke off and begins anew.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(in crate::openapi) struct ChunkMark {
+    /// Forget all text so far.
+    reset: bool,
 }
 
 #[derive(Serialize, Deserialize, ToSchema)]
