@@ -11,6 +11,8 @@ import document
 HELLO = [{"role": "user", "content": "one two three"}]
 CHAT = {"model": "gpt", "messages": HELLO}
 MESSAGES = {"model": "claude", "messages": HELLO, "max_tokens": 50}
+PROMPT = {"model": "gpt", "prompt": "one two three"}
+RESPONSE = {"model": "gpt", "input": "one two three"}
 CALL = {"tool_call": {"arguments": '{"at": 1}'}}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
@@ -75,6 +77,33 @@ def test_chat_completions_are_as_described(described, server, upstream, extra):
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_completions_are_as_described(described, server, upstream, stream):
+    upstream["gpt"].script(text="four five")
+    asked = {**PROMPT, "stream": stream, "stream_options": {"include_usage": True}}
+    answered = server.ask("POST", "/v1/completions", asked, tenant="counted")
+    assert answered[0] == 200, answered[2]
+    answer_fits(described, "/v1/completions", "post", answered, asked)
+    for chunk in data(answered[2]) if stream else []:
+        fits(described, named("TextChunk"), chunk)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("extra", [{}, {"tools": [{"type": "function", **TOOL["function"]}]}])
+def test_responses_are_as_described(described, server, upstream, stream, extra):
+    upstream["gpt"].script(**CALL if extra else {"text": "four five"})
+    items = [{"role": "user", "content": [{"type": "input_text", "text": "one two three"}]}]
+    asked = {**RESPONSE, **extra, "input": items, "stream": stream, "metadata": {"a": "b"}, "store": False}
+    answered = server.ask("POST", "/v1/responses", asked, tenant="counted")
+    assert answered[0] == 200, answered[2]
+    answer_fits(described, "/v1/responses", "post", answered, asked)
+    if stream:
+        found = data(answered[2])
+        assert found[-1]["type"] == "response.completed"
+        for event in found:
+            fits(described, named("ResponseEvent"), event)
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_messages_are_as_described(described, server, upstream, stream):
     upstream["claude"].script(text="four five")
     asked = {**MESSAGES, "stream": stream}
@@ -89,13 +118,17 @@ def test_messages_are_as_described(described, server, upstream, stream):
 
 
 def test_streams_that_break_are_as_described(described, server, upstream):
-    for path, body, name in [("/v1/chat/completions", CHAT, "ChatChunk"), ("/v1/messages", MESSAGES, "MessageEvent")]:
+    for path, body, name in [
+        ("/v1/chat/completions", CHAT, "ChatChunk"), ("/v1/completions", PROMPT, "TextChunk"),
+        ("/v1/responses", RESPONSE, "ResponseEvent"), ("/v1/messages", MESSAGES, "MessageEvent"),
+    ]:
         upstream["broken"].script(tokens=60, faults=[{"fault": {"cut": {"after_tokens": 10, "how": "close"}}}])
         answered = server.ask("POST", path, {**body, "model": "cut", "stream": True})
         assert answered[0] == 200
         answer_fits(described, path, "post", answered)
         found = data(answered[2])
-        assert found[-1]["error"]["code"] == "upstream_truncated"
+        last = found[-1].get("response", found[-1])
+        assert last["error"]["code"] == "upstream_truncated"
         for event in found:
             fits(described, named(name), event)
 
@@ -131,12 +164,14 @@ def test_the_rest_is_as_described(described, server):
 
 def test_refusals_are_as_described(described, server, upstream):
     upstream["claude"].script(text="four")
-    for path, body in [("/v1/chat/completions", CHAT), ("/v1/messages", MESSAGES)]:
+    for path, body in [
+        ("/v1/chat/completions", CHAT), ("/v1/completions", PROMPT), ("/v1/responses", RESPONSE), ("/v1/messages", MESSAGES)
+    ]:
         for status, asked, tenant, more in [
             (400, {**body, "max_tokens": 0}, "default", {}),
             (401, body, "default", {"authorization": "Bearer nothing"}),
             (404, {**body, "model": "nobody"}, "default", {}),
-            (403, {**body, "max_tokens": 1000}, "spent", {}),
+            (403, {**body, "max_output_tokens" if body is RESPONSE else "max_tokens": 1000}, "spent", {}),
         ]:
             answered = server.ask("POST", path, asked, tenant=tenant, **more)
             assert answered[0] == status, (path, answered[2])
