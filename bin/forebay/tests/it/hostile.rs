@@ -21,6 +21,8 @@ mod slow;
 mod sockets;
 
 const CHAT: &str = "/v1/chat/completions";
+const COMPLETIONS: &str = "/v1/completions";
+const RESPONSES: &str = "/v1/responses";
 const MESSAGES: &str = "/v1/messages";
 const PIPELINE: &str = "/v1/pipelines/shout";
 

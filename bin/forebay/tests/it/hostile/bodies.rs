@@ -111,6 +111,75 @@ fn a_chat_body_that_is_wrong_is_refused_in_the_surface_s_shape() {
 }
 
 #[test]
+fn a_prompt_or_items_that_are_wrong_are_refused_in_their_surface_s_shape() {
+    let t = Target::start("");
+    let deep = |name: &str, open: &str, close: &str| {
+        format!(r#"{{"model":"m","{name}":{}{}}}"#, open.repeat(100_000), close.repeat(100_000))
+    };
+    for (path, name) in [(COMPLETIONS, "prompt"), (RESPONSES, "input")] {
+        let mut cases: Vec<String> =
+            ["", "{", "[]", "null", "{\"model\":\"m\"}", "{\u{0}}"].map(str::to_owned).to_vec();
+        for value in ["null", "7", "{}", "[]", "[7]", "[[]]", "[null]", "[{}]", "\"\\ud800\"", "[[1,2],[3]]"]
+        {
+            cases.push(format!(r#"{{"model":"m","{name}":{value}}}"#));
+        }
+        for more in [
+            r#""stream":"yes""#,
+            r#""temperature":99"#,
+            r#""user":7"#,
+            r#""messages":[{"role":"user","content":"x"}]"#,
+            r#""tools":{}"#,
+            r#""n":2"#,
+            r#""logprobs":5"#,
+        ] {
+            cases.push(format!(r#"{{"model":"m","{name}":"x",{more}}}"#));
+        }
+        cases.push(deep(name, "[", "]"));
+        cases.push(deep(name, "{\"a\":", "}"));
+        for body in &cases {
+            let a = t.post(path, &[], body.as_bytes());
+            t.assert_refused(path, &a, 400, "invalid_request", body);
+        }
+        let bytes = [format!(r#"{{"model":"m","{name}":""#).as_bytes(), b"\xff\xfe\"}"].concat();
+        t.assert_refused(path, &t.post(path, &[], &bytes), 400, "invalid_request", "invalid UTF-8");
+        let unknown = format!(r#"{{"model":"nobody","{name}":"x"}}"#);
+        t.assert_refused(path, &t.post(path, &[], unknown.as_bytes()), 404, "not_found", "nobody");
+        let long = format!(r#"{{"model":"m","{name}":"x","user":"{}"}}"#, "u".repeat(20_000_000));
+        t.assert_refused(
+            path,
+            &t.post(path, &[], long.as_bytes()),
+            400,
+            "invalid_request",
+            "a user of 20 MB",
+        );
+    }
+    for more in [
+        r#""previous_response_id":"resp_1""#,
+        r#""store":true"#,
+        r#""background":true"#,
+        r#""tools":[{"type":"web_search"}]"#,
+        r#""text":{"format":7}"#,
+        r#""max_output_tokens":0"#,
+        r#""metadata":{"a":[]}"#,
+    ] {
+        let body = format!(r#"{{"model":"m","input":"x",{more}}}"#);
+        let a = t.post(RESPONSES, &[], body.as_bytes());
+        t.assert_refused(RESPONSES, &a, 400, "invalid_request", &body);
+    }
+    // Ten thousand items, each of another kind than the one before it, are a conversation.
+    let items: Vec<Json> = (0..10_000)
+        .map(|n| match n % 3 {
+            0 => json!({"role": "user", "content": "x"}),
+            1 => json!({"type": "function_call", "call_id": n.to_string(), "name": "f", "arguments": "{}"}),
+            _ => json!({"type": "function_call_output", "call_id": (n - 1).to_string(), "output": "x"}),
+        })
+        .collect();
+    let body = json!({"model": "m", "input": items}).to_string();
+    assert_eq!(t.post(RESPONSES, &[], body.as_bytes()).status, 200);
+    t.assert_unharmed("wrong prompts and items");
+}
+
+#[test]
 fn an_unknown_model_and_a_name_from_elsewhere_are_not_found() {
     let t = Target::start("");
     for model in ["nobody", "../m", "m\\u0000", "\\u202em", "%2e%2e", "' or 1=1 --", "M"] {
@@ -187,6 +256,13 @@ fn a_prompt_over_every_window_is_a_clear_error_on_every_surface() {
         json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": long}]}).to_string();
     t.assert_refused(CHAT, &t.post(CHAT, &[], body.as_bytes()), 400, "context_length_exceeded", "long");
     t.assert_refused(MESSAGES, &t.post(MESSAGES, &[], body.as_bytes()), 400, "invalid_request_error", "long");
+    for (path, body) in [
+        (COMPLETIONS, json!({"model": "m", "prompt": long})),
+        (RESPONSES, json!({"model": "m", "input": long})),
+    ] {
+        let a = t.post(path, &[], body.to_string().as_bytes());
+        t.assert_refused(path, &a, 400, "context_length_exceeded", "long");
+    }
     let a = t.post(PIPELINE, &[("content-type", "text/plain")], long.as_bytes());
     let body: Json = serde_json::from_str(&a.body).unwrap();
     assert_eq!(

@@ -7,7 +7,13 @@ const HUNDRED_MB: usize = 100_000_000;
 #[test]
 fn a_body_that_says_it_is_too_large_is_refused_unread() {
     let t = Target::start("");
-    for (path, code) in [(CHAT, "too_large"), (MESSAGES, "request_too_large"), (PIPELINE, "too_large")] {
+    for (path, code) in [
+        (CHAT, "too_large"),
+        (COMPLETIONS, "too_large"),
+        (RESPONSES, "too_large"),
+        (MESSAGES, "request_too_large"),
+        (PIPELINE, "too_large"),
+    ] {
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {HUNDRED_MB}\r\n\r\n"
         );
@@ -39,7 +45,13 @@ fn a_body_that_says_it_is_too_large_is_refused_unread() {
 fn a_body_of_unknown_length_is_cut_off_at_the_limit() {
     let t = Target::start("server: {limits: {body: 8mb}}\n");
     let chunk = [b"100000\r\n".to_vec(), vec![b'x'; 1 << 20], b"\r\n".to_vec()].concat();
-    for (path, code) in [(CHAT, "too_large"), (MESSAGES, "request_too_large"), (PIPELINE, "too_large")] {
+    for (path, code) in [
+        (CHAT, "too_large"),
+        (COMPLETIONS, "too_large"),
+        (RESPONSES, "too_large"),
+        (MESSAGES, "request_too_large"),
+        (PIPELINE, "too_large"),
+    ] {
         let a = t.within_memory(48 << 20, path, || {
             let mut socket = TcpStream::connect(t.server.address).unwrap();
             socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -64,8 +76,13 @@ fn a_body_of_unknown_length_is_cut_off_at_the_limit() {
 fn a_caller_without_a_key_makes_the_server_keep_nothing() {
     let t = Target::start("auth: {required: true}\n");
     let body = vec![b'x'; 30_000_000];
-    for (path, code) in [(CHAT, "invalid_key"), (MESSAGES, "authentication_error"), (PIPELINE, "invalid_key")]
-    {
+    for (path, code) in [
+        (CHAT, "invalid_key"),
+        (COMPLETIONS, "invalid_key"),
+        (RESPONSES, "invalid_key"),
+        (MESSAGES, "authentication_error"),
+        (PIPELINE, "invalid_key"),
+    ] {
         let a = t.within_memory(8 << 20, path, || t.post(path, &[], &body));
         t.assert_refused(path, &a, 401, code, "30 MB without a key");
     }

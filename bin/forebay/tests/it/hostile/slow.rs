@@ -45,9 +45,13 @@ fn a_caller_that_trickles_is_given_up() {
         assert!(took >= READ && took < READ * 30, "{case}: given up after {took:?}: {said}");
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{case}: {said}");
     }
-    for (path, code) in
-        [(CHAT, "deadline_exceeded"), (MESSAGES, "timeout_error"), (PIPELINE, "deadline_exceeded")]
-    {
+    for (path, code) in [
+        (CHAT, "deadline_exceeded"),
+        (COMPLETIONS, "deadline_exceeded"),
+        (RESPONSES, "deadline_exceeded"),
+        (MESSAGES, "timeout_error"),
+        (PIPELINE, "deadline_exceeded"),
+    ] {
         for (case, length, piece) in
             [("content-length: 1000\r\n", "{", ""), ("content-length: 1000\r\n", "{", " ")]
         {
