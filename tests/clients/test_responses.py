@@ -239,6 +239,16 @@ def test_a_broken_call_is_never_done(oai, upstream):
     assert not {"response.output_item.done", "response.function_call_arguments.done"} & set(kinds)
 
 
+def test_a_stream_that_begins_anew_says_so_and_ends_with_the_new_answer_alone(oai, upstream):
+    upstream["broken"].script(
+        text="one two three four five six", faults=[{"times": 1, "fault": {"cut": {"after_tokens": 3, "how": "close"}}}])
+    with oai().responses.stream(model="cut", input="x", extra_headers={"forebay-mid-stream": "restart"}) as stream:
+        kinds = [e.type for e in stream]
+        final = stream.get_final_response()
+    assert kinds.count("response.forebay_reset") == 1 and kinds[-1] == "response.completed"
+    assert final.output_text == "one two three four five six" and len(final.output) == 1
+
+
 @pytest.mark.parametrize(
     ("more", "param"),
     [
