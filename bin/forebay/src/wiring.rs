@@ -82,6 +82,7 @@ pub async fn assemble(project: &Path, config: &Config, store: &Store, means: Mea
         limits: gateway::Limits {
             body_bytes: usize::try_from(config.server.limits.body.0).unwrap_or(usize::MAX),
             bodies_bytes: usize::try_from(config.server.limits.bodies.0).unwrap_or(usize::MAX),
+            files_bytes: config.server.limits.files.0,
             header_bytes: usize::try_from(config.server.limits.header.0).unwrap_or(64 << 10).max(8 << 10),
             read: config.server.read_timeout.0.max(Duration::from_millis(1)),
             ..gateway::Limits::default()

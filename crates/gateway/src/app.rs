@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use contract::{Clock, MidStream, ModelName, PipelineName, RequestId, Surface, TenantId, UnixMillis};
 use llm::Models;
 use pipeline::Graph;
-use store::{KeyRing, Ledger, Reader};
+use store::{FileStore, KeyRing, Ledger, Reader};
 
 use crate::admin::Inventory;
 use crate::drain::Drain;
@@ -46,6 +46,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// All bodies together that are being read in more than one piece, in bytes. At least [`Limits::body_bytes`].
     pub bodies_bytes: usize,
+    /// All files of a tenant together, in bytes.
+    pub files_bytes: u64,
     /// All headers of a request together, in bytes.
     pub header_bytes: usize,
     /// How many headers.
@@ -55,11 +57,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 32 MiB of a body, 512 MiB of all, 64 KiB of headers, 100 of them, 15 s.
+    /// 32 MiB of a body, 512 MiB of all, 1 GiB of files, 64 KiB of headers, 100 of them, 15 s.
     fn default() -> Self {
         Limits {
             body_bytes: 32 << 20,
             bodies_bytes: 512 << 20,
+            files_bytes: 1 << 30,
             header_bytes: 64 << 10,
             headers: 100,
             read: Duration::from_secs(15),
@@ -130,6 +133,7 @@ pub(crate) struct Inner {
     pub(crate) ledger: Ledger,
     pub(crate) reader: Reader,
     pub(crate) keys: KeyRing,
+    pub(crate) files: Arc<dyn FileStore>,
     pub(crate) metrics: Metrics,
     /// When it was put together: since when its models can be called.
     pub(crate) since: UnixMillis,
@@ -178,6 +182,7 @@ impl App {
             ledger: store.ledger.clone(),
             reader: store.reader.clone(),
             keys: store.keys.clone(),
+            files: store.files.clone(),
             metrics,
             drain: Drain::default(),
             readers: Readers::default(),

@@ -85,7 +85,9 @@ pub(crate) fn surface(path: &str) -> Surface {
         p if p.starts_with("/v1/messages") => Surface::Anthropic,
         p if p.starts_with("/v1/completions") => Surface::Completions,
         p if p.starts_with("/v1/responses") => Surface::Responses,
-        p if p.starts_with("/v1/chat/") || p.starts_with("/v1/models") => Surface::Openai,
+        p if p.starts_with("/v1/chat/") || p.starts_with("/v1/files") || p.starts_with("/v1/models") => {
+            Surface::Openai
+        }
         _ => Surface::Native,
     }
 }

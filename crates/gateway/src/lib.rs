@@ -15,6 +15,7 @@ mod completions;
 mod deltas;
 mod drain;
 mod errors;
+mod files;
 mod headers;
 pub mod inside;
 mod intake;

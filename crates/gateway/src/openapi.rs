@@ -5,6 +5,7 @@
 //! and the copy in `docs/reference` to both.
 
 mod admin;
+mod files;
 mod operations;
 mod schemas;
 
@@ -35,6 +36,7 @@ const PIPELINE: &str = "/v1/pipelines/{name}";
         schemas::ChatCompletionRequest, schemas::ChatCompletion, schemas::ChatChunk,
         schemas::CompletionRequest, schemas::TextCompletion, schemas::TextChunk,
         schemas::ResponseRequest, schemas::ResponseObject, schemas::ResponseEvent,
+        schemas::FileForm, schemas::FileObject, schemas::Files, schemas::FileDeleted,
         schemas::Models, schemas::Model, schemas::AnthropicModels, schemas::AnthropicModel,
         schemas::MessagesRequest, schemas::MessageObject, schemas::MessageEvent,
         schemas::CountTokensRequest, schemas::InputTokens,

@@ -20,7 +20,7 @@ use crate::errors::Failure;
 use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
 use crate::responses::Responses;
-use crate::{admin, anthropic, chat, intake, ladder, models, native, openapi, ops, socket};
+use crate::{admin, anthropic, chat, files, intake, ladder, models, native, openapi, ops, socket};
 
 /// All routes.
 pub fn router(app: App) -> Router {
@@ -28,6 +28,9 @@ pub fn router(app: App) -> Router {
         .route("/v1/chat/completions", post(chat::post::<OpenAi>))
         .route("/v1/completions", post(chat::post::<Completions>))
         .route("/v1/responses", post(chat::post::<Responses>))
+        .route("/v1/files", post(files::upload).get(files::list))
+        .route("/v1/files/{id}", get(files::retrieve).delete(files::delete))
+        .route("/v1/files/{id}/content", get(files::content))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/v1/messages", post(chat::post::<Anthropic>))

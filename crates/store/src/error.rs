@@ -57,6 +57,12 @@ pub enum Error {
     /// No key of that id.
     #[error("find the key `{0}`; `forebay key list` shows those there are")]
     UnknownKey(String),
+    /// The tenant's files take all that they may.
+    #[error("keep the file: those of its tenant may take {limit} bytes together")]
+    FilesFull {
+        /// In bytes.
+        limit: u64,
+    },
     /// The database refused.
     #[error("use the database: {0}")]
     Database(#[from] sqlx::Error),
@@ -72,6 +78,7 @@ impl From<Error> for contract::Error {
     fn from(e: Error) -> Self {
         let code = match &e {
             Error::UnknownKey(_) => Code::NotFound,
+            Error::FilesFull { .. } => Code::TooLarge,
             _ => Code::StorageUnavailable,
         };
         contract::Error::new(code, e.to_string())

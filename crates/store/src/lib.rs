@@ -1,5 +1,5 @@
-//! What must survive: the **ledger** of requests, the **API keys** and the **part cache**, each behind a trait
-//! ([`LedgerStore`], [`KeyStore`], [`CacheStore`]) with one implementation on SQLite.
+//! What must survive: the **ledger** of requests, the **API keys**, the **part cache** and callers' **files**, each
+//! behind a trait ([`LedgerStore`], [`KeyStore`], [`CacheStore`], [`FileStore`]) with one implementation on SQLite.
 //!
 //! The database is never on the path of a token. A record is first appended to the [`journal`] by one `write(2)`, which
 //! a `kill -9` of the process cannot undo; [`Ledger::writer`] moves it into the database later, in batches, in the same
@@ -9,6 +9,7 @@
 
 mod cache;
 mod error;
+mod files;
 pub mod journal;
 mod keys;
 mod ledger;
@@ -17,6 +18,7 @@ mod sqlite;
 
 pub use cache::{CacheKey, CacheStats, CacheStore};
 pub use error::Error;
+pub use files::{FileInfo, FilePage, FileStore};
 pub use keys::{
     KeyHash, KeyInfo, KeyRing, KeySnapshot, KeyStore, NewKey, Refusal, Role, create_key, os_random,
 };
@@ -25,4 +27,4 @@ pub use ledger::{
     Settings,
 };
 pub use project::{Reader, Store};
-pub use sqlite::{Database, SqliteCache, SqliteKeys, SqliteLedger};
+pub use sqlite::{Database, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger};

@@ -1,4 +1,4 @@
-//! The storage of one project folder: `.forebay/{forebay.db, journal/, writer.lock}`.
+//! The storage of one project folder: `.forebay/{forebay.db, journal/, files/, writer.lock}`.
 //!
 //! Any number of processes may read it and change its keys; one at a time is the writer of the ledger ([`Store`]), which
 //! a file lock decides that the system releases with the process, however it dies.
@@ -15,7 +15,7 @@ use crate::journal::{self, Disk, RealDisk};
 use crate::ledger::bill;
 use crate::{
     CostBy, CostRow, Database, Entry, Error, Filter, KeyRing, KeyStore, Ledger, LedgerStore, Recovery,
-    Settings, SqliteCache, SqliteKeys, SqliteLedger,
+    Settings, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger,
 };
 
 /// How soon a running server sees a key that another process made or revoked.
@@ -132,6 +132,8 @@ pub struct Store {
     pub keys: KeyRing,
     /// The part cache.
     pub cache: Arc<SqliteCache>,
+    /// Files that callers left.
+    pub files: Arc<SqliteFiles>,
     /// What the start found.
     pub recovery: Recovery,
     _lock: File,
@@ -168,12 +170,14 @@ impl Store {
         cache_bytes: u64,
         disk: Arc<dyn Disk>,
     ) -> Result<Store, Error> {
-        let lock = lock(&folder(project)?)?;
+        let folder = folder(project)?;
+        let lock = lock(&folder)?;
         let reader = Reader::open(project).await?;
         let (ledger, recovery) = Ledger::open(&reader.journal, reader.ledger.clone(), disk, settings).await?;
         let keys = KeyRing::load(&*reader.keys).await?;
         let cache = Arc::new(SqliteCache::open(reader.database.clone(), cache_bytes).await?);
-        Ok(Store { ledger, reader, keys, cache, recovery, _lock: lock })
+        let files = Arc::new(SqliteFiles::open(reader.database.clone(), folder.join("files")).await?);
+        Ok(Store { ledger, reader, keys, cache, files, recovery, _lock: lock })
     }
 
     /// What must run while the server does, spawned once by the wiring: the ledger's writer and the follower of the keys.

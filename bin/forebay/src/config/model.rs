@@ -73,6 +73,8 @@ pub struct LimitsConfig {
     pub bodies: Size,
     /// A document's text after it was extracted.
     pub document: Size,
+    /// All files of a tenant together (`/v1/files`). A single one may be as long as a request body.
+    pub files: Size,
     /// All headers of a request together.
     pub header: Size,
 }
@@ -83,6 +85,7 @@ impl Default for LimitsConfig {
             body: Size(32_000_000),
             bodies: Size(512_000_000),
             document: Size(16_000_000),
+            files: Size(1_000_000_000),
             header: Size(32 << 10),
         }
     }

@@ -107,7 +107,9 @@ impl Modify for Operations {
                 components.responses.insert(shape.name(status), RefOr::T(refusal(shape, status, what)));
             }
         }
-        for (path, method, operation) in operations().into_iter().chain(super::admin::operations()) {
+        for (path, method, operation) in
+            operations().into_iter().chain(super::files::operations()).chain(super::admin::operations())
+        {
             let item = PathItem::new(method, operation);
             match api.paths.paths.get_mut(path) {
                 Some(there) => there.merge_operations(item),
@@ -365,7 +367,7 @@ fn rates(r: ResponseBuilder, shape: Shape) -> ResponseBuilder {
     headers(r, &names.collect::<Vec<_>>())
 }
 
-fn headers(mut r: ResponseBuilder, names: &[&str]) -> ResponseBuilder {
+pub(super) fn headers(mut r: ResponseBuilder, names: &[&str]) -> ResponseBuilder {
     for name in names {
         r = r.header_ref(*name, Ref::new(format!("#/components/headers/{name}")));
     }

@@ -7,6 +7,7 @@ mod admin;
 mod anthropic;
 mod completions;
 mod errors;
+mod files;
 mod native;
 mod openai;
 mod responses;
@@ -15,6 +16,7 @@ pub(super) use admin::{Costs, KeyInfo, KeyMade, KeyWanted, Keys, ModelInfos};
 pub(super) use anthropic::{CountTokensRequest, InputTokens, MessageEvent, MessageObject, MessagesRequest};
 pub(super) use completions::{CompletionRequest, TextChunk, TextCompletion};
 pub(super) use errors::{AnthropicError, OpenAiError};
+pub(super) use files::{FileDeleted, FileForm, FileObject, Files};
 pub(super) use native::{PipelineForm, PipelineInput, PipelineOutput, Readiness, RequestRecord, RunEvent};
 pub(super) use openai::{
     AnthropicModel, AnthropicModels, ChatChunk, ChatCompletion, ChatCompletionRequest, Model, Models,

@@ -79,6 +79,20 @@ CREATE INDEX parts_by_use ON parts (used);
     "
 ALTER TABLE keys ADD COLUMN role TEXT NOT NULL DEFAULT 'user';
 ",
+    "
+CREATE TABLE files (
+  id TEXT PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  name TEXT NOT NULL,
+  purpose TEXT NOT NULL,
+  bytes BIGINT NOT NULL,
+  created_at BIGINT NOT NULL,
+  expires_at BIGINT,
+  content TEXT NOT NULL
+);
+CREATE INDEX files_by_tenant ON files (tenant, created_at, id);
+CREATE INDEX files_by_content ON files (content);
+",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that.

@@ -4,6 +4,7 @@
 //! subset (`$n`, `ON CONFLICT`, casts of sums), so that another database is a second set of types, not of statements.
 
 mod cache;
+mod files;
 mod keys;
 mod ledger;
 mod migrations;
@@ -18,6 +19,7 @@ use sqlx::sqlite::{
 };
 
 pub use cache::SqliteCache;
+pub use files::SqliteFiles;
 pub use keys::SqliteKeys;
 pub use ledger::SqliteLedger;
 

@@ -222,6 +222,6 @@ fn text(part: &mut Body, field: &str, at: &str) -> Result<String, Error> {
 fn stored(part: &mut Body, at: &str) -> Result<(), Error> {
     match part.take("file_id") {
         None => Ok(()),
-        Some(_) => Err(bad(at, "file_id", "names a file, and none is stored here: send it in the part")),
+        Some(_) => Err(bad(at, "file_id", "names a file, which a request cannot: send it in the part")),
     }
 }
