@@ -282,6 +282,7 @@ mod tests {
                 input_tokens: 1_200,
                 output_tokens: 80,
                 cached_input_tokens: 200,
+                reasoning_tokens: 0,
                 estimated: true,
             },
             cost: Money::from_nanos(20_000_000),
