@@ -2,6 +2,7 @@
 //!
 //! Everything that knows all crates lives here and nowhere else.
 
+pub mod assembly;
 pub mod cli;
 pub mod config;
 mod error;

@@ -1,6 +1,7 @@
 //! Traces and metrics to a collector: [`otlp`] behind the gateway's [`Telemetry`], as the configuration and
 //! OpenTelemetry's environment variables say.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,9 +43,9 @@ pub fn start(config: &Config) -> Result<Option<Export>, Error> {
 }
 
 impl Export {
-    /// What the gateway is told.
-    pub fn tracing(&self, config: &Config) -> Tracing {
-        Tracing { sink: Arc::new(Sink(self.exporter.clone())), share: config.telemetry.sample }
+    /// Where the gateway's requests go.
+    pub fn sink(&self) -> Sink {
+        Sink(self.exporter.clone())
     }
 
     /// Sends what is left, for at most five seconds.
@@ -57,8 +58,21 @@ impl Export {
     }
 }
 
-#[derive(Debug)]
-struct Sink(Exporter);
+/// The way of a request to the collector. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sink(Exporter);
+
+impl Sink {
+    /// The models of another configuration are in force.
+    pub fn name(&self, upstreams: HashMap<ModelName, Upstream>) {
+        self.0.name(upstreams);
+    }
+
+    /// What the gateway is told under this configuration.
+    pub fn tracing(&self, config: &Config) -> Tracing {
+        Tracing { sink: Arc::new(self.clone()), share: config.telemetry.sample }
+    }
+}
 
 impl Telemetry for Sink {
     fn ended(&self, record: Box<RequestRecord>, trace: Trace) {

@@ -1,22 +1,20 @@
-//! From a checked configuration to running parts: the only place that knows every crate and every engine.
+//! From a checked configuration to the parts that run: the only place that knows every crate and every engine. What is put
+//! together of them, at the start and at a change of the configuration, is [`crate::assembly`]'s.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use admission::{Amount, Gate, Period};
-use contract::{BoxFuture, Clock, Date, Surface, TenantId, UnixMillis};
-use gateway::{App, FairSlots, Tracing};
-use llm::{GenerateKind, Models, PartCache, Slots};
+use admission::{Amount, Period, Scope};
+use contract::{BoxFuture, Clock, Date, TenantId, UnixMillis};
+use llm::{GenerateKind, Models, PartCache};
 use pipeline::Registry;
-use store::{CacheKey, CacheStore, Store};
+use store::{CacheKey, CacheStore, Reader};
 
 use crate::Error;
 use crate::config::Config;
 use crate::config::model::{AllowanceConfig, ModelConfig, PriorityConfig, TenantConfig};
-use crate::inventory::{self, Running};
-use crate::{pipelines, telemetry, upstreams};
+use crate::inventory;
 
 /// Every kind of stage this binary has.
 pub fn kinds(models: &Models, project: &Path, cache: Option<Arc<dyn PartCache>>) -> Registry {
@@ -31,88 +29,10 @@ pub fn kinds_for_check(project: &Path) -> Registry {
     kinds(&Models::new(Arc::new(llm::Unlimited)), project, None)
 }
 
-/// What the parts are put together with besides the configuration and the store.
-pub struct Means {
-    /// The only source of time.
-    pub clock: Arc<dyn Clock>,
-    /// What a call of a pipeline is recorded as.
-    pub surface: Surface,
-    /// Callers need no key unless the configuration says so.
-    pub open: bool,
-    /// Who is told of requests that ended, if anybody.
-    pub tracing: Option<Tracing>,
-}
-
-/// Puts all parts together over an open store.
-///
-/// # Errors
-/// A model whose address is none, a pipeline that does not check, a ledger that cannot be read.
-pub async fn assemble(project: &Path, config: &Config, store: &Store, means: Means) -> Result<App, Error> {
-    let Means { clock, surface, open, tracing } = means;
-    let limits = limits(config);
-    // Users are counted only where something limits them.
-    let users = !limits.each_user.is_unlimited();
-    let gate = Gate::new(limits, clock.clone());
-    restore(&gate, store, clock.wall(), users).await?;
-    let slots: Arc<dyn Slots> = Arc::new(FairSlots::new(gate.clone(), clock.clone()));
-    let models = Models::new(slots);
-    let table = inventory::table(project, config)?;
-    for note in inventory::uncounted(config, &table, clock.wall()) {
-        tracing::warn!("{note}");
-    }
-    let (mut settings, mut infos, mut workers) = (Vec::new(), Vec::new(), HashMap::new());
-    for (name, m) in &config.models {
-        let known = inventory::known(m, &table, clock.wall());
-        let (endpoints, worker) = upstreams::endpoints(project, name, m)?;
-        let mut model = upstreams::model(m, endpoints, &known);
-        model.identity = identity(project, m);
-        settings.push((name.as_str().into(), model));
-        workers.extend(worker.map(|w| (name.as_str().into(), w)));
-        infos.push(inventory::info(project, name, m, known));
-    }
-    models.replace(settings);
-    let parts = Arc::new(Parts { cache: store.cache.clone(), clock: clock.clone() });
-    let registry = kinds(&models, project, Some(parts));
-    let pipelines = pipelines::all(config, &models, &registry)?;
-    let text_bytes = usize::try_from(config.server.limits.document.0).unwrap_or(usize::MAX);
-    let settings = gateway::Settings {
-        surface,
-        // Who may run commands in the project's folder needs no key for it.
-        auth_required: surface != Surface::Cli && config.auth.required.unwrap_or(!open),
-        limits: gateway::Limits {
-            body_bytes: usize::try_from(config.server.limits.body.0).unwrap_or(usize::MAX),
-            bodies_bytes: usize::try_from(config.server.limits.bodies.0).unwrap_or(usize::MAX),
-            files_bytes: config.server.limits.files.0,
-            header_bytes: usize::try_from(config.server.limits.header.0).unwrap_or(64 << 10).max(8 << 10),
-            read: config.server.read_timeout.0.max(Duration::from_millis(1)),
-            ..gateway::Limits::default()
-        },
-        send_timeout: config.server.send_timeout.0,
-        documents: text::extract::Limits {
-            max_bytes: usize::try_from(config.server.limits.body.0).unwrap_or(usize::MAX),
-            max_text_bytes: text_bytes,
-            ..text::extract::Limits::default()
-        },
-        tenants: config.tenants.keys().map(|t| t.as_str().into()).chain(["default".into()]).collect(),
-        upstreams: telemetry::upstreams(config)
-            .map(|(name, u)| {
-                let (provider, model) = (u.provider.as_str().into(), u.model.as_str().into());
-                (name, gateway::Upstream { provider, model })
-            })
-            .collect(),
-        usage_counters: otlp::Settings::usage_counters(|name| std::env::var(name).ok()),
-        tracing,
-        ..gateway::Settings::default()
-    };
-    let mut seed = [0; 8];
-    store::os_random(&mut seed).map_err(|e| Error::new(e.to_string(), "check the system's random source"))?;
-    let app = App::new(settings, clock, gate, models, pipelines, store, u64::from_le_bytes(seed));
-    Ok(app.with_inventory(Arc::new(Running { models: infos, workers })))
-}
-
 /// What stands behind a model's name: who answers, where and as what. A local file is known by its size and the time it was
-/// last written, as they are now: a file that is replaced under a running server counts from the next start.
-fn identity(project: &Path, m: &ModelConfig) -> String {
+/// last written, as they are now: a file that is replaced under a running server counts from the next time the configuration is
+/// loaded.
+pub(crate) fn identity(project: &Path, m: &ModelConfig) -> String {
     let file = m.local.as_ref().and_then(|f| std::fs::metadata(inventory::local_file(project, f)).ok());
     let written = file.as_ref().and_then(|f| f.modified().ok());
     let others: Vec<_> = m.endpoints.iter().map(|e| (&e.model, &e.base_url)).collect();
@@ -120,7 +40,7 @@ fn identity(project: &Path, m: &ModelConfig) -> String {
     blake3::hash(format!("{parts:?}").as_bytes()).to_hex().to_string()
 }
 
-fn limits(config: &Config) -> admission::Settings {
+pub(crate) fn limits(config: &Config) -> admission::Settings {
     let tenants: HashMap<TenantId, admission::TenantSettings> =
         config.tenants.iter().map(|(n, t)| (n.as_str().into(), tenant(t))).collect();
     let models = config
@@ -185,28 +105,28 @@ fn tenant(t: &TenantConfig) -> admission::TenantSettings {
     }
 }
 
-/// Budgets remember across a restart: the ledger's sums of the running day and month become the counters.
-async fn restore(gate: &Gate, store: &Store, now: UnixMillis, users: bool) -> Result<(), Error> {
+/// Budgets remember across a restart: the ledger's sums of the running day and month are what their counters begin with.
+pub(crate) async fn spent(reader: &Reader, now: UnixMillis) -> Result<Vec<(Scope, Period, Amount)>, Error> {
     use store::LedgerStore;
     const DAY: i64 = 86_400_000;
     let today = now.utc_day() * DAY;
+    let mut all = Vec::new();
     for (period, from) in [(Period::Day, today), (Period::Month, month_start(now.utc_day()) * DAY)] {
-        let spent = store.reader.ledger.spent_by_scope(UnixMillis(from), UnixMillis(i64::MAX)).await;
+        let spent = reader.ledger.spent_by_scope(UnixMillis(from), UnixMillis(i64::MAX)).await;
         let spent = spent.map_err(|e| {
             Error::new(format!("cannot read the ledger: {e}"), "check .forebay in the project")
         })?;
         for s in spent {
             let scope = match s.scope {
-                store::Scope::Tenant(t) => admission::Scope::Tenant(t),
-                store::Scope::Key(k) => admission::Scope::Key(k),
-                store::Scope::User(..) if !users => continue,
-                store::Scope::User(t, u) => admission::Scope::User(t, u),
-                store::Scope::Pipeline(p) => admission::Scope::Pipeline(p),
+                store::Scope::Tenant(t) => Scope::Tenant(t),
+                store::Scope::Key(k) => Scope::Key(k),
+                store::Scope::User(t, u) => Scope::User(t, u),
+                store::Scope::Pipeline(p) => Scope::Pipeline(p),
             };
-            gate.restore(scope, period, Amount { tokens: s.tokens, money: s.cost });
+            all.push((scope, period, Amount { tokens: s.tokens, money: s.cost }));
         }
     }
-    Ok(())
+    Ok(all)
 }
 
 /// The first day of the month of a day, both counted from the epoch.
@@ -215,9 +135,9 @@ fn month_start(day: i64) -> i64 {
 }
 
 /// The part cache as generate stages see it.
-struct Parts {
-    cache: Arc<store::SqliteCache>,
-    clock: Arc<dyn Clock>,
+pub(crate) struct Parts {
+    pub(crate) cache: Arc<store::SqliteCache>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl PartCache for Parts {
@@ -236,11 +156,6 @@ impl PartCache for Parts {
             }
         })
     }
-}
-
-/// How long the drain of a stopping server may take at most.
-pub fn drain(config: &Config) -> Duration {
-    config.server.drain.0
 }
 
 #[cfg(test)]

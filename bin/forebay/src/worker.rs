@@ -4,10 +4,13 @@
 //! its callers with `worker_crashed`; it takes nothing else with it. The next call starts another: at once after the
 //! first crash, after a growing pause when it crashes or fails to start again and again. Idle is who has no caller. A start
 //! belongs to the worker, not to the caller who caused it: who leaves meanwhile takes nothing from those who wait.
+//!
+//! The process lives as long as somebody holds its [`State`]: the model of the configuration, and every answer. So the worker
+//! of a model that the configuration no longer has is stopped by the end of its last answer.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -62,18 +65,22 @@ pub(crate) struct LocalModel {
 }
 
 /// A call under way, from before the worker is asked until its answer is dropped.
-struct Using(Arc<AtomicUsize>);
+struct Using {
+    users: Arc<AtomicUsize>,
+    /// The process stays for it.
+    _state: Arc<Mutex<State>>,
+}
 
 impl Using {
-    fn start(users: &Arc<AtomicUsize>) -> Self {
+    fn start(users: &Arc<AtomicUsize>, state: &Arc<Mutex<State>>) -> Self {
         users.fetch_add(1, Ordering::AcqRel);
-        Using(users.clone())
+        Using { users: users.clone(), _state: state.clone() }
     }
 }
 
 impl Drop for Using {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.users.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -101,9 +108,21 @@ fn pause(failures: u32) -> Duration {
     }
 }
 
+/// A socket's file, removed by the drop.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 #[derive(Default)]
 struct State {
+    /// Killed by the drop.
     child: Option<Child>,
+    /// A killed worker leaves its socket behind.
+    _file: Option<SocketFile>,
     /// When it last became ready.
     since: Option<Instant>,
     /// Crashes and failed starts in a row.
@@ -144,7 +163,9 @@ impl LocalModel {
             headers: Vec::new(),
         };
         let endpoint = OpenAiEndpoint::new(client, &endpoint, Dialect::default())?;
-        Ok(LocalModel { endpoint, settings, socket, state: Arc::default(), users: Arc::default() })
+        let state = State { _file: Some(SocketFile(socket.clone())), ..State::default() };
+        let state = Arc::new(Mutex::new(state));
+        Ok(LocalModel { endpoint, settings, socket, state, users: Arc::default() })
     }
 
     /// The model's file.
@@ -181,10 +202,9 @@ impl LocalModel {
         let mut state = lock(&self.state);
         state.calls += 1;
         if state.idle.as_ref().is_none_or(task::Task::is_finished) {
-            state.idle = self
-                .settings
-                .idle_stop
-                .map(|after| task::spawn("idle", idle(self.state.clone(), self.users.clone(), after)));
+            state.idle = self.settings.idle_stop.map(|after| {
+                task::spawn("idle", idle(Arc::downgrade(&self.state), self.users.clone(), after))
+            });
         }
         if state.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None))) {
             return None;
@@ -271,11 +291,12 @@ async fn start(s: &WorkerSettings, socket: &Path) -> Result<Child, Error> {
 }
 
 /// Stops the worker once a whole period passes without a call, and none is under way.
-async fn idle(state: Arc<Mutex<State>>, users: Arc<AtomicUsize>, after: Duration) {
+async fn idle(state: Weak<Mutex<State>>, users: Arc<AtomicUsize>, after: Duration) {
     let mut seen = None;
     loop {
         task::sleep(after).await;
         let stopped = {
+            let Some(state) = state.upgrade() else { return };
             let mut state = lock(&state);
             // A call adds itself before it takes the lock: who is not seen here starts the worker again.
             if users.load(Ordering::Acquire) > 0 || state.is_starting() {
@@ -308,7 +329,7 @@ impl ChatModel for LocalModel {
         attempt: &'a Attempt,
     ) -> BoxFuture<'a, Result<DeltaStream, Error>> {
         Box::pin(async move {
-            let using = Using::start(&self.users);
+            let using = Using::start(&self.users, &self.state);
             self.running().await?;
             let alias = self.settings.alias.clone();
             match self.endpoint.start(request, attempt).await {
@@ -342,7 +363,10 @@ fn binary() -> PathBuf {
 
 /// The socket's path: in the project, or, where that would be too long for a socket, in the folder for temporary files.
 fn socket(s: &WorkerSettings) -> PathBuf {
-    let name = format!("{}-{}.sock", s.alias, std::process::id());
+    // A model that changes has another worker before the one before has ended.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{}-{}-{number}.sock", s.alias, std::process::id());
     let own = s.folder.join(&name);
     if own.as_os_str().len() < 100 { own } else { std::env::temp_dir().join(format!("forebay-{name}")) }
 }

@@ -151,7 +151,7 @@ impl std::fmt::Display for Operator {
 }
 
 fn operator(app: &App, parts: &Parts) -> Result<Operator, Error> {
-    let open = !app.inner.settings.auth_required;
+    let open = !app.generation.settings.auth_required;
     if let Some(presented) = auth::presented(&parts.headers) {
         match app.inner.keys.check(presented, app.inner.clock.wall()) {
             Ok(info) if info.role == Role::Admin => return Ok(Operator::Key(info.id.clone())),
@@ -311,7 +311,7 @@ async fn costs(
 async fn models(State(app): State<App>, parts: Parts) -> Response {
     let listed = async {
         operator(&app, &parts)?;
-        let mut models = match app.inventory() {
+        let mut models = match &app.generation.inventory {
             Some(inventory) => inventory.models().await,
             None => Vec::new(),
         };

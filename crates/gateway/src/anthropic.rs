@@ -64,7 +64,7 @@ pub(crate) async fn count_tokens(
 ) -> Response {
     let count = || -> Result<u64, Error> {
         auth::caller(&app, &headers)?;
-        let call = parse_count(&errors::body(body, app.inner.settings.limits.body_bytes)?)?;
+        let call = parse_count(&errors::body(body, app.generation.settings.limits.body_bytes)?)?;
         router::target(&app, &call.model)?;
         Ok(router::input_tokens(&app, &call))
     };

@@ -1,12 +1,15 @@
-//! What all surfaces share: built once by the wiring, cheap to clone.
+//! What all surfaces share: built by the wiring, cheap to clone.
+//!
+//! An [`App`] is one *generation* of the configuration (settings, models, pipelines), which never changes, over what
+//! outlives every configuration: admission, ledger, metrics, the drain. Whoever holds an `App` goes on with its
+//! generation; [`App::next`] makes another over the same rest, and [`crate::Current`] says which one is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use admission::Gate;
-use arc_swap::ArcSwap;
 use contract::{Clock, MidStream, ModelName, PipelineName, RequestId, Surface, TenantId, UnixMillis};
 use llm::Models;
 use pipeline::Graph;
@@ -104,6 +107,8 @@ pub struct Settings {
     pub usage_counters: bool,
     /// Who is told of requests that ended, if anybody.
     pub tracing: Option<Tracing>,
+    /// How long answers under way may go on once the server is told to stop.
+    pub drain: Duration,
 }
 
 impl Default for Settings {
@@ -120,16 +125,44 @@ impl Default for Settings {
             upstreams: BTreeMap::new(),
             usage_counters: false,
             tracing: None,
+            drain: Duration::from_secs(30),
         }
     }
 }
 
-pub(crate) struct Inner {
+/// What a configuration makes.
+pub struct Parts {
+    /// What the gateway is told.
+    pub settings: Settings,
+    /// The models that callers and stages may ask.
+    pub models: Models,
+    /// The pipelines, whose stages ask the same models.
+    pub pipelines: BTreeMap<PipelineName, Pipeline>,
+    /// Who knows the models, if anybody.
+    pub inventory: Option<Arc<dyn Inventory>>,
+}
+
+/// The same, in use.
+pub(crate) struct Generation {
     pub(crate) settings: Settings,
+    pub(crate) models: Models,
+    pub(crate) pipelines: BTreeMap<PipelineName, Pipeline>,
+    pub(crate) inventory: Option<Arc<dyn Inventory>>,
+    /// For bodies that are being read.
+    pub(crate) room: Room,
+}
+
+impl Generation {
+    fn new(parts: Parts, room: Room) -> Arc<Self> {
+        let Parts { settings, models, pipelines, inventory } = parts;
+        Arc::new(Generation { settings, models, pipelines, inventory, room })
+    }
+}
+
+/// What outlives a configuration.
+pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) gate: Gate,
-    pub(crate) models: Models,
-    pub(crate) pipelines: ArcSwap<BTreeMap<PipelineName, Pipeline>>,
     pub(crate) ledger: Ledger,
     pub(crate) reader: Reader,
     pub(crate) keys: KeyRing,
@@ -140,45 +173,37 @@ pub(crate) struct Inner {
     pub(crate) drain: Drain,
     /// Of answers that are streamed.
     pub(crate) readers: Readers,
-    /// For bodies that are being read.
-    pub(crate) room: Room,
-    inventory: OnceLock<Arc<dyn Inventory>>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
 
-/// The gateway.
+/// In bytes. A single body that may be read always finds room.
+fn room_for(settings: &Settings) -> usize {
+    settings.limits.bodies_bytes.max(settings.limits.body_bytes)
+}
+
+/// The gateway under one configuration.
 #[derive(Clone)]
 pub struct App {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) generation: Arc<Generation>,
 }
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("App").field("settings", &self.inner.settings).finish_non_exhaustive()
+        f.debug_struct("App").field("settings", &self.generation.settings).finish_non_exhaustive()
     }
 }
 
 impl App {
     /// Puts the parts together. `seed` is random: request ids are made from it.
-    pub fn new(
-        settings: Settings,
-        clock: Arc<dyn Clock>,
-        gate: Gate,
-        models: Models,
-        pipelines: BTreeMap<PipelineName, Pipeline>,
-        store: &store::Store,
-        seed: u64,
-    ) -> Self {
-        let metrics = Metrics::new(&settings);
-        let room = Room::new(settings.limits.bodies_bytes.max(settings.limits.body_bytes));
+    pub fn new(parts: Parts, clock: Arc<dyn Clock>, gate: Gate, store: &store::Store, seed: u64) -> Self {
+        let metrics = Metrics::new(&parts.settings);
+        let room = Room::new(room_for(&parts.settings));
         let inner = Inner {
             since: clock.wall(),
-            settings,
             clock,
             gate,
-            models,
-            pipelines: ArcSwap::from_pointee(pipelines),
             ledger: store.ledger.clone(),
             reader: store.reader.clone(),
             keys: store.keys.clone(),
@@ -186,22 +211,18 @@ impl App {
             metrics,
             drain: Drain::default(),
             readers: Readers::default(),
-            room,
-            inventory: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };
-        App { inner: Arc::new(inner) }
+        App { inner: Arc::new(inner), generation: Generation::new(parts, room) }
     }
 
-    /// Says who knows the models. The first one stays.
+    /// The same gateway under another configuration. Nothing is asked of it before it is [`crate::Current`].
     #[must_use]
-    pub fn with_inventory(self, inventory: Arc<dyn Inventory>) -> Self {
-        let _ = self.inner.inventory.set(inventory);
-        self
-    }
-
-    pub(crate) fn inventory(&self) -> Option<&dyn Inventory> {
-        self.inner.inventory.get().map(|i| &**i)
+    pub fn next(&self, parts: Parts) -> Self {
+        let (own, new) = (room_for(&self.generation.settings), room_for(&parts.settings));
+        // Bodies that are being read keep their places where they took them.
+        let room = if own == new { self.generation.room.clone() } else { Room::new(new) };
+        App { inner: self.inner.clone(), generation: Generation::new(parts, room) }
     }
 
     /// From now on new requests are refused as `draining`.
@@ -209,16 +230,17 @@ impl App {
         self.inner.drain.start();
     }
 
-    pub(crate) fn is_draining(&self) -> bool {
+    /// Whether it is about to end.
+    pub fn is_draining(&self) -> bool {
         self.inner.drain.has_started()
     }
 
     pub(crate) fn pipeline(&self, name: &str) -> Option<(PipelineName, Pipeline)> {
-        self.inner.pipelines.load().get_key_value(name).map(|(n, p)| (n.clone(), p.clone()))
+        self.generation.pipelines.get_key_value(name).map(|(n, p)| (n.clone(), p.clone()))
     }
 
     pub(crate) fn model(&self, name: &ModelName) -> Option<Arc<llm::ModelSettings>> {
-        self.inner.models.get(name)
+        self.generation.models.get(name)
     }
 
     /// A fresh id: the wall clock and 128 bits of a splitmix64 sequence.

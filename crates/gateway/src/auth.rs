@@ -25,7 +25,7 @@ pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Error> {
     let trace = crate::telemetry::caller(headers);
     let mid_stream = mid_stream(headers)?;
     let Some(presented) = presented(headers) else {
-        if app.inner.settings.auth_required {
+        if app.generation.settings.auth_required {
             let m = "no API key was given: send `Authorization: Bearer <key>` or `x-api-key: <key>`";
             return Err(Error::new(Code::InvalidKey, m));
         }
@@ -34,7 +34,7 @@ pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Error> {
     match app.inner.keys.check(presented, app.inner.clock.wall()) {
         Ok(info) => Ok(Caller { tenant: info.tenant.clone(), key: Some(info.id.clone()), trace, mid_stream }),
         // An open server takes whatever placeholder an SDK insists on, but never a key that was revoked.
-        Err(store::Refusal::Malformed) if !app.inner.settings.auth_required => {
+        Err(store::Refusal::Malformed) if !app.generation.settings.auth_required => {
             open(headers, trace, mid_stream)
         }
         Err(_) => Err(Error::new(

@@ -72,7 +72,7 @@ async fn answer<P: Protocol>(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Box<Failure>> {
     let caller = auth::caller(app, headers)?;
-    let (call, echo) = P::parse(&errors::body(body, app.inner.settings.limits.body_bytes)?)?;
+    let (call, echo) = P::parse(&errors::body(body, app.generation.settings.limits.body_bytes)?)?;
     let (stream, include_usage) = (call.request.stream, call.include_usage);
     let (model, input_tokens) = (call.model.as_str().to_owned(), router::input_tokens(app, &call));
     let created = app.inner.clock.wall().0 / 1_000;
@@ -81,7 +81,8 @@ async fn answer<P: Protocol>(
     let head = head(request.id());
     let (mut response, facts) = if stream {
         let facts = Facts::begun(&request, &deltas);
-        let body = StreamBody::new(deltas, P::stream(&head, echo), request, app.inner.settings.ping, finish);
+        let body =
+            StreamBody::new(deltas, P::stream(&head, echo), request, app.generation.settings.ping, finish);
         (event_stream(Body::new(body.watched(&app.inner.readers))), facts)
     } else {
         let (answer, facts) = collect(request, deltas).await?;

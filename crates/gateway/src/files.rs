@@ -38,7 +38,7 @@ pub(crate) async fn upload(
 ) -> Response {
     let put = async {
         let tenant = auth::caller(&app, &headers)?.tenant;
-        let body = errors::body(body, app.inner.settings.limits.body_bytes)?;
+        let body = errors::body(body, app.generation.settings.limits.body_bytes)?;
         let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let upload = form(kind, body).await?;
         let id = app.request_id().to_string();
@@ -51,7 +51,7 @@ pub(crate) async fn upload(
             created_at,
             expires_at: upload.stays.map(|s| UnixMillis(created_at.0.saturating_add(s * 1_000))),
         };
-        let limit = app.inner.settings.limits.files_bytes;
+        let limit = app.generation.settings.limits.files_bytes;
         kept(&tenant, app.inner.files.put(&tenant, &info, upload.content, limit).await)?;
         Ok(json_response(StatusCode::OK, &object(&info)))
     };
@@ -100,7 +100,7 @@ pub(crate) async fn content(State(app): State<App>, Path(id): Path<String>, head
         let info = kept(&tenant, files.get(&tenant, &id, now).await)?.ok_or_else(missing)?;
         let mut place = Place::default();
         let bytes = usize::try_from(info.bytes).unwrap_or(usize::MAX);
-        app.inner.room.take(&*app.inner.clock, bytes, &mut place).await?;
+        app.generation.room.take(&*app.inner.clock, bytes, &mut place).await?;
         let (_, content) = kept(&tenant, files.read(&tenant, &id, now).await)?.ok_or_else(missing)?;
         let mut r = Response::new(Body::from(place.hold(content)));
         r.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

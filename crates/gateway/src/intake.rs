@@ -95,7 +95,7 @@ pub(crate) fn surface(path: &str) -> Surface {
 /// A body that says it is too large is refused unread. How long it says it is, or nothing.
 fn fits(app: &App, headers: &HeaderMap) -> Result<usize, Error> {
     let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    let limit = app.inner.settings.limits.body_bytes;
+    let limit = app.generation.settings.limits.body_bytes;
     let declared = usize::try_from(declared.unwrap_or(0)).unwrap_or(usize::MAX);
     if declared > limit { Err(too_large(limit)) } else { Ok(declared) }
 }
@@ -106,11 +106,11 @@ fn too_large(limit: usize) -> Error {
 }
 
 async fn read(app: &App, body: &mut Body, declared: usize) -> Result<Bytes, Box<Failure>> {
-    let limits = app.inner.settings.limits;
+    let limits = app.generation.settings.limits;
     let clock = &*app.inner.clock;
     let mut pace = Pace::new(clock.now(), limits.read);
     // However steady it is, it may not take longer than an answer may.
-    let last = Deadline::from_now(clock.now(), app.inner.settings.total);
+    let last = Deadline::from_now(clock.now(), app.generation.settings.total);
     let mut place = Place::default();
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -134,7 +134,7 @@ async fn read(app: &App, body: &mut Body, declared: usize) -> Result<Bytes, Box<
         if so_far == 0 && body.is_end_stream() {
             return Ok(data);
         }
-        app.inner.room.take(clock, data.len(), &mut place).await?;
+        app.generation.room.take(clock, data.len(), &mut place).await?;
         let now = clock.now();
         pace.piece(now, data.len(), now.since(came));
         if so_far == 0 {

@@ -12,6 +12,7 @@ mod auth;
 mod body;
 mod chat;
 mod completions;
+mod current;
 mod deltas;
 mod drain;
 mod errors;
@@ -40,7 +41,8 @@ mod turn;
 mod upload;
 
 pub use admin::{Inventory, KeyMade, KeyWanted, ModelInfo};
-pub use app::{App, Limits, Pipeline, Settings, Upstream};
+pub use app::{App, Limits, Parts, Pipeline, Settings, Upstream};
+pub use current::Current;
 pub use ladder::{Rung, WhenBusy};
 pub use router::router;
 pub use serve::{Listening, serve};

@@ -5,9 +5,9 @@
 
 mod exposition;
 mod gen_ai;
+mod names;
 mod overhead;
 
-use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,6 +28,7 @@ pub(crate) use exposition::Format;
 
 use crate::app::Settings;
 use gen_ai::GenAi;
+use names::Names;
 
 /// A name of the configuration as a label value: a clone is a count, not a copy.
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
@@ -138,7 +139,7 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 pub(crate) struct Metrics {
     own: Registry,
     gen_ai: GenAi,
-    tenants: BTreeSet<TenantId>,
+    names: Names,
     ended: Family<Ended, Counter>,
     in_flight: Gauge,
     duration: Histograms<Ended>,
@@ -191,7 +192,7 @@ impl Metrics {
         let m = Metrics {
             own: Registry::with_prefix("forebay"),
             gen_ai: GenAi::new(settings),
-            tenants: settings.tenants.clone(),
+            names: Names::new(settings),
             ended: Family::default(),
             in_flight: Gauge::default(),
             duration: Family::new_with_constructor(seconds),
@@ -274,8 +275,9 @@ impl Metrics {
         self
     }
 
-    fn tenant(&self, tenant: &TenantId) -> Label<TenantId> {
-        Label(if self.tenants.contains(tenant) { tenant.clone() } else { "other".into() })
+    /// The names of another configuration are labels from now on too.
+    pub(crate) fn name(&self, settings: &Settings) {
+        self.names.add(settings);
     }
 
     /// A request came in.
@@ -294,7 +296,7 @@ impl Metrics {
     }
 
     fn shed(&self, at: &'static str, code: Code, tenant: &TenantId) {
-        self.sheds.get_or_create(&Shed { at, code: code.as_str(), tenant: self.tenant(tenant) }).inc();
+        self.sheds.get_or_create(&Shed { at, code: code.as_str(), tenant: self.names.tenant(tenant) }).inc();
     }
 
     /// A request ended.
@@ -326,7 +328,7 @@ impl Metrics {
     }
 
     fn attempts(&self, r: &RequestRecord) {
-        let tenant = self.tenant(&r.tenant);
+        let tenant = self.names.tenant(&r.tenant);
         for a in &r.attempts {
             let model = Label(a.model.clone());
             let labels = Attempt { model: model.clone(), ending: a.ending.as_str() };
@@ -348,7 +350,7 @@ impl Metrics {
             }
             let payer = Payer { model, pipeline, tenant: tenant.clone() };
             self.cost.get_or_create(&payer).inc_by(a.cost.as_usd());
-            self.gen_ai.observe(a);
+            self.gen_ai.observe(a, self.names.upstream(&a.model));
         }
     }
 

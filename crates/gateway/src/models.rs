@@ -19,8 +19,8 @@ pub(crate) async fn list(State(app): State<App>, headers: HeaderMap) -> Response
     if let Err(e) = auth::caller(&app, &headers) {
         return errors::answer(&app, surface, e);
     }
-    let pipelines = app.inner.pipelines.load();
-    let names = app.inner.models.names();
+    let pipelines = &app.generation.pipelines;
+    let names = app.generation.models.names();
     let names: Vec<&str> =
         names.iter().map(|n| n.as_str()).chain(pipelines.keys().map(|n| n.as_str())).collect();
     let data: Vec<Json> = names.iter().filter_map(|n| entry(&app, surface, n).ok()).collect();

@@ -59,7 +59,7 @@ async fn answer(
     let caller = auth::caller(app, headers)?;
     let found = app.pipeline(name).ok_or_else(unknown)?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    let body = errors::body(body, app.inner.settings.limits.body_bytes)?;
+    let body = errors::body(body, app.generation.settings.limits.body_bytes)?;
     let mut given = taken(app, &caller, &found.1, arrived, &content_type, body).await?;
     let wants = |k: &str| headers.get(ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains(k));
     given.stream |= wants("text/event-stream") || query.get("stream").is_some_and(|v| v == "true");
@@ -70,7 +70,7 @@ async fn answer(
     let facts = Facts::admitted(&request);
     let encode = Native::new(&request);
     let events = Events { live, cut: app.inner.drain.cut() };
-    let body = StreamBody::new(events, encode, request, app.inner.settings.ping, finish);
+    let body = StreamBody::new(events, encode, request, app.generation.settings.ping, finish);
     let mut response = event_stream(Body::new(body.watched(&app.inner.readers)));
     facts.put(Surface::Native, response.headers_mut());
     Ok(response)
@@ -94,7 +94,7 @@ pub(crate) async fn taken(
         app.inner.metrics.refused(&caller.tenant, &e);
         return Err(e);
     }
-    let total = pipeline.graph.budget.total.unwrap_or(app.inner.settings.total);
+    let total = pipeline.graph.budget.total.unwrap_or(app.generation.settings.total);
     let read = upload::read(app, &pipeline.graph.input, content_type, body);
     let read = app.inner.drain.cut().or(read);
     match task::within(&*app.inner.clock, Deadline::from_now(arrived, total), read).await {
@@ -122,7 +122,7 @@ pub(crate) fn start(
     let graph = pipeline.graph.clone();
     let ask = Ask {
         instead,
-        surface: app.inner.settings.surface,
+        surface: app.generation.settings.surface,
         target: Target::Pipeline(name, Box::new(pipeline)),
         user: given.user.clone(),
         stream: given.stream,

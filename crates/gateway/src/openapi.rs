@@ -76,9 +76,9 @@ fn document() -> Json {
 
 /// `GET /openapi.json`.
 pub(crate) async fn serve(State(app): State<App>) -> Response {
-    let paths = app.inner.pipelines.load();
+    let paths = &app.generation.pipelines;
     let own = paths.iter().filter_map(|(name, p)| Some((name.as_str(), p.path.as_deref()?)));
-    json_response(StatusCode::OK, &fitted(own, app.inner.settings.auth_required))
+    json_response(StatusCode::OK, &fitted(own, app.generation.settings.auth_required))
 }
 
 /// The document of a project: with the paths that its pipelines have besides the general one, and with no key where none

@@ -29,9 +29,9 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
 /// `GET /metrics` in Prometheus' text format, or OpenMetrics for a scraper that accepts it.
 pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
     let format = Format::accepted(&headers);
-    let dropped = app.inner.settings.tracing.as_ref().map(|t| t.sink.dropped()).unwrap_or_default();
+    let dropped = app.generation.settings.tracing.as_ref().map(|t| t.sink.dropped()).unwrap_or_default();
     let (gate, ledger) = (app.inner.gate.snapshot(), app.inner.ledger.health());
-    let endpoints = app.inner.models.endpoints(app.inner.clock.now());
+    let endpoints = app.generation.models.endpoints(app.inner.clock.now());
     let text = app.inner.metrics.render(&gate, &ledger, &endpoints, &dropped, format);
     let mut r = Response::new(axum::body::Body::from(text));
     r.headers_mut().insert(CONTENT_TYPE, format.content_type());

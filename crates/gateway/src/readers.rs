@@ -63,12 +63,11 @@ impl Readers {
         }
     }
 
-    /// Sweeps for as long as it is polled.
-    pub(crate) async fn look(self, clock: Arc<dyn Clock>, silence: Duration) {
-        let pause = (silence / 4).clamp(Duration::from_millis(20), Duration::from_secs(1));
+    /// Sweeps for as long as it is polled. How long the silence may be is asked each time.
+    pub(crate) async fn look(self, clock: Arc<dyn Clock>, silence: impl Fn() -> Duration) {
         loop {
-            task::sleep(pause).await;
-            self.sweep(clock.now(), silence);
+            task::sleep((silence() / 4).clamp(Duration::from_millis(20), Duration::from_secs(1))).await;
+            self.sweep(clock.now(), silence());
         }
     }
 }

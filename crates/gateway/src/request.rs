@@ -80,7 +80,7 @@ impl Request {
         }
         let Caller { tenant, key, trace: from, mid_stream } = caller;
         let id = app.request_id();
-        let trace = app.inner.settings.tracing.as_ref().map(|t| t.trace(id, from));
+        let trace = app.generation.settings.tracing.as_ref().map(|t| t.trace(id, from));
         let policy = match &ask.target {
             // Nobody sees it before its end.
             _ if !ask.stream => MidStream::Restart,
@@ -254,7 +254,7 @@ impl Request {
             tracing::error!(request = %record.id, error = %e, "failed to keep a ledger record");
         }
         self.app.inner.metrics.ended(&record);
-        if let (Some(tracing), Some(trace)) = (&self.app.inner.settings.tracing, self.trace) {
+        if let (Some(tracing), Some(trace)) = (&self.app.generation.settings.tracing, self.trace) {
             tracing.sink.ended(record, trace);
         }
     }
@@ -275,7 +275,7 @@ fn context(
     budget: Budget,
     meter: Meter,
 ) -> Context {
-    let total = budget.total.unwrap_or(app.inner.settings.total);
+    let total = budget.total.unwrap_or(app.generation.settings.total);
     Context {
         request,
         tenant,

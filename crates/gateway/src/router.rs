@@ -42,7 +42,7 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(ops::metrics))
         .route("/openapi.json", get(openapi::serve));
     router = router.merge(admin::routes());
-    for (name, p) in app.inner.pipelines.load().iter() {
+    for (name, p) in &app.generation.pipelines {
         let Some(path) = &p.path else { continue };
         let name = name.as_str().to_owned();
         let handler = move |state, arrived, headers: HeaderMap, query, body| {
@@ -50,7 +50,7 @@ pub fn router(app: App) -> Router {
         };
         router = router.route(path, post(handler));
     }
-    let limit = app.inner.settings.limits.body_bytes;
+    let limit = app.generation.settings.limits.body_bytes;
     router
         .route_layer(middleware::from_fn_with_state(app.clone(), intake::whole))
         .layer(DefaultBodyLimit::max(limit))
@@ -65,7 +65,7 @@ pub(crate) fn target(app: &App, name: &ModelName) -> Result<Target, Error> {
         return Ok(Target::Pipeline(n, Box::new(p)));
     }
     match app.model(name) {
-        Some(_) => Ok(Target::Model(name.clone(), app.inner.models.dearest(name))),
+        Some(_) => Ok(Target::Model(name.clone(), app.generation.models.dearest(name))),
         None => Err(Error::new(
             Code::NotFound,
             "there is no model or pipeline of that name: GET /v1/models lists them",
@@ -119,7 +119,7 @@ pub(crate) async fn call(
     let cut = || app.inner.drain.cut();
     let started = match run {
         None => {
-            let models = &app.inner.models;
+            let models = &app.generation.models;
             let unseen = !call.request.stream;
             let asking = Asking { input_tokens: Some(input_tokens), unseen, ..Asking::default() };
             let answer = models.call_as(&call.model, call.request, asking, &request.cx);

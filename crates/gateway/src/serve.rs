@@ -13,14 +13,12 @@ use futures_util::StreamExt;
 use http::Version;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use pipeline::task;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::admin::SeenFrom;
-use crate::app::App;
+use crate::current::Current;
 use crate::drain::{Signal, Switch};
-use crate::router::router;
 use crate::send_limit::SendLimit;
 use crate::turn::turns;
 
@@ -89,34 +87,25 @@ async fn drive<C: Future<Output = Result<(), hyper::Error>>>(
     }
 }
 
-/// Serves until the first of `signals`, then refuses new requests and lets those under way finish for at most `drain`,
-/// or until the second. What is still under way then ends with an error. Returns how many answers that were.
-pub async fn serve(
-    app: App,
-    listening: Listening,
-    signals: impl Stream<Item = ()>,
-    drain: Duration,
-) -> usize {
-    let service = TowerToHyperService::new(router(app.clone()));
-    let (limits, send_timeout) = (app.inner.settings.limits, app.inner.settings.send_timeout);
+/// Serves until the first of `signals`, then refuses new requests and lets those under way finish for at most
+/// [`crate::Settings::drain`], or until the second. What is still under way then ends with an error. Returns how many
+/// answers that were. A connection keeps the limits it began with; each request finds the routes that are current.
+pub async fn serve(current: Current, listening: Listening, signals: impl Stream<Item = ()>) -> usize {
+    let shared = current.app().inner;
+    let silence = {
+        let current = current.clone();
+        move || current.app().generation.settings.send_timeout
+    };
     // Dropped, and ended, with this.
-    let _readers =
-        task::spawn("readers", app.inner.readers.clone().look(app.inner.clock.clone(), send_timeout));
+    let _readers = task::spawn("readers", shared.readers.clone().look(shared.clock.clone(), silence));
     let mut http1 = http1::Builder::new();
     http1
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.read)
-        .max_headers(limits.headers)
-        .max_buf_size(limits.header_bytes)
         // An event, its length and its end in one piece: copying some hundred bytes costs less than a list of four.
         .writev(false)
         .keep_alive(true);
     let mut http2 = http2::Builder::new(TokioExecutor::new());
-    http2
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(256)
-        .keep_alive_interval(Duration::from_secs(30));
+    http2.timer(TokioTimer::new()).max_concurrent_streams(256).keep_alive_interval(Duration::from_secs(30));
     let (stopping, given_up) = (Switch::default(), Switch::default());
     let mut signals = pin!(signals);
     loop {
@@ -135,12 +124,13 @@ pub async fn serve(
         };
         // A delayed segment costs a caller 40 ms; a socket that refuses the option still works.
         let _ = stream.set_nodelay(true);
-        let (http1, http2, going_on) = (http1.clone(), http2.clone(), app.inner.drain.conversation());
-        let service = SeenFrom::new(service.clone(), peer);
+        let (mut http1, mut http2, going_on) = (http1.clone(), http2.clone(), shared.drain.conversation());
+        let service = SeenFrom::new(current.clone(), peer);
         let (stopping, given_up) = (stopping.clone(), given_up.clone());
-        let (clock, read) = (app.inner.clock.clone(), limits.read);
+        let (clock, app) = (shared.clock.clone(), current.app());
+        let (limits, send_timeout) = (app.generation.settings.limits, app.generation.settings.send_timeout);
         let connection = async move {
-            let within = Deadline::from_now(clock.now(), read);
+            let within = Deadline::from_now(clock.now(), limits.read);
             let version = tokio::select! {
                 version = task::within(&*clock, within, version(&stream)) => version.ok().flatten(),
                 () = stopping.on() => None,
@@ -150,11 +140,16 @@ pub async fn serve(
             let (stopping, given_up) = (stopping.signal(), given_up.signal());
             match version {
                 Version::HTTP_2 => {
+                    http2.max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
                     let connection = http2.serve_connection(io, service);
                     // Rare here, and large.
                     Box::pin(drive(connection, stopping, given_up, |c| c.graceful_shutdown())).await;
                 }
                 _ => {
+                    http1
+                        .header_read_timeout(limits.read)
+                        .max_headers(limits.headers)
+                        .max_buf_size(limits.header_bytes);
                     let connection = http1.serve_connection(io, service).with_upgrades();
                     drive(connection, stopping, given_up, |c| c.graceful_shutdown()).await;
                 }
@@ -163,18 +158,19 @@ pub async fn serve(
         };
         task::spawn("connection", turns(connection)).detach();
     }
-    app.drain();
+    current.app().drain();
     // Who has said nothing yet is not waited for, and a connection ends with the answer it is at.
     stopping.turn();
     drop(listening);
-    let mut ended = pin!(app.inner.drain.quiet());
+    let drain = current.app().generation.settings.drain;
+    let mut ended = pin!(shared.drain.quiet());
     tokio::select! {
         () = &mut ended => return 0,
         () = task::sleep(drain) => {}
         _ = signals.next() => {}
     }
-    let cut = app.inner.metrics.in_flight();
-    app.inner.drain.cut_all();
+    let cut = shared.metrics.in_flight();
+    shared.drain.cut_all();
     // Whoever reads gets its error; for whoever does not, the connection breaks, and what it held is given back.
     for give_up in [|_: &Switch| (), Switch::turn] {
         give_up(&given_up);

@@ -45,7 +45,7 @@ pub(crate) async fn socket(
     });
     match checked {
         Ok((caller, found, upgrade)) => {
-            let limit = app.inner.settings.limits.body_bytes;
+            let limit = app.generation.settings.limits.body_bytes;
             // From here on: the connection is no longer there for the drain to wait for.
             let going_on = app.inner.drain.conversation();
             upgrade
@@ -161,7 +161,7 @@ async fn run(
 
 /// The first message with content. It may be long in coming, since a person may have to choose it, but not for ever.
 async fn input(app: &App, from: &mut SplitStream<WebSocket>) -> Result<Bytes, Error> {
-    let limits = app.inner.settings.limits;
+    let limits = app.generation.settings.limits;
     let clock = &*app.inner.clock;
     let deadline = Deadline::from_now(clock.now(), limits.read.saturating_mul(4));
     loop {
@@ -188,7 +188,7 @@ async fn tell(app: &App, live: &mut Live, open: &mut Open, out: &mut Out) -> Res
         out.send(&accepted(request)).await?;
     }
     loop {
-        let event = match tokio::time::timeout(app.inner.settings.ping, live.next()).await {
+        let event = match tokio::time::timeout(app.generation.settings.ping, live.next()).await {
             Ok(Some(event)) => event,
             Ok(None) => return Ok(()),
             Err(_) => {

@@ -120,7 +120,7 @@ async fn document(app: &App, kind: &Kind, bytes: Bytes, media: Option<Media>) ->
         let value = serde_json::from_slice(&bytes).map_err(|e| not_json("JSON", &e))?;
         return json(kind, value);
     }
-    let limits = app.inner.settings.documents.clone();
+    let limits = app.generation.settings.documents.clone();
     let taken = task::blocking("extract", move || extract::extract(&bytes, media, &limits)).await;
     let document = taken.map_err(|_| Error::new(Code::InvalidDocument, "the document cannot be read"))??;
     Ok(match kind {

@@ -47,6 +47,12 @@ impl Models {
         Models { table: Arc::default(), slots, retries: Arc::default() }
     }
 
+    /// Another, empty registry beside this one: calls wait at the same slots and come out of the same retry budgets.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Models { table: Arc::default(), slots: self.slots.clone(), retries: self.retries.clone() }
+    }
+
     /// Puts a whole new table in place, for all clones at once.
     pub fn replace(&self, models: impl IntoIterator<Item = (ModelName, ModelSettings)>) {
         let table = models.into_iter().map(|(n, s)| (n, Arc::new(s))).collect();

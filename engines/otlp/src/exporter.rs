@@ -1,13 +1,14 @@
 //! What the server holds: a handle that takes ended requests and never waits.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use contract::{RequestRecord, Trace};
+use contract::{ModelName, RequestRecord, Trace};
 use tokio::sync::{Notify, mpsc};
 
 use crate::worker::{Parts, Worker};
-use crate::{Error, Settings};
+use crate::{Error, Settings, Upstream};
 
 /// Requests that were not told to the collector, since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +29,22 @@ pub(crate) struct Drops {
     pub(crate) export_failed: AtomicU64,
 }
 
+/// The models' upstreams, as the configuration in force names them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Upstreams(Arc<RwLock<Arc<HashMap<ModelName, Upstream>>>>);
+
+impl Upstreams {
+    pub(crate) fn get(&self) -> Arc<HashMap<ModelName, Upstream>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds these; a name that was there has what it is given here.
+    fn add(&self, more: HashMap<ModelName, Upstream>) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut all).extend(more);
+    }
+}
+
 /// One request that has ended.
 pub(crate) type Ended = (Box<RequestRecord>, Trace);
 
@@ -37,6 +54,7 @@ pub struct Exporter {
     queue: mpsc::Sender<Ended>,
     drops: Arc<Drops>,
     stop: Arc<Notify>,
+    upstreams: Upstreams,
 }
 
 impl Exporter {
@@ -45,6 +63,11 @@ impl Exporter {
         if self.queue.try_send((record, trace)).is_err() {
             self.drops.queue_full.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Says who answers for models from now on. Those of before are still known: their last requests have not ended.
+    pub fn name(&self, upstreams: HashMap<ModelName, Upstream>) {
+        self.upstreams.add(upstreams);
     }
 
     /// What was dropped so far.
@@ -72,6 +95,9 @@ pub fn start(settings: Settings) -> Result<(Exporter, Worker), Error> {
     let (queue, ended) = mpsc::channel(settings.queue);
     let stop = Arc::new(Notify::new());
     let drops = Arc::new(Drops::default());
-    let worker = Worker::new(settings, Parts { ended, stop: stop.clone(), drops: drops.clone() })?;
-    Ok((Exporter { queue, drops, stop }, worker))
+    let upstreams = Upstreams::default();
+    upstreams.add(settings.upstreams.clone());
+    let parts = Parts { ended, stop: stop.clone(), drops: drops.clone(), upstreams: upstreams.clone() };
+    let worker = Worker::new(settings, parts)?;
+    Ok((Exporter { queue, drops, stop, upstreams }, worker))
 }

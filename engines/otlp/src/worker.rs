@@ -3,12 +3,11 @@
 //! At most one export of each signal is under way. While one is, spans wait, up to a bound; beyond it they are dropped
 //! and counted. Metrics are observed at once and lose nothing: they are cumulative.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use contract::{BoxFuture, ModelName};
+use contract::BoxFuture;
 use opentelemetry::Key;
 use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
@@ -19,9 +18,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::client::Collector;
-use crate::exporter::{Drops, Ended};
+use crate::exporter::{Drops, Ended, Upstreams};
 use crate::metrics::Metrics;
-use crate::{Error, Settings, Upstream, spans};
+use crate::{Error, Settings, spans};
 
 /// This many batches may wait for a slow collector.
 const BACKLOG_BATCHES: usize = 4;
@@ -31,6 +30,7 @@ pub(crate) struct Parts {
     pub(crate) ended: mpsc::Receiver<Ended>,
     pub(crate) stop: Arc<Notify>,
     pub(crate) drops: Arc<Drops>,
+    pub(crate) upstreams: Upstreams,
 }
 
 /// An export under way: how many requests it is about, and its result.
@@ -53,7 +53,6 @@ struct Measures {
 /// The work behind an [`crate::Exporter`].
 pub struct Worker {
     parts: Parts,
-    upstreams: HashMap<ModelName, Upstream>,
     traces: Option<Traces>,
     measures: Option<Measures>,
     batch: usize,
@@ -102,7 +101,6 @@ impl Worker {
         };
         Ok(Worker {
             parts,
-            upstreams: settings.upstreams,
             traces,
             measures,
             batch: settings.batch,
@@ -139,15 +137,16 @@ impl Worker {
     }
 
     fn take(&mut self, (record, trace): Ended) {
+        let upstreams = self.parts.upstreams.get();
         if let Some(m) = &self.measures {
-            m.metrics.record(&record, &self.upstreams);
+            m.metrics.record(&record, &upstreams);
         }
         let Some(t) = self.traces.as_mut().filter(|_| trace.root.sampled) else { return };
         if t.waiting.len() >= self.batch * BACKLOG_BATCHES {
             self.parts.drops.backlog.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        t.waiting.extend(spans::spans(&record, &trace, &self.upstreams));
+        t.waiting.extend(spans::spans(&record, &trace, &upstreams));
         t.requests += 1;
         if t.waiting.len() >= self.batch {
             self.send_spans();

@@ -12,9 +12,10 @@ use tokio::task::JoinHandle;
 use super::Global;
 use super::storage::failed;
 use crate::Error;
+use crate::assembly::{Assembly, Means};
 use crate::config::{self, Config, Env, FILE, problem};
 use crate::telemetry::{self, Export};
-use crate::wiring::{self, Means};
+use crate::wiring;
 
 /// How much the part cache may hold.
 const CACHE_BYTES: u64 = 256 << 20;
@@ -54,10 +55,8 @@ pub(super) fn unread(global: &Global, e: &std::io::Error) -> Error {
     }
 }
 
-/// A project at work.
+/// A project at work: what is to be closed. The gateway over it is not kept here, since another configuration replaces it.
 pub(super) struct Opened {
-    /// The gateway over it.
-    pub(super) app: App,
     store: Store,
     background: JoinHandle<Result<(), store::Error>>,
     export: Option<Export>,
@@ -65,14 +64,14 @@ pub(super) struct Opened {
 
 impl Opened {
     /// Takes the folder's lock and puts everything together. `open`: callers need no key unless the configuration says
-    /// so. The ledger works on the runtime `behind`.
+    /// so. The ledger works on the runtime `behind`. With it come the gateway, and what makes it another one.
     pub(super) async fn open(
         global: &Global,
         config: &Config,
         surface: Surface,
         open: bool,
         behind: &Handle,
-    ) -> Result<Opened, Error> {
+    ) -> Result<(Opened, Assembly, App), Error> {
         let project = global.project.clone();
         let opening =
             behind.spawn(async move { Store::open(&project, store::Settings::default(), CACHE_BYTES).await });
@@ -88,15 +87,14 @@ impl Opened {
         }
         let background = behind.spawn(store.background());
         let export = telemetry::start(config)?;
-        let tracing = export.as_ref().map(|e| e.tracing(config));
-        let means = Means { clock: Arc::new(SystemClock::default()), surface, open, tracing };
-        let app = wiring::assemble(&global.project, config, &store, means).await?;
-        Ok(Opened { app, store, background, export })
+        let sink = export.as_ref().map(Export::sink);
+        let means = Means { clock: Arc::new(SystemClock::default()), surface, open, export: sink };
+        let (assembly, app) = Assembly::start(&global.project, config, &store, means).await?;
+        Ok((Opened { store, background, export }, assembly, app))
     }
 
     /// Brings the ledger to its end, then the export.
     pub(super) async fn close(self) -> Result<(), Error> {
-        drop(self.app);
         self.store.ledger.close();
         let closed = self.background.await;
         // The ledger first: a collector that hangs must not stand between a record and its database.

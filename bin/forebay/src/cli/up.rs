@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 
 use contract::Surface;
 use futures_util::{Stream, stream};
-use gateway::Listening;
+use gateway::{Current, Listening};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Global;
 use super::project::{Opened, checked};
+use crate::Error;
 use crate::config::Config;
-use crate::{Error, wiring};
 
 /// How much nicer the ledger's threads are than the rest: on one core that is busy with callers they still keep up with them; at 10 they
 /// fell behind by 12 MB a second.
@@ -41,7 +41,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(limits)?;
-    runtime.block_on(serve(global, args, &config, behind.handle()))
+    runtime.block_on(serve(global, args, config, behind.handle()))
 }
 
 /// Makes the calling thread, and those it will start, nicer than the threads that answer callers.
@@ -60,7 +60,7 @@ fn yield_to_callers() {
     }
 }
 
-async fn serve(global: &Global, args: &Args, config: &Config, behind: &Handle) -> Result<(), Error> {
+async fn serve(global: &Global, args: &Args, config: Config, behind: &Handle) -> Result<(), Error> {
     let address = match args.listen {
         Some(a) => a,
         None => config.server.listen.parse().map_err(|_| {
@@ -79,17 +79,20 @@ async fn serve(global: &Global, args: &Args, config: &Config, behind: &Handle) -
         Error::new(format!("cannot listen on {address}: {e}"), help)
     })?;
     let at = listening.address;
-    let opened = Opened::open(global, config, Surface::Native, at.ip().is_loopback(), behind).await?;
+    let open = at.ip().is_loopback();
+    let (opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, behind).await?;
+    let current = Current::new(app);
     let told = if global.json {
         format!("{{\"listening\":\"http://{at}\"}}")
     } else {
         format!("listening on http://{at}")
     };
     super::print(&told);
-    let open = gateway::serve(opened.app.clone(), listening, stops()?, wiring::drain(config)).await;
+    let open = gateway::serve(current, listening, stops()?).await;
     if open > 0 {
         tracing::warn!(open, "answers were still under way at the end of the drain and were cut");
     }
+    drop(assembly);
     opened.close().await
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::units::Time;
 
 /// What a pipeline does when a request would wait too long for a model: less, at once.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WhenBusyConfig {
     /// The longest wait that is no reason to do less. Unless given: the budget of the first output; where a draft serves that,

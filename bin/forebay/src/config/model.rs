@@ -11,7 +11,7 @@ use super::pool::{EndpointConfig, FallbackConfig, HedgeConfig, PrefillConfig};
 use super::units::{Count, Size, Time, Usd};
 
 /// A Forebay project.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where the server listens and what it takes.
@@ -36,7 +36,7 @@ pub struct Config {
 }
 
 /// Where the server listens and what it takes.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
     /// Address and port.
@@ -64,7 +64,7 @@ impl Default for ServerConfig {
 }
 
 /// The largest things the server takes.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
     /// A request body.
@@ -92,7 +92,7 @@ impl Default for LimitsConfig {
 }
 
 /// Who may call.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthConfig {
     /// Whether a call needs a key (made by `forebay key create`). Unless given: yes, except on a loopback address.
@@ -100,7 +100,7 @@ pub struct AuthConfig {
 }
 
 /// A model: exactly one of `openai`, `anthropic` and `local`.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
     /// The model's name at an endpoint that speaks OpenAI's protocol (OpenAI itself, vLLM, Ollama, …).
@@ -152,7 +152,7 @@ pub(super) fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Secret>, 
 }
 
 /// What a model costs, in dollars per million tokens.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PriceConfig {
     /// Input tokens.
@@ -177,7 +177,7 @@ impl PriceConfig {
 }
 
 /// How long to wait for an upstream.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TimeoutsConfig {
     /// For a connection. Unless given: 5s.
@@ -208,7 +208,7 @@ impl ModelConfig {
 }
 
 /// A tenant: who shares the capacity, and how.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TenantConfig {
     /// Its share of a busy model, against the other tenants' weights.
@@ -242,7 +242,7 @@ pub enum PriorityConfig {
 }
 
 /// How fast something may be used; what is not given is not limited.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RatesConfig {
     /// Tokens, in and out, in any minute.
@@ -254,7 +254,7 @@ pub struct RatesConfig {
 }
 
 /// What may be used in a time; what is not given is not limited. Days and months are UTC's.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AllowanceConfig {
     /// Dollars in a day.
@@ -274,7 +274,7 @@ pub struct AllowanceConfig {
 }
 
 /// What is reported where.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
     /// A collector that takes OTLP over HTTP, such as `http://localhost:4318`: traces and metrics are sent there. Unless

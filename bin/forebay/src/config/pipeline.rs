@@ -12,7 +12,7 @@ use super::pool::MidStreamConfig;
 use super::units::{Count, Time, Usd};
 
 /// A pipeline: a graph of stages from an input to an output.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PipelineConfig {
     /// What starts it besides `/v1/pipelines/NAME`.
@@ -46,7 +46,7 @@ pub struct PipelineConfig {
 }
 
 /// What starts a pipeline.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OnConfig {
     /// A path of its own for requests, such as `/summarize`.
@@ -55,7 +55,7 @@ pub struct OnConfig {
 }
 
 /// The limits of a pipeline or of one stage; what is not given is limited by what is around it.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetConfig {
     /// Until the caller has something useful on the screen. Checked when the file is: some stage must be able to show

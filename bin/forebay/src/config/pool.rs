@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::units::{Time, Usd};
 
 /// One more endpoint of the same model: another address, another key, or both.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EndpointConfig {
     /// As records and metrics name it. Unless given: the model's name and its place, such as `gpt#2`.

@@ -2,7 +2,6 @@
 //!
 //! Providers and models are those of the configuration: what an upstream calls itself is no label here.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contract::{AttemptRecord, ModelName};
@@ -62,7 +61,6 @@ enum Usage {
 
 pub(super) struct GenAi {
     registry: Registry,
-    upstreams: BTreeMap<ModelName, Upstream>,
     usage: Usage,
     duration: Histograms<Ended>,
     first_token: Histograms<Call>,
@@ -112,7 +110,6 @@ impl GenAi {
         };
         let g = GenAi {
             registry: r,
-            upstreams: settings.upstreams.clone(),
             usage,
             duration: Family::new_with_constructor(duration),
             first_token: Family::new_with_constructor(first_token),
@@ -139,16 +136,12 @@ impl GenAi {
         &self.registry
     }
 
-    /// An attempt ended.
-    pub(super) fn observe(&self, a: &AttemptRecord) {
-        let (gen_ai_provider_name, gen_ai_request_model) = match self.upstreams.get(&a.model) {
-            Some(u) => (u.provider.clone(), u.model.clone()),
-            None => ("forebay".into(), a.model.as_str().into()),
-        };
+    /// An attempt at this upstream ended.
+    pub(super) fn observe(&self, a: &AttemptRecord, upstream: Upstream) {
         let call = Call {
             gen_ai_operation_name: "chat",
-            gen_ai_provider_name,
-            gen_ai_request_model,
+            gen_ai_provider_name: upstream.provider,
+            gen_ai_request_model: upstream.model,
             forebay_model: Label(a.model.clone()),
         };
         let asked = a.started_us.saturating_add(a.queued_us);

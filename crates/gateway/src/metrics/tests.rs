@@ -1,4 +1,6 @@
 use contract::{AttemptRecord, Ending, Money, RequestId, StageRecord, StageState, UnixMillis, Usage};
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;

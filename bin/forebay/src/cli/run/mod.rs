@@ -97,10 +97,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
         }
         let config = project::checked(global)?;
         log(&config.telemetry.log);
-        let opened = Opened::open(global, &config, Surface::Cli, true, &Handle::current()).await?;
-        let at = At::Here { app: opened.app.clone(), key: global.key().cloned() };
+        let (opened, assembly, app) =
+            Opened::open(global, &config, Surface::Cli, true, &Handle::current()).await?;
+        let at = At::Here { app, key: global.key().cloned() };
         let ended = all(global, args, &at, inputs).await;
-        drop(at);
+        drop((at, assembly));
         // What was used is in the ledger before the command ends, however the run ended.
         let closed = opened.close().await;
         ended.and_then(|end| closed.map(|()| end))

@@ -1,0 +1,244 @@
+//! A project put together: what outlives its configuration, and the parts that each configuration makes anew.
+//!
+//! Nothing is changed by making parts, so that a configuration that cannot be used changes nothing. What is the same in two
+//! configurations is kept: a model that is asked where it was keeps its endpoints, with their connections, what is known of their
+//! health, and its worker; counters
+//! of rates and budgets, queues and what was learned of a model's limits are admission's, and stay.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use admission::{Gate, Scope};
+use contract::{Clock, ModelName, Surface};
+use gateway::{App, Current, FairSlots};
+use llm::{Hedge, Models};
+use store::{Reader, Store};
+
+use crate::Error;
+use crate::config::Config;
+use crate::config::model::{ModelConfig, RatesConfig, TimeoutsConfig};
+use crate::config::pool::HedgeConfig;
+use crate::config::units::Time;
+use crate::inventory::{self, Running};
+use crate::telemetry::{self, Sink};
+use crate::worker::LocalModel;
+use crate::{pipelines, upstreams, wiring};
+
+/// What the parts are put together with besides the configuration and the store.
+pub struct Means {
+    /// The only source of time.
+    pub clock: Arc<dyn Clock>,
+    /// What a call of a pipeline is recorded as.
+    pub surface: Surface,
+    /// Callers need no key unless the configuration says so.
+    pub open: bool,
+    /// Who is told of requests that ended, if anybody.
+    pub export: Option<Sink>,
+}
+
+/// Where a model is asked, as long as nothing about that changes.
+#[derive(Clone)]
+struct Kept {
+    /// The part of its configuration that says where and how.
+    from: ModelConfig,
+    identity: String,
+    endpoints: Vec<llm::Endpoint>,
+    worker: Option<Arc<LocalModel>>,
+    /// Second attempts, and what was spent on them.
+    hedge: (Option<HedgeConfig>, Option<Arc<Hedge>>),
+}
+
+type Endpoints = BTreeMap<String, Kept>;
+
+/// What outlives a configuration.
+#[derive(Clone)]
+pub struct Assembly {
+    project: PathBuf,
+    means: Arc<Means>,
+    gate: Gate,
+    /// Knows no model: what all registries share.
+    models: Models,
+    cache: Arc<wiring::Parts>,
+    reader: Reader,
+    /// Of the configuration in force.
+    endpoints: Arc<Endpoints>,
+    /// End users are counted only where something limits them.
+    users: bool,
+}
+
+/// What one configuration makes, not yet in use.
+pub struct Made {
+    parts: gateway::Parts,
+    limits: admission::Settings,
+    endpoints: Endpoints,
+    upstreams: HashMap<ModelName, otlp::Upstream>,
+    /// What an operator should know of it.
+    notes: Vec<String>,
+}
+
+impl Assembly {
+    /// Puts all parts together over an open store.
+    ///
+    /// # Errors
+    /// A model whose address is none, a pipeline that does not check, a ledger that cannot be read.
+    pub async fn start(
+        project: &Path,
+        config: &Config,
+        store: &Store,
+        means: Means,
+    ) -> Result<(Assembly, App), Error> {
+        let clock = means.clock.clone();
+        let limits = wiring::limits(config);
+        let users = !limits.each_user.is_unlimited();
+        let gate = Gate::new(limits, clock.clone());
+        for (scope, period, amount) in wiring::spent(&store.reader, clock.wall()).await? {
+            if users || !matches!(scope, Scope::User(..)) {
+                gate.restore(scope, period, amount);
+            }
+        }
+        let mut assembly = Assembly {
+            project: project.to_owned(),
+            means: Arc::new(means),
+            models: Models::new(Arc::new(FairSlots::new(gate.clone(), clock.clone()))),
+            gate: gate.clone(),
+            cache: Arc::new(wiring::Parts { cache: store.cache.clone(), clock: clock.clone() }),
+            reader: store.reader.clone(),
+            endpoints: Arc::default(),
+            users,
+        };
+        let made = assembly.make(config)?;
+        made.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        assembly.endpoints = Arc::new(made.endpoints);
+        let mut seed = [0; 8];
+        store::os_random(&mut seed)
+            .map_err(|e| Error::new(e.to_string(), "check the system's random source"))?;
+        let app = App::new(made.parts, clock, gate, store, u64::from_le_bytes(seed));
+        Ok((assembly, app))
+    }
+
+    /// Makes the parts of a configuration. Reads the files that it names; changes nothing.
+    ///
+    /// # Errors
+    /// A price table that cannot be read, a model whose address is none, a pipeline that does not check.
+    pub fn make(&self, config: &Config) -> Result<Made, Error> {
+        let now = self.means.clock.wall();
+        // A table of its own: whoever began under another configuration goes on with that one's models.
+        let models = self.models.beside();
+        let table = inventory::table(&self.project, config)?;
+        let notes = inventory::uncounted(config, &table, now);
+        let (mut settings, mut infos, mut workers) = (Vec::new(), Vec::new(), HashMap::new());
+        let mut endpoints = Endpoints::new();
+        for (name, m) in &config.models {
+            let known = inventory::known(m, &table, now);
+            let mut kept = self.kept(name, m)?;
+            let mut model = upstreams::model(m, kept.endpoints.clone(), &known);
+            model.identity.clone_from(&kept.identity);
+            if kept.hedge.0 == m.hedge {
+                model.hedge.clone_from(&kept.hedge.1);
+            }
+            kept.hedge = (m.hedge, model.hedge.clone());
+            settings.push((name.as_str().into(), model));
+            workers.extend(kept.worker.clone().map(|w| (name.as_str().into(), w)));
+            infos.push(inventory::info(&self.project, name, m, known));
+            endpoints.insert(name.clone(), kept);
+        }
+        models.replace(settings);
+        let registry = wiring::kinds(&models, &self.project, Some(self.cache.clone()));
+        let pipelines = pipelines::all(config, &models, &registry)?;
+        let inventory = Some(Arc::new(Running { models: infos, workers }) as _);
+        let parts = gateway::Parts { settings: self.settings(config), models, pipelines, inventory };
+        let upstreams = telemetry::upstreams(config).collect();
+        Ok(Made { parts, limits: wiring::limits(config), endpoints, upstreams, notes })
+    }
+
+    /// Puts made parts in place: for every request that comes from now on.
+    ///
+    /// # Errors
+    /// The ledger cannot be read to count what end users have spent, whom nobody counted so far. Nothing is changed then.
+    pub async fn put(&mut self, made: Made, current: &Current) -> Result<(), Error> {
+        let users = !made.limits.each_user.is_unlimited();
+        let mut spent = Vec::new();
+        if users && !self.users {
+            spent = wiring::spent(&self.reader, self.means.clock.wall()).await?;
+            spent.retain(|(scope, ..)| matches!(scope, Scope::User(..)));
+        }
+        made.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        if let Some(export) = &self.means.export {
+            export.name(made.upstreams);
+        }
+        self.gate.reconfigure(made.limits);
+        for (scope, period, amount) in spent {
+            self.gate.restore(scope, period, amount);
+        }
+        current.replace(current.app().next(made.parts));
+        // What nobody uses any more ends here: connections, and the workers of models that are gone.
+        (self.endpoints, self.users) = (Arc::new(made.endpoints), users);
+        Ok(())
+    }
+
+    /// The endpoints that there are when they are the same, else new ones.
+    fn kept(&self, name: &str, m: &ModelConfig) -> Result<Kept, Error> {
+        let (from, identity) = (place(m), wiring::identity(&self.project, m));
+        if let Some(kept) = self.endpoints.get(name)
+            && kept.from == from
+            && kept.identity == identity
+        {
+            return Ok(kept.clone());
+        }
+        let (endpoints, worker) = upstreams::endpoints(&self.project, name, m)?;
+        Ok(Kept { from, identity, endpoints, worker, hedge: (None, None) })
+    }
+
+    fn settings(&self, config: &Config) -> gateway::Settings {
+        let Means { surface, open, export, .. } = &*self.means;
+        let limits = &config.server.limits;
+        let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        gateway::Settings {
+            surface: *surface,
+            // Who may run commands in the project's folder needs no key for it.
+            auth_required: *surface != Surface::Cli && config.auth.required.unwrap_or(!open),
+            limits: gateway::Limits {
+                body_bytes: bytes(limits.body.0),
+                bodies_bytes: bytes(limits.bodies.0),
+                files_bytes: limits.files.0,
+                header_bytes: usize::try_from(limits.header.0).unwrap_or(64 << 10).max(8 << 10),
+                read: config.server.read_timeout.0.max(Duration::from_millis(1)),
+                ..gateway::Limits::default()
+            },
+            send_timeout: config.server.send_timeout.0,
+            documents: text::extract::Limits {
+                max_bytes: bytes(limits.body.0),
+                max_text_bytes: bytes(limits.document.0),
+                ..text::extract::Limits::default()
+            },
+            tenants: config.tenants.keys().map(|t| t.as_str().into()).chain(["default".into()]).collect(),
+            upstreams: telemetry::upstreams(config)
+                .map(|(name, u)| {
+                    let (provider, model) = (u.provider.as_str().into(), u.model.as_str().into());
+                    (name, gateway::Upstream { provider, model })
+                })
+                .collect(),
+            usage_counters: otlp::Settings::usage_counters(|name| std::env::var(name).ok()),
+            tracing: export.as_ref().map(|e| e.tracing(config)),
+            drain: config.server.drain.0,
+            ..gateway::Settings::default()
+        }
+    }
+}
+
+/// What decides where and how a model is asked. Whatever is not blanked here makes another endpoint when it changes.
+fn place(m: &ModelConfig) -> ModelConfig {
+    ModelConfig {
+        fallback: Vec::new(),
+        hedge: None,
+        price: None,
+        context_window: None,
+        max_output_tokens: None,
+        limits: RatesConfig::default(),
+        max_concurrency: None,
+        timeouts: TimeoutsConfig { connect: Some(Time(m.timeouts().connect)), ..TimeoutsConfig::default() },
+        ..m.clone()
+    }
+}
