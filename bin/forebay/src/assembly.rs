@@ -161,8 +161,7 @@ impl Assembly {
         let users = !made.limits.each_user.is_unlimited();
         let mut spent = Vec::new();
         if users && !self.users {
-            spent = wiring::spent(&self.reader, self.means.clock.wall()).await?;
-            spent.retain(|(scope, ..)| matches!(scope, Scope::User(..)));
+            spent = wiring::spent_by_users(&self.reader, self.means.clock.wall()).await?;
         }
         made.notes.iter().for_each(|note| tracing::warn!("{note}"));
         if let Some(export) = &self.means.export {

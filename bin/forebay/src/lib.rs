@@ -10,6 +10,7 @@ pub mod gguf;
 pub mod inventory;
 mod pipelines;
 pub mod prices;
+mod reload;
 pub mod telemetry;
 mod upstreams;
 pub mod wiring;

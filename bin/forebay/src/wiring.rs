@@ -9,7 +9,7 @@ use admission::{Amount, Period, Scope};
 use contract::{BoxFuture, Clock, Date, TenantId, UnixMillis};
 use llm::{GenerateKind, Models, PartCache};
 use pipeline::Registry;
-use store::{CacheKey, CacheStore, Reader};
+use store::{CacheKey, CacheStore, CostBy, Reader};
 
 use crate::Error;
 use crate::config::Config;
@@ -108,15 +108,10 @@ fn tenant(t: &TenantConfig) -> admission::TenantSettings {
 /// Budgets remember across a restart: the ledger's sums of the running day and month are what their counters begin with.
 pub(crate) async fn spent(reader: &Reader, now: UnixMillis) -> Result<Vec<(Scope, Period, Amount)>, Error> {
     use store::LedgerStore;
-    const DAY: i64 = 86_400_000;
-    let today = now.utc_day() * DAY;
     let mut all = Vec::new();
-    for (period, from) in [(Period::Day, today), (Period::Month, month_start(now.utc_day()) * DAY)] {
-        let spent = reader.ledger.spent_by_scope(UnixMillis(from), UnixMillis(i64::MAX)).await;
-        let spent = spent.map_err(|e| {
-            Error::new(format!("cannot read the ledger: {e}"), "check .forebay in the project")
-        })?;
-        for s in spent {
+    for (period, from) in running(now) {
+        let spent = reader.ledger.spent_by_scope(from, UnixMillis(i64::MAX)).await;
+        for s in spent.map_err(unread)? {
             let scope = match s.scope {
                 store::Scope::Tenant(t) => Scope::Tenant(t),
                 store::Scope::Key(k) => Scope::Key(k),
@@ -127,6 +122,34 @@ pub(crate) async fn spent(reader: &Reader, now: UnixMillis) -> Result<Vec<(Scope
         }
     }
     Ok(all)
+}
+
+/// The same of end users under a running server, where nobody has counted them so far: with what the database does not have
+/// yet. Requests that have not ended are not in it.
+pub(crate) async fn spent_by_users(
+    reader: &Reader,
+    now: UnixMillis,
+) -> Result<Vec<(Scope, Period, Amount)>, Error> {
+    let mut all = Vec::new();
+    for (period, from) in running(now) {
+        for row in reader.costs(CostBy::User, from, UnixMillis(i64::MAX)).await.map_err(unread)? {
+            let (Some(user), Some(tenant)) = (row.name, row.tenant) else { continue };
+            let tokens = row.input_tokens.saturating_add(row.output_tokens);
+            all.push((Scope::User(tenant, user.as_str().into()), period, Amount { tokens, money: row.cost }));
+        }
+    }
+    Ok(all)
+}
+
+/// The day and the month that `now` is in, from their beginnings on.
+fn running(now: UnixMillis) -> [(Period, UnixMillis); 2] {
+    const DAY: i64 = 86_400_000;
+    let month = month_start(now.utc_day());
+    [(Period::Day, UnixMillis(now.utc_day() * DAY)), (Period::Month, UnixMillis(month * DAY))]
+}
+
+fn unread(e: store::Error) -> Error {
+    Error::new(format!("cannot read the ledger: {e}"), "check .forebay in the project")
 }
 
 /// The first day of the month of a day, both counted from the epoch.

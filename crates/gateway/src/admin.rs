@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use contract::{BoxFuture, Code, Error, KeyId, ModelName, Price, RequestId, Surface, TenantId, UnixMillis};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
@@ -24,7 +24,7 @@ use store::{CostBy, KeyInfo, KeyStore as _, NewKey, Role};
 
 use crate::app::App;
 use crate::openai::json_response;
-use crate::{auth, errors};
+use crate::{auth, drain, errors};
 
 /// Headers by which a proxy says for whom it speaks.
 const PROXIED: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
@@ -65,6 +65,8 @@ pub(crate) fn routes() -> axum::Router<App> {
         .route("/v1/admin/costs", get(costs))
         .route("/v1/admin/models", get(models))
         .route("/v1/admin/requests/{id}", get(request))
+        .route("/v1/admin/config", get(config))
+        .route("/v1/admin/reload", post(reload))
 }
 
 /// What a model is and how it is doing.
@@ -337,6 +339,39 @@ async fn request(State(app): State<App>, Path(id): Path<String>, parts: Parts) -
         to_json(StatusCode::OK, &record)
     };
     answer(found.await)
+}
+
+fn unmanaged() -> Error {
+    Error::new(Code::NotFound, "nobody reads a configuration for this server")
+}
+
+/// `GET /v1/admin/config`: what is in force, and why the file is not when it is not.
+async fn config(State(app): State<App>, parts: Parts) -> Response {
+    let shown = || {
+        operator(&app, &parts)?;
+        to_json(StatusCode::OK, &app.configuration().ok_or_else(unmanaged)?.state())
+    };
+    answer(shown())
+}
+
+/// `POST /v1/admin/reload`: reads the configuration again; 422 says why it is refused.
+async fn reload(State(app): State<App>, parts: Parts) -> Response {
+    let loaded = async {
+        let by = operator(&app, &parts)?;
+        if app.is_draining() {
+            return Err(drain::refusal());
+        }
+        tracing::info!(%by, "the configuration is asked to be loaded again");
+        match app.configuration().ok_or_else(unmanaged)?.reload().await {
+            Ok(done) => to_json(StatusCode::OK, &done),
+            Err(refused) => {
+                let error = json!({"message": refused.message, "type": "invalid_request_error", "param": null,
+                    "code": Code::InvalidRequest.as_str()});
+                to_json(StatusCode::UNPROCESSABLE_ENTITY, &json!({"error": error, "refused": refused}))
+            }
+        }
+    };
+    answer(loaded.await)
 }
 
 #[cfg(test)]

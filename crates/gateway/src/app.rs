@@ -5,8 +5,8 @@
 //! generation; [`App::next`] makes another over the same rest, and [`crate::Current`] says which one is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use admission::Gate;
@@ -16,6 +16,7 @@ use pipeline::Graph;
 use store::{FileStore, KeyRing, Ledger, Reader};
 
 use crate::admin::Inventory;
+use crate::configuration::Configuration;
 use crate::drain::Drain;
 use crate::ladder::WhenBusy;
 use crate::metrics::Metrics;
@@ -173,6 +174,7 @@ pub(crate) struct Inner {
     pub(crate) drain: Drain,
     /// Of answers that are streamed.
     pub(crate) readers: Readers,
+    configuration: OnceLock<Arc<dyn Configuration>>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -211,6 +213,7 @@ impl App {
             metrics,
             drain: Drain::default(),
             readers: Readers::default(),
+            configuration: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner), generation: Generation::new(parts, room) }
@@ -223,6 +226,20 @@ impl App {
         // Bodies that are being read keep their places where they took them.
         let room = if own == new { self.generation.room.clone() } else { Room::new(new) };
         App { inner: self.inner.clone(), generation: Generation::new(parts, room) }
+    }
+
+    /// Says who reads the configuration, for this generation and all others. The first one stays.
+    pub fn configured_by(&self, configuration: Arc<dyn Configuration>) {
+        let _ = self.inner.configuration.set(configuration);
+    }
+
+    pub(crate) fn configuration(&self) -> Option<&dyn Configuration> {
+        self.inner.configuration.get().map(|c| &**c)
+    }
+
+    /// Counts an attempt to load another configuration.
+    pub fn reloaded(&self, applied: bool) {
+        self.inner.metrics.reloaded(applied);
     }
 
     /// From now on new requests are refused as `draining`.

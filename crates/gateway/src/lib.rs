@@ -12,6 +12,7 @@ mod auth;
 mod body;
 mod chat;
 mod completions;
+mod configuration;
 mod current;
 mod deltas;
 mod drain;
@@ -42,6 +43,7 @@ mod upload;
 
 pub use admin::{Inventory, KeyMade, KeyWanted, ModelInfo};
 pub use app::{App, Limits, Parts, Pipeline, Settings, Upstream};
+pub use configuration::{ConfigProblem, ConfigRefusal, ConfigState, Configuration, Reloaded};
 pub use current::Current;
 pub use ladder::{Rung, WhenBusy};
 pub use router::router;

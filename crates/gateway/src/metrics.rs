@@ -133,6 +133,11 @@ struct Reason {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reload {
+    result: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// The gateway's counters.
@@ -168,6 +173,8 @@ pub(crate) struct Metrics {
     streams: Family<ByScope, Gauge>,
     lag: Gauge,
     dropped: Family<Reason, Counter>,
+    reloads: Family<Reload, Counter>,
+    refused: Gauge,
 }
 
 fn seconds() -> Histogram {
@@ -221,6 +228,8 @@ impl Metrics {
             streams: Family::default(),
             lag: Gauge::default(),
             dropped: Family::default(),
+            reloads: Family::default(),
+            refused: Gauge::default(),
         };
         m.registered()
     }
@@ -255,6 +264,8 @@ impl Metrics {
         r.register("reserved_usd", "Money held by requests under way", self.reserved_usd.clone());
         r.register("open_streams", "Streams that count against a limit", self.streams.clone());
         r.register("telemetry_dropped", "Requests not told to the collector", self.dropped.clone());
+        r.register("config_reloads", "Attempts to load another configuration", self.reloads.clone());
+        r.register("config_refused", "Whether the last one was refused: 0 or 1", self.refused.clone());
         let s = || Unit::Seconds;
         r.register_with_unit("request_duration", "From arrival to end", s(), self.duration.clone());
         let first = self.first_output.clone();
@@ -283,6 +294,13 @@ impl Metrics {
     /// A request came in.
     pub(crate) fn entered(&self, _surface: Surface) {
         self.in_flight.inc();
+    }
+
+    /// Another configuration was put in place, or refused.
+    pub(crate) fn reloaded(&self, applied: bool) {
+        let result = if applied { "applied" } else { "refused" };
+        self.reloads.get_or_create(&Reload { result }).inc();
+        self.refused.set((!applied).into());
     }
 
     /// Requests admitted and not ended.

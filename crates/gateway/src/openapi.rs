@@ -43,6 +43,7 @@ const PIPELINE: &str = "/v1/pipelines/{name}";
         schemas::PipelineInput, schemas::PipelineForm, schemas::PipelineOutput, schemas::RunEvent,
         schemas::RequestRecord, schemas::Readiness,
         schemas::Keys, schemas::KeyInfo, schemas::KeyWanted, schemas::KeyMade, schemas::Costs, schemas::ModelInfos,
+        schemas::ConfigState, schemas::Reloaded, schemas::ReloadRefused,
         schemas::OpenAiError, schemas::AnthropicError,
     )),
     modifiers(&Schemes, &Operations),

@@ -22,7 +22,15 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
     let health = app.inner.ledger.health();
     let problem = if app.is_draining() { Some("shutting down".to_owned()) } else { health.problem };
     let status = if problem.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({"ready": problem.is_none(), "problem": problem, "ledger_lag_bytes": health.lag_bytes});
+    let config = app.configuration().map(|c| {
+        let state = c.state();
+        json!({"version": state.version, "loaded_at": state.loaded_at, "refused_at": state.refused.map(|r| r.at)})
+    });
+    let mut body =
+        json!({"ready": problem.is_none(), "problem": problem, "ledger_lag_bytes": health.lag_bytes});
+    if let (Some(body), Some(config)) = (body.as_object_mut(), config) {
+        body.insert("config".to_owned(), config);
+    }
     json_response(status, &body)
 }
 

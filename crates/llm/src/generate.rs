@@ -136,6 +136,11 @@ impl StageKind for GenerateKind {
         Ok(Arc::new(Generate { models, model, prompt, collapsing, config, signature, validator, cache }))
     }
 
+    fn files(&self, config: &Json) -> Vec<PathBuf> {
+        let Ok(config) = Config::deserialize(config) else { return Vec::new() };
+        config.prompt.into_iter().chain(config.collapse.and_then(|c| c.prompt)).collect()
+    }
+
     fn shows(&self) -> Shows {
         Shows::Deltas
     }

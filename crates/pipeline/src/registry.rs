@@ -1,6 +1,7 @@
 //! Kinds of stages by name. Each layer above registers the kinds it knows; the configuration refers to them by name.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::{Stage, StageName};
@@ -18,6 +19,12 @@ pub trait StageKind: Send + Sync {
     ///
     /// Reports every problem, not only the first.
     fn build(&self, config: &Json, site: &Site<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>>;
+
+    /// The files that `build` reads for this configuration, relative to the project's folder: when one of them changes, a
+    /// stage built again is another.
+    fn files(&self, _config: &Json) -> Vec<PathBuf> {
+        Vec::new()
+    }
 
     /// What a stage of this kind shows its caller unless the configuration says otherwise.
     fn shows(&self) -> Shows {

@@ -18,6 +18,7 @@ mod key;
 mod models;
 mod prices;
 mod project;
+mod reload;
 mod remote;
 mod run;
 mod schema;
@@ -95,6 +96,8 @@ pub enum Command {
     Init,
     /// Serve the project.
     Up(up::Args),
+    /// Have a running server load its configuration again.
+    Reload,
     /// Run a pipeline on a document, and stream the answer.
     Run(run::Args),
     /// Check forebay.yaml and report every problem.
@@ -147,6 +150,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
     match &cli.command {
         Command::Init => init::run(&cli.global),
         Command::Up(args) => up::run(&cli.global, args),
+        Command::Reload => reload::run(&cli.global),
         Command::Run(args) => run::run(&cli.global, args),
         Command::Check => check::run(&cli.global, registry),
         Command::Schema => schema::run(registry),

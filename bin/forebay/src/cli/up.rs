@@ -12,6 +12,7 @@ use super::Global;
 use super::project::{Opened, checked};
 use crate::Error;
 use crate::config::Config;
+use crate::reload::{self, Before, Begun};
 
 /// How much nicer the ledger's threads are than the rest: on one core that is busy with callers they still keep up with them; at 10 they
 /// fell behind by 12 MB a second.
@@ -27,6 +28,7 @@ pub struct Args {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
+    let before = Before::of(&global.project);
     let config = checked(global)?;
     tracing_subscriber::fmt()
         .with_env_filter(super::log_filter(&config.telemetry.log))
@@ -41,7 +43,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(limits)?;
-    runtime.block_on(serve(global, args, config, behind.handle()))
+    runtime.block_on(serve(global, args, (config, before), behind.handle()))
 }
 
 /// Makes the calling thread, and those it will start, nicer than the threads that answer callers.
@@ -60,7 +62,12 @@ fn yield_to_callers() {
     }
 }
 
-async fn serve(global: &Global, args: &Args, config: Config, behind: &Handle) -> Result<(), Error> {
+async fn serve(
+    global: &Global,
+    args: &Args,
+    (config, before): (Config, Before),
+    behind: &Handle,
+) -> Result<(), Error> {
     let address = match args.listen {
         Some(a) => a,
         None => config.server.listen.parse().map_err(|_| {
@@ -82,6 +89,9 @@ async fn serve(global: &Global, args: &Args, config: Config, behind: &Handle) ->
     let open = at.ip().is_loopback();
     let (opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, behind).await?;
     let current = Current::new(app);
+    let begun =
+        Begun { project: global.project.clone(), config, before, assembly, listen: args.listen.is_none() };
+    let reloads = reload::start(begun, current.clone())?;
     let told = if global.json {
         format!("{{\"listening\":\"http://{at}\"}}")
     } else {
@@ -92,7 +102,7 @@ async fn serve(global: &Global, args: &Args, config: Config, behind: &Handle) ->
     if open > 0 {
         tracing::warn!(open, "answers were still under way at the end of the drain and were cut");
     }
-    drop(assembly);
+    drop(reloads);
     opened.close().await
 }
 

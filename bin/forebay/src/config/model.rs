@@ -45,6 +45,9 @@ pub struct ServerConfig {
     pub limits: LimitsConfig,
     /// How long streams may go on after SIGTERM.
     pub drain: Time,
+    /// Whether a change of this file, or of a file that it names, is noticed and put in place without a restart. SIGHUP and
+    /// `forebay reload` do so in any case.
+    pub watch: bool,
     /// How long a caller may take to send the head of a request, or send nothing of its body.
     pub read_timeout: Time,
     /// How long a reader may take nothing before its stream is ended.
@@ -57,6 +60,7 @@ impl Default for ServerConfig {
             listen: "127.0.0.1:8080".into(),
             limits: LimitsConfig::default(),
             drain: seconds(30),
+            watch: true,
             read_timeout: seconds(15),
             send_timeout: seconds(60),
         }

@@ -26,6 +26,7 @@ mod ladder;
 mod places;
 mod prices;
 mod pull;
+mod reload;
 mod rescue;
 mod run;
 mod serve;

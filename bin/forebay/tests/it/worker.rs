@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value as Json;
 
+use crate::reload::applied;
 use crate::server::{Server, eventually, read_rest, read_until, signal};
 
 const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -29,14 +30,20 @@ fn started(more: &str) -> Option<Server> {
 
 /// The server's worker process, when it runs.
 fn worker(server: &Server) -> Option<u32> {
+    workers(server).first().copied()
+}
+
+/// All of them.
+fn workers(server: &Server) -> Vec<u32> {
     let out = Command::new("ps").args(["-A", "-o", "pid=,ppid=,stat="]).output().unwrap();
     let parent = server.pid().to_string();
-    String::from_utf8_lossy(&out.stdout).lines().find_map(|line| {
+    let own = |line: &str| {
         let mut fields = line.split_whitespace();
         let (pid, ppid, stat) = (fields.next()?, fields.next()?, fields.next()?);
         // A killed one stays a zombie until the server looks at it.
         (ppid == parent && !stat.starts_with('Z')).then(|| pid.parse().unwrap())
-    })
+    };
+    String::from_utf8_lossy(&out.stdout).lines().filter_map(own).collect()
 }
 
 const LONG: &str = r#","stream":true,"max_tokens":900,"temperature":0"#;
@@ -90,4 +97,38 @@ fn a_caller_that_leaves_while_the_model_loads_takes_it_from_nobody() {
     let (status, _, body) = server.chat(SHORT);
     assert_eq!(status, 200, "{body}");
     assert_eq!(worker(&server), Some(loading), "the same process answers");
+}
+
+#[test]
+fn a_worker_ends_with_its_model_or_with_its_last_answer_and_stays_while_neither_has_ended() {
+    let Some(server) = started("") else { return };
+    let file = server.folder.path().join("forebay.yaml");
+    let began = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(server.chat(SHORT).0, 200);
+    let first = workers(&server);
+    std::fs::write(&file, format!("{began}tenants: {{gold: {{weight: 2}}}}\n")).unwrap();
+    applied(&server);
+    assert_eq!(server.chat(SHORT).0, 200);
+    assert_eq!(workers(&server), first, "nothing about the model has changed");
+    let mut stream = server.open_chat("m", LONG);
+    let begun = read_until(&mut stream, "content\":\"");
+    // So that its answer lasts.
+    signal("STOP", first[0]);
+    // Another context is another worker.
+    std::fs::write(&file, began.replace("context: 1k", "context: 2k")).unwrap();
+    applied(&server);
+    assert_eq!(server.chat(SHORT).0, 200);
+    assert_eq!(workers(&server).len(), 2, "the first has an answer to end");
+    signal("CONT", first[0]);
+    let all = begun + &read_rest(stream);
+    assert!(all.contains("[DONE]") && !all.contains(r#""finish_reason":"error""#), "{all}");
+    eventually("the first worker has ended", || workers(&server).len() == 1);
+    assert_ne!(workers(&server), first);
+    assert_eq!(server.chat(SHORT).0, 200);
+    std::fs::write(&file, "models: {other: {openai: x, base_url: 'http://127.0.0.1:1', api_key: sk-test}}\n")
+        .unwrap();
+    applied(&server);
+    eventually("the second has ended too", || workers(&server).is_empty());
+    let sockets = std::fs::read_dir(server.folder.path().join(".forebay/run")).unwrap().count();
+    assert_eq!(sockets, 0, "and nothing of them is left");
 }

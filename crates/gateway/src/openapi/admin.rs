@@ -18,7 +18,21 @@ pub(super) fn operations() -> Vec<(&'static str, HttpMethod, Operation)> {
     let costs = operator("sum_costs", "Sum what was spent").parameter(by()).parameter(since());
     let request =
         operator("get_any_request", "Show what happened to anybody's request").parameter(request_id());
+    let refused = ResponseBuilder::new()
+        .description("The file is refused, and what was in force still is")
+        .content(JSON, Content::new(Some(schema("ReloadRefused"))));
+    let reload = operator("reload_config", "Load the configuration again")
+        .description(Some(
+            "Requests under way go on with what they began with. What cannot change without a restart is named.",
+        ))
+        .response("422", refused);
     vec![
+        (
+            "/v1/admin/config",
+            Get,
+            get("get_config", "Show which configuration is in force", "ConfigState", &[401, 403, 404]),
+        ),
+        ("/v1/admin/reload", Post, answers(reload, "200", "Reloaded", &[401, 403, 404, 503])),
         ("/v1/admin/keys", Get, get("list_keys", "List keys", "Keys", &[401, 403, 503])),
         ("/v1/admin/keys", Post, answers(create, "201", "KeyMade", &[400, 401, 403, 408, 413, 500, 503])),
         ("/v1/admin/keys/{id}", Delete, answers(revoke, "200", "KeyInfo", &[401, 403, 404, 503])),

@@ -12,7 +12,9 @@ mod native;
 mod openai;
 mod responses;
 
-pub(super) use admin::{Costs, KeyInfo, KeyMade, KeyWanted, Keys, ModelInfos};
+pub(super) use admin::{
+    ConfigState, Costs, KeyInfo, KeyMade, KeyWanted, Keys, ModelInfos, ReloadRefused, Reloaded,
+};
 pub(super) use anthropic::{CountTokensRequest, InputTokens, MessageEvent, MessageObject, MessagesRequest};
 pub(super) use completions::{CompletionRequest, TextChunk, TextCompletion};
 pub(super) use errors::{AnthropicError, OpenAiError};

@@ -416,6 +416,40 @@ fn the_words_of_the_contract_are_all_described() {
 }
 
 #[test]
+fn what_is_said_of_the_configuration_is_described() {
+    use crate::configuration::{ConfigProblem, ConfigRefusal, ConfigState, Reloaded};
+    let problem = ConfigProblem {
+        line: 1,
+        column: 2,
+        path: "/models".to_owned(),
+        message: "wrong".to_owned(),
+        remedy: "correct it".to_owned(),
+    };
+    let refusal = ConfigRefusal { at: UnixMillis(9), message: "wrong".to_owned(), problems: vec![problem] };
+    for refused in [None, Some(refusal.clone())] {
+        let config = ConfigState {
+            version: "abc".to_owned(),
+            loaded_at: UnixMillis(5),
+            watched: true,
+            needs_restart: vec!["server.listen".to_owned()],
+            refused,
+        };
+        same::<schemas::ConfigState>(&serde_json::to_value(&config).unwrap());
+        let done = Reloaded { config, changed: vec!["models.a: added".to_owned()] };
+        same::<schemas::Reloaded>(&serde_json::to_value(done).unwrap());
+    }
+    let error = json!({"message": "wrong", "type": "invalid_request_error", "param": null, "code": "invalid_request"});
+    same::<schemas::ReloadRefused>(&json!({"error": error, "refused": refusal}));
+    for config in [None, Some(json!({"version": "abc", "loaded_at": 5, "refused_at": null}))] {
+        let mut body = json!({"ready": true, "problem": null, "ledger_lag_bytes": 0});
+        if let Some(config) = config {
+            body["config"] = config;
+        }
+        same::<schemas::Readiness>(&body);
+    }
+}
+
+#[test]
 fn what_an_operator_reads_and_writes_is_described() {
     let key = |full: bool| store::KeyInfo {
         id: "k1".into(),

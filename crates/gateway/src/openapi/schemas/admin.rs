@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::errors::OpenAiErrorDetail;
+
 /// Every key, without its secret.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub(in crate::openapi) struct Keys {
@@ -141,4 +143,58 @@ pub(in crate::openapi) struct LongPrice {
     input: i64,
     output: i64,
     cached_input: i64,
+}
+
+/// The configuration in force.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(in crate::openapi) struct ConfigState {
+    /// A hash of the file and of the files it names: equal configurations, equal version.
+    version: String,
+    /// In milliseconds since the epoch.
+    loaded_at: i64,
+    /// Whether a change of the files is noticed.
+    watched: bool,
+    /// What the file says otherwise than the server does, until it is started again.
+    needs_restart: Vec<String>,
+    /// Why the last attempt to load another was refused, when it was: what is in force is not what the file says.
+    #[schema(required)]
+    refused: Option<ConfigRefusal>,
+}
+
+/// What a reload did.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(in crate::openapi) struct Reloaded {
+    config: ConfigState,
+    /// What is not as it was: `models.small: changed`, `pipelines.digest: added`.
+    changed: Vec<String>,
+}
+
+/// Why the configuration was refused. What was in force still is.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(in crate::openapi) struct ReloadRefused {
+    error: OpenAiErrorDetail,
+    refused: ConfigRefusal,
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(in crate::openapi) struct ConfigRefusal {
+    /// When, in milliseconds since the epoch.
+    at: i64,
+    /// All of it as `forebay check` prints it.
+    message: String,
+    /// Every problem with its place; none when it is not one of the file.
+    problems: Vec<ConfigProblem>,
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(in crate::openapi) struct ConfigProblem {
+    /// From one.
+    line: u64,
+    /// In characters, from one.
+    column: u64,
+    /// JSON pointer of the value at fault.
+    path: String,
+    message: String,
+    /// What to do about it.
+    remedy: String,
 }

@@ -306,4 +306,18 @@ pub(in crate::openapi) struct Readiness {
     problem: Option<String>,
     /// Records that are in the journal and not yet in the database, in bytes.
     ledger_lag_bytes: u64,
+    /// The configuration in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    config: Option<ReadyConfig>,
+}
+
+/// Times are in milliseconds since the epoch.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(in crate::openapi) struct ReadyConfig {
+    version: String,
+    loaded_at: i64,
+    /// When the last attempt to load another was refused, if it was.
+    #[schema(required)]
+    refused_at: Option<i64>,
 }
