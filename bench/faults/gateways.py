@@ -388,6 +388,17 @@ class LiteLlm(Python):
         "`content_policy_violation` (tried by hand) for a filter, so that the general fallback answers.",
     )
 
+    @classmethod
+    def install(cls, args):
+        """Three of its pins name versions that a mirror may not have yet: no scenario touches what they hold."""
+        if not cls.python(args).exists():
+            home = args.peers / cls.home
+            run([sys.executable, "-m", "venv", home])
+            run([cls.python(args), "-m", "pip", "install", "-q", "uv"])
+            (home / "override.txt").write_text("certifi\nlitellm-proxy-extras\nlitellm-enterprise\n")
+            uv = [home / "bin" / "uv", "pip", "install", "-q", "--python", cls.python(args)]
+            run([*uv, "--override", home / "override.txt", *cls.packages])
+
     def __init__(self, args, cells):
         super().__init__(args, cells)
         self.key = "sk-" + secrets.token_hex(16)  # it does not start without one
