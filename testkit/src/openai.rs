@@ -277,10 +277,10 @@ pub(crate) fn error_body(error: &ApiError) -> Vec<u8> {
         ),
         ErrorKind::ContentFilter => (
             "invalid_request_error",
-            Some("content_filter"),
-            Some("prompt"),
-            "The response was filtered due to the prompt triggering the content management policy. Please modify \
-             your prompt and retry."
+            Some("invalid_prompt"),
+            None,
+            "Invalid prompt: your prompt was flagged as potentially violating our usage policy. Please try again \
+             with a different prompt."
                 .to_owned(),
         ),
         ErrorKind::RefusePrefill => (

@@ -142,7 +142,7 @@ async fn s12_s13_and_prefill_are_refused_in_the_providers_words() {
         anthropic.json()["error"]["message"].as_str().unwrap().starts_with("prompt is too long: 3 tokens >")
     );
     let [openai, anthropic] = both(&wall(Scenario::S13).await, true).await;
-    assert_eq!((openai.status, &openai.json()["error"]["code"]), (400, &"content_filter".into()));
+    assert_eq!((openai.status, &openai.json()["error"]["code"]), (400, &"invalid_prompt".into()));
     assert_eq!(anthropic.json()["error"]["type"], "invalid_request_error");
 
     let fallback = start(Script { faults: Scenario::S14.fallback(), ..Script::default() }).await;

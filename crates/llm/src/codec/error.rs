@@ -89,9 +89,15 @@ fn is_context_length(code: &str, said: &str) -> bool {
 
 fn is_content_filter(code: &str, kind: &str, said: &str) -> bool {
     [code, kind].iter().any(|s| matches!(*s, "content_filter" | "content_policy_violation"))
-        || ["content management policy", "content filtering policy"]
-            .iter()
-            .any(|s| said.to_ascii_lowercase().contains(s))
+        || [
+            "content management policy",
+            "content filtering policy",
+            "violating our usage policy",
+            "rejected as a result of our safety system",
+            "rejected as a result of the safety system",
+        ]
+        .iter()
+        .any(|s| said.to_ascii_lowercase().contains(s))
 }
 
 #[cfg(test)]
@@ -124,6 +130,13 @@ mod tests {
                 RetryHint::No,
             ),
             (400, None, r#"{"error":{"code":"content_filter"}}"#, Code::ContentFiltered, RetryHint::No),
+            (
+                400,
+                None,
+                r#"{"error":{"code":"invalid_prompt","message":"Invalid prompt: your prompt was flagged as potentially violating our usage policy."}}"#,
+                Code::ContentFiltered,
+                RetryHint::No,
+            ),
             (
                 400,
                 None,
