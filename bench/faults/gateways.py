@@ -383,10 +383,6 @@ class LiteLlm(Python):
         "routed around), `enable_mid_stream_fallback_continuation`, `num_retries: 0`, as the fallback answers, `allowed_fails: 1`, `cooldown_time: 15`. "
         "Eight scenarios at once, so that its speed plays no part."
     )
-    remarks = (
-        "S13 on the OpenAI surface: its `openai/` provider takes neither this refusal (code `content_filter`) nor one with the code "
-        "`content_policy_violation` (tried by hand) for a filter, so that the general fallback answers.",
-    )
 
     @classmethod
     def install(cls, args):
