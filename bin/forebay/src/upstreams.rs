@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use contract::EndpointName;
 use llm::codec::openai::Dialect;
-use llm::{ChatModel, Endpoint, Fallback, Hedge, ModelSettings, Prefill};
+use llm::{CacheScope, CacheSettings, ChatModel, Endpoint, Fallback, Hedge, ModelSettings, Prefill};
 use providers::{AnthropicEndpoint, Client, EndpointSettings, OpenAiEndpoint};
 
 use crate::Error;
-use crate::config::model::ModelConfig;
+use crate::config::model::{CacheConfig, CacheScopeConfig, ModelConfig};
 use crate::config::pool::{EndpointConfig, FallbackConfig, PrefillConfig};
 use crate::inventory::{self, Known};
 use crate::worker::{LocalModel, WorkerSettings};
@@ -94,6 +94,18 @@ fn prefill(m: &ModelConfig) -> Option<Prefill> {
     }
 }
 
+fn cache(c: CacheConfig) -> CacheSettings {
+    CacheSettings {
+        ttl: c.ttl.0,
+        max_bytes: c.max_bytes.0,
+        scope: match c.scope {
+            CacheScopeConfig::Tenant => CacheScope::Tenant,
+            CacheScopeConfig::User => CacheScope::User,
+        },
+        sampled: c.sampled,
+    }
+}
+
 /// A model over its endpoints.
 pub(crate) fn model(m: &ModelConfig, endpoints: Vec<Endpoint>, known: &Known) -> ModelSettings {
     let fallback = |f: &FallbackConfig| Fallback { model: f.model.as_str().into(), on: f.on.clone() };
@@ -104,6 +116,7 @@ pub(crate) fn model(m: &ModelConfig, endpoints: Vec<Endpoint>, known: &Known) ->
         price: known.price,
         context_window: known.context_window,
         max_output_tokens: known.max_output_tokens,
+        cache: m.cache.map(cache),
         timeouts: m.timeouts(),
         ..ModelSettings::over(endpoints)
     }

@@ -27,6 +27,8 @@ pub trait Reserve: Send + Sync + std::fmt::Debug {
 pub struct Meter {
     inner: Mutex<Inner>,
     reserve: Option<Box<dyn Reserve>>,
+    /// Whose ordinals its attempts get.
+    ordinals: Option<Arc<Meter>>,
 }
 
 #[derive(Debug, Default)]
@@ -136,6 +138,12 @@ impl Meter {
         Meter { reserve: Some(reserve), ..Meter::default() }
     }
 
+    /// A meter for a call of `asker`'s that other requests may come to share: what it collects is nobody's until somebody
+    /// takes it. Its attempts are numbered with the asker's.
+    pub fn apart(asker: Arc<Meter>) -> Self {
+        Meter { ordinals: Some(asker), ..Meter::default() }
+    }
+
     /// Whether calls are held in a reserve.
     pub fn is_reserved(&self) -> bool {
         self.reserve.is_some()
@@ -147,6 +155,9 @@ impl Meter {
 
     /// The ordinal of an attempt that begins now, from 1.
     pub fn begin_attempt(&self) -> u32 {
+        if let Some(asker) = &self.ordinals {
+            return asker.begin_attempt();
+        }
         let mut inner = self.lock();
         inner.begun = inner.begun.saturating_add(1);
         inner.begun
@@ -168,6 +179,21 @@ impl Meter {
     /// Keeps a finding for the `done` event and the ledger; a later one of the same name replaces it.
     pub fn fact(&self, name: &str, value: serde_json::Value) {
         self.lock().facts.insert(name.to_owned(), value);
+    }
+
+    /// Adds figures to the finding `name`, apart for each `of`: `{of: {figure: sum}}`.
+    pub fn tally(&self, name: &str, of: &str, figures: &[(&str, u64)]) {
+        use serde_json::{Map, Value};
+        let mut inner = self.lock();
+        let all = inner.facts.entry(name).or_insert_with(|| Value::Object(Map::new()));
+        let Some(all) = all.as_object_mut() else { return };
+        let Some(own) = all.entry(of).or_insert_with(|| Value::Object(Map::new())).as_object_mut() else {
+            return;
+        };
+        for (figure, n) in figures {
+            let sum = own.get(*figure).and_then(Value::as_u64).unwrap_or(0).saturating_add(*n);
+            own.insert((*figure).to_owned(), sum.into());
+        }
     }
 
     /// Counts an answer of `stage` that came from a cache instead of a model.
@@ -364,6 +390,25 @@ mod tests {
             ending: crate::Ending::Complete,
             error: None,
         }
+    }
+
+    #[test]
+    fn figures_add_up_apart_for_each_name() {
+        let meter = Meter::default();
+        meter.tally("cache", "a", &[("hits", 1), ("saved", 5)]);
+        meter.tally("cache", "b", &[("hits", 1)]);
+        meter.tally("cache", "a", &[("saved", 7)]);
+        let facts = serde_json::json!({"a": {"hits": 1, "saved": 12}, "b": {"hits": 1}});
+        assert_eq!(meter.facts()["cache"], facts);
+    }
+
+    #[test]
+    fn a_call_apart_is_numbered_with_its_askers_and_counted_by_nobody() {
+        let asker = Arc::new(Meter::default());
+        let apart = Meter::apart(asker.clone());
+        assert_eq!((asker.begin_attempt(), apart.begin_attempt(), asker.begin_attempt()), (1, 2, 3));
+        apart.attempt(call(1, 2));
+        assert_eq!((asker.attempts(), apart.attempts()), (0, 1));
     }
 
     #[test]

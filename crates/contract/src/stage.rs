@@ -7,8 +7,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::{
-    Budget, Clock, Deadline, Error, Event, Kind, Meter, MidStream, ModelName, Outcome, RequestId, StageName,
-    TenantId, Tick, TraceContext, UserId, Value,
+    Budget, Clock, Deadline, Error, Event, Freshness, Kind, Meter, MidStream, ModelName, Outcome, RequestId,
+    StageName, TenantId, Tick, TraceContext, UserId, Value,
 };
 
 /// A boxed, sendable future.
@@ -68,6 +68,8 @@ pub struct Context {
     pub mid_stream: MidStream,
     /// The span that the request's calls to others are part of, when it is traced.
     pub trace: Option<TraceContext>,
+    /// What the caller allows of caches.
+    pub freshness: Freshness,
     /// Where output goes, when this stage's output is shown.
     pub sink: Option<Arc<dyn Sink>>,
 }

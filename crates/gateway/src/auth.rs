@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use contract::{Code, Error, KeyId, MidStream, TenantId, TraceContext};
-use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use contract::{Code, Error, Freshness, KeyId, MidStream, TenantId, TraceContext};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
 
@@ -18,6 +18,8 @@ pub(crate) struct Caller {
     pub(crate) trace: Option<TraceContext>,
     /// What it wants when a stream breaks off.
     pub(crate) mid_stream: Option<MidStream>,
+    /// What it allows of caches.
+    pub(crate) freshness: Freshness,
 }
 
 /// Checks the key. The answer is the same for a missing, unknown, revoked and malformed one but for the first.
@@ -32,7 +34,10 @@ pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Error> {
         return open(headers, trace, mid_stream);
     };
     match app.inner.keys.check(presented, app.inner.clock.wall()) {
-        Ok(info) => Ok(Caller { tenant: info.tenant.clone(), key: Some(info.id.clone()), trace, mid_stream }),
+        Ok(info) => {
+            let (tenant, key) = (info.tenant.clone(), Some(info.id.clone()));
+            Ok(Caller { tenant, key, trace, mid_stream, freshness: freshness(headers) })
+        }
         // An open server takes whatever placeholder an SDK insists on, but never a key that was revoked.
         Err(store::Refusal::Malformed) if !app.generation.settings.auth_required => {
             open(headers, trace, mid_stream)
@@ -56,6 +61,12 @@ fn mid_stream(headers: &HeaderMap) -> Result<Option<MidStream>, Error> {
     }
 }
 
+/// What the caller's `Cache-Control` allows.
+fn freshness(headers: &HeaderMap) -> Freshness {
+    let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|v| v.to_str().ok());
+    values.fold(Freshness::default(), Freshness::and)
+}
+
 /// A caller of a server that asks for no key. Not a web page from somewhere else in the browser of whoever may come in:
 /// it would spend on his account. A page that the same address serves is not from elsewhere; the same name may be, since
 /// whoever owns a name says where it leads.
@@ -75,7 +86,7 @@ fn open(
         let m = "a server without keys takes no calls of web pages from elsewhere: make a key with `forebay key create` and send it";
         return Err(Error::new(Code::Forbidden, m));
     }
-    Ok(Caller { tenant: App::open_tenant(), key: None, trace, mid_stream })
+    Ok(Caller { tenant: App::open_tenant(), key: None, trace, mid_stream, freshness: freshness(headers) })
 }
 
 /// Whether a host, an IPv6 address in brackets or not, names this machine and can name no other.

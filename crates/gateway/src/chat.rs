@@ -113,7 +113,7 @@ async fn collect(mut request: Request, mut deltas: Deltas) -> Result<(Answer, Fa
         }
     }
     request.first_output();
-    let facts = Facts::ended(&request);
+    let facts = Facts::ended_with(&request, &deltas);
     finish(deltas, request);
     Ok((answer, facts))
 }

@@ -8,20 +8,20 @@ use admission::{Amount, Growing};
 use contract::{Code, Error, Event, Outcome, Price, StageRecord, StageState, Usage, Value};
 use futures_core::Stream;
 use llm::tokens::Estimate;
-use llm::{Completion, Delta, FinishReason, TokenCounter as _};
+use llm::{Delta, FinishReason, Reply, TokenCounter as _};
 use pipeline::live::Live;
 
 use crate::drain::{self, Cut};
 
 /// The deltas of an answer. Ends with `None` only after a finish.
 pub(crate) enum Deltas {
-    Model(Box<Completion>, Cut, Option<Growth>),
+    Model(Box<Reply>, Cut, Option<Growth>),
     Pipeline(Box<FromPipeline>, Cut),
 }
 
 impl Deltas {
     /// The model's answer, when no pipeline stands before it.
-    pub(crate) fn completion(&self) -> Option<&Completion> {
+    pub(crate) fn reply(&self) -> Option<&Reply> {
         match self {
             Deltas::Model(c, ..) => Some(c),
             Deltas::Pipeline(..) => None,
@@ -44,7 +44,7 @@ impl Stream for Deltas {
         match self.get_mut() {
             Deltas::Model(c, cut, growth) => match until(cut, cx, |cx| Pin::new(&mut **c).poll_next(cx)) {
                 Poll::Ready(Some(Ok(delta))) => {
-                    let covered = growth.as_mut().map_or(Ok(()), |g| g.covers(&delta));
+                    let covered = growth.as_mut().map_or(Ok(()), |g| g.covers(&delta, || c.pays()));
                     Poll::Ready(Some(covered.map(|()| delta)))
                 }
                 other => other,
@@ -70,14 +70,15 @@ pub(crate) struct Growth {
 }
 
 impl Growth {
-    fn covers(&mut self, delta: &Delta) -> Result<(), Error> {
+    fn covers(&mut self, delta: &Delta, pays: impl Fn() -> bool) -> Result<(), Error> {
         let text = match delta {
             Delta::Text(t) | Delta::Reasoning(t) => t,
             Delta::ToolCall { arguments, .. } => arguments,
             _ => return Ok(()),
         };
         self.output += Estimate.count(text).max(1);
-        if self.output <= self.reserved {
+        // An answer that another request is charged with, or was, needs no room here.
+        if self.output <= self.reserved || !pays() {
             return Ok(());
         }
         let (input_tokens, output_tokens) = (self.input_tokens, self.output.saturating_add(STEP));

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use admission::{RateHeaders, Window};
 use contract::{RequestId, Surface, UnixMillis};
-use http::header::HeaderName;
+use http::header::{AGE, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use llm::CacheResult;
 
 use crate::deltas::Deltas;
 use crate::request::Request;
@@ -21,6 +22,7 @@ const ATTEMPTS: HeaderName = HeaderName::from_static("forebay-attempts");
 const VERSION: HeaderName = HeaderName::from_static("forebay-model-version");
 const DEGRADED: HeaderName = HeaderName::from_static("forebay-degraded");
 const COST: HeaderName = HeaderName::from_static("forebay-cost-nanousd");
+const CACHE: HeaderName = HeaderName::from_static("forebay-cache");
 
 /// Limit, remaining, reset of one kind of rate.
 type Names = [HeaderName; 3];
@@ -92,6 +94,9 @@ pub(crate) struct Facts {
     version: Option<String>,
     cost: Option<i64>,
     degraded: Option<&'static str>,
+    cache: Option<CacheResult>,
+    /// Of an answer that was kept.
+    age: Option<Duration>,
 }
 
 impl Facts {
@@ -99,18 +104,33 @@ impl Facts {
     pub(crate) fn admitted(request: &Request) -> Self {
         let (id, rates) = (request.id(), request.rates());
         let degraded = request.instead;
-        Facts { id, rates, overhead_us: None, attempts: None, version: None, cost: None, degraded }
+        Facts {
+            id,
+            rates,
+            overhead_us: None,
+            attempts: None,
+            version: None,
+            cost: None,
+            degraded,
+            cache: None,
+            age: None,
+        }
     }
 
     /// Of one that begins to stream: its cost is in the ledger at its end.
     pub(crate) fn begun(request: &Request, deltas: &Deltas) -> Self {
-        let Some(c) = deltas.completion() else { return Facts::admitted(request) };
-        // Earlier attempts have ended; the one that answers has taken the time since it started.
-        let started = c.record().started_us;
+        let Some(c) = deltas.reply() else { return Facts::admitted(request) };
         Facts {
-            overhead_us: Some(started.saturating_sub(request.cx.meter.called_us())),
+            // Earlier attempts have ended; the one that answers has taken the time since it started. Waiting for another's
+            // call is nobody's overhead.
+            overhead_us: match c.cache() {
+                Some(CacheResult::Hit) => Some(request.cx.elapsed_us()),
+                _ => c.started_us().map(|us| us.saturating_sub(request.cx.meter.called_us())),
+            },
             attempts: Some(usize::try_from(c.attempts()).unwrap_or(usize::MAX)),
             version: c.model_version().map(str::to_owned),
+            cache: c.cache(),
+            age: c.age(),
             ..Facts::admitted(request)
         }
     }
@@ -124,6 +144,18 @@ impl Facts {
             version: meter.model_version(),
             cost: Some(meter.spent().cost.nanos()),
             ..Facts::admitted(request)
+        }
+    }
+
+    /// The same of an answer that was read from these deltas.
+    pub(crate) fn ended_with(request: &Request, deltas: &Deltas) -> Self {
+        let (begun, ended) = (Facts::begun(request, deltas), Facts::ended(request));
+        Facts {
+            overhead_us: if begun.cache == Some(CacheResult::Shared) { None } else { ended.overhead_us },
+            version: ended.version.or(begun.version),
+            cache: begun.cache,
+            age: begun.age,
+            ..ended
         }
     }
 
@@ -145,6 +177,12 @@ impl Facts {
         }
         if let Some(nanos) = self.cost {
             headers.insert(COST, HeaderValue::from(nanos));
+        }
+        if let Some(cache) = self.cache {
+            headers.insert(CACHE, HeaderValue::from_static(cache.as_str()));
+        }
+        if let Some(age) = self.age {
+            headers.insert(AGE, HeaderValue::from(age.as_secs()));
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! A request is observed once, when it has ended, from its ledger record: nothing is on the path of a token.
 
+mod cache;
 mod exposition;
 mod gen_ai;
 mod names;
@@ -27,6 +28,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub(crate) use exposition::Format;
 
 use crate::app::Settings;
+use cache::Cache;
 use gen_ai::GenAi;
 use names::Names;
 
@@ -145,6 +147,7 @@ pub(crate) struct Metrics {
     own: Registry,
     gen_ai: GenAi,
     names: Names,
+    cache: Cache,
     ended: Family<Ended, Counter>,
     in_flight: Gauge,
     duration: Histograms<Ended>,
@@ -200,6 +203,7 @@ impl Metrics {
             own: Registry::with_prefix("forebay"),
             gen_ai: GenAi::new(settings),
             names: Names::new(settings),
+            cache: Cache::default(),
             ended: Family::default(),
             in_flight: Gauge::default(),
             duration: Family::new_with_constructor(seconds),
@@ -263,6 +267,7 @@ impl Metrics {
         r.register("reserved_tokens", "Tokens held by requests under way", self.reserved_tokens.clone());
         r.register("reserved_usd", "Money held by requests under way", self.reserved_usd.clone());
         r.register("open_streams", "Streams that count against a limit", self.streams.clone());
+        self.cache.register(r);
         r.register("telemetry_dropped", "Requests not told to the collector", self.dropped.clone());
         r.register("config_reloads", "Attempts to load another configuration", self.reloads.clone());
         r.register("config_refused", "Whether the last one was refused: 0 or 1", self.refused.clone());
@@ -326,7 +331,7 @@ impl Metrics {
         if let Some(us) = r.first_output_us {
             self.first_output.observe(us as f64 / 1e6);
         }
-        if let Some(us) = overhead::overhead_us(r) {
+        if let Some(us) = overhead::overhead_us(r).filter(|_| !cache::shared(r)) {
             self.overhead.observe(us as f64 / 1e6);
         }
         // No room at a model is ours to answer for; the same word from an upstream is not.
@@ -338,6 +343,7 @@ impl Metrics {
         }
         self.attempts(r);
         self.stages(r);
+        self.cache.observe(r);
     }
 
     /// A pipeline does less because its models are busy.

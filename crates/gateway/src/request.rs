@@ -78,7 +78,7 @@ impl Request {
         if !app.inner.ledger.is_healthy() {
             return Err(storage_unavailable().into());
         }
-        let Caller { tenant, key, trace: from, mid_stream } = caller;
+        let Caller { tenant, key, trace: from, mid_stream, freshness } = caller;
         let id = app.request_id();
         let trace = app.generation.settings.tracing.as_ref().map(|t| t.trace(id, from));
         let policy = match &ask.target {
@@ -156,6 +156,7 @@ impl Request {
         let mut cx = context(app, id, tenant, ask.user, ask.arrived, budget, meter);
         cx.trace = trace.map(|t| t.root);
         cx.mid_stream = policy;
+        cx.freshness = freshness;
         if let Some(rung) = ask.instead {
             cx.meter.fact("degraded", rung.into());
         }
@@ -289,6 +290,7 @@ fn context(
         trace: None,
         retrying: false,
         mid_stream: MidStream::Error,
+        freshness: contract::Freshness::default(),
         sink: None,
     }
 }

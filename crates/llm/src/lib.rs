@@ -2,7 +2,8 @@
 //! by name into one coherent answer or one clear error.
 //!
 //! - Requests and deltas are in [`chat`]; endpoints, settings and slots in [`model`]; [`answer`] puts deltas together.
-//! - The registry and its call are in [`models`]; a [`Completion`] is a committed answer. How a call gets there: `repair`
+//! - The registry and its call are in [`models`]; a [`Completion`] is a committed answer of a model, a [`Reply`]
+//!   that or one from [`cache`]. How a call gets there: `repair`
 //!   (what is asked next), `attempt` (one try), [`pool`] (the endpoints of a model), [`hedge`]; what is done when it breaks
 //!   off behind that: `rescue`.
 //! - Protocols of upstreams are in [`codec`], protocols of callers in [`surface`].
@@ -10,6 +11,7 @@
 
 pub mod answer;
 mod attempt;
+pub mod cache;
 pub mod chat;
 pub mod codec;
 mod completion;
@@ -27,6 +29,7 @@ pub mod surface;
 pub mod tokens;
 
 pub use answer::Answer;
+pub use cache::{CacheResult, CacheScope, CacheSettings, Reply};
 pub use chat::{ChatRequest, Delta, DeltaStream, FinishReason};
 pub use completion::Completion;
 pub use generate::{GenerateKind, PartCache};

@@ -181,6 +181,8 @@ pub struct ModelSettings {
     /// What stands behind the name: another provider, address, upstream id or file gives another identity. Answers that are
     /// kept are kept for it; nobody is shown it.
     pub identity: String,
+    /// How its answers are kept, if they are.
+    pub cache: Option<crate::CacheSettings>,
     /// How long each phase may take.
     pub timeouts: Timeouts,
     /// How its tokens are counted.
@@ -205,6 +207,7 @@ impl ModelSettings {
             max_output_tokens: None,
             version: None,
             identity: String::new(),
+            cache: None,
             timeouts: Timeouts::default(),
             counter: Arc::new(crate::tokens::Estimate),
         }

@@ -9,10 +9,11 @@ use contract::{BoxFuture, Code, Context, EndpointName, Error, MidStream, ModelNa
 use parking_lot::RwLock;
 
 use crate::attempt::Asked;
+use crate::cache::{self, Caches};
 use crate::pool::{EndpointState, Retries};
 use crate::repair::{self, Candidate};
 use crate::rescue::Rescue;
-use crate::{ChatRequest, Completion, ModelSettings, Slots};
+use crate::{ChatRequest, Completion, ModelSettings, Reply, Slots};
 
 type Table = Arc<BTreeMap<ModelName, Arc<ModelSettings>>>;
 
@@ -22,6 +23,7 @@ pub struct Models {
     table: Arc<RwLock<Table>>,
     slots: Arc<dyn Slots>,
     retries: Arc<Retries>,
+    caches: Arc<Caches>,
 }
 
 /// What a caller knows of a call besides its request.
@@ -35,6 +37,13 @@ pub struct Asking {
     pub unseen: bool,
 }
 
+impl Asking {
+    /// What is done when the answer breaks off.
+    pub(crate) fn mid_stream(&self, cx: &Context) -> MidStream {
+        if self.unseen { MidStream::Restart } else { cx.mid_stream }
+    }
+}
+
 impl std::fmt::Debug for Models {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.table.read().keys()).finish()
@@ -44,24 +53,34 @@ impl std::fmt::Debug for Models {
 impl Models {
     /// An empty registry whose calls wait at `slots`.
     pub fn new(slots: Arc<dyn Slots>) -> Self {
-        Models { table: Arc::default(), slots, retries: Arc::default() }
+        Models { table: Arc::default(), slots, retries: Arc::default(), caches: Arc::default() }
     }
 
     /// Another, empty registry beside this one: calls wait at the same slots and come out of the same retry budgets.
     #[must_use]
     pub fn beside(&self) -> Self {
-        Models { table: Arc::default(), slots: self.slots.clone(), retries: self.retries.clone() }
+        Models {
+            table: Arc::default(),
+            slots: self.slots.clone(),
+            retries: self.retries.clone(),
+            caches: self.caches.clone(),
+        }
     }
 
-    /// Puts a whole new table in place, for all clones at once.
+    /// Puts a whole new table in place, for all clones at once. Kept answers stay with the name of their model.
     pub fn replace(&self, models: impl IntoIterator<Item = (ModelName, ModelSettings)>) {
-        let table = models.into_iter().map(|(n, s)| (n, Arc::new(s))).collect();
+        let table: BTreeMap<_, _> = models.into_iter().map(|(n, s)| (n, Arc::new(s))).collect();
+        self.caches.only(table.iter().filter(|(_, s)| s.cache.is_some()).map(|(n, _)| n.clone()));
         *self.table.write() = Arc::new(table);
     }
 
     /// The settings of a model.
     pub fn get(&self, name: &ModelName) -> Option<Arc<ModelSettings>> {
         self.table.read().get(name).cloned()
+    }
+
+    pub(crate) fn caches(&self) -> &Caches {
+        &self.caches
     }
 
     /// All names, in order.
@@ -86,13 +105,15 @@ impl Models {
     ///   to a larger window only.
     /// - Every attempt that reached an upstream is in `cx.meter` exactly once, however it ends.
     ///
-    /// Dropping the future or the completion cancels the upstream.
+    /// A model whose answers are kept may answer with one of them, or with the answer to an equal call under way.
+    ///
+    /// Dropping the future or the reply cancels the upstream, unless others read the same answer.
     pub fn call<'a>(
         &'a self,
         model: &'a ModelName,
         request: ChatRequest,
         cx: &'a Context,
-    ) -> BoxFuture<'a, Result<Completion, Error>> {
+    ) -> BoxFuture<'a, Result<Reply, Error>> {
         self.ask(model, request, Asking::default(), cx)
     }
 
@@ -103,17 +124,29 @@ impl Models {
         request: ChatRequest,
         asking: Asking,
         cx: &'a Context,
-    ) -> BoxFuture<'a, Result<Completion, Error>> {
+    ) -> BoxFuture<'a, Result<Reply, Error>> {
         self.ask(model, request, asking, cx)
     }
 
     fn ask<'a>(
         &'a self,
         model: &'a ModelName,
+        request: ChatRequest,
+        asking: Asking,
+        cx: &'a Context,
+    ) -> BoxFuture<'a, Result<Reply, Error>> {
+        Box::pin(cache::answer(self, model, request, asking, cx))
+    }
+
+    /// Asks the model itself.
+    pub(crate) fn upstream<'a>(
+        &'a self,
+        model: &'a ModelName,
         mut request: ChatRequest,
         asking: Asking,
         cx: &'a Context,
     ) -> BoxFuture<'a, Result<Completion, Error>> {
+        let policy = asking.mid_stream(cx);
         Box::pin(async move {
             // An upstream always streams: only so can its silence be told from its work.
             request.stream = true;
@@ -136,7 +169,6 @@ impl Models {
                 avoid: None,
             };
             let answer = self.repair(model, &mut asked).await?;
-            let policy = if asking.unseen { MidStream::Restart } else { cx.mid_stream };
             Ok(match policy {
                 MidStream::Error => answer,
                 _ => answer.rescued_by(Rescue::new(self.clone(), model.clone(), &mut asked, policy)),

@@ -151,7 +151,7 @@ fn error(error: Option<&contract::Error>) -> Option<Node> {
 fn fact(name: &str, value: &Value) -> String {
     match value {
         Value::Object(fields) => {
-            let each: Vec<String> = fields.iter().map(|(k, v)| format!("{k} {v}")).collect();
+            let each: Vec<String> = fields.iter().map(|(k, v)| figure(k, v)).collect();
             format!("{name}: {}", each.join(", "))
         }
         Value::Array(items) => format!("{name}: {} (listed by --json)", items.len()),
@@ -161,6 +161,20 @@ fn fact(name: &str, value: &Value) -> String {
         }
         Value::String(text) => format!("{name}: {text}"),
         other => format!("{name}: {other}"),
+    }
+}
+
+/// A figure of a finding; money in dollars, and figures by a name behind it: `writer (hit 1, saved_tokens 30)`.
+fn figure(name: &str, value: &Value) -> String {
+    match (value, name.strip_suffix("_nanousd")) {
+        (Value::Object(fields), _) => {
+            let each: Vec<String> = fields.iter().map(|(k, v)| figure(k, v)).collect();
+            format!("{name} ({})", each.join(", "))
+        }
+        (Value::Number(n), Some(what)) if n.is_i64() => {
+            format!("{what} {}", contract::Money::from_nanos(n.as_i64().unwrap_or(0)))
+        }
+        _ => format!("{name} {value}"),
     }
 }
 
@@ -236,6 +250,12 @@ mod tests {
             "{text}"
         );
         assert!(merge < at("coverage: 75.0 %") && at("grounding: sentences 4, supported 3") > merge);
+    }
+
+    #[test]
+    fn what_a_cache_saved_is_shown_in_dollars() {
+        let saved = json!({"writer": {"hit": 2, "saved_tokens": 30, "saved_nanousd": 1_500_000}});
+        assert_eq!(fact("cache", &saved), "cache: writer (hit 2, saved_tokens 30, saved $0.0015)");
     }
 
     #[test]

@@ -139,6 +139,8 @@ pub struct ModelConfig {
     pub limits: RatesConfig,
     /// The most requests at once; what the upstream bears is found below this.
     pub max_concurrency: Option<Count>,
+    /// Keep its answers, and give them again to equal requests. Unless given: every request is a call.
+    pub cache: Option<CacheConfig>,
     /// How long to wait for it.
     pub timeouts: TimeoutsConfig,
     /// A local model's worker is stopped after this long without a request.
@@ -178,6 +180,44 @@ impl PriceConfig {
             long: None,
         }
     }
+}
+
+/// Which answers of a model are kept, in memory: complete ones only. A request equal in everything that decides the answer
+/// is answered with it, and equal requests at the same time are one call.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// For how long.
+    pub ttl: Time,
+    /// All of them together; those used least recently go first.
+    pub max_bytes: Size,
+    /// Who is given them: everybody of the `tenant`, or only the end `user` who was answered first (a request that names
+    /// none is then always a call). Never another tenant.
+    pub scope: CacheScopeConfig,
+    /// Whether to keep also what was asked for with a temperature above zero: the same answer again where the caller may
+    /// want another.
+    pub sampled: bool,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        CacheConfig {
+            ttl: seconds(3_600),
+            max_bytes: Size(64_000_000),
+            scope: CacheScopeConfig::Tenant,
+            sampled: false,
+        }
+    }
+}
+
+/// Who is given a kept answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheScopeConfig {
+    /// Everybody of the tenant.
+    Tenant,
+    /// The end user who was answered first.
+    User,
 }
 
 /// How long to wait for an upstream.

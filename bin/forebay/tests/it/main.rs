@@ -13,6 +13,7 @@
 mod admin;
 mod bench;
 mod budgets;
+mod caching;
 mod cancel;
 mod collector;
 mod commands;

@@ -174,3 +174,27 @@ fn every_metric_that_the_alerts_and_the_dashboard_name_exists() {
         assert!(shown.lines().any(|l| l.starts_with(name)), "no {name} in\n{shown}");
     }
 }
+
+#[test]
+fn what_caches_did_is_counted_by_model() {
+    let m = metrics();
+    let mut r = record("gold", vec![], 10);
+    r.facts.insert(
+        "cache".into(),
+        serde_json::json!({
+            "m": {"hit": 2, "miss": 1, "saved_tokens": 30, "saved_nanousd": 2_500_000_000_u64},
+            "n": {"shared": 1},
+        }),
+    );
+    m.ended(&r);
+    let text = text(&m);
+    for line in [
+        r#"forebay_cache_requests_total{model="m",result="hit"} 2"#,
+        r#"forebay_cache_requests_total{model="m",result="miss"} 1"#,
+        r#"forebay_cache_requests_total{model="n",result="shared"} 1"#,
+        r#"forebay_cache_saved_tokens_total{model="m"} 30"#,
+        r#"forebay_cache_saved_usd_total{model="m"} 2.5"#,
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+}

@@ -67,7 +67,7 @@ const STATUSES: [(u16, &str); 14] = [
 ];
 
 /// Name, type and description of every header that an answer may have.
-const HEADERS: [(&str, Type, &str); 22] = [
+const HEADERS: [(&str, Type, &str); 24] = [
     ("x-request-id", Type::String, "The request's id, for `GET /v1/requests/{id}`"),
     ("request-id", Type::String, "The same, where Anthropic's clients look"),
     ("x-ratelimit-limit-requests", Type::Integer, "Requests a minute"),
@@ -94,6 +94,8 @@ const HEADERS: [(&str, Type, &str); 22] = [
         Type::Integer,
         "The cost in 10⁻⁹ dollars; not of a stream, whose end nobody knows",
     ),
+    ("forebay-cache", Type::String, "`hit`, `miss`, `shared` or `bypass`, of a model whose answers are kept"),
+    ("age", Type::Integer, "How old a kept answer is, in seconds"),
 ];
 
 impl Modify for Operations {
@@ -353,6 +355,8 @@ fn answered(r: ResponseBuilder, shape: Shape) -> ResponseBuilder {
         "forebay-attempts",
         "forebay-model-version",
         "forebay-cost-nanousd",
+        "forebay-cache",
+        "age",
     ];
     rates(headers(r, &facts), shape)
 }

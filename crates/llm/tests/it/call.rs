@@ -141,6 +141,7 @@ pub(crate) fn world(primary: Vec<Script>, second: Vec<Script>) -> World {
         trace: None,
         retrying: false,
         mid_stream: contract::MidStream::Error,
+        freshness: contract::Freshness::default(),
         sink: None,
     };
     World { models, primary, second, cx }
@@ -159,6 +160,11 @@ impl World {
 
     pub(crate) fn records(&self) -> Vec<AttemptRecord> {
         self.cx.meter.take().1
+    }
+
+    /// Streams of the first upstream that ended or were dropped.
+    pub(crate) fn dropped(&self) -> usize {
+        self.primary.dropped.load(Ordering::SeqCst)
     }
 
     pub(crate) fn calls(&self) -> (usize, usize) {

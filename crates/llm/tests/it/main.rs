@@ -6,6 +6,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod cache;
 mod call;
 mod codecs;
 mod completions;

@@ -129,6 +129,7 @@ pub(crate) async fn run(stages: Vec<StageSpec>, output: Kind, text: &str) -> Ran
         trace: None,
         retrying: false,
         mid_stream: contract::MidStream::Error,
+        freshness: contract::Freshness::default(),
         sink: None,
     };
     let document = Document { title: None, media: Media::Plain, text: text.into(), sections: Vec::new() };
