@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use admission::{Amount, Period, Scope};
 use contract::{BoxFuture, Clock, Date, TenantId, UnixMillis};
-use llm::{GenerateKind, Models, PartCache};
+use llm::{CascadeKind, GenerateKind, Models, PartCache};
 use pipeline::Registry;
 use store::{CacheKey, CacheStore, CostBy, Reader};
 
@@ -20,7 +20,9 @@ use crate::inventory;
 pub fn kinds(models: &Models, project: &Path, cache: Option<Arc<dyn PartCache>>) -> Registry {
     let mut registry = Registry::default();
     text::register(&mut registry);
-    registry.register(GenerateKind::new(models.clone(), project.to_owned(), cache));
+    let generate = GenerateKind::new(models.clone(), project.to_owned(), cache);
+    registry.register(CascadeKind::new(generate.clone()));
+    registry.register(generate);
     registry
 }
 

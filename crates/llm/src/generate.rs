@@ -5,6 +5,7 @@
 //! not fit its schema has failed. A list too long for the model's window is merged in groups first, when the
 //! configuration says so ([`collapse`]).
 
+pub mod cascade;
 mod collapse;
 mod config;
 mod shown;
@@ -93,6 +94,21 @@ impl StageKind for GenerateKind {
     fn build(&self, config: &Json, _: &Site<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
         let config = Config::deserialize(config)
             .map_err(|e| vec![problem("", e.to_string(), "see the reference of `generate`")])?;
+        Ok(Arc::new(self.stage(config)?))
+    }
+
+    fn files(&self, config: &Json) -> Vec<PathBuf> {
+        let Ok(config) = Config::deserialize(config) else { return Vec::new() };
+        config.prompt.into_iter().chain(config.collapse.and_then(|c| c.prompt)).collect()
+    }
+
+    fn shows(&self) -> Shows {
+        Shows::Deltas
+    }
+}
+
+impl GenerateKind {
+    fn stage(&self, config: Config) -> Result<Generate, Vec<Problem>> {
         let mut problems = Vec::new();
         let model = ModelName::from(config.model.as_str());
         // A registry for a check knows no model: the configuration checks the name by the schema's reference.
@@ -133,16 +149,8 @@ impl StageKind for GenerateKind {
         };
         let cache = self.cache.clone().filter(|_| config.cache);
         let models = self.models.clone();
-        Ok(Arc::new(Generate { models, model, prompt, collapsing, config, signature, validator, cache }))
-    }
-
-    fn files(&self, config: &Json) -> Vec<PathBuf> {
-        let Ok(config) = Config::deserialize(config) else { return Vec::new() };
-        config.prompt.into_iter().chain(config.collapse.and_then(|c| c.prompt)).collect()
-    }
-
-    fn shows(&self) -> Shows {
-        Shows::Deltas
+        let logprobs = false;
+        Ok(Generate { models, model, prompt, collapsing, config, signature, validator, cache, logprobs })
     }
 }
 
@@ -159,6 +167,8 @@ struct Generate {
     signature: Signature,
     validator: Option<jsonschema::Validator>,
     cache: Option<Arc<dyn PartCache>>,
+    /// Whether the model is asked how likely its tokens were.
+    logprobs: bool,
 }
 
 impl Stage for Generate {
@@ -177,9 +187,9 @@ impl Stage for Generate {
                 Err(e) => return Outcome::Failed(e),
             };
             match self.ask(cx, &self.prompt, &inputs, cx.sink.as_deref()).await {
-                Ok((text, None)) => self.value(text).into(),
-                Ok((text, Some(e))) if self.validator.is_none() && !text.is_empty() => {
-                    Outcome::Partial(Value::text(text), e)
+                Ok((answer, None)) => self.value(answer.text).into(),
+                Ok((answer, Some(e))) if self.validator.is_none() && !answer.text.is_empty() => {
+                    Outcome::Partial(Value::text(answer.text), e)
                 }
                 Ok((_, Some(e))) | Err(e) => Outcome::Failed(e),
             }
@@ -188,23 +198,26 @@ impl Stage for Generate {
 }
 
 impl Generate {
-    /// The text, and why it is not all of it.
+    /// The answer, and why it is not all there. Of one that was kept there is the text alone.
     async fn ask(
         &self,
         cx: &Context,
         prompt: &Prompt,
         inputs: &Inputs,
         sink: Option<&dyn Sink>,
-    ) -> Result<(String, Option<Error>), Error> {
+    ) -> Result<(Answer, Option<Error>), Error> {
         let request = self.request(prompt, inputs)?;
         let asked_for = request.max_output_tokens;
         let key = self.cache.as_ref().map(|c| (c, self.key(&request)));
+        // How old a part is nobody knows: it does only for who does not ask.
+        let any_age = cx.freshness.max_age.is_none() && !cx.freshness.no_store;
         if let Some((cache, key)) = &key
+            && any_age
             && let Some(text) = cache.get(&cx.tenant, key).await
         {
             cx.meter.cached(cx.stage.as_ref());
             show(sink, &text).await?;
-            return Ok((text, None));
+            return Ok((Answer { text, ..Answer::default() }, None));
         }
         let (request, _held) = self.within_budget(request, cx)?;
         let cut_by_budget = request.max_output_tokens != asked_for;
@@ -223,14 +236,14 @@ impl Generate {
                     }
                     answer.push(delta);
                 }
-                Err(e) => return Ok((answer.text, Some(e))),
+                Err(e) => return Ok((answer, Some(e))),
             }
         }
         // Ends the attempt in the meter before what it held is free.
         drop(completion);
         if answer.finish == Some(FinishReason::ContentFilter) {
             let e = Error::new(Code::ContentFiltered, "the provider filtered the content");
-            return Ok((answer.text, Some(e)));
+            return Ok((answer, Some(e)));
         }
         let cut = answer.finish == Some(FinishReason::Length);
         if cut && self.config.on_length == OnLength::Sentence {
@@ -240,15 +253,16 @@ impl Generate {
         // is to be asked again.
         if let Some((cache, key)) = key
             && !stands_in
+            && !cx.freshness.no_store
             && (answer.finish == Some(FinishReason::Stop) || cut && !cut_by_budget)
         {
             cache.put(&cx.tenant, &key, &answer.text).await;
         }
         if cut && self.config.on_length == OnLength::Partial {
             let m = "the answer reached its limit of tokens and was cut";
-            return Ok((answer.text, Some(Error::new(Code::BudgetExhausted, m))));
+            return Ok((answer, Some(Error::new(Code::BudgetExhausted, m))));
         }
-        Ok((answer.text, None))
+        Ok((answer, None))
     }
 
     fn request(&self, prompt: &Prompt, inputs: &Inputs) -> Result<ChatRequest, Error> {
@@ -274,6 +288,7 @@ impl Generate {
                 .frequency_penalty
                 .iter()
                 .map(|p| ("frequency_penalty".to_owned(), Json::from(*p)))
+                .chain(self.logprobs.then(|| ("logprobs".to_owned(), true.into())))
                 .collect(),
             ..ChatRequest::default()
         })

@@ -7,7 +7,8 @@
 //!   (what is asked next), `attempt` (one try), [`pool`] (the endpoints of a model), [`hedge`]; what is done when it breaks
 //!   off behind that: `rescue`.
 //! - Protocols of upstreams are in [`codec`], protocols of callers in [`surface`].
-//! - Prompt files are read by [`prompts`]; [`generate`] is the stage kind; [`tokens`] counts.
+//! - Prompt files are read by [`prompts`]; [`generate`] is the stage kind, and [`generate::cascade`] the one that asks
+//!   a larger model when a small one's answer does not do; [`tokens`] counts.
 
 pub mod answer;
 mod attempt;
@@ -32,6 +33,7 @@ pub use answer::Answer;
 pub use cache::{CacheResult, CacheScope, CacheSettings, Reply};
 pub use chat::{ChatRequest, Delta, DeltaStream, FinishReason};
 pub use completion::Completion;
+pub use generate::cascade::CascadeKind;
 pub use generate::{GenerateKind, PartCache};
 pub use hedge::Hedge;
 pub use model::{

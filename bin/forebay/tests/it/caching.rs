@@ -181,3 +181,68 @@ async fn tenants_never_get_each_others_answers() {
     assert_eq!(found, ["miss", "miss", "hit", "hit", "bypass", "miss", "hit", "hit"]);
     assert_eq!(up.log().len(), 4);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cascade_asks_the_large_model_only_when_the_small_ones_answer_does_not_do() {
+    let small = upstream(json!({"text": "ok", "log": "bodies"})).await;
+    let large = upstream(json!({"text": "a much longer answer"})).await;
+    let config = |min_chars: u64| {
+        format!(
+            "models:\n  small: {{openai: s, base_url: {}/v1, api_key: sk-s, price: {{input: 1, output: 1}}}}\n  \
+             large: {{openai: l, base_url: {}/v1, api_key: sk-l, price: {{input: 10, output: 10}}}}\n\
+             pipelines:\n  ask:\n    input: text\n    output: text\n    stages:\n      \
+             - answer: {{cascade: {{models: [small, large], prompt_text: '{{{{ input }}}}', \
+             accept: {{min_chars: {min_chars}}}}}}}\n",
+            small.base_url(),
+            large.base_url()
+        )
+    };
+    for (min_chars, text, asked) in [(2, "ok", (1, 0)), (3, "a much longer answer", (2, 1))] {
+        let server = Server::with(&config(min_chars));
+        let record = blocking(move || {
+            let (status, _, body) = server.ask("POST", "/v1/pipelines/ask", &[], r#"{"input":"hello"}"#);
+            let body = parse(&body);
+            assert_eq!((status, &body["output"]), (200, &json!(text)), "{body}");
+            let (_, _, record) =
+                server.ask("GET", &format!("/v1/requests/{}", body["id"].as_str().unwrap()), &[], "");
+            parse(&record)
+        })
+        .await;
+        assert_eq!((small.log().len(), large.log().len()), asked);
+        let models: Vec<&str> =
+            record["attempts"].as_array().unwrap().iter().map(|a| a["model"].as_str().unwrap()).collect();
+        if min_chars == 2 {
+            assert_eq!(
+                (models, &record["facts"]["cascade"]),
+                (vec!["small"], &json!({"small": {"accepted": 1}}))
+            );
+        } else {
+            assert_eq!(models, ["small", "large"]);
+            let facts = json!({"small": {"refused_too_short": 1}, "large": {"accepted": 1}});
+            assert_eq!(record["facts"]["cascade"], facts);
+        }
+    }
+}
+
+#[test]
+fn check_names_what_is_wrong_in_a_cascade_and_in_a_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "models:\n  small: {openai: s, api_key: sk, cache: {scope: everybody, max_bytes: lots}}\n\
+        pipelines:\n  ask:\n    input: text\n    output: text\n    stages:\n      \
+        - answer: {cascade: {models: [small, larg], prompt_text: 'x', accept: {must_match: '('}}}\n";
+    std::fs::write(folder.path().join("forebay.yaml"), config).unwrap();
+    let out = forebay(folder.path()).arg("check").output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success());
+    for part in ["scope", "a size such as", "there is no model `larg`"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    let fixed = config.replace("everybody", "user").replace("lots", "1mb").replace("larg]", "big]");
+    let fixed = fixed.replace("pipelines:", "  big: {openai: b, api_key: sk}\npipelines:");
+    std::fs::write(folder.path().join("forebay.yaml"), &fixed).unwrap();
+    let out = forebay(folder.path()).arg("check").output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success() && text.contains("not a regular expression"), "{text}");
+    std::fs::write(folder.path().join("forebay.yaml"), fixed.replace("'('", "'x'")).unwrap();
+    assert!(forebay(folder.path()).arg("check").status().unwrap().success());
+}

@@ -64,7 +64,7 @@ pub(super) async fn until_it_fits(
                     }
                     inputs.insert(name, Value::List(part.into()));
                     match stage.ask(cx, prompt, &inputs, None).await? {
-                        (text, None) => Ok(Some(Value::text(text))),
+                        (answer, None) => Ok(Some(Value::text(answer.text))),
                         (_, Some(e)) => Err(e),
                     }
                 }

@@ -36,6 +36,7 @@ pub(crate) struct Scripted {
     pub(crate) scripts: Mutex<VecDeque<Script>>,
     pub(crate) calls: AtomicUsize,
     pub(crate) dropped: Arc<AtomicUsize>,
+    extras: Mutex<Vec<serde_json::Map<String, serde_json::Value>>>,
 }
 
 struct CountDrop(Arc<AtomicUsize>);
@@ -50,12 +51,18 @@ impl Scripted {
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().clone()
     }
+
+    /// The fields of each call that nobody here knows.
+    pub(crate) fn extras(&self) -> Vec<serde_json::Map<String, serde_json::Value>> {
+        self.extras.lock().clone()
+    }
 }
 
 impl ChatModel for Scripted {
     fn start<'a>(&'a self, r: &'a ChatRequest, _: &'a Attempt) -> BoxFuture<'a, Result<DeltaStream, Error>> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         self.asked.lock().extend(r.messages.last().map(|m| m.content.to_text().into_owned()));
+        self.extras.lock().push(r.extra.clone());
         let guard = CountDrop(self.dropped.clone());
         Box::pin(async move {
             let script = self.scripts.lock().pop_front().expect("a script for each call");

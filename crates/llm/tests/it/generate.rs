@@ -29,7 +29,9 @@ impl PartCache for Kept {
         Box::pin(async { hit })
     }
     fn put<'a>(&'a self, tenant: &'a TenantId, key: &'a [u8; 32], text: &'a str) -> BoxFuture<'a, ()> {
-        self.0.lock().push((tenant.clone(), *key, text.to_owned()));
+        let mut all = self.0.lock();
+        all.retain(|(t, k, _)| t != tenant || k != key);
+        all.push((tenant.clone(), *key, text.to_owned()));
         Box::pin(async {})
     }
 }
@@ -91,7 +93,7 @@ async fn a_used_up_budget_asks_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cached_answer_is_used_again_by_its_own_tenant_only() {
-    let mut w = world(vec![whole("one"), whole("two")], vec![]);
+    let mut w = world(vec![whole("one"), whole("newer"), whole("two")], vec![]);
     let kind = GenerateKind::new(w.models.clone(), ".".into(), Some(Arc::new(Kept::default())));
     let name = StageName::from("s");
     let config = json!({"model": "writer", "prompt_text": "x", "cache": true});
@@ -99,6 +101,10 @@ async fn a_cached_answer_is_used_again_by_its_own_tenant_only() {
     for _ in 0..2 {
         assert_eq!(stage.run(&w.cx, Inputs::new()).await, Outcome::Complete(Value::text("one")));
     }
+    w.cx.freshness = w.cx.freshness.and("no-cache");
+    assert_eq!(stage.run(&w.cx, Inputs::new()).await, Outcome::Complete(Value::text("newer")));
+    w.cx.freshness = contract::Freshness::default();
+    assert_eq!(stage.run(&w.cx, Inputs::new()).await, Outcome::Complete(Value::text("newer")));
     w.cx.tenant = TenantId::from("other");
     assert_eq!(stage.run(&w.cx, Inputs::new()).await, Outcome::Complete(Value::text("two")));
 }

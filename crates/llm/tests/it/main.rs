@@ -8,6 +8,7 @@
 
 mod cache;
 mod call;
+mod cascade;
 mod codecs;
 mod completions;
 mod generate;
