@@ -9,13 +9,12 @@ use llm::{
     Answer, CacheResult, CacheScope, CacheSettings, ChatRequest, Delta, FinishReason, ModelSettings, Reply,
 };
 use pipeline::task;
-use proptest::prelude::*;
 use serde_json::json;
 
 use crate::call::{Script, Step, World, busy, say, whole, world};
 
 /// A world whose model `writer` keeps its answers.
-fn kept_by(settings: CacheSettings, primary: Vec<Script>, second: Vec<Script>) -> World {
+pub(crate) fn kept_by(settings: CacheSettings, primary: Vec<Script>, second: Vec<Script>) -> World {
     let w = world(primary, second);
     let table = w.models.names().into_iter().map(|name: ModelName| {
         let own = ModelSettings::clone(&w.models.get(&name).unwrap());
@@ -44,7 +43,7 @@ fn request(text: &str) -> ChatRequest {
     ChatRequest { messages: vec![Message::text(Role::User, text)], ..ChatRequest::default() }
 }
 
-async fn begin(w: &World, cx: &Context) -> Result<Reply, contract::Error> {
+pub(crate) async fn begin(w: &World, cx: &Context) -> Result<Reply, contract::Error> {
     w.models.call(&"writer".into(), request("hello"), cx).await
 }
 
@@ -55,7 +54,7 @@ async fn ask(w: &World, cx: &Context) -> Result<(Answer, Option<CacheResult>), c
 }
 
 /// An answer of these words, 100 ms before each.
-fn slowly(words: &[&str]) -> Script {
+pub(crate) fn slowly(words: &[&str]) -> Script {
     let usage = Usage { input_tokens: 10, output_tokens: 2, ..Usage::default() };
     let words = words.iter().flat_map(|w| [Step::Wait(100), say(w)]);
     let end = [Step::Say(Delta::Finish(FinishReason::Stop)), Step::Say(Delta::Usage(usage))];
@@ -322,7 +321,7 @@ async fn an_answer_is_given_again_until_its_time_is_over() {
 }
 
 /// A request that has its time before it.
-fn later(w: &World) -> Context {
+pub(crate) fn later(w: &World) -> Context {
     let deadline = contract::Deadline::from_now(w.cx.clock.now(), Duration::from_secs(60));
     Context { deadline, ..asker(w, 9) }
 }
@@ -435,63 +434,4 @@ async fn an_answer_without_end_is_not_kept_and_waits_for_its_slowest_reader() {
     );
     assert_eq!((read, rest), (21, 21));
     assert_eq!(text(ask(&w, &asker(&w, 3)).await), "again");
-}
-
-/// What one of several readers does next.
-#[derive(Debug, Clone, Copy)]
-enum Act {
-    Come,
-    Read(usize),
-    Leave(usize),
-    Wait(u64),
-}
-
-fn any_act() -> impl Strategy<Value = Act> {
-    prop_oneof![
-        2 => Just(Act::Come),
-        6 => (0usize..4).prop_map(Act::Read),
-        1 => (0usize..4).prop_map(Act::Leave),
-        2 => (1u64..150).prop_map(Act::Wait),
-    ]
-}
-
-proptest! {
-    /// However readers come, read and leave: each has read a beginning of one answer, who stays has all of it, and every call
-    /// is charged once.
-    #[test]
-    fn any_interleaving_gives_each_reader_a_prefix_of_one_answer(acts in prop::collection::vec(any_act(), 1..60)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
-            let words: Vec<String> = (0..6).map(|n| format!("w{n} ")).collect();
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let whole: String = words.concat();
-            let scripts = (0..60).map(|_| slowly(&words)).collect();
-            let w = kept_by(CacheSettings::default(), scripts, vec![]);
-            let mut living: Vec<(Reply, String)> = Vec::new();
-            let mut contexts: Vec<Context> = Vec::new();
-            for act in acts {
-                match act {
-                    Act::Come => {
-                        let cx = later(&w);
-                        living.push((begin(&w, &cx).await.unwrap(), String::new()));
-                        contexts.push(cx);
-                    }
-                    Act::Read(n) => if let Some((reply, read)) = living.get_mut(n)
-                        && let Some(Some(delta)) = reply.next().now_or_never()
-                        && let Delta::Text(t) = delta.unwrap() {
-                        read.push_str(&t);
-                        assert!(whole.starts_with(read.as_str()), "{read}");
-                    },
-                    Act::Leave(n) => if n < living.len() { living.remove(n); },
-                    Act::Wait(ms) => task::sleep(Duration::from_millis(ms)).await,
-                }
-            }
-            for (reply, read) in living {
-                assert_eq!(read + &reply.collect().await.unwrap().text, whole);
-            }
-            let attempts: usize = contexts.iter().map(|cx| cx.meter.attempts()).sum();
-            assert_eq!(attempts, w.calls().0);
-            assert_eq!(w.dropped(), w.calls().0);
-        });
-    }
 }

@@ -11,6 +11,7 @@ mod call;
 mod cascade;
 mod codecs;
 mod completions;
+mod flights;
 mod generate;
 mod repair;
 mod responses;
