@@ -18,9 +18,9 @@ use store::{Reader, Store};
 
 use crate::Error;
 use crate::config::Config;
-use crate::config::model::{ModelConfig, RatesConfig, TimeoutsConfig};
+use crate::config::model::{ModelConfig, RatesConfig, ReplayConfig, TimeoutsConfig};
 use crate::config::pool::HedgeConfig;
-use crate::config::units::Time;
+use crate::config::units::{Size, Time};
 use crate::inventory::{self, Running};
 use crate::telemetry::{self, Sink};
 use crate::worker::LocalModel;
@@ -207,6 +207,7 @@ impl Assembly {
                 ..gateway::Limits::default()
             },
             send_timeout: config.server.send_timeout.0,
+            replay: replay(&config.server.replay),
             documents: text::extract::Limits {
                 max_bytes: bytes(limits.body.0),
                 max_text_bytes: bytes(limits.document.0),
@@ -225,6 +226,13 @@ impl Assembly {
             ..gateway::Settings::default()
         }
     }
+}
+
+/// The bounds of what is kept of answers.
+fn replay(c: &ReplayConfig) -> gateway::Replay {
+    let bytes = |s: Size| usize::try_from(s.0).unwrap_or(usize::MAX);
+    let memory = bytes(c.memory).max(1_000_000);
+    gateway::Replay { memory, answer: bytes(c.answer).min(memory), keep: c.keep.0, resume: c.resume.0 }
 }
 
 /// What decides where and how a model is asked. Whatever is not blanked here makes another endpoint when it changes.

@@ -72,7 +72,8 @@ fn one(
     let price = models.iter().map(|n| known.dearest(n)).fold(Price::FREE, Price::dearest);
     let path = p.on.as_ref().and_then(|on| on.http.clone());
     let (graph, mid_stream) = (Arc::new(graph), p.mid_stream.into());
-    Ok(Pipeline { graph, version, models, price, path, mid_stream, when_busy: None })
+    let resume = p.resume.map(|t| t.0).filter(|d| !d.is_zero());
+    Ok(Pipeline { graph, version, models, price, path, mid_stream, when_busy: None, resume })
 }
 
 /// How long a wait for a model is no reason to do less: the budget of the first output where only a model can make one,

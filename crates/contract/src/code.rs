@@ -15,6 +15,10 @@ pub enum Code {
     TooLarge,
     /// No model, pipeline, run or record of that name.
     NotFound,
+    /// The idempotency key belongs to another request.
+    IdempotencyKeyReused,
+    /// What a reader wants to read on from is not kept.
+    NotResumable,
     /// The prompt does not fit the window of any model that may answer.
     ContextLengthExceeded,
     /// No key, an unknown key or a revoked key.
@@ -62,6 +66,8 @@ impl Code {
         Code::InvalidDocument,
         Code::TooLarge,
         Code::NotFound,
+        Code::IdempotencyKeyReused,
+        Code::NotResumable,
         Code::ContextLengthExceeded,
         Code::InvalidKey,
         Code::Forbidden,
@@ -90,6 +96,8 @@ impl Code {
             Self::InvalidDocument => "invalid_document",
             Self::TooLarge => "too_large",
             Self::NotFound => "not_found",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::NotResumable => "not_resumable",
             Self::ContextLengthExceeded => "context_length_exceeded",
             Self::InvalidKey => "invalid_key",
             Self::Forbidden => "forbidden",
@@ -120,6 +128,8 @@ impl Code {
             | Self::InvalidDocument
             | Self::TooLarge
             | Self::NotFound
+            | Self::IdempotencyKeyReused
+            | Self::NotResumable
             | Self::ContextLengthExceeded => Class::Invalid,
             Self::InvalidKey | Self::Forbidden | Self::BudgetExhausted | Self::ContentFiltered => {
                 Class::Denied

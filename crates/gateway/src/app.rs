@@ -21,6 +21,7 @@ use crate::drain::Drain;
 use crate::ladder::WhenBusy;
 use crate::metrics::Metrics;
 use crate::readers::Readers;
+use crate::replay::{Replay, Replays};
 use crate::room::Room;
 use crate::telemetry::Tracing;
 
@@ -41,6 +42,8 @@ pub struct Pipeline {
     pub mid_stream: MidStream,
     /// What it does when its models are busy.
     pub when_busy: Option<Arc<WhenBusy>>,
+    /// How long a stream of it goes on without a reader, who may come back to it meanwhile.
+    pub resume: Option<Duration>,
 }
 
 /// Limits of what is read from a caller.
@@ -106,6 +109,8 @@ pub struct Settings {
     pub upstreams: BTreeMap<ModelName, Upstream>,
     /// Token usage as the counters of the latest GenAI conventions instead of the histogram.
     pub usage_counters: bool,
+    /// How much is kept of answers for repeats and for readers that come back.
+    pub replay: Replay,
     /// Who is told of requests that ended, if anybody.
     pub tracing: Option<Tracing>,
     /// How long answers under way may go on once the server is told to stop.
@@ -125,6 +130,7 @@ impl Default for Settings {
             tenants: BTreeSet::new(),
             upstreams: BTreeMap::new(),
             usage_counters: false,
+            replay: Replay::default(),
             tracing: None,
             drain: Duration::from_secs(30),
         }
@@ -175,6 +181,8 @@ pub(crate) struct Inner {
     /// Of answers that are streamed.
     pub(crate) readers: Readers,
     configuration: OnceLock<Arc<dyn Configuration>>,
+    /// Answers that are kept: by the settings of the first generation.
+    pub(crate) replays: Replays,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -202,6 +210,7 @@ impl App {
     pub fn new(parts: Parts, clock: Arc<dyn Clock>, gate: Gate, store: &store::Store, seed: u64) -> Self {
         let metrics = Metrics::new(&parts.settings);
         let room = Room::new(room_for(&parts.settings));
+        let replays = Replays::new(parts.settings.replay);
         let inner = Inner {
             since: clock.wall(),
             clock,
@@ -214,6 +223,7 @@ impl App {
             drain: Drain::default(),
             readers: Readers::default(),
             configuration: OnceLock::new(),
+            replays,
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner), generation: Generation::new(parts, room) }

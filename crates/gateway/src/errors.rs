@@ -120,6 +120,9 @@ pub(crate) fn status(e: &Error) -> StatusCode {
         (Code::InvalidKey, _) => 401,
         (Code::BudgetExhausted | Code::Forbidden | Code::ContentFiltered, _) => 403,
         (Code::NotFound, _) => 404,
+        // As draft-ietf-httpapi-idempotency-key-header has it.
+        (Code::IdempotencyKeyReused, _) => 422,
+        (Code::NotResumable, _) => 410,
         (Code::TooLarge, _) => 413,
         // Our own limits and the provider's: `limit_source` says whose.
         (Code::RateLimited | Code::Overloaded, _) => 429,
@@ -231,7 +234,7 @@ mod tests {
         for code in Code::ALL {
             let s = status(&Error::new(*code, "x")).as_u16();
             let fits = match code.class() {
-                Class::Invalid => (400..=413).contains(&s),
+                Class::Invalid => (400..=422).contains(&s),
                 Class::Denied => (401..=403).contains(&s),
                 Class::Overloaded => s == 429 || s == 503,
                 Class::Deadline => s == 499 || s == 504,
@@ -264,6 +267,8 @@ mod tests {
             (Code::ContentFiltered, Some(400), 403, "permission_error", "permission_error"),
             (Code::NotFound, None, 404, "not_found_error", "not_found_error"),
             (Code::TooLarge, None, 413, "invalid_request_error", "request_too_large"),
+            (Code::IdempotencyKeyReused, None, 422, "invalid_request_error", "invalid_request_error"),
+            (Code::NotResumable, None, 410, "invalid_request_error", "invalid_request_error"),
             (Code::RateLimited, None, 429, "rate_limit_error", "rate_limit_error"),
             (Code::RateLimited, Some(429), 429, "rate_limit_error", "rate_limit_error"),
             (Code::Overloaded, None, 429, "rate_limit_error", "overloaded_error"),

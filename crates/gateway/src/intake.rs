@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::auth;
 use crate::body::in_frames;
 use crate::errors::{self, Failure};
+use crate::replay;
 use crate::room::{Pace, Place};
 
 /// How long the rest of a refused body is taken and thrown away, so that its sender lives to read the refusal.
@@ -47,6 +48,10 @@ pub(crate) async fn whole(State(app): State<App>, mut request: Request, next: Ne
         Err(e) => Err(e.into()),
     };
     match taken {
+        Ok(bytes) if replay::is_asked(&parts.headers) => {
+            let call = |parts, bytes| next.run(Request::from_parts(parts, Body::from(bytes)));
+            in_frames(replay::answer(&app, surface, parts, bytes, call).await)
+        }
         Ok(bytes) => in_frames(next.run(Request::from_parts(parts, Body::from(bytes))).await),
         Err(failure) => {
             // A caller that waits for `100 Continue` has sent nothing, and a slow one was waited for already.

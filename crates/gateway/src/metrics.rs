@@ -140,6 +140,24 @@ struct Reload {
     result: &'static str,
 }
 
+/// What became of a request that asks for an answer to be kept, other than to be the first of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It joined one under way.
+    Joined,
+    /// It got the answer of one that had ended.
+    Replayed,
+    /// It read on behind an event.
+    Resumed,
+    /// It was refused.
+    Refused,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// The gateway's counters.
@@ -174,6 +192,8 @@ pub(crate) struct Metrics {
     reserved_tokens: Family<ByScope, Gauge>,
     reserved_usd: Family<ByScope, Gauge<f64, AtomicU64>>,
     streams: Family<ByScope, Gauge>,
+    replays: Family<ByOutcome, Counter>,
+    replay_memory: Gauge,
     lag: Gauge,
     dropped: Family<Reason, Counter>,
     reloads: Family<Reload, Counter>,
@@ -230,6 +250,8 @@ impl Metrics {
             reserved_tokens: Family::default(),
             reserved_usd: Family::default(),
             streams: Family::default(),
+            replays: Family::default(),
+            replay_memory: Gauge::default(),
             lag: Gauge::default(),
             dropped: Family::default(),
             reloads: Family::default(),
@@ -271,6 +293,17 @@ impl Metrics {
         r.register("telemetry_dropped", "Requests not told to the collector", self.dropped.clone());
         r.register("config_reloads", "Attempts to load another configuration", self.reloads.clone());
         r.register("config_refused", "Whether the last one was refused: 0 or 1", self.refused.clone());
+        r.register(
+            "replays",
+            "Requests that joined, repeated or read on in the answer of another",
+            self.replays.clone(),
+        );
+        r.register_with_unit(
+            "replay_memory",
+            "Held by answers that are kept",
+            Unit::Bytes,
+            self.replay_memory.clone(),
+        );
         let s = || Unit::Seconds;
         r.register_with_unit("request_duration", "From arrival to end", s(), self.duration.clone());
         let first = self.first_output.clone();
@@ -320,6 +353,22 @@ impl Metrics {
 
     fn shed(&self, at: &'static str, code: Code, tenant: &TenantId) {
         self.sheds.get_or_create(&Shed { at, code: code.as_str(), tenant: self.names.tenant(tenant) }).inc();
+    }
+
+    /// A request found the answer of another, or not.
+    pub(crate) fn replayed(&self, how: Repeat) {
+        let outcome = match how {
+            Repeat::Joined => "joined",
+            Repeat::Replayed => "replayed",
+            Repeat::Resumed => "resumed",
+            Repeat::Refused => "refused",
+        };
+        self.replays.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// What is held by answers that are kept, in bytes.
+    pub(crate) fn replays_hold(&self, bytes: usize) {
+        self.replay_memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// A request ended.

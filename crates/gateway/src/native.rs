@@ -30,6 +30,7 @@ use crate::headers::Facts;
 use crate::intake::Arrived;
 use crate::ladder;
 use crate::openai::{event_stream, json_response};
+use crate::replay::{self, Told};
 use crate::request::{Ask, Request, Target, storage_unavailable};
 use crate::upload::{self, Given};
 
@@ -63,17 +64,67 @@ async fn answer(
     let mut given = taken(app, &caller, &found.1, arrived, &content_type, body).await?;
     let wants = |k: &str| headers.get(ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains(k));
     given.stream |= wants("text/event-stream") || query.get("stream").is_some_and(|v| v == "true");
+    let resume = found.1.resume.filter(|_| given.stream);
+    if let Some(window) = resume {
+        return resumable(app, caller, found, &given, arrived, window).await;
+    }
     let (request, live) = start(app, caller, found, &given, arrived)?;
     if !given.stream {
         return whole(app.inner.drain.cut(), request, live).await;
     }
+    Ok(streamed(app, request, live))
+}
+
+/// A stream that goes on for a while without its reader, because its pipeline says so.
+async fn resumable(
+    app: &App,
+    caller: Caller,
+    found: (contract::PipelineName, Pipeline),
+    given: &Given,
+    arrived: Tick,
+    window: std::time::Duration,
+) -> Result<Response, Box<Failure>> {
+    if let Some(told) = replay::current() {
+        // Its caller has it kept already.
+        told.goes_on_for(window);
+        let (request, live) = start(app, caller, found, given, arrived)?;
+        return Ok(streamed(app, request, live));
+    }
+    let (tenant, told) = (caller.tenant.clone(), Arc::new(Told::default()));
+    let (request, live) = told.clone().hear_now(|| start(app, caller, found, given, arrived))?;
+    let response = streamed(app, request, live);
+    Ok(replay::resumable(app, &tenant, told, window, response).await)
+}
+
+/// The events of a run whose input is the first message of a socket.
+pub(crate) async fn events(
+    app: App,
+    caller: Caller,
+    found: (contract::PipelineName, Pipeline),
+    arrived: Tick,
+    content_type: &'static str,
+    body: Bytes,
+) -> Response {
+    let started = async {
+        let mut given = taken(&app, &caller, &found.1, arrived, content_type, body).await?;
+        given.stream = true;
+        start(&app, caller, found, &given, arrived)
+    };
+    match started.await {
+        Ok((request, live)) => streamed(&app, request, live),
+        Err(failure) => errors::answer(&app, Surface::Native, failure),
+    }
+}
+
+/// A run's events as an answer.
+fn streamed(app: &App, request: Request, live: Live) -> Response {
     let facts = Facts::admitted(&request);
     let encode = Native::new(&request);
     let events = Events { live, cut: app.inner.drain.cut() };
     let body = StreamBody::new(events, encode, request, app.generation.settings.ping, finish);
     let mut response = event_stream(Body::new(body.watched(&app.inner.readers)));
     facts.put(Surface::Native, response.headers_mut());
-    Ok(response)
+    response
 }
 
 /// Takes an input apart: not while the server can begin nothing, and for no longer than the run may take.
@@ -241,16 +292,22 @@ struct Native {
 
 impl Native {
     fn new(request: &Request) -> Native {
-        Native { next: 0, opening: Some(accepted(request)), useful: false, meter: request.cx.meter.clone() }
+        let next = if request.is_kept() { replay::first_event(request.id()) } else { 0 };
+        Native { next, opening: Some(accepted(request)), useful: false, meter: request.cx.meter.clone() }
     }
 
     fn write(&mut self, out: &mut BytesMut, event: &Event) {
-        use std::fmt::Write;
-        let json = serde_json::to_string(event).unwrap_or_default();
-        // A BytesMut takes whatever is written.
-        let _ = write!(out, "id: {}\nevent: {}\ndata: {json}\n\n", self.next, event.name());
+        write(out, self.next, event);
         self.next += 1;
     }
+}
+
+/// Writes an event with its id.
+pub(crate) fn write(out: &mut BytesMut, id: u64, event: &Event) {
+    use std::fmt::Write;
+    let json = serde_json::to_string(event).unwrap_or_default();
+    // A BytesMut takes whatever is written.
+    let _ = write!(out, "id: {id}\nevent: {}\ndata: {json}\n\n", event.name());
 }
 
 impl Encode<Event> for Native {

@@ -20,6 +20,7 @@ use crate::deltas::Growth;
 use crate::drain;
 use crate::errors::Failure;
 use crate::headers::Rates;
+use crate::replay::{self, Told};
 
 /// Output tokens reserved for a pipeline that limits money alone.
 const OUTPUT_WITHOUT_LIMIT: u64 = 1_024;
@@ -58,6 +59,8 @@ pub(crate) struct Request {
     trace: Option<Trace>,
     /// What is done because its pipeline is busy.
     pub(crate) instead: Option<&'static str>,
+    /// Whoever keeps its answer.
+    told: Option<Arc<Told>>,
 }
 
 impl Request {
@@ -161,6 +164,10 @@ impl Request {
             cx.meter.fact("degraded", rung.into());
         }
         app.inner.metrics.entered(ask.surface);
+        let told = replay::current();
+        if let Some(told) = &told {
+            told.admitted(id);
+        }
         let rates = Rates { windows: entry.rate_headers(), at };
         Ok(Request {
             app: app.clone(),
@@ -171,6 +178,7 @@ impl Request {
             record: Some(Box::new(record)),
             trace,
             instead: ask.instead,
+            told,
         })
     }
 
@@ -192,6 +200,11 @@ impl Request {
     /// Its id.
     pub(crate) fn id(&self) -> RequestId {
         self.cx.request
+    }
+
+    /// Whether its answer is kept for readers that come back.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.told.is_some()
     }
 
     /// The caller's rates when it came in.
@@ -244,6 +257,9 @@ impl Request {
 
     fn end(&mut self, ending: Ending, error: Option<Error>) {
         let (Some(entry), Some(mut record)) = (self.entry.take(), self.record.take()) else { return };
+        if let Some(told) = &self.told {
+            told.ended(ending, error.as_ref(), &self.cx.meter);
+        }
         let (spent, attempts, stages, facts) = self.cx.meter.take();
         entry.settle(&spent.usage, spent.cost);
         record.queued_us = attempts.iter().map(|a| a.queued_us).max().unwrap_or(0);

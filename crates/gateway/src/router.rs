@@ -20,7 +20,7 @@ use crate::errors::Failure;
 use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
 use crate::responses::Responses;
-use crate::{admin, anthropic, chat, files, intake, ladder, models, native, openapi, ops, socket};
+use crate::{admin, anthropic, chat, files, intake, ladder, models, native, openapi, ops, replay, socket};
 
 /// All routes.
 pub fn router(app: App) -> Router {
@@ -37,6 +37,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .route("/v1/pipelines/{name}", post(native::post).get(socket::socket))
         .route("/v1/requests/{id}", get(ops::request))
+        .route("/v1/requests/{id}/events", get(replay::events))
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))

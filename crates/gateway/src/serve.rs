@@ -98,6 +98,7 @@ pub async fn serve(current: Current, listening: Listening, signals: impl Stream<
     };
     // Dropped, and ended, with this.
     let _readers = task::spawn("readers", shared.readers.clone().look(shared.clock.clone(), silence));
+    let _replays = task::spawn("replays", shared.replays.clone().look(shared.clock.clone()));
     let mut http1 = http1::Builder::new();
     http1
         .timer(TokioTimer::new())

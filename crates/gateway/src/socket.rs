@@ -1,7 +1,8 @@
 //! A pipeline over a WebSocket: `GET /v1/pipelines/{name}` with an upgrade.
 //!
 //! The first message is the input; then events flow, each with an increasing `event_id`, and the server closes.
-//! Meanwhile the caller may say `{"type":"cancel"}`, which stops the run, and `{"type":"pong"}`, which says nothing.
+//! A first message `{"type":"resume",…}` reads on in a run that is kept (see [`crate::replay`]), as does the same input
+//! under the same `Idempotency-Key`. Meanwhile the caller may say `{"type":"cancel"}`, which stops the run, and `{"type":"pong"}`, which says nothing.
 //! What it says is heard even while it does not read. After a silence the server sends a ping.
 //!
 //! One task drives the run, the reader and the writer: dropping it cancels everything.
@@ -23,8 +24,9 @@ use crate::app::{App, Pipeline};
 use crate::auth::Caller;
 use crate::drain::{self, Conversation};
 use crate::native::{accepted, done, start, taken, unknown};
+use crate::replay::{self, Kept, Next, Opening};
 use crate::request::Request;
-use crate::{auth, errors};
+use crate::{auth, errors, native};
 
 /// How long the last events may take to be written to a caller that reads slowly.
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
@@ -41,17 +43,18 @@ pub(crate) async fn socket(
     let checked = auth::caller(&app, &headers).and_then(|caller| {
         let found = app.pipeline(&name).ok_or_else(unknown)?;
         let m = "GET opens a WebSocket here, and this is no WebSocket handshake: upgrade, or use POST";
-        Ok((caller, found, upgrade.map_err(|_| Error::new(Code::InvalidRequest, m))?))
+        let opening = replay::opening(&headers, found.1.resume)?;
+        Ok((caller, found, opening, upgrade.map_err(|_| Error::new(Code::InvalidRequest, m))?))
     });
     match checked {
-        Ok((caller, found, upgrade)) => {
+        Ok((caller, found, opening, upgrade)) => {
             let limit = app.generation.settings.limits.body_bytes;
             // From here on: the connection is no longer there for the drain to wait for.
             let going_on = app.inner.drain.conversation();
             upgrade
                 .max_message_size(limit)
                 .max_frame_size(limit)
-                .on_upgrade(move |socket| converse(app, caller, found, socket, going_on))
+                .on_upgrade(move |socket| converse(app, caller, found, opening, socket, going_on))
         }
         Err(e) => errors::answer(&app, Surface::Native, &e),
     }
@@ -61,12 +64,13 @@ async fn converse(
     app: App,
     caller: Caller,
     found: (PipelineName, Pipeline),
+    opening: Option<Opening>,
     socket: WebSocket,
     _going_on: Conversation,
 ) {
     let (out, mut from) = socket.split();
     let mut out = Out { socket: out, next: 0 };
-    if let Err(e) = run(&app, caller, found, &mut out, &mut from).await {
+    if let Err(e) = run(&app, caller, found, opening, &mut out, &mut from).await {
         let _ = tokio::time::timeout(FAREWELL, out.send(&Event::error(&e, false))).await;
     }
     // The closing handshake: what the caller still says is read until it closes too.
@@ -113,6 +117,7 @@ async fn run(
     app: &App,
     caller: Caller,
     found: (PipelineName, Pipeline),
+    opening: Option<Opening>,
     out: &mut Out,
     from: &mut SplitStream<WebSocket>,
 ) -> Result<(), Error> {
@@ -127,6 +132,16 @@ async fn run(
         return Err(stopped());
     }
     let content_type = if json { "application/json" } else { "" };
+    if let Some(kept) = replay::resume(app, &caller, &first) {
+        return follow(app, kept?, out, from).await;
+    }
+    if let Some(opening) = opening {
+        let (name, of) = (found.0.clone(), caller.clone());
+        let input = first.clone();
+        let call = || native::events(app.clone(), caller, found, arrived, content_type, input);
+        let kept = replay::run(app, &of, opening, name.as_str(), &first, call)?;
+        return follow(app, kept, out, from).await;
+    }
     let mut given = tokio::select! {
         given = taken(app, &caller, &found.1, arrived, content_type, first) => given?,
         heard = listen(from) => return Err(heard.error()),
@@ -157,6 +172,46 @@ async fn run(
         out.send(&done).await
     };
     tokio::time::timeout(FAREWELL, farewell).await.unwrap_or(Ok(()))
+}
+
+/// Shows a run that is kept. The caller who leaves it leaves it to others, and to himself.
+async fn follow(
+    app: &App,
+    mut kept: Kept,
+    out: &mut Out,
+    from: &mut SplitStream<WebSocket>,
+) -> Result<(), Error> {
+    let mut cut = app.inner.drain.cut();
+    let heard = tokio::select! {
+        ended = forward(&mut kept, out) => return ended,
+        heard = listen(from) => heard,
+        () = std::future::poll_fn(|cx| cut.poll(cx)) => Heard::Cut,
+    };
+    match heard {
+        Heard::Left => return Err(left()),
+        Heard::Cancel => {
+            kept.stop(stopped());
+            if !kept.has_begun() {
+                return Err(stopped());
+            }
+        }
+        Heard::Cut => {}
+    }
+    // The run says itself how it ended.
+    tokio::time::timeout(FAREWELL, forward(&mut kept, out)).await.unwrap_or(Ok(()))
+}
+
+/// Sends events until the last. Cancel-safe: what was taken was handed over.
+async fn forward(kept: &mut Kept, out: &mut Out) -> Result<(), Error> {
+    loop {
+        out.ready().await?;
+        match kept.next().await {
+            Some(Ok(Next::Message(m))) => out.hand_over(m.id, m.data)?,
+            Some(Ok(Next::Ping)) => out.hand_over_ping()?,
+            Some(Err(e)) => return Err(e),
+            None => return Ok(()),
+        }
+    }
 }
 
 /// The first message with content. It may be long in coming, since a person may have to choose it, but not for ever.
@@ -252,12 +307,29 @@ struct Out {
 
 impl Out {
     async fn send(&mut self, event: &Event) -> Result<(), Error> {
-        let mut json = serde_json::to_string(event).unwrap_or_default();
+        self.ready().await?;
+        let json = serde_json::to_string(event).unwrap_or_default();
+        self.hand_over(self.next, json)?;
+        self.ready().await
+    }
+
+    /// Resolves when the last message was written and there is room for another.
+    async fn ready(&mut self) -> Result<(), Error> {
+        self.socket.flush().await.map_err(|_| left())?;
+        std::future::poll_fn(|cx| self.socket.poll_ready_unpin(cx)).await.map_err(|_| left())
+    }
+
+    /// Hands over an event, which is a JSON object. There has to be room for it.
+    fn hand_over(&mut self, id: u64, mut json: String) -> Result<(), Error> {
         // Every event is an object with a `type`.
         json.pop();
-        json.push_str(&format!(",\"event_id\":{}}}", self.next));
-        self.next += 1;
-        self.socket.send(Frame::Text(json.into())).await.map_err(|_| left())
+        json.push_str(&format!(",\"event_id\":{id}}}"));
+        self.next = id + 1;
+        self.socket.start_send_unpin(Frame::Text(json.into())).map_err(|_| left())
+    }
+
+    fn hand_over_ping(&mut self) -> Result<(), Error> {
+        self.socket.start_send_unpin(Frame::Ping(Bytes::new())).map_err(|_| left())
     }
 
     async fn ping(&mut self) -> Result<(), Error> {

@@ -52,6 +52,8 @@ pub struct ServerConfig {
     pub read_timeout: Time,
     /// How long a reader may take nothing before its stream is ended.
     pub send_timeout: Time,
+    /// What is kept of answers for requests that are repeated under an `Idempotency-Key`, and for readers that come back.
+    pub replay: ReplayConfig,
 }
 
 impl Default for ServerConfig {
@@ -63,6 +65,32 @@ impl Default for ServerConfig {
             watch: true,
             read_timeout: seconds(15),
             send_timeout: seconds(60),
+            replay: ReplayConfig::default(),
+        }
+    }
+}
+
+/// What is kept of answers. Nothing is kept of those nobody asked to keep, nor over the end of the server.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplayConfig {
+    /// All answers together; at least 1mb. When it is full, those that are over go, the oldest first.
+    pub memory: Size,
+    /// One answer. The beginning of a longer one is dropped: it cannot be repeated, and is read on near its end only.
+    pub answer: Size,
+    /// How long an answer is kept once it is over. A repeat that comes later is a new request.
+    pub keep: Time,
+    /// The longest that an answer may go on without a reader (`forebay-resume`, and `resume` of a pipeline).
+    pub resume: Time,
+}
+
+impl Default for ReplayConfig {
+    fn default() -> Self {
+        ReplayConfig {
+            memory: Size(64_000_000),
+            answer: Size(4_000_000),
+            keep: seconds(600),
+            resume: seconds(300),
         }
     }
 }

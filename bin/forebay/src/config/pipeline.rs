@@ -37,6 +37,10 @@ pub struct PipelineConfig {
     /// What it does when its models are busy. Unless given: requests wait, as long as their budget allows.
     #[serde(default)]
     pub when_busy: Option<WhenBusyConfig>,
+    /// How long a stream of it goes on when its reader is gone, who can read on meanwhile (`Last-Event-ID`). Unless given: it
+    /// ends at once, but for a request that says otherwise by `forebay-resume`.
+    #[serde(default)]
+    pub resume: Option<Time>,
     /// Its stages in any order: what feeds what is said by `from` and `each`.
     #[schemars(length(min = 1))]
     pub stages: Vec<StageConfig>,

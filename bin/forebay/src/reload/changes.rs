@@ -49,6 +49,7 @@ fn entries<'a, V: PartialEq + 'a>(
 pub(super) fn needs_restart(began: &Config, new: &Config, listen: bool) -> Vec<String> {
     let fixed = [
         ("server.listen", listen && began.server.listen != new.server.listen),
+        ("server.replay", began.server.replay != new.server.replay),
         ("telemetry.otlp", began.telemetry.otlp != new.telemetry.otlp),
         ("telemetry.log", began.telemetry.log != new.telemetry.log),
     ];
@@ -92,11 +93,14 @@ mod tests {
     fn what_is_bound_at_the_start_needs_a_restart_and_nothing_else_does() {
         let old = Config::default();
         let new = config(serde_json::json!({
-            "server": {"listen": "127.0.0.1:9", "drain": "1s"},
+            "server": {"listen": "127.0.0.1:9", "drain": "1s", "replay": {"keep": "1m"}},
             "telemetry": {"otlp": "http://c:4318", "log": "debug", "sample": 0.5},
         }));
-        assert_eq!(needs_restart(&old, &new, true), ["server.listen", "telemetry.otlp", "telemetry.log"]);
-        assert_eq!(needs_restart(&old, &new, false), ["telemetry.otlp", "telemetry.log"]);
+        assert_eq!(
+            needs_restart(&old, &new, true),
+            ["server.listen", "server.replay", "telemetry.otlp", "telemetry.log"]
+        );
+        assert_eq!(needs_restart(&old, &new, false), ["server.replay", "telemetry.otlp", "telemetry.log"]);
         assert!(needs_restart(&new, &new.clone(), true).is_empty());
     }
 }

@@ -246,7 +246,8 @@ fn sum(text: &str, name: &str, label: &str) -> Option<f64> {
     values.fold(None, |sum, v| Some(sum.unwrap_or(0.0) + v))
 }
 
-fn dechunk(mut rest: &str) -> String {
+/// A chunked body, as far as it came.
+pub fn dechunk(mut rest: &str) -> String {
     let mut out = String::new();
     while let Some((size, tail)) = rest.split_once("\r\n") {
         let Ok(n) = usize::from_str_radix(size.trim(), 16) else { break };

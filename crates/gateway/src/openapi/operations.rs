@@ -18,7 +18,7 @@ const EVENTS: &str = "text/event-stream";
 const TEXT: &str = "text/plain";
 
 /// What a call of a model or a pipeline may be refused or fail with.
-pub(super) const CALL: &[u16] = &[400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504];
+pub(super) const CALL: &[u16] = &[400, 401, 402, 403, 404, 408, 409, 410, 413, 422, 429, 500, 502, 503, 504];
 
 /// Whose shape an error has.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ impl Shape {
     }
 }
 
-const STATUSES: [(u16, &str); 14] = [
+const STATUSES: [(u16, &str); 15] = [
     (400, "The request is wrong: `param` says where"),
     (401, "No key, or one that is not valid"),
     (402, "Requests in flight hold the rest of a budget: try again"),
@@ -57,8 +57,9 @@ const STATUSES: [(u16, &str); 14] = [
     (404, "There is nothing of that name"),
     (408, "The body came too slowly"),
     (409, "The provider says that the request is in conflict"),
+    (410, "What is to be read on from is not kept"),
     (413, "The body or the document is too large"),
-    (422, "The provider says that the request cannot be processed"),
+    (422, "The idempotency key was used for another request, or the provider cannot process this one"),
     (429, "A rate or the queue is full: try again when `retry-after` says"),
     (500, "A defect of the server"),
     (502, "The provider or the model failed"),
@@ -86,6 +87,8 @@ const HEADERS: [(&str, Type, &str); 24] = [
     ("retry-after-ms", Type::Integer, "The same in milliseconds"),
     ("x-should-retry", Type::String, "`false` when the same request will always be refused"),
     ("forebay-limit-source", Type::String, "Whose limit it was: `tenant:gold`, `model:writer`"),
+    ("idempotent-replayed", Type::String, "`true` when the answer is that of an equal request before"),
+    ("forebay-resume", Type::String, "How long the answer goes on without a reader: `30000ms`"),
     ("forebay-overhead-us", Type::Integer, "What the gateway took itself, in µs"),
     ("forebay-attempts", Type::Integer, "How many calls to models were made"),
     ("forebay-model-version", Type::String, "The version that answered"),
@@ -141,6 +144,7 @@ fn operations() -> Vec<(&'static str, HttpMethod, Operation)> {
         (super::PIPELINE, Post, run_pipeline()),
         (super::PIPELINE, Get, open_socket()),
         ("/v1/requests/{id}", Get, get_request()),
+        ("/v1/requests/{id}/events", Get, get_events()),
         ("/healthz", Get, healthz()),
         ("/readyz", Get, readyz()),
         ("/metrics", Get, metrics()),
@@ -183,7 +187,7 @@ fn messages() -> Operation {
 
 /// A call of a model or a pipeline: the names of its body, its whole answer and its events.
 fn call(o: OperationBuilder, shape: Shape, [body, whole, event]: [&str; 3]) -> Operation {
-    let o = o.parameter(traceparent()).request_body(Some(json_body(body)));
+    let o = kept(o.parameter(traceparent())).request_body(Some(json_body(body)));
     let answer = ResponseBuilder::new()
         .description("The answer, or its events")
         .content(JSON, Content::new(Some(schema(whole))))
@@ -252,11 +256,8 @@ fn run_pipeline() -> Operation {
         .content("application/pdf", binary())
         .content("application/octet-stream", binary())
         .build();
-    let o = o
-        .parameter(path_parameter("name", "The pipeline"))
-        .parameter(stream)
-        .parameter(traceparent())
-        .request_body(Some(body));
+    let o = o.parameter(path_parameter("name", "The pipeline")).parameter(stream).parameter(traceparent());
+    let o = kept(o).request_body(Some(body));
     let answer = ResponseBuilder::new()
         .description("The output, or the run's events")
         .content(JSON, Content::new(Some(schema("PipelineOutput"))))
@@ -268,11 +269,12 @@ fn open_socket() -> Operation {
     let o = keyed("native", "open_pipeline_socket", "Run a pipeline over a WebSocket")
         .description(Some(
             "The first message is the input: a `PipelineInput`, or a document. Then every message from the server is a \
-             `RunEvent` with an `event_id`. `{\"type\":\"cancel\"}` stops the run.",
+             `RunEvent` with an `event_id`. `{\"type\":\"cancel\"}` stops the run. In place of an input \
+             `{\"type\":\"resume\",\"id\":\"req_…\",\"last_event_id\":7}` reads on in one that is kept.",
         ))
         .parameter(path_parameter("name", "The pipeline"))
-        .parameter(traceparent())
-        .response("101", ResponseBuilder::new().description("The socket is open"));
+        .parameter(traceparent());
+    let o = kept(o).response("101", ResponseBuilder::new().description("The socket is open"));
     errors(o, Shape::OpenAi, &[400, 401, 404]).build()
 }
 
@@ -284,6 +286,24 @@ fn get_request() -> Operation {
         .description("The record")
         .content(JSON, Content::new(Some(schema("RequestRecord"))));
     errors(o.response("200", record), Shape::OpenAi, &[400, 401, 404, 503]).build()
+}
+
+fn get_events() -> Operation {
+    let o = keyed("native", "get_request_events", "Read on in the events of a request")
+        .description(Some(
+            "The events of one of the caller's own requests behind `Last-Event-ID`, or from the first, and on to its last. They \
+             are kept of streams that were asked for with `Idempotency-Key` or `forebay-resume`, and of pipelines with `resume`.",
+        ))
+        .parameter(request_id())
+        .parameter(last_event_id());
+    let rest = ResponseBuilder::new()
+        .description("The events, in the form of the surface that was asked")
+        .content(EVENTS, events("RunEvent"));
+    let rest = headers(rest, &["x-request-id", "forebay-resume"]);
+    let o = o
+        .response("200", rest)
+        .response("204", ResponseBuilder::new().description("It is over, and the caller has all of it"));
+    errors(o, Shape::OpenAi, &[400, 401, 410]).build()
 }
 
 fn healthz() -> Operation {
@@ -351,6 +371,8 @@ fn refusal(shape: Shape, status: u16, what: &str) -> Response {
 fn answered(r: ResponseBuilder, shape: Shape) -> ResponseBuilder {
     let facts = [
         "x-request-id",
+        "idempotent-replayed",
+        "forebay-resume",
         "forebay-overhead-us",
         "forebay-attempts",
         "forebay-model-version",
@@ -443,6 +465,23 @@ fn header_parameter(name: &str, what: &str) -> Parameter {
 
 fn traceparent() -> Parameter {
     header_parameter("traceparent", "The W3C trace context that the request is part of")
+}
+
+fn last_event_id() -> Parameter {
+    header_parameter("last-event-id", "The id of the last event that came: the answer begins behind it")
+}
+
+/// What a request may say about its answer being kept.
+fn kept(o: OperationBuilder) -> OperationBuilder {
+    o.parameter(header_parameter(
+        "idempotency-key",
+        "Up to 255 characters, of the caller's choice: an equal request under the same key gets the same answer, which is made once",
+    ))
+    .parameter(header_parameter(
+        "forebay-resume",
+        "`30s`: the answer goes on for so long without a reader, and its events have ids to read on from",
+    ))
+    .parameter(last_event_id())
 }
 
 fn anthropic_version() -> Parameter {

@@ -412,9 +412,14 @@ pub fn error_type(e: &Error) -> &'static str {
         (Code::RateLimited, _) => "rate_limit_error",
         (Code::Overloaded | Code::Draining, _) | (Code::UpstreamError, Some(503 | 529)) => "overloaded_error",
         (Code::DeadlineExceeded | Code::UpstreamTimeout, _) => "timeout_error",
-        (Code::InvalidRequest | Code::InvalidDocument | Code::ContextLengthExceeded, _) => {
-            "invalid_request_error"
-        }
+        (
+            Code::InvalidRequest
+            | Code::InvalidDocument
+            | Code::ContextLengthExceeded
+            | Code::IdempotencyKeyReused
+            | Code::NotResumable,
+            _,
+        ) => "invalid_request_error",
         _ => "api_error",
     }
 }
