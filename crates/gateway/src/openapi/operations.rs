@@ -68,7 +68,7 @@ const STATUSES: [(u16, &str); 15] = [
 ];
 
 /// Name, type and description of every header that an answer may have.
-const HEADERS: [(&str, Type, &str); 24] = [
+const HEADERS: [(&str, Type, &str); 26] = [
     ("x-request-id", Type::String, "The request's id, for `GET /v1/requests/{id}`"),
     ("request-id", Type::String, "The same, where Anthropic's clients look"),
     ("x-ratelimit-limit-requests", Type::Integer, "Requests a minute"),
