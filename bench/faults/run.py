@@ -7,7 +7,7 @@
 
 For each gateway, surface (OpenAI chat, Anthropic messages), way (streaming or not) and scenario there is a pair of fake upstreams
 (`forebay fake-upstream`): a primary with the fault and a healthy fallback. A caller with a deadline asks the gateway; then the
-oracle of the scenario (`scenarios.py`) looks at what the caller saw and at what the upstreams logged. `gateways.py` says how each is
+oracle of the scenario (`scenarios.py`) looks at what the caller saw and at what the upstreams logged. `peers.py` and `forebay.py` say how each is
 installed and set up, `client.py` is the caller, `report.py` writes bench/results/faults.{md,json}, where gateways that were not
 run keep their last result. Peers are installed under --peers on first use (pip, npm; node comes from the system).
 Python's standard library only.
@@ -22,6 +22,8 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.dont_write_bytecode = True
 
 import client
 import gateways
