@@ -4,7 +4,8 @@
 //! closed ── failures in a row, or too large a share of them ──▶ open (rests; longer each time, up to a cap)
 //!   ▲                                                             │ rest over
 //!   └── a probe succeeds ── half open (one request at a time) ◀────┘
-//!                              └── the probe fails ──▶ open
+//!   │                          └── the probe fails ──▶ open
+//!   └── and until three in a row have succeeded, one failure opens it again: an endpoint that flaps is not back
 //! ```
 //!
 //! Two signals, because either alone is blind: failures in a row see an endpoint that is gone within a few requests, the
@@ -17,6 +18,9 @@
 use std::time::Duration;
 
 use contract::Tick;
+
+/// Successes in a row behind a rest that make an endpoint sound again.
+const PROVEN: u32 = 3;
 
 /// When a breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,13 +40,13 @@ pub struct BreakerSettings {
 }
 
 impl Default for BreakerSettings {
-    /// Three in a row or half of twenty; a rest of 2 s, up to 30 s.
+    /// Three in a row or half of ten; a rest of 2 s, up to 30 s.
     fn default() -> Self {
         BreakerSettings {
             consecutive: 3,
             share: 0.5,
-            samples: 20.0,
-            half_life: Duration::from_secs(10),
+            samples: 10.0,
+            half_life: Duration::from_secs(30),
             rest: Duration::from_secs(2),
             max_rest: Duration::from_secs(30),
         }
@@ -93,8 +97,10 @@ pub struct Breaker {
     failures: f64,
     successes: f64,
     counted: Tick,
-    /// Rests since the last success: the next one is longer.
+    /// Rests since it was last sound: the next one is longer.
     rests: u32,
+    /// Successes in a row since the last rest: until they are [`PROVEN`], one failure is enough.
+    proven: u32,
     /// What the endpoint itself asked for.
     asked_rest: Tick,
 }
@@ -110,6 +116,7 @@ impl Breaker {
             successes: 0.0,
             counted: Tick(0),
             rests: 0,
+            proven: 0,
             asked_rest: Tick(0),
         }
     }
@@ -155,7 +162,11 @@ impl Breaker {
         (self.in_a_row, self.successes) = (0, self.successes + 1.0);
         if self.state != State::Closed {
             // What was seen before the rest says nothing about now.
-            (self.state, self.rests, self.failures, self.successes) = (State::Closed, 0, 0.0, 1.0);
+            (self.state, self.proven, self.failures, self.successes) = (State::Closed, 0, 0.0, 1.0);
+        }
+        self.proven = self.proven.saturating_add(1);
+        if self.proven >= PROVEN {
+            self.rests = 0;
         }
     }
 
@@ -166,6 +177,7 @@ impl Breaker {
         let seen = self.failures + self.successes;
         let many = seen >= self.settings.samples && self.failures / seen >= self.settings.share;
         let opens = match self.state {
+            State::Closed if self.rests > 0 => true,
             State::Closed => self.in_a_row >= self.settings.consecutive.max(1) || many,
             State::HalfOpen { .. } => true,
             // Asked before it opened.
@@ -234,6 +246,20 @@ mod tests {
             assert_eq!(b.try_pass(at(now)), Pass::Probe);
         }
         assert_eq!(rests, [2, 4, 8, 16, 30, 30, 30]);
+    }
+
+    #[test]
+    fn an_endpoint_that_flaps_is_not_back_before_three_have_succeeded() {
+        let mut b = Breaker::new(BreakerSettings::default());
+        (0..3).for_each(|n| drop(b.failed(at(n))));
+        assert_eq!(b.try_pass(at(3_000)), Pass::Probe);
+        b.succeeded(at(3_000));
+        assert!(b.failed(at(3_500)), "one failure is enough");
+        assert_eq!(b.try_pass(at(3_501)), Pass::Resting(at(7_500)), "and it rests longer");
+        assert_eq!(b.try_pass(at(7_500)), Pass::Probe);
+        (0..3).for_each(|n| b.succeeded(at(8_000 + n)));
+        assert!(!b.failed(at(9_000)) && !b.failed(at(9_001)) && b.failed(at(9_002)));
+        assert_eq!(b.try_pass(at(9_003)), Pass::Resting(at(11_002)), "what came before is forgotten");
     }
 
     #[test]
