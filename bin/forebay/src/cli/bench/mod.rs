@@ -35,6 +35,7 @@ use self::random::Random;
 use self::report::{Checked, Limit, Report, Setup, StepReport, Weight};
 use self::tally::Judge;
 use self::text::Source;
+use self::verdict::Said;
 use self::wire::Maker;
 use super::client::Client;
 use super::remote::Remote;
@@ -261,7 +262,7 @@ impl Steps<'_> {
         let Bench { args, target, profile, tenants, weights, random, in_flight } = self.bench;
         let step = Step { label, rate, warm_up: args.warm_up, measured: args.measured };
         let mix = Mix { arrivals: args.arrivals, profile, streaming: args.streaming(), weights };
-        let plan = plan::draw(&step, &mix, self.number, &random.fork(self.reports.len() as u64))?;
+        let plan = plan::draw(&step, &mix, self.number, &random.fork(self.number))?;
         self.number += plan.len() as u64;
         let limits = Limits { in_flight: *in_flight, ramp_down: args.ramp_down };
         let progress = Progress::new(&step);
@@ -290,16 +291,18 @@ impl Steps<'_> {
             // The geometric mean: rates grow by factors.
             let rate = (limit.good * limit.bad).sqrt();
             let label = format!("{:.2}x", rate / self.bench.args.rate);
+            // One that said nothing is run again, and its report is replaced.
+            self.reports.retain(|r| r.label != label || verdict::said(r) != Said::Inconclusive);
             self.add(label, rate, stopped.as_mut()).await?;
         }
         Ok(self.limit())
     }
 
-    /// The lowest rate with a symptom and the highest below it without one; none unless there are both.
+    /// The lowest bad rate and the highest good one below it; none unless there are both.
     fn limit(&self) -> Option<Limit> {
-        let bad = self.reports.iter().filter(|r| !r.symptoms.is_empty()).map(|r| r.rate);
-        let bad = bad.min_by(f64::total_cmp)?;
-        let good = self.reports.iter().filter(|r| r.symptoms.is_empty() && r.rate < bad).map(|r| r.rate);
+        let rates = |wanted| self.reports.iter().filter(move |r| verdict::said(r) == wanted).map(|r| r.rate);
+        let bad = rates(Said::Bad).min_by(f64::total_cmp)?;
+        let good = rates(Said::Good).filter(|rate| *rate < bad);
         Some(Limit { good: good.max_by(f64::total_cmp)?, bad })
     }
 }

@@ -1,13 +1,16 @@
 //! Where it broke first: which step, and by which symptom. Pure.
 //!
-//! A step that this program could not send whole says nothing about the server's latency: then only what the server
-//! itself answered (errors, sheds) counts against it.
+//! What this program could not send, or sent late, is not the server's latency. In a step with too much of it only that
+//! counts against the server which it cannot explain: errors and sheds, ten times as many missed SLOs, a median far up
+//! where nine of ten requests were sent in time. With nothing of that the step is inconclusive, neither good nor bad.
 
 use serde::Serialize;
 
 use super::report::{StepReport, rate, us};
 use super::threshold::share;
 
+/// What goes wrong so many times as often as this program was too weak has another reason.
+const FAR_MORE: u64 = 10;
 /// More than this share of requests makes a symptom.
 const SHARE: f64 = 0.01;
 /// A request that is sent so late by this program says little about the server.
@@ -80,16 +83,17 @@ pub(super) fn symptoms(step: &StepReport, baseline: Option<&StepReport>, slo: bo
         add(Kind::Sheds, format!("{} of the requests are shed{offered}", percent(c.sheds, all.sent)));
     }
     let client = client(step);
+    let weak = if client.is_some() { step.client.late + step.client.not_sent() } else { 0 };
+    let missed = c.complete - c.good;
+    if slo && share(missed, c.complete) > SHARE && missed > FAR_MORE * weak {
+        add(Kind::Slo, format!("{} of the answers miss the SLO", percent(missed, c.complete)));
+    }
+    if FAR_MORE * weak < step.planned
+        && let Some(text) = baseline.and_then(|b| knee(step, b, client.is_none()))
+    {
+        add(Kind::Knee, text);
+    }
     if client.is_none() {
-        if slo && share(c.complete - c.good, c.complete) > SHARE {
-            add(
-                Kind::Slo,
-                format!("{} of the answers miss the SLO", percent(c.complete - c.good, c.complete)),
-            );
-        }
-        if let Some(text) = baseline.and_then(|b| knee(step, b)) {
-            add(Kind::Knee, text);
-        }
         let kept = all.complete_per_second / step.offered.max(f64::MIN_POSITIVE);
         if found.is_empty() && c.complete >= ENOUGH && kept < KEEPS_UP {
             let (done, offered) = (rate(all.complete_per_second), rate(step.offered));
@@ -132,23 +136,46 @@ fn client(step: &StepReport) -> Option<Symptom> {
     Some(Symptom { kind: Kind::Client, text })
 }
 
-fn knee(step: &StepReport, baseline: &StepReport) -> Option<String> {
+/// `tail`: whether the 99th percentile says something too.
+fn knee(step: &StepReport, baseline: &StepReport, tail: bool) -> Option<String> {
     let (now, then) = (step.all.total_us?, baseline.all.total_us?);
     let times = |name: &str, now: u64, then: u64| {
         format!("the {name} answer takes {} where it took {} at {}", us(now), us(then), baseline.label)
     };
     if now.p50 > KNEE_P50 * then.p50 {
         Some(times("median", now.p50, then.p50))
-    } else if now.p99 > KNEE_P99 * then.p99 {
+    } else if tail && now.p99 > KNEE_P99 * then.p99 {
         Some(times("99th-percentile", now.p99, then.p99))
     } else {
         None
     }
 }
 
-/// The lowest rate that has a symptom.
+/// What a step says of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// No symptom.
+    Good,
+    /// One of the server's.
+    Bad,
+    /// Only this program's: nothing.
+    Inconclusive,
+}
+
+pub(super) fn said(step: &StepReport) -> Said {
+    match step.symptoms.first().map(|s| s.kind) {
+        None => Said::Good,
+        // It comes last.
+        Some(Kind::Client) => Said::Inconclusive,
+        Some(_) => Said::Bad,
+    }
+}
+
+/// The lowest rate that is bad, or inconclusive where none is.
 pub(super) fn first(steps: &[StepReport]) -> Option<Broke> {
-    let bad = steps.iter().filter(|s| !s.symptoms.is_empty()).min_by(|a, b| a.rate.total_cmp(&b.rate))?;
+    let lowest =
+        |wanted| steps.iter().filter(move |s| said(s) == wanted).min_by(|a, b| a.rate.total_cmp(&b.rate));
+    let bad = lowest(Said::Bad).or_else(|| lowest(Said::Inconclusive))?;
     let symptom = bad.symptoms.first()?.kind;
     Some(Broke { step: bad.label.clone(), rate: bad.rate, symptom })
 }
@@ -169,7 +196,15 @@ pub(super) fn sentence(steps: &[StepReport], broke: Option<&Broke>) -> String {
             "The load tool, not the server, gives out first, {at}: {}; what the server would do there is not known.",
             texts.join("; ")
         ),
-        _ => format!("It breaks first {at}: {}.", texts.join("; ")),
+        _ => {
+            let unclear = steps.iter().filter(|s| s.rate < broke.rate && said(s) == Said::Inconclusive);
+            let unclear: Vec<&str> = unclear.map(|s| s.label.as_str()).collect();
+            let unclear = match unclear.as_slice() {
+                [] => String::new(),
+                some => format!(" This tool was too weak to tell at {}.", some.join(", ")),
+            };
+            format!("It breaks first {at}: {}.{unclear}", texts.join("; "))
+        }
     }
 }
 
@@ -251,14 +286,32 @@ mod tests {
         let mut late = slow();
         late.client.late = LATE_FEW - 1;
         assert_eq!(symptoms(&late, None, false), []);
-        late.client.late = 50;
+        late.client.late = 500;
         let found = symptoms(&late, Some(&step("1x", 10.0, 100, &[])), false);
         assert_eq!(found.iter().map(|s| s.kind).collect::<Vec<_>>(), [Kind::Client]);
+        // A median says more than a few late requests can explain.
+        late.client.late = 50;
+        let found = symptoms(&late, Some(&step("1x", 10.0, 100, &[])), false);
+        assert_eq!(found.iter().map(|s| s.kind).collect::<Vec<_>>(), [Kind::Knee, Kind::Client]);
         let mut full = slow();
         (full.client.over_limit, full.planned) = (500, 1_500);
         full.symptoms = symptoms(&full, None, false);
         let text = sentence(std::slice::from_ref(&full), first(std::slice::from_ref(&full)).as_ref());
         assert!(text.starts_with("The load tool, not the server") && text.contains("--in-flight"), "{text}");
+    }
+
+    #[test]
+    fn a_step_at_which_the_tool_was_weak_is_neither_good_nor_bad() {
+        let mut weak = step("5x", 50.0, 100, &[]);
+        weak.symptoms = vec![Symptom { kind: Kind::Client, text: "late".into() }];
+        let mut bad = step("10x", 100.0, 100, &[]);
+        bad.symptoms = vec![Symptom { kind: Kind::Sheds, text: "sheds".into() }];
+        assert_eq!((said(&weak), said(&bad)), (Said::Inconclusive, Said::Bad));
+        let steps = [weak, bad];
+        let broke = first(&steps).unwrap();
+        assert_eq!(broke.step, "10x");
+        let text = sentence(&steps, Some(&broke));
+        assert!(text.ends_with("sheds. This tool was too weak to tell at 5x."), "{text}");
     }
 
     #[test]
