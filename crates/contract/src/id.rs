@@ -139,6 +139,16 @@ impl RequestId {
     }
 }
 
+impl RequestId {
+    /// The id of the `n`th attempt (from 1) of the work whose first attempt has this one: each attempt has a ledger
+    /// record of its own, and the same attempt always the same.
+    #[must_use]
+    pub fn attempt(self, n: u32) -> RequestId {
+        // The low bits of a version 7 are random: the version and the time stay what they are.
+        RequestId(Uuid::from_u128(self.0.as_u128() ^ u128::from(n.saturating_sub(1))))
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "req_{}", self.0.simple())
@@ -169,6 +179,60 @@ impl<'de> Deserialize<'de> for RequestId {
     }
 }
 
+/// The id of one durable run, a job among them: a UUIDv7, so that ids sort by time. Printed as `run_…` without dashes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(Uuid);
+
+impl RunId {
+    /// From a request's id: the run that the request started.
+    pub fn of(request: RequestId) -> Self {
+        RunId(request.0)
+    }
+
+    /// From its 16 bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        RunId(Uuid::from_bytes(bytes))
+    }
+
+    /// The 16 bytes, in an order that sorts by time.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The id under which the first attempt of a run of one stage is in the ledger; [`RequestId::attempt`] gives the others.
+    pub fn request(self) -> RequestId {
+        RequestId(self.0)
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "run_{}", self.0.simple())
+    }
+}
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+impl std::str::FromStr for RunId {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let bare = s.strip_prefix("run_").unwrap_or(s);
+        Uuid::try_parse(bare).map(RunId).map_err(|_| format!("`{s}` is not a run id such as run_0190…"))
+    }
+}
+impl Serialize for RunId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for RunId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +240,14 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn attempts_of_a_run_have_ids_of_their_own(at in 0i64..1 << 47, r in any::<u128>(), n in 1u32..1000, m in 1u32..1000) {
+            let run = RunId::of(RequestId::from_parts(UnixMillis(at), r));
+            prop_assert_eq!(run.request().attempt(1), run.request());
+            prop_assert_eq!(run.request().attempt(n) == run.request().attempt(m), n == m);
+            prop_assert_eq!(run.to_string().parse::<RunId>(), Ok(run));
+        }
+
         #[test]
         fn request_ids_sort_by_time_and_read_back(a in 0i64..1 << 47, b in 0i64..1 << 47, r in any::<u128>()) {
             let (x, y) = (RequestId::from_parts(UnixMillis(a), r), RequestId::from_parts(UnixMillis(b), !r));

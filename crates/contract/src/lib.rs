@@ -34,7 +34,9 @@ pub use deadline::Deadline;
 pub use error::{Class, Error, RetryHint};
 pub use event::{Event, StageState};
 pub use freshness::Freshness;
-pub use id::{EndpointName, KeyId, ModelName, Name, PipelineName, RequestId, StageName, TenantId, UserId};
+pub use id::{
+    EndpointName, KeyId, ModelName, Name, PipelineName, RequestId, RunId, StageName, TenantId, UserId,
+};
 pub use message::{Content, Message, Part, Role, ToolCall};
 pub use meter::{Held, Meter, Reserve, Spent};
 pub use money::{LongPrompt, Money, Price};

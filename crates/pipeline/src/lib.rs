@@ -1,4 +1,5 @@
-//! The graph of stages: checked before anything runs, its budget split into a plan, executed live.
+//! The graph of stages: checked before anything runs, its budget split into a plan, executed live; and runs that outlive
+//! the process ([`runs`]).
 //!
 //! The only crate that spawns tasks.
 
@@ -6,6 +7,7 @@ mod check;
 mod graph;
 pub mod live;
 mod registry;
+pub mod runs;
 mod spec;
 pub mod task;
 

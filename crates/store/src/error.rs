@@ -69,6 +69,9 @@ pub enum Error {
     /// A stored record cannot be read.
     #[error("read a stored record: {0}")]
     Decode(#[from] serde_json::Error),
+    /// Others changed the same thing, again and again.
+    #[error("change a run that others change at the same time; try again")]
+    Contended,
     /// The system gave no randomness.
     #[error("get random bytes from the system: {0}")]
     Random(String),

@@ -1,5 +1,6 @@
-//! What must survive: the **ledger** of requests, the **API keys**, the **part cache** and callers' **files**, each
-//! behind a trait ([`LedgerStore`], [`KeyStore`], [`CacheStore`], [`FileStore`]) with one implementation on SQLite.
+//! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files** and the **runs**,
+//! each behind a trait ([`LedgerStore`], [`KeyStore`], [`CacheStore`], [`FileStore`], [`RunStore`]) with one implementation
+//! on SQLite.
 //!
 //! The database is never on the path of a token. A record is first appended to the [`journal`] by one `write(2)`, which
 //! a `kill -9` of the process cannot undo; [`Ledger::writer`] moves it into the database later, in batches, in the same
@@ -14,6 +15,7 @@ pub mod journal;
 mod keys;
 mod ledger;
 mod project;
+mod runs;
 mod sqlite;
 
 pub use cache::{CacheKey, CacheStats, CacheStore};
@@ -27,4 +29,8 @@ pub use ledger::{
     Settings,
 };
 pub use project::{Reader, Store};
-pub use sqlite::{Database, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger};
+pub use runs::{
+    Change, Delivery, DeliveryState, NewDelivery, NewRun, Output, RunHead, RunStore, StoredRun, SubmitKey,
+    Submitted, Tried,
+};
+pub use sqlite::{Database, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns};

@@ -15,7 +15,7 @@ use crate::journal::{self, Disk, RealDisk};
 use crate::ledger::bill;
 use crate::{
     CostBy, CostRow, Database, Entry, Error, Filter, KeyRing, KeyStore, Ledger, LedgerStore, Recovery,
-    Settings, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger,
+    Settings, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns,
 };
 
 /// How soon a running server sees a key that another process made or revoked.
@@ -32,6 +32,8 @@ pub struct Reader {
     pub ledger: Arc<SqliteLedger>,
     /// The keys.
     pub keys: Arc<SqliteKeys>,
+    /// The runs.
+    pub runs: Arc<SqliteRuns>,
     database: Database,
 }
 
@@ -56,6 +58,7 @@ impl Reader {
             journal: folder.join("journal"),
             ledger: Arc::new(SqliteLedger::new(database.clone())),
             keys: Arc::new(SqliteKeys::new(database.clone())),
+            runs: Arc::new(SqliteRuns::new(database.clone())),
             database,
         })
     }

@@ -1,7 +1,8 @@
 //! The pipeline crate as its users see it.
 
-#![allow(unreachable_pub, clippy::unwrap_used, reason = "tests")]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod check;
 mod live;
+mod runs;
 mod stages;

@@ -93,6 +93,62 @@ CREATE TABLE files (
 CREATE INDEX files_by_tenant ON files (tenant, created_at, id);
 CREATE INDEX files_by_content ON files (content);
 ",
+    "
+CREATE TABLE runs (
+  id BLOB PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  about TEXT NOT NULL,
+  status TEXT NOT NULL,
+  lane BIGINT NOT NULL,
+  submitted_at BIGINT NOT NULL,
+  due_at BIGINT,
+  ended_at BIGINT,
+  entries BIGINT NOT NULL,
+  input BLOB NOT NULL,
+  submit_key TEXT,
+  submit_hash BLOB
+);
+CREATE UNIQUE INDEX runs_by_submit_key ON runs (tenant, submit_key) WHERE submit_key IS NOT NULL;
+CREATE INDEX runs_by_tenant ON runs (tenant, id);
+CREATE INDEX runs_open ON runs (lane DESC, submitted_at, id, due_at) WHERE ended_at IS NULL;
+CREATE INDEX runs_due ON runs (due_at) WHERE ended_at IS NULL;
+CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
+
+CREATE TABLE run_entries (
+  run BLOB NOT NULL,
+  number BIGINT NOT NULL,
+  entry TEXT NOT NULL,
+  PRIMARY KEY (run, number)
+);
+
+CREATE TABLE run_outputs (
+  key TEXT PRIMARY KEY,
+  run BLOB NOT NULL,
+  stage TEXT NOT NULL,
+  output BLOB NOT NULL
+);
+CREATE INDEX run_outputs_by_run ON run_outputs (run, stage);
+
+CREATE TABLE deliveries (
+  id TEXT PRIMARY KEY,
+  run BLOB NOT NULL,
+  tenant TEXT NOT NULL,
+  url TEXT NOT NULL,
+  body BLOB NOT NULL,
+  state TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  next_at BIGINT,
+  tries BIGINT NOT NULL,
+  tried_at BIGINT,
+  answer BIGINT,
+  problem TEXT
+);
+CREATE INDEX deliveries_by_run ON deliveries (run);
+CREATE INDEX deliveries_due ON deliveries (next_at) WHERE next_at IS NOT NULL;
+
+CREATE TABLE webhooks_off (tenant TEXT NOT NULL, url TEXT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (tenant, url));
+",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that.

@@ -8,6 +8,8 @@ mod files;
 mod keys;
 mod ledger;
 mod migrations;
+mod outbox;
+mod runs;
 mod sums;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ pub use cache::SqliteCache;
 pub use files::SqliteFiles;
 pub use keys::SqliteKeys;
 pub use ledger::SqliteLedger;
+pub use runs::SqliteRuns;
 
 use crate::Error;
 

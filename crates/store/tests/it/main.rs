@@ -13,5 +13,6 @@ mod disk_full;
 mod fixtures;
 mod keys;
 mod opening;
+mod runs;
 mod sqlite;
 mod suite;

@@ -1,0 +1,143 @@
+//! The outbox of [`crate::RunStore`]: messages about runs, until their receivers have them.
+
+use contract::{RunId, TenantId, UnixMillis};
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::runs::id;
+use super::{Database, count};
+use crate::{Delivery, DeliveryState, Error, NewDelivery, Tried};
+
+/// The columns, in the order of [`delivery`].
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, run, tenant, url, body, state, created_at, next_at, tries, tried_at, answer, problem FROM deliveries ",
+            $rest
+        )
+    };
+}
+
+fn delivery(row: &SqliteRow) -> Result<Delivery, Error> {
+    let time = |at| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(at)?.map(UnixMillis));
+    Ok(Delivery {
+        id: row.try_get(0)?,
+        run: id(row, 1)?,
+        tenant: TenantId::from(row.try_get::<String, _>(2)?),
+        url: row.try_get(3)?,
+        body: row.try_get(4)?,
+        state: match row.try_get::<String, _>(5)?.as_str() {
+            "waiting" => DeliveryState::Waiting,
+            "delivered" => DeliveryState::Delivered,
+            "disabled" => DeliveryState::Disabled,
+            _ => DeliveryState::Failed,
+        },
+        created_at: UnixMillis(row.try_get(6)?),
+        next_at: time(7)?,
+        tries: u32::try_from(count(row.try_get(8)?)).unwrap_or(u32::MAX),
+        tried_at: time(9)?,
+        answer: row.try_get::<Option<i64>, _>(10)?.and_then(|n| u16::try_from(n).ok()),
+        problem: row.try_get(11)?,
+    })
+}
+
+/// Adds a message. To a receiver that is gone nothing is sent.
+pub(super) async fn put(conn: &mut SqliteConnection, run: RunId, message: &NewDelivery) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO deliveries (id, run, tenant, url, body, state, created_at, next_at, tries) \
+         SELECT $1, r.id, r.tenant, $3, $4, CASE WHEN o.url IS NULL THEN 'waiting' ELSE 'disabled' END, $5, \
+                CASE WHEN o.url IS NULL THEN $5 END, 0 \
+         FROM runs r LEFT JOIN webhooks_off o ON o.tenant = r.tenant AND o.url = $3 WHERE r.id = $2",
+    )
+    .bind(&message.id)
+    .bind(run.as_bytes().as_slice())
+    .bind(&message.url)
+    .bind(message.body.as_slice())
+    .bind(message.at.0)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn due(db: &Database, now: UnixMillis, limit: u32) -> Result<Vec<Delivery>, Error> {
+    let rows = sqlx::query(select!("WHERE next_at <= $1 ORDER BY next_at, id LIMIT $2"))
+        .bind(now.0)
+        .bind(i64::from(limit))
+        .fetch_all(&db.read)
+        .await?;
+    rows.iter().map(delivery).collect()
+}
+
+pub(super) async fn next(db: &Database) -> Result<Option<UnixMillis>, Error> {
+    let row = sqlx::query("SELECT MIN(next_at) FROM deliveries WHERE next_at IS NOT NULL")
+        .fetch_one(&db.read)
+        .await?;
+    Ok(row.try_get::<Option<i64>, _>(0)?.map(UnixMillis))
+}
+
+pub(super) async fn of(db: &Database, run: RunId) -> Result<Vec<Delivery>, Error> {
+    let rows = sqlx::query(select!("WHERE run = $1 ORDER BY created_at, id"))
+        .bind(run.as_bytes().as_slice())
+        .fetch_all(&db.read)
+        .await?;
+    rows.iter().map(delivery).collect()
+}
+
+pub(super) async fn tried(db: &Database, id: &str, tries: u32, tried: &Tried) -> Result<bool, Error> {
+    let mut tx = db.write.begin_with("BEGIN IMMEDIATE").await?;
+    let updated = sqlx::query(
+        "UPDATE deliveries SET state = $1, next_at = $2, tries = $3, tried_at = $4, answer = $5, problem = $6 \
+         WHERE id = $7 AND tries = $8 AND next_at IS NOT NULL",
+    )
+    .bind(tried.state.as_str())
+    .bind(tried.next_at.map(|t| t.0))
+    .bind(i64::from(tries) + 1)
+    .bind(tried.at.0)
+    .bind(tried.answer.map(i64::from))
+    .bind(tried.problem.as_deref())
+    .bind(id)
+    .bind(i64::from(tries))
+    .execute(&mut *tx)
+    .await?;
+    if updated.rows_affected() != 1 {
+        return Ok(false);
+    }
+    if tried.state == DeliveryState::Disabled {
+        sqlx::query(
+            "INSERT INTO webhooks_off (tenant, url, at) SELECT tenant, url, $1 FROM deliveries WHERE id = $2 \
+             ON CONFLICT (tenant, url) DO NOTHING",
+        )
+        .bind(tried.at.0)
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
+        // What waits for the same receiver has nobody to go to either.
+        sqlx::query(
+            "UPDATE deliveries SET state = 'disabled', next_at = NULL WHERE next_at IS NOT NULL AND \
+             (tenant, url) IN (SELECT tenant, url FROM deliveries WHERE id = $1)",
+        )
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(true)
+}
+
+pub(super) async fn redeliver(db: &Database, run: RunId, now: UnixMillis) -> Result<u64, Error> {
+    let mut tx = db.write.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query(
+        "DELETE FROM webhooks_off WHERE (tenant, url) IN (SELECT tenant, url FROM deliveries WHERE run = $1)",
+    )
+    .bind(run.as_bytes().as_slice())
+    .execute(&mut *tx)
+    .await?;
+    let again =
+        sqlx::query("UPDATE deliveries SET state = 'waiting', next_at = $1, tries = 0 WHERE run = $2")
+            .bind(now.0)
+            .bind(run.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await?;
+    tx.commit().await?;
+    Ok(again.rows_affected())
+}

@@ -1,0 +1,329 @@
+//! [`RunStore`] on SQLite.
+
+use contract::{BoxFuture, RunId, TenantId, UnixMillis};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite};
+
+use super::{Database, column, count, outbox};
+use crate::{
+    Change, Delivery, Error, NewRun, Output, RunHead, RunStore, StoredRun, SubmitKey, Submitted, Tried,
+};
+
+/// The runs in a database.
+#[derive(Debug, Clone)]
+pub struct SqliteRuns(Database);
+
+impl SqliteRuns {
+    /// The runs of `database`.
+    pub fn new(database: Database) -> Self {
+        SqliteRuns(database)
+    }
+}
+
+const HEAD: &str =
+    "SELECT id, tenant, kind, status, submitted_at, due_at, ended_at, entries, about FROM runs";
+
+/// An id as a column has it.
+pub(super) fn id(row: &SqliteRow, at: usize) -> Result<RunId, Error> {
+    let bytes: Vec<u8> = row.try_get(at)?;
+    let bytes = bytes.try_into().map_err(|_| sqlx::Error::Decode("a run's id has 16 bytes".into()))?;
+    Ok(RunId::from_bytes(bytes))
+}
+
+fn head(row: &SqliteRow) -> Result<RunHead, Error> {
+    Ok(RunHead {
+        id: id(row, 0)?,
+        tenant: TenantId::from(row.try_get::<String, _>(1)?),
+        kind: row.try_get(2)?,
+        status: row.try_get(3)?,
+        submitted_at: UnixMillis(row.try_get(4)?),
+        due_at: row.try_get::<Option<i64>, _>(5)?.map(UnixMillis),
+        ended_at: row.try_get::<Option<i64>, _>(6)?.map(UnixMillis),
+        entries: count(row.try_get(7)?),
+        about: row.try_get(8)?,
+    })
+}
+
+fn heads(rows: &[SqliteRow]) -> Result<Vec<RunHead>, Error> {
+    rows.iter().map(head).collect()
+}
+
+async fn write_entries(
+    conn: &mut SqliteConnection,
+    run: RunId,
+    from: u64,
+    entries: &[String],
+) -> Result<(), Error> {
+    for (n, entry) in (from..).zip(entries) {
+        sqlx::query("INSERT INTO run_entries (run, number, entry) VALUES ($1, $2, $3)")
+            .bind(run.as_bytes().as_slice())
+            .bind(column(n))
+            .bind(entry)
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// What was submitted under a key before.
+async fn known(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    key: &SubmitKey,
+) -> Result<Option<Submitted>, Error> {
+    let row = sqlx::query("SELECT id, submit_hash FROM runs WHERE tenant = $1 AND submit_key = $2")
+        .bind(tenant.as_str())
+        .bind(&key.key)
+        .fetch_optional(conn)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let same = row.try_get::<Vec<u8>, _>(1)? == key.hash;
+    Ok(Some(if same { Submitted::Known(id(&row, 0)?) } else { Submitted::Other }))
+}
+
+async fn insert(conn: &mut SqliteConnection, run: &NewRun) -> Result<Submitted, Error> {
+    if let Some(key) = &run.key
+        && let Some(known) = known(&mut *conn, &run.tenant, key).await?
+    {
+        return Ok(known);
+    }
+    sqlx::query(
+        "INSERT INTO runs (id, tenant, kind, status, lane, submitted_at, due_at, entries, input, submit_key, submit_hash, about) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+    )
+    .bind(run.id.as_bytes().as_slice())
+    .bind(run.tenant.as_str())
+    .bind(&run.kind)
+    .bind(&run.status)
+    .bind(run.lane)
+    .bind(run.at.0)
+    .bind(run.due_at.0)
+    .bind(column(run.entries.len() as u64))
+    .bind(run.input.as_slice())
+    .bind(run.key.as_ref().map(|k| k.key.as_str()))
+    .bind(run.key.as_ref().map(|k| k.hash.as_slice()))
+    .bind(&run.about)
+    .execute(&mut *conn)
+    .await?;
+    write_entries(conn, run.id, 0, &run.entries).await?;
+    Ok(Submitted::New)
+}
+
+async fn write_output(conn: &mut SqliteConnection, run: RunId, output: &Output) -> Result<(), Error> {
+    sqlx::query("INSERT INTO run_outputs (key, run, stage, output) VALUES ($1, $2, $3, $4)")
+        .bind(&output.key)
+        .bind(run.as_bytes().as_slice())
+        .bind(&output.stage)
+        .bind(output.value.as_slice())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+async fn delete(conn: &mut SqliteConnection, run: &[u8]) -> Result<(), Error> {
+    for of in [
+        "DELETE FROM run_entries WHERE run = $1",
+        "DELETE FROM run_outputs WHERE run = $1",
+        "DELETE FROM deliveries WHERE run = $1",
+        "DELETE FROM runs WHERE id = $1",
+    ] {
+        sqlx::query(of).bind(run).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+impl RunStore for SqliteRuns {
+    fn submit<'a>(&'a self, runs: &'a [NewRun]) -> BoxFuture<'a, Result<Vec<Submitted>, Error>> {
+        Box::pin(async move {
+            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut made = Vec::with_capacity(runs.len());
+            for run in runs {
+                made.push(insert(&mut tx, run).await?);
+            }
+            tx.commit().await?;
+            Ok(made)
+        })
+    }
+
+    fn append<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let updated = sqlx::query(
+                "UPDATE runs SET status = $1, due_at = $2, ended_at = $3, entries = $4 WHERE id = $5 AND entries = $6",
+            )
+            .bind(&change.status)
+            .bind(change.due_at.map(|t| t.0))
+            .bind(change.ended_at.map(|t| t.0))
+            .bind(column(change.after.saturating_add(change.entries.len() as u64)))
+            .bind(change.id.as_bytes().as_slice())
+            .bind(column(change.after))
+            .execute(&mut *tx)
+            .await?;
+            if updated.rows_affected() != 1 {
+                return Ok(false);
+            }
+            write_entries(&mut tx, change.id, change.after, &change.entries).await?;
+            if let Some(output) = &change.output {
+                write_output(&mut tx, change.id, output).await?;
+            }
+            if let Some(message) = &change.outbox {
+                outbox::put(&mut tx, change.id, message).await?;
+            }
+            tx.commit().await?;
+            Ok(true)
+        })
+    }
+
+    fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<StoredRun>, Error>> {
+        Box::pin(async move {
+            // One snapshot: a journal that grows between two looks would not fit its head.
+            let mut tx = self.0.read.begin().await?;
+            let mut query = QueryBuilder::<Sqlite>::new(HEAD);
+            query.push(" WHERE id = ").push_bind(run.as_bytes().to_vec());
+            let row = query.build().fetch_optional(&mut *tx).await?;
+            let Some(row) = row else { return Ok(None) };
+            let entries = sqlx::query("SELECT entry FROM run_entries WHERE run = $1 ORDER BY number")
+                .bind(run.as_bytes().as_slice())
+                .fetch_all(&mut *tx)
+                .await?;
+            let entries = entries.iter().map(|r| Ok(r.try_get(0)?)).collect::<Result<_, Error>>()?;
+            Ok(Some(StoredRun { head: head(&row)?, entries }))
+        })
+    }
+
+    fn input(&self, run: RunId) -> BoxFuture<'_, Result<Option<Vec<u8>>, Error>> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT input FROM runs WHERE id = $1")
+                .bind(run.as_bytes().as_slice())
+                .fetch_optional(&self.0.read)
+                .await?;
+            Ok(row.map(|r| r.try_get(0)).transpose()?)
+        })
+    }
+
+    fn outputs(&self, run: RunId) -> BoxFuture<'_, Result<Vec<Output>, Error>> {
+        Box::pin(async move {
+            let rows =
+                sqlx::query("SELECT key, stage, output FROM run_outputs WHERE run = $1 ORDER BY stage")
+                    .bind(run.as_bytes().as_slice())
+                    .fetch_all(&self.0.read)
+                    .await?;
+            let output =
+                |r: &SqliteRow| Ok(Output { key: r.try_get(0)?, stage: r.try_get(1)?, value: r.try_get(2)? });
+            rows.iter().map(output).collect()
+        })
+    }
+
+    fn due(&self, now: UnixMillis, limit: u32) -> BoxFuture<'_, Result<Vec<RunHead>, Error>> {
+        Box::pin(async move {
+            let mut query = QueryBuilder::<Sqlite>::new(HEAD);
+            query.push(" WHERE ended_at IS NULL AND due_at <= ").push_bind(now.0);
+            query.push(" ORDER BY lane DESC, submitted_at, id LIMIT ").push_bind(i64::from(limit));
+            heads(&query.build().fetch_all(&self.0.read).await?)
+        })
+    }
+
+    fn next_due(&self, now: UnixMillis) -> BoxFuture<'_, Result<Option<UnixMillis>, Error>> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT MIN(due_at) FROM runs WHERE ended_at IS NULL AND due_at > $1")
+                .bind(now.0)
+                .fetch_one(&self.0.read)
+                .await?;
+            Ok(row.try_get::<Option<i64>, _>(0)?.map(UnixMillis))
+        })
+    }
+
+    fn in_state<'a>(&'a self, status: &'a str) -> BoxFuture<'a, Result<Vec<RunHead>, Error>> {
+        Box::pin(async move {
+            let mut query = QueryBuilder::<Sqlite>::new(HEAD);
+            query.push(" WHERE ended_at IS NULL AND status = ").push_bind(status);
+            query.push(" ORDER BY submitted_at, id");
+            heads(&query.build().fetch_all(&self.0.read).await?)
+        })
+    }
+
+    fn open(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT COUNT(*) FROM runs WHERE ended_at IS NULL")
+                .fetch_one(&self.0.read)
+                .await?;
+            Ok(count(row.try_get(0)?))
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        tenant: Option<&'a TenantId>,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<RunHead>, Error>> {
+        Box::pin(async move {
+            let mut query = QueryBuilder::<Sqlite>::new(HEAD);
+            query.push(" WHERE 1 = 1");
+            if let Some(t) = tenant {
+                query.push(" AND tenant = ").push_bind(t.as_str());
+            }
+            if let Some(after) = after {
+                query.push(" AND id < ").push_bind(after.as_bytes().to_vec());
+            }
+            query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+            heads(&query.build().fetch_all(&self.0.read).await?)
+        })
+    }
+
+    fn remove(&self, run: RunId) -> BoxFuture<'_, Result<bool, Error>> {
+        Box::pin(async move {
+            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let ended = sqlx::query("SELECT 1 FROM runs WHERE id = $1 AND ended_at IS NOT NULL")
+                .bind(run.as_bytes().as_slice())
+                .fetch_optional(&mut *tx)
+                .await?;
+            if ended.is_none() {
+                return Ok(false);
+            }
+            delete(&mut tx, run.as_bytes()).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+    }
+
+    fn expire(&self, before: UnixMillis, limit: u32) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(async move {
+            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let rows = sqlx::query(
+                "SELECT id FROM runs WHERE ended_at < $1 AND NOT EXISTS \
+                 (SELECT 1 FROM deliveries d WHERE d.run = runs.id AND d.next_at IS NOT NULL) ORDER BY ended_at LIMIT $2",
+            )
+            .bind(before.0)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *tx)
+            .await?;
+            for row in &rows {
+                let run: Vec<u8> = row.try_get(0)?;
+                delete(&mut tx, &run).await?;
+            }
+            tx.commit().await?;
+            Ok(rows.len() as u64)
+        })
+    }
+
+    fn deliveries_due(&self, now: UnixMillis, limit: u32) -> BoxFuture<'_, Result<Vec<Delivery>, Error>> {
+        Box::pin(outbox::due(&self.0, now, limit))
+    }
+
+    fn next_delivery(&self) -> BoxFuture<'_, Result<Option<UnixMillis>, Error>> {
+        Box::pin(outbox::next(&self.0))
+    }
+
+    fn deliveries(&self, run: RunId) -> BoxFuture<'_, Result<Vec<Delivery>, Error>> {
+        Box::pin(outbox::of(&self.0, run))
+    }
+
+    fn tried<'a>(&'a self, id: &'a str, tries: u32, tried: &'a Tried) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(outbox::tried(&self.0, id, tries, tried))
+    }
+
+    fn redeliver(&self, run: RunId, now: UnixMillis) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(outbox::redeliver(&self.0, run, now))
+    }
+}
