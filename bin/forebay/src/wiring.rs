@@ -5,11 +5,16 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use admission::{Amount, Period, Scope};
 use contract::{BoxFuture, Clock, Date, TenantId, UnixMillis};
+use gateway::{Current, Jobs, JobsSettings};
 use llm::{CascadeKind, GenerateKind, Models, PartCache};
 use pipeline::Registry;
+use pipeline::runs::Deliver as _;
 use store::{CacheKey, CacheStore, CostBy, Reader};
+use webhooks::Webhooks;
 
 use crate::Error;
 use crate::config::Config;
@@ -181,6 +186,38 @@ impl PartCache for Parts {
             }
         })
     }
+}
+
+/// How long one try to bring a webhook may take.
+const WEBHOOK: Duration = Duration::from_secs(15);
+
+/// Begins to work on the jobs of a server. Needs a runtime.
+///
+/// # Errors
+/// A webhook's secret that is none, or an address that cannot be told.
+pub fn jobs(config: &Config, current: &Current, clock: Arc<dyn Clock>) -> Result<Jobs, Error> {
+    let c = &config.jobs;
+    let settings = webhooks::Settings {
+        secrets: c.webhook.secret.iter().chain(&c.webhook.old_secret).cloned().collect(),
+        allow_private: c.webhook.allow_private,
+        timeout: WEBHOOK,
+    };
+    let help = "correct `jobs.webhook` in forebay.yaml";
+    let deliver = Webhooks::new(&settings, clock).map_err(|e| Error::new(format!("failed to {e}"), help))?;
+    if let Some(url) = &c.webhook.url {
+        deliver
+            .check(url)
+            .map_err(|why| Error::new(format!("`jobs.webhook.url` cannot be told: {why}"), help))?;
+    }
+    let settings = JobsSettings {
+        parallel: usize::try_from(c.parallel.0).unwrap_or(usize::MAX).clamp(1, 10_000),
+        attempts: u32::try_from(c.attempts.0).unwrap_or(u32::MAX).max(1),
+        keep: c.keep.0,
+        within: c.within.0,
+        waiting: c.waiting.0,
+        webhook: c.webhook.url.clone(),
+    };
+    Ok(Jobs::start(current, settings, Arc::new(deliver)))
 }
 
 #[cfg(test)]

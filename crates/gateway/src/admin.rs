@@ -138,7 +138,7 @@ pub struct KeyMade {
 
 /// Who administers: for the log.
 #[derive(Debug)]
-enum Operator {
+pub(crate) enum Operator {
     Key(KeyId),
     Local,
 }
@@ -152,7 +152,7 @@ impl std::fmt::Display for Operator {
     }
 }
 
-fn operator(app: &App, parts: &Parts) -> Result<Operator, Error> {
+pub(crate) fn operator(app: &App, parts: &Parts) -> Result<Operator, Error> {
     let open = !app.generation.settings.auth_required;
     if let Some(presented) = auth::presented(&parts.headers) {
         match app.inner.keys.check(presented, app.inner.clock.wall()) {

@@ -18,6 +18,7 @@ use store::{FileStore, KeyRing, Ledger, Reader};
 use crate::admin::Inventory;
 use crate::configuration::Configuration;
 use crate::drain::Drain;
+use crate::jobs::Jobs;
 use crate::ladder::WhenBusy;
 use crate::metrics::Metrics;
 use crate::readers::Readers;
@@ -183,6 +184,7 @@ pub(crate) struct Inner {
     configuration: OnceLock<Arc<dyn Configuration>>,
     /// Answers that are kept: by the settings of the first generation.
     pub(crate) replays: Replays,
+    jobs: OnceLock<Jobs>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -224,6 +226,7 @@ impl App {
             readers: Readers::default(),
             configuration: OnceLock::new(),
             replays,
+            jobs: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner), generation: Generation::new(parts, room) }
@@ -250,6 +253,15 @@ impl App {
     /// Counts an attempt to load another configuration.
     pub fn reloaded(&self, applied: bool) {
         self.inner.metrics.reloaded(applied);
+    }
+
+    /// Says who keeps jobs. The first one stays; an app without one answers every call at once.
+    pub(crate) fn keep_jobs(&self, jobs: Jobs) {
+        let _ = self.inner.jobs.set(jobs);
+    }
+
+    pub(crate) fn jobs(&self) -> Option<&Jobs> {
+        self.inner.jobs.get()
     }
 
     /// From now on new requests are refused as `draining`.

@@ -3,7 +3,7 @@
 //! A connection looks here with each request, and the request goes on with what it found to its end, whatever is put in
 //! place meanwhile: its routes, settings, models and pipelines are of one generation. Looking costs no lock.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -49,10 +49,26 @@ impl Current {
         self.0.load().app.clone()
     }
 
+    /// The same, not kept by whoever looks there.
+    pub(crate) fn downgrade(&self) -> Latest {
+        Latest(Arc::downgrade(&self.0))
+    }
+
     /// Puts another in place, from the next request on. The one before ends with the last request that began with it.
     pub fn replace(&self, app: App) {
         app.inner.metrics.name(&app.generation.settings);
         self.0.store(Arc::new(Served::new(app)));
+    }
+}
+
+/// Where the current generation is, as long as anybody serves it.
+#[derive(Clone, Default)]
+pub(crate) struct Latest(Weak<ArcSwap<Served>>);
+
+impl Latest {
+    /// The generation that a request would find now.
+    pub(crate) fn app(&self) -> Option<App> {
+        self.0.upgrade().map(|served| served.load().app.clone())
     }
 }
 

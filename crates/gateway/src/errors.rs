@@ -1,5 +1,7 @@
 //! The only place that knows status codes: one table from error codes to statuses and to each surface's body.
 
+use std::sync::Arc;
+
 use admission::{Cause, Refusal};
 use axum::extract::rejection::BytesRejection;
 use axum::response::Response;
@@ -31,6 +33,8 @@ enum Http {
     SlowBody,
     /// The address is there, but not for this method.
     WrongMethod,
+    /// It contradicts what was said before.
+    Conflict,
 }
 
 /// The budget that said no.
@@ -75,6 +79,13 @@ impl Failure {
         failure
     }
 
+    /// It contradicts what was said before.
+    pub(crate) fn conflict(error: Error) -> Box<Failure> {
+        let mut failure = Box::<Failure>::from(error);
+        failure.http = Some(Http::Conflict);
+        failure
+    }
+
     /// An address that is asked the wrong way.
     pub(crate) fn wrong_method(method: &Method, path: &str) -> Box<Failure> {
         let m = format!("{method} is not for {path}");
@@ -89,6 +100,7 @@ impl Failure {
             (Some(b), _) if b.in_flight => StatusCode::PAYMENT_REQUIRED,
             (_, Some(Http::SlowBody)) => StatusCode::REQUEST_TIMEOUT,
             (_, Some(Http::WrongMethod)) => StatusCode::METHOD_NOT_ALLOWED,
+            (_, Some(Http::Conflict)) => StatusCode::CONFLICT,
             _ => status(&self.error),
         }
     }
@@ -207,8 +219,13 @@ pub(crate) fn response(surface: Surface, failure: impl Into<Box<Failure>>) -> Re
     if let Some(id) = failure.request {
         headers::request_id(id, surface, headers);
     }
+    response.extensions_mut().insert(Said(Arc::new(failure.error)));
     response
 }
+
+/// The error that an answer tells, for whoever made the call from within the process.
+#[derive(Debug, Clone)]
+pub(crate) struct Said(pub(crate) Arc<Error>);
 
 /// A body that was read, or why it could not be.
 pub(crate) fn body(read: Result<Bytes, BytesRejection>, limit: usize) -> Result<Bytes, Error> {

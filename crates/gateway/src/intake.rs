@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::auth;
 use crate::body::in_frames;
 use crate::errors::{self, Failure};
+use crate::jobs;
 use crate::replay;
 use crate::room::{Pace, Place};
 
@@ -48,6 +49,7 @@ pub(crate) async fn whole(State(app): State<App>, mut request: Request, next: Ne
         Err(e) => Err(e.into()),
     };
     match taken {
+        Ok(bytes) if jobs::is_wanted(&app, &parts) => jobs::submit(&app, parts, bytes).await,
         Ok(bytes) if replay::is_asked(&parts.headers) => {
             let call = |parts, bytes| next.run(Request::from_parts(parts, Body::from(bytes)));
             in_frames(replay::answer(&app, surface, parts, bytes, call).await)

@@ -18,6 +18,7 @@ use std::time::Duration;
 use contract::{Code, Deadline, Error, PipelineName, RetryHint, TenantId};
 
 use crate::app::{App, Pipeline};
+use crate::inside;
 
 /// Input tokens of a call whose prompt is not made yet.
 const ONE_CALL: u64 = 1_000;
@@ -64,6 +65,10 @@ pub(crate) fn descend(
     pipeline: Pipeline,
 ) -> Result<(Pipeline, Option<&'static str>), Error> {
     let Some(busy) = pipeline.when_busy.clone() else { return Ok((pipeline, None)) };
+    if inside::priority().is_some() {
+        // A job has the time that its caller gave it.
+        return Ok((pipeline, None));
+    }
     let wait = expected(app, tenant, &pipeline);
     if wait <= busy.wait {
         return Ok((pipeline, None));

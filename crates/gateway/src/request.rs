@@ -20,6 +20,7 @@ use crate::deltas::Growth;
 use crate::drain;
 use crate::errors::Failure;
 use crate::headers::Rates;
+use crate::inside;
 use crate::replay::{self, Told};
 
 /// Output tokens reserved for a pipeline that limits money alone.
@@ -82,7 +83,7 @@ impl Request {
             return Err(storage_unavailable().into());
         }
         let Caller { tenant, key, trace: from, mid_stream, freshness } = caller;
-        let id = app.request_id();
+        let id = inside::take_id().unwrap_or_else(|| app.request_id());
         let trace = app.generation.settings.tracing.as_ref().map(|t| t.trace(id, from));
         let policy = match &ask.target {
             // Nobody sees it before its end.
@@ -163,6 +164,7 @@ impl Request {
         if let Some(rung) = ask.instead {
             cx.meter.fact("degraded", rung.into());
         }
+        inside::show(&cx.meter);
         app.inner.metrics.entered(ask.surface);
         let told = replay::current();
         if let Some(told) = &told {

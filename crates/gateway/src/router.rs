@@ -20,7 +20,9 @@ use crate::errors::Failure;
 use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
 use crate::responses::Responses;
-use crate::{admin, anthropic, chat, files, intake, ladder, models, native, openapi, ops, replay, socket};
+use crate::{
+    admin, anthropic, chat, files, intake, jobs, ladder, models, native, openapi, ops, replay, socket,
+};
 
 /// All routes.
 pub fn router(app: App) -> Router {
@@ -42,7 +44,7 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
         .route("/openapi.json", get(openapi::serve));
-    router = router.merge(admin::routes());
+    router = router.merge(admin::routes()).merge(jobs::routes()).merge(jobs::admin_routes());
     for (name, p) in &app.generation.pipelines {
         let Some(path) = &p.path else { continue };
         let name = name.as_str().to_owned();

@@ -7,6 +7,8 @@ use contract::{BoxFuture, Clock, Code, Deadline, Error, ModelName, TenantId};
 use llm::{Slot, SlotOutcome, Slots};
 use pipeline::task;
 
+use crate::inside;
+
 /// Slots of the gate.
 #[derive(Debug, Clone)]
 pub struct FairSlots {
@@ -29,7 +31,7 @@ impl Slots for FairSlots {
         tokens: u64,
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<Box<dyn Slot>, Error>> {
-        let wait = self.gate.slot(model, tenant, Ask { priority: None, tokens, deadline });
+        let wait = self.gate.slot(model, tenant, Ask { priority: inside::priority(), tokens, deadline });
         Box::pin(async move {
             match task::within(&*self.clock, deadline, wait).await {
                 Ok(Ok(slot)) => Ok(Box::new(Taken(slot)) as Box<dyn Slot>),

@@ -14,6 +14,7 @@ mod costs;
 mod explain;
 mod fake_upstream;
 mod init;
+mod jobs;
 mod key;
 mod models;
 mod prices;
@@ -110,6 +111,8 @@ pub enum Command {
     Models(models::Args),
     /// Show what happened to a request: its stages, attempts and findings.
     Explain(explain::Args),
+    /// List, show and cancel requests that are answered later.
+    Jobs(jobs::Args),
     /// Sum what was spent.
     Costs(costs::Args),
     /// Put load on a running server, and see where it breaks first.
@@ -157,6 +160,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Key(args) => key::run(&cli.global, args),
         Command::Models(args) => models::run(&cli.global, args),
         Command::Explain(args) => explain::run(&cli.global, args),
+        Command::Jobs(args) => jobs::run(&cli.global, args),
         Command::Costs(args) => costs::run(&cli.global, args),
         Command::Bench(args) => bench::run(&cli.global, args),
         Command::FakeUpstream(args) => fake_upstream::run(&cli.global, args),

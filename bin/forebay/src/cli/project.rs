@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use contract::{Surface, SystemClock};
-use gateway::App;
+use contract::{Clock, Surface, SystemClock};
+use gateway::{App, Current, Jobs};
 use store::Store;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -60,6 +60,8 @@ pub(super) struct Opened {
     store: Store,
     background: JoinHandle<Result<(), store::Error>>,
     export: Option<Export>,
+    clock: Arc<dyn Clock>,
+    jobs: Option<Jobs>,
 }
 
 impl Opened {
@@ -88,13 +90,23 @@ impl Opened {
         let background = behind.spawn(store.background());
         let export = telemetry::start(config)?;
         let sink = export.as_ref().map(Export::sink);
-        let means = Means { clock: Arc::new(SystemClock::default()), surface, open, export: sink };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let means = Means { clock: clock.clone(), surface, open, export: sink };
         let (assembly, app) = Assembly::start(&global.project, config, &store, means).await?;
-        Ok((Opened { store, background, export }, assembly, app))
+        Ok((Opened { store, background, export, clock, jobs: None }, assembly, app))
     }
 
-    /// Brings the ledger to its end, then the export.
+    /// Begins to work on jobs, on the current runtime.
+    pub(super) fn work(&mut self, config: &Config, current: &Current) -> Result<(), Error> {
+        self.jobs = Some(wiring::jobs(config, current, self.clock.clone())?);
+        Ok(())
+    }
+
+    /// Brings the jobs and the ledger to their end, then the export.
     pub(super) async fn close(self) -> Result<(), Error> {
+        if let Some(jobs) = &self.jobs {
+            jobs.close().await;
+        }
         self.store.ledger.close();
         let closed = self.background.await;
         // The ledger first: a collector that hangs must not stand between a record and its database.

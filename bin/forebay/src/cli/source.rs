@@ -1,13 +1,16 @@
 //! What commands act on: the project's folder, or a running server. Both give the same.
 
-use contract::{KeyId, RequestId, RequestRecord, Secret, TenantId, UnixMillis};
-use gateway::{KeyMade, KeyWanted};
-use http::Method;
+use std::sync::Arc;
+
+use contract::{KeyId, RequestId, RequestRecord, RunId, Secret, SystemClock, TenantId, UnixMillis};
+use gateway::{Jobs, KeyMade, KeyWanted};
+use http::{Method, StatusCode};
 use serde::Deserialize;
+use serde_json::Value;
 use store::{CostBy, CostRow, KeyInfo, KeyStore as _, NewKey, Reader, Role};
 
 use super::Global;
-use super::remote::Remote;
+use super::remote::{Refused, Remote};
 use super::storage::{self, Need, failed};
 use crate::Error;
 
@@ -109,6 +112,40 @@ impl Source {
         }
     }
 
+    /// The newest jobs: with a tenant's key its own ones, with an administrator's and in the folder all.
+    pub(super) async fn jobs(&self, limit: u32, after: Option<&str>) -> Result<Value, Error> {
+        let remote = match self {
+            Source::Folder(reader) => {
+                let after = after.map(run_id).transpose()?;
+                return read(at_rest(reader).list(None, after, limit).await);
+            }
+            Source::Server(remote) => remote,
+        };
+        let after = after.map_or_else(String::new, |a| format!("&after={}", segment(a)));
+        match remote.ask(Method::GET, &format!("/v1/admin/jobs?limit={limit}{after}"), NOTHING).await? {
+            Err(r) if matches!(r.status.as_u16(), 401 | 403) => {
+                remote.must(Method::GET, &format!("/v1/jobs?limit={limit}{after}"), NOTHING).await
+            }
+            other => other.map_err(Refused::into_error),
+        }
+    }
+
+    /// A job.
+    pub(super) async fn job(&self, id: &str) -> Result<Value, Error> {
+        match self {
+            Source::Folder(reader) => read(at_rest(reader).show(run_id(id)?, None).await),
+            Source::Server(remote) => own_or_any(remote, Method::GET, id, "").await,
+        }
+    }
+
+    /// Ends a job.
+    pub(super) async fn cancel_job(&self, id: &str) -> Result<Value, Error> {
+        match self {
+            Source::Folder(reader) => read(at_rest(reader).cancel(run_id(id)?, None).await),
+            Source::Server(remote) => own_or_any(remote, Method::POST, id, "/cancel").await,
+        }
+    }
+
     /// The record of a request: with a tenant's key of its own ones, with an administrator's of all.
     pub(super) async fn record(&self, id: RequestId) -> Result<Option<RequestRecord>, Error> {
         let remote = match self {
@@ -125,6 +162,39 @@ impl Source {
         }
         Ok(None)
     }
+}
+
+/// The jobs of a folder, whoever works on them.
+fn at_rest(reader: &Reader) -> Jobs {
+    Jobs::at_rest(reader.runs.clone(), Arc::new(SystemClock::default()))
+}
+
+fn run_id(id: &str) -> Result<RunId, Error> {
+    id.parse().map_err(|e| Error::new(e, "`forebay jobs list` shows the ids"))
+}
+
+/// What the folder's jobs said.
+fn read(said: Result<String, contract::Error>) -> Result<Value, Error> {
+    let help = "`forebay jobs list` shows those there are";
+    let text = said.map_err(|e| Error::new(e.message, help))?;
+    serde_json::from_str(&text).map_err(|e| Error::new(format!("the job cannot be read: {e}"), "report this"))
+}
+
+/// A job of the key's tenant, or of anybody for an administrator.
+async fn own_or_any(remote: &Remote, method: Method, id: &str, what: &str) -> Result<Value, Error> {
+    let of = |place: &str| format!("{place}/{}{what}", segment(id));
+    match remote.ask(method.clone(), &of("/v1/jobs"), NOTHING).await? {
+        Err(r) if r.status == StatusCode::NOT_FOUND => {}
+        other => return other.map_err(Refused::into_error),
+    }
+    let any = remote.ask(method, &of("/v1/admin/jobs"), NOTHING).await?;
+    // Another tenant's, or nobody's: to whom may not know, it does not exist.
+    any.map_err(|r| match r.status.as_u16() {
+        401 | 403 | 404 => {
+            Error::new("there is no job of that id", "`forebay jobs list` shows those there are")
+        }
+        _ => r.into_error(),
+    })
 }
 
 /// Text as one segment of a path.

@@ -87,8 +87,9 @@ async fn serve(
     })?;
     let at = listening.address;
     let open = at.ip().is_loopback();
-    let (opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, behind).await?;
+    let (mut opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, behind).await?;
     let current = Current::new(app);
+    opened.work(&config, &current)?;
     let begun =
         Begun { project: global.project.clone(), config, before, assembly, listen: args.listen.is_none() };
     let reloads = reload::start(begun, current.clone())?;

@@ -6,6 +6,7 @@
 
 pub mod busy;
 pub mod env;
+pub mod jobs;
 pub mod model;
 pub mod pipeline;
 mod placeholder;
@@ -57,17 +58,21 @@ pub fn check(bytes: &[u8], folder: &Path, env: &Env, registry: &Registry) -> Che
     Rules::new(registry).check(bytes, folder, env)
 }
 
-/// The source with every `api_key` that is written out overwritten by `*`, place by place.
+/// What holds a secret, wherever it stands.
+const SECRETS: [&str; 3] = ["api_key", "secret", "old_secret"];
+
+/// The source with every secret that is written out overwritten by `*`, place by place.
 fn masked(source: &str, tree: &Node) -> String {
     let mut secrets = Vec::new();
     collect_secrets(tree, &mut secrets);
     secrets.iter().fold(source.to_owned(), |text, s| text.replace(s, &"*".repeat(s.chars().count())))
 }
 
-/// The same for a source that could not be read: everything behind `api_key` on its line.
+/// The same for a source that could not be read: everything behind the name of one on its line.
 fn guarded(source: &str) -> String {
-    let line = |l: &str| match l.split_once("api_key") {
-        Some((before, after)) => format!("{before}api_key{}", "*".repeat(after.chars().count())),
+    let end = |l: &str| SECRETS.iter().filter_map(|name| Some(l.find(name)? + name.len())).min();
+    let line = |l: &str| match end(l).and_then(|at| l.split_at_checked(at)) {
+        Some((before, after)) => format!("{before}{}", "*".repeat(after.chars().count())),
         None => l.to_owned(),
     };
     source.lines().map(line).collect::<Vec<_>>().join("\n")
@@ -79,7 +84,9 @@ fn collect_secrets<'a>(node: &'a Node, out: &mut Vec<&'a str>) {
         Data::Map(entries) => {
             for e in entries {
                 match &e.value.data {
-                    Data::Text(text) if e.key == "api_key" && !text.contains("${") && text.len() > 3 => {
+                    Data::Text(text)
+                        if SECRETS.contains(&e.key.as_str()) && !text.contains("${") && text.len() > 3 =>
+                    {
                         out.push(text)
                     }
                     _ => collect_secrets(&e.value, out),

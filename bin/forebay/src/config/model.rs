@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+use super::jobs::JobsConfig;
 use super::pipeline::PipelineConfig;
 use super::pool::{EndpointConfig, FallbackConfig, HedgeConfig, PrefillConfig};
 use super::units::{Count, Size, Time, Usd};
@@ -28,6 +29,8 @@ pub struct Config {
     pub each_user: AllowanceConfig,
     /// Pipelines by name. Each is callable as a model of the same name.
     pub pipelines: IndexMap<String, PipelineConfig>,
+    /// Requests that are answered later.
+    pub jobs: JobsConfig,
     /// What is reported where.
     pub telemetry: TelemetryConfig,
     /// A price table, relative to this file: what `forebay prices import` made, or one in LiteLLM's JSON format. Unless

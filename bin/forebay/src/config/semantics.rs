@@ -165,7 +165,7 @@ impl<'a> Semantics<'a> {
     /// Addresses and files of the other sections.
     fn addresses(&mut self) {
         let json = self.json;
-        let mut urls = vec!["/telemetry/otlp".to_owned()];
+        let mut urls = vec!["/telemetry/otlp".to_owned(), "/jobs/webhook/url".to_owned()];
         urls.extend(map(json, "/models").map(|(name, _)| join("/models", name) + "/base_url"));
         for (name, model) in map(json, "/models") {
             let count = model.get("endpoints").and_then(Json::as_array).map_or(0, Vec::len);

@@ -22,6 +22,8 @@ mod drain;
 mod failures;
 mod golden;
 mod hostile;
+mod jobs;
+mod jobs_crash;
 mod kinds;
 mod ladder;
 mod places;

@@ -10,6 +10,8 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFo
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder, Schema};
 
+use super::jobs::deferrable;
+
 /// Puts the operations, their errors and their headers into the document.
 pub(super) struct Operations;
 
@@ -68,7 +70,9 @@ const STATUSES: [(u16, &str); 15] = [
 ];
 
 /// Name, type and description of every header that an answer may have.
-const HEADERS: [(&str, Type, &str); 26] = [
+const HEADERS: [(&str, Type, &str); 28] = [
+    ("location", Type::String, "Where the job is"),
+    ("preference-applied", Type::String, "`respond-async`"),
     ("x-request-id", Type::String, "The request's id, for `GET /v1/requests/{id}`"),
     ("request-id", Type::String, "The same, where Anthropic's clients look"),
     ("x-ratelimit-limit-requests", Type::Integer, "Requests a minute"),
@@ -112,8 +116,11 @@ impl Modify for Operations {
                 components.responses.insert(shape.name(status), RefOr::T(refusal(shape, status, what)));
             }
         }
-        for (path, method, operation) in
-            operations().into_iter().chain(super::files::operations()).chain(super::admin::operations())
+        for (path, method, operation) in operations()
+            .into_iter()
+            .chain(super::files::operations())
+            .chain(super::jobs::operations())
+            .chain(super::admin::operations())
         {
             let item = PathItem::new(method, operation);
             match api.paths.paths.get_mut(path) {
@@ -187,7 +194,7 @@ fn messages() -> Operation {
 
 /// A call of a model or a pipeline: the names of its body, its whole answer and its events.
 fn call(o: OperationBuilder, shape: Shape, [body, whole, event]: [&str; 3]) -> Operation {
-    let o = kept(o.parameter(traceparent())).request_body(Some(json_body(body)));
+    let o = deferrable(kept(o.parameter(traceparent()))).request_body(Some(json_body(body)));
     let answer = ResponseBuilder::new()
         .description("The answer, or its events")
         .content(JSON, Content::new(Some(schema(whole))))
@@ -257,7 +264,7 @@ fn run_pipeline() -> Operation {
         .content("application/octet-stream", binary())
         .build();
     let o = o.parameter(path_parameter("name", "The pipeline")).parameter(stream).parameter(traceparent());
-    let o = kept(o).request_body(Some(body));
+    let o = deferrable(kept(o)).request_body(Some(body));
     let answer = ResponseBuilder::new()
         .description("The output, or the run's events")
         .content(JSON, Content::new(Some(schema("PipelineOutput"))))
@@ -431,7 +438,7 @@ pub(super) fn schema(name: &str) -> RefOr<Schema> {
     RefOr::Ref(Ref::from_schema_name(name))
 }
 
-fn either(one: &str, other: &str) -> RefOr<Schema> {
+pub(super) fn either(one: &str, other: &str) -> RefOr<Schema> {
     let both = OneOfBuilder::new().item(Ref::from_schema_name(one)).item(Ref::from_schema_name(other));
     RefOr::T(Schema::OneOf(both.build()))
 }
@@ -453,7 +460,7 @@ pub(super) fn request_id() -> Parameter {
     p
 }
 
-fn header_parameter(name: &str, what: &str) -> Parameter {
+pub(super) fn header_parameter(name: &str, what: &str) -> Parameter {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)

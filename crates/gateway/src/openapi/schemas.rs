@@ -8,6 +8,7 @@ mod anthropic;
 mod completions;
 mod errors;
 mod files;
+mod jobs;
 mod native;
 mod openai;
 mod responses;
@@ -19,6 +20,7 @@ pub(super) use anthropic::{CountTokensRequest, InputTokens, MessageEvent, Messag
 pub(super) use completions::{CompletionRequest, TextChunk, TextCompletion};
 pub(super) use errors::{AnthropicError, OpenAiError};
 pub(super) use files::{FileDeleted, FileForm, FileObject, Files};
+pub(super) use jobs::{Deliveries, Job, JobRemoved, Jobs};
 pub(super) use native::{PipelineForm, PipelineInput, PipelineOutput, Readiness, RequestRecord, RunEvent};
 pub(super) use openai::{
     AnthropicModel, AnthropicModels, ChatChunk, ChatCompletion, ChatCompletionRequest, Model, Models,

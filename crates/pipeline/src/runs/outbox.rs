@@ -56,6 +56,12 @@ pub enum Delivered {
 
 /// Whoever brings messages.
 pub trait Deliver: Send + Sync {
+    /// Why nothing can be brought to that address, as far as it can be said without asking.
+    ///
+    /// # Errors
+    /// The reason, in words for who gave the address.
+    fn check(&self, url: &str) -> Result<(), String>;
+
     /// Brings one. Ends within a time of its own.
     fn deliver(&self, message: Message) -> BoxFuture<'_, Delivered>;
 }

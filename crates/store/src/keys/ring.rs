@@ -67,6 +67,20 @@ impl KeyRing {
         Ok(info.clone())
     }
 
+    /// Whether a key that was checked before still opens the door.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn stands(&self, id: &KeyId, now: UnixMillis) -> Result<(), Refusal> {
+        let entries = self.state.read().1.clone();
+        let (info, _) = entries.get(id).ok_or(Refusal::Unknown)?;
+        match info {
+            i if i.revoked_at.is_some() => Err(Refusal::Revoked),
+            i if i.expires_at.is_some_and(|at| at <= now) => Err(Refusal::Expired),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes over what changed in the store, by whichever process. True when something did.
     pub async fn refresh(&self, store: &dyn KeyStore) -> Result<bool, Error> {
         if store.version().await? == self.state.read().0 {

@@ -1,0 +1,61 @@
+//! The section `jobs`.
+
+use contract::Secret;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
+
+use super::units::{Count, Time};
+
+/// Requests that are answered later (`Prefer: respond-async`).
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct JobsConfig {
+    /// How long a job and its result are kept when it has ended.
+    pub keep: Time,
+    /// How many are worked on at the same time.
+    pub parallel: Count,
+    /// How often one is attempted that fails by a fault that may pass.
+    pub attempts: Count,
+    /// A job that has not ended after this long has failed.
+    pub within: Time,
+    /// How many may wait; more are refused.
+    pub waiting: Count,
+    /// Who is told when a job has ended.
+    pub webhook: WebhookConfig,
+}
+
+impl Default for JobsConfig {
+    fn default() -> Self {
+        let day = |n: u64| Time(std::time::Duration::from_secs(n * 86_400));
+        JobsConfig {
+            keep: day(7),
+            parallel: Count(4),
+            attempts: Count(3),
+            within: day(1),
+            waiting: Count(100_000),
+            webhook: WebhookConfig::default(),
+        }
+    }
+}
+
+/// Who is told when a job has ended, by the Standard Webhooks specification.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhookConfig {
+    /// Told about every job that names nobody itself (by the header `forebay-webhook`).
+    pub url: Option<String>,
+    /// What messages are signed with, `whsec_…`: write `${NAME}`, not the secret itself. Without one nobody is told.
+    #[serde(deserialize_with = "secret")]
+    #[schemars(with = "Option<String>")]
+    pub secret: Option<Secret>,
+    /// The secret before that one: messages are signed with both, until every receiver knows the new one.
+    #[serde(deserialize_with = "secret")]
+    #[schemars(with = "Option<String>")]
+    pub old_secret: Option<Secret>,
+    /// Whether addresses of private networks and of this machine may be told, also without TLS.
+    pub allow_private: bool,
+}
+
+fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Secret>, D::Error> {
+    Ok(Option::<String>::deserialize(d)?.map(Secret::new))
+}

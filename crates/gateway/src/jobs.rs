@@ -1,0 +1,257 @@
+//! Jobs: a request that is answered later. `Prefer: respond-async` stores it, with who asked, and answers 202; a worker in
+//! this process asks the very routes that the caller would have reached, in the batch lane of every model.
+//!
+//! A job is a run of one stage ([`pipeline::runs`]): stored, retried, cancelled and ended there. Here is what it is about: the
+//! stored request, the call on the caller's behalf, and what is shown of it. Whatever is a `POST` of ours can be a job.
+//!
+//! Invariants: a job that was acknowledged is on disk. An attempt's ledger record has an id of its own, made of the job's: no
+//! attempt is billed twice, and none hides another. A tenant sees its own jobs alone.
+
+mod execute;
+mod routes;
+mod stored;
+mod submit;
+pub(crate) mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{Clock, Code, Error, RunId};
+use parking_lot::Mutex;
+use pipeline::runs::{Deliver, Outbox, Plan, Scheduler, SchedulerSettings, StagePlan, Submission};
+use pipeline::task::{self, Task};
+use store::{RunHead, RunStore, SubmitKey, Submitted};
+
+use self::execute::{Live, Worker};
+pub(crate) use self::routes::{admin_routes, routes};
+pub use self::stored::Job;
+pub(crate) use self::submit::{is_wanted, submit};
+use crate::current::Current;
+
+/// What a job's run is called among runs.
+const KIND: &str = "job";
+/// Its one stage.
+pub(crate) const STAGE: &str = "request";
+/// How long a worker may be silent. A dead one is found at the next start; this is for one that hangs.
+const LEASE: Duration = Duration::from_secs(60);
+/// How long a stopping server waits until what was given back is on disk.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How jobs are kept and worked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobsSettings {
+    /// Jobs at once.
+    pub parallel: usize,
+    /// How often a job whose attempt failed by a fault that may pass is attempted in all.
+    pub attempts: u32,
+    /// How long a job is kept when it has ended.
+    pub keep: Duration,
+    /// How long it may wait for its turn and be tried again.
+    pub within: Duration,
+    /// How many may wait; more are refused.
+    pub waiting: u64,
+    /// Who is told about a job that names nobody.
+    pub webhook: Option<String>,
+}
+
+impl Default for JobsSettings {
+    /// 4 at once, 3 attempts, kept for 7 days, within 24 hours, 100,000 waiting, nobody told.
+    fn default() -> Self {
+        JobsSettings {
+            parallel: 4,
+            attempts: 3,
+            keep: Duration::from_secs(7 * 86_400),
+            within: Duration::from_secs(86_400),
+            waiting: 100_000,
+            webhook: None,
+        }
+    }
+}
+
+/// The jobs of a project. Cheap to clone; clones are the same.
+#[derive(Clone)]
+pub struct Jobs {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: JobsSettings,
+    clock: Arc<dyn Clock>,
+    scheduler: Scheduler,
+    deliver: Option<Arc<dyn Deliver>>,
+    /// What attempts under way have used so far.
+    live: Live,
+    work: Mutex<Option<Task<()>>>,
+    /// Ended with this.
+    beside: Mutex<Vec<Task<()>>>,
+}
+
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Jobs").field("settings", &self.inner.settings).finish_non_exhaustive()
+    }
+}
+
+impl Jobs {
+    /// Begins to work on the jobs of a gateway, and takes over what a dead process left. It answers
+    /// `Prefer: respond-async` from now on. Needs a runtime.
+    pub fn start(current: &Current, settings: JobsSettings, deliver: Arc<dyn Deliver>) -> Jobs {
+        let app = current.app();
+        let store: Arc<dyn RunStore> = app.inner.reader.runs.clone();
+        let worker = format!("{}-{}", std::process::id(), app.request_id());
+        let execute = Worker::of(current);
+        let jobs =
+            Jobs::over(store, app.inner.clock.clone(), settings, worker, execute, Some(deliver.clone()));
+        let scheduler = jobs.inner.scheduler.clone();
+        let outbox =
+            Outbox::new(scheduler.store().clone(), app.inner.clock.clone(), deliver, scheduler.told());
+        *jobs.inner.work.lock() = Some(task::spawn("jobs", scheduler.clone().work()));
+        let drain = app.inner.drain.clone();
+        let stop = scheduler.clone();
+        jobs.inner.beside.lock().extend([
+            task::spawn("outbox", outbox.work()),
+            task::spawn("sweep", scheduler.sweep()),
+            task::spawn("drain", async move {
+                drain.started().await;
+                stop.stop();
+            }),
+        ]);
+        app.keep_jobs(jobs.clone());
+        jobs
+    }
+
+    /// The jobs in a folder that no server works on: to be looked at and cancelled.
+    pub fn at_rest(store: Arc<dyn RunStore>, clock: Arc<dyn Clock>) -> Jobs {
+        Jobs::over(store, clock, JobsSettings::default(), "nobody".to_owned(), Worker::nobody(), None)
+    }
+
+    fn over(
+        store: Arc<dyn RunStore>,
+        clock: Arc<dyn Clock>,
+        settings: JobsSettings,
+        worker: String,
+        execute: Worker,
+        deliver: Option<Arc<dyn Deliver>>,
+    ) -> Jobs {
+        let scheduling = SchedulerSettings {
+            parallel: settings.parallel,
+            lease: LEASE,
+            keep: settings.keep,
+            open: settings.waiting,
+            worker,
+        };
+        let live = execute.live();
+        let scheduler = Scheduler::new(scheduling, store, clock.clone(), Arc::new(execute));
+        let (work, beside) = (Mutex::default(), Mutex::default());
+        Jobs { inner: Arc::new(Inner { settings, clock, scheduler, deliver, live, work, beside }) }
+    }
+
+    /// Gives back what is under way, and resolves when that is on disk.
+    pub async fn close(&self) {
+        self.inner.scheduler.give_back();
+        let work = self.inner.work.lock().take();
+        if let Some(work) = work
+            && tokio::time::timeout(FAREWELL, work).await.is_err()
+        {
+            tracing::warn!("jobs under way could not be given back in time; the next server takes them over");
+        }
+        self.inner.beside.lock().clear();
+    }
+
+    /// Stores jobs, all or, on an error, none: they are on disk when this resolves. What became of each, and its id.
+    ///
+    /// # Errors
+    /// `overloaded` when too many wait, `storage_unavailable`.
+    pub async fn submit(&self, jobs: Vec<(RunId, Job)>) -> Result<Vec<(RunId, Submitted)>, Error> {
+        let now = self.inner.clock.wall();
+        let within = i64::try_from(self.inner.settings.within.as_millis()).unwrap_or(i64::MAX);
+        let deadline = contract::UnixMillis(now.0.saturating_add(within));
+        let mut ids = Vec::with_capacity(jobs.len());
+        let mut submissions = Vec::with_capacity(jobs.len());
+        for (id, job) in jobs {
+            let hash = job.hash();
+            let retry =
+                pipeline::runs::Retry { attempts: self.inner.settings.attempts, ..Default::default() };
+            let stage =
+                StagePlan { name: STAGE.into(), after: Vec::new(), input: hash.to_hex().to_string(), retry };
+            let plan = Plan {
+                stages: vec![stage],
+                lane: job.lane,
+                not_before: job.not_before,
+                deadline: Some(job.deadline.map_or(deadline, |d| d.min(deadline))),
+            };
+            ids.push(id);
+            submissions.push(Submission {
+                id,
+                tenant: job.tenant.clone(),
+                kind: KIND.to_owned(),
+                plan,
+                about: job.about()?,
+                key: job.idempotency_key.clone().map(|key| SubmitKey { key, hash: hash.into() }),
+                input: job.body.into(),
+            });
+        }
+        let made = self.inner.scheduler.submit(submissions).await?;
+        Ok(ids.into_iter().zip(made).collect())
+    }
+
+    /// The newest jobs first, of a tenant or of all, from behind `after` on, as JSON.
+    ///
+    /// # Errors
+    /// `storage_unavailable`.
+    pub async fn list(
+        &self,
+        tenant: Option<&contract::TenantId>,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<String, Error> {
+        // One more tells whether there are more.
+        let heads = self.store().list(tenant, after, limit.saturating_add(1)).await.map_err(storage)?;
+        view::list(&heads, usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
+    /// A job and all that is known of it, as JSON; of that tenant only, if one is given.
+    ///
+    /// # Errors
+    /// `not_found`, `storage_unavailable`.
+    pub async fn show(&self, id: RunId, tenant: Option<&contract::TenantId>) -> Result<String, Error> {
+        let head = self.head(id, tenant).await?;
+        let run = self.inner.scheduler.load(id).await.map_err(storage)?.ok_or_else(missing)?;
+        let outputs = match run.status().is_end() {
+            true => self.store().outputs(id).await.map_err(storage)?,
+            false => Vec::new(),
+        };
+        let kept = outputs.iter().find(|o| o.stage == STAGE).map(|o| o.value.as_slice());
+        view::whole(&run, &head, kept, self.inner.live.stages(id))
+    }
+
+    /// Ends a job; what it was when it had ended before.
+    ///
+    /// # Errors
+    /// `not_found`, `storage_unavailable`.
+    pub async fn cancel(&self, id: RunId, tenant: Option<&contract::TenantId>) -> Result<String, Error> {
+        self.head(id, tenant).await?;
+        self.inner.scheduler.cancel(id).await?;
+        self.show(id, tenant).await
+    }
+
+    /// The head of a job, of that tenant only, if one is given: nobody finds out whether others have one of that id.
+    async fn head(&self, id: RunId, tenant: Option<&contract::TenantId>) -> Result<RunHead, Error> {
+        let stored = self.store().get(id).await.map_err(storage)?;
+        let own = |head: &RunHead| head.kind == KIND && tenant.is_none_or(|t| *t == head.tenant);
+        stored.map(|s| s.head).filter(own).ok_or_else(missing)
+    }
+
+    fn store(&self) -> &dyn RunStore {
+        &**self.inner.scheduler.store()
+    }
+}
+
+fn missing() -> Error {
+    Error::new(Code::NotFound, "there is no job of that id").param("id")
+}
+
+fn storage(e: store::Error) -> Error {
+    tracing::error!(error = %e, "failed to read jobs");
+    Error::new(Code::StorageUnavailable, "the jobs cannot be read now: see the server's log")
+}

@@ -1,0 +1,113 @@
+//! A request as it is stored: what was asked, and who asked. The body stands apart, byte for byte.
+
+use bytes::Bytes;
+use contract::{Code, Error, KeyId, TenantId, UnixMillis};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pipeline::runs::Lane;
+use serde::{Deserialize, Serialize};
+
+/// A request that is to be answered later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Who asked.
+    pub tenant: TenantId,
+    /// By which key. Revoked since, it does not open any more.
+    pub key: Option<KeyId>,
+    /// Which route, with its query: `/v1/chat/completions`.
+    pub path: String,
+    /// The headers that the route is to see.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// Who is told when it has ended.
+    pub webhook: Option<String>,
+    /// What makes a second submission of the tenant the same one.
+    pub idempotency_key: Option<String>,
+    /// Who goes first among jobs.
+    pub lane: Lane,
+    /// It is not begun before.
+    pub not_before: Option<UnixMillis>,
+    /// It has failed by then; and by the time that the server gives every job.
+    pub deadline: Option<UnixMillis>,
+}
+
+/// The part that is read without the body.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct About {
+    pub(crate) path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<KeyId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) webhook: Option<String>,
+}
+
+impl Job {
+    /// A job of a tenant: a JSON body for a route.
+    pub fn json(
+        tenant: TenantId,
+        key: Option<KeyId>,
+        path: impl Into<String>,
+        body: impl Into<Bytes>,
+    ) -> Job {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Job {
+            tenant,
+            key,
+            path: path.into(),
+            headers,
+            body: body.into(),
+            webhook: None,
+            idempotency_key: None,
+            lane: Lane::Normal,
+            not_before: None,
+            deadline: None,
+        }
+    }
+
+    /// The same job in other words has the same hash: route, type and body.
+    pub(super) fn hash(&self) -> blake3::Hash {
+        let mut hash = blake3::Hasher::new();
+        let kind = self.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        for part in [self.path.as_bytes(), kind, &self.body] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.finalize()
+    }
+
+    pub(super) fn about(&self) -> Result<String, Error> {
+        let text =
+            |(n, v): (&HeaderName, &HeaderValue)| Some((n.as_str().to_owned(), v.to_str().ok()?.to_owned()));
+        let about = About {
+            path: self.path.clone(),
+            key: self.key.clone(),
+            headers: self.headers.iter().filter_map(text).collect(),
+            webhook: self.webhook.clone(),
+        };
+        serde_json::to_string(&about).map_err(|e| {
+            Error::new(Code::Internal, format!("the job cannot be written: {e}; this is a defect"))
+        })
+    }
+}
+
+impl About {
+    /// What is known of a job. A text that cannot be read is about nothing.
+    pub(super) fn read(text: &str) -> About {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// The stored request.
+    pub(super) fn request(&self, body: Vec<u8>) -> Result<http::Request<Bytes>, Error> {
+        let mut request = http::Request::post(self.path.as_str());
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        request
+            .body(Bytes::from(body))
+            .map_err(|e| Error::new(Code::InvalidRequest, format!("the stored request cannot be made: {e}")))
+    }
+}

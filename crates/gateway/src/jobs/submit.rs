@@ -1,0 +1,202 @@
+//! `Prefer: respond-async`: the request becomes a job, and the answer is 202.
+
+use axum::response::Response;
+use bytes::Bytes;
+use contract::{Code, Error, RunId};
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use pipeline::runs::Lane;
+use serde::Deserialize;
+use store::Submitted;
+
+use super::Job;
+use crate::app::App;
+use crate::errors::{self, Failure};
+use crate::intake::surface;
+use crate::{auth, drain, headers, router};
+
+/// Routes whose calls can be jobs, besides pipelines.
+const ROUTES: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"];
+/// The longest idempotency key, in bytes.
+const MAX_KEY: usize = 255;
+/// The longest address of a webhook, in bytes.
+const MAX_URL: usize = 2_048;
+
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const WEBHOOK: HeaderName = HeaderName::from_static("forebay-webhook");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Whether a request is to be answered later. Somewhere else, or where no jobs are kept, the preference is not applied.
+pub(crate) fn is_wanted(app: &App, parts: &Parts) -> bool {
+    parts.method == Method::POST
+        && parts.headers.contains_key(PREFER)
+        && app.jobs().is_some()
+        && prefers_async(&parts.headers)
+        && can_be_a_job(app, parts.uri.path())
+}
+
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(PREFER).iter().filter_map(|v| v.to_str().ok());
+    let words =
+        values.flat_map(|v| v.split(',')).map(|p| p.split(['=', ';']).next().unwrap_or_default().trim());
+    words.into_iter().any(|w| w.eq_ignore_ascii_case("respond-async"))
+}
+
+fn can_be_a_job(app: &App, path: &str) -> bool {
+    let named =
+        path.strip_prefix("/v1/pipelines/").is_some_and(|name| !name.is_empty() && !name.contains('/'));
+    let own = || app.generation.pipelines.values().any(|p| p.path.as_deref() == Some(path));
+    named || ROUTES.contains(&path) || own()
+}
+
+/// Stores the request and answers 202, or says what is wrong with it.
+pub(crate) async fn submit(app: &App, parts: Parts, body: Bytes) -> Response {
+    let surface = surface(parts.uri.path());
+    match accept(app, parts, body).await {
+        Ok(response) => response,
+        Err(failure) => errors::answer(app, surface, failure),
+    }
+}
+
+async fn accept(app: &App, parts: Parts, body: Bytes) -> Result<Response, Box<Failure>> {
+    let caller = auth::caller(app, &parts.headers)?;
+    if app.is_draining() {
+        return Err(drain::refusal().into());
+    }
+    let jobs = app.jobs().ok_or_else(|| Error::new(Code::Internal, "no jobs are kept here"))?;
+    let text = |name: HeaderName, most: usize| match parts.headers.get(&name) {
+        None => Ok(None),
+        Some(v) => match v.to_str() {
+            Ok(t) if !t.is_empty() && t.len() <= most => Ok(Some(t.to_owned())),
+            _ => {
+                let m = format!("`{name}` must be text of 1 to {most} characters");
+                Err(Error::new(Code::InvalidRequest, m).param(name.as_str()))
+            }
+        },
+    };
+    let idempotency_key = text(IDEMPOTENCY_KEY, MAX_KEY)?;
+    let webhook = text(WEBHOOK, MAX_URL)?.or_else(|| jobs.inner.settings.webhook.clone());
+    if let (Some(url), Some(deliver)) = (&webhook, &jobs.inner.deliver) {
+        deliver.check(url).map_err(|why| {
+            Error::new(Code::InvalidRequest, format!("the webhook cannot be called: {why}"))
+                .param(WEBHOOK.as_str())
+        })?;
+    }
+    check(app, &parts, &body)?;
+    let job = Job {
+        tenant: caller.tenant.clone(),
+        key: caller.key,
+        path: parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string),
+        headers: kept(&parts.headers),
+        body,
+        webhook,
+        idempotency_key,
+        lane: Lane::Normal,
+        not_before: None,
+        deadline: None,
+    };
+    let new = RunId::of(app.request_id());
+    let made = jobs.submit(vec![(new, job)]).await?;
+    let id = match made.first() {
+        Some((id, Submitted::New)) => *id,
+        Some((_, Submitted::Known(id))) => *id,
+        Some((_, Submitted::Other)) | None => {
+            let m =
+                "another request was submitted under this idempotency key: use a new key for a new request";
+            let e = Error::new(Code::InvalidRequest, m).param(IDEMPOTENCY_KEY.as_str());
+            return Err(Failure::conflict(e));
+        }
+    };
+    let mut response = super::routes::json(StatusCode::ACCEPTED, jobs.show(id, Some(&caller.tenant)).await?);
+    let out = response.headers_mut();
+    out.insert("preference-applied", HeaderValue::from_static("respond-async"));
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/jobs/{id}")) {
+        out.insert(LOCATION, location);
+    }
+    headers::request_id(id.request(), surface(parts.uri.path()), out);
+    Ok(response)
+}
+
+/// The headers that the route may look at. Who calls is stored apart, and proxies speak for this connection alone.
+fn kept(headers: &HeaderMap) -> HeaderMap {
+    let kept = |name: &HeaderName| {
+        let own = name.as_str().starts_with("forebay-") || name.as_str().starts_with("anthropic-");
+        name == CONTENT_TYPE || (own && name != WEBHOOK)
+    };
+    headers.iter().filter(|(n, _)| kept(n)).map(|(n, v)| (n.clone(), v.clone())).collect()
+}
+
+/// What can be said of a request at once: better now than by a failed job.
+fn check(app: &App, parts: &Parts, body: &Bytes) -> Result<(), Error> {
+    let path = parts.uri.path();
+    let call = match path {
+        "/v1/chat/completions" => Some(llm::surface::openai::parse(body)?),
+        "/v1/messages" => Some(llm::surface::anthropic::parse(body)?),
+        _ => None,
+    };
+    if let Some(call) = &call {
+        router::target(app, &call.model)?;
+    }
+    if let Some(name) = path.strip_prefix("/v1/pipelines/") {
+        app.pipeline(name).ok_or_else(crate::native::unknown)?;
+    }
+    #[derive(Deserialize)]
+    struct Streams {
+        stream: Option<bool>,
+    }
+    let json =
+        parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("json"));
+    let in_body = || serde_json::from_slice::<Streams>(body).is_ok_and(|s| s.stream == Some(true));
+    let in_query = parts.uri.query().is_some_and(|q| q.split('&').any(|p| p == "stream=true"));
+    if in_query || ((json || call.is_some()) && in_body()) {
+        return Err(streams());
+    }
+    Ok(())
+}
+
+pub(super) fn streams() -> Error {
+    let m = "a job has no stream: leave out `stream`, or the preference to be answered later";
+    Error::new(Code::InvalidRequest, m).param("stream")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_preference_is_found_among_others_and_in_any_case() {
+        let prefers = |values: &[&'static str]| {
+            let all = values.iter().map(|v| (PREFER, HeaderValue::from_static(v)));
+            let mut headers = HeaderMap::new();
+            all.for_each(|(n, v)| _ = headers.append(n, v));
+            prefers_async(&headers)
+        };
+        assert!(
+            prefers(&["respond-async"])
+                && prefers(&["wait=10, Respond-Async"])
+                && prefers(&["a", "respond-async; x"])
+        );
+        assert!(!prefers(&["respond-asynchronously"]) && !prefers(&["return=minimal"]) && !prefers(&[]));
+    }
+
+    #[test]
+    fn nothing_that_says_who_calls_is_stored_with_the_request() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("authorization", "Bearer fbk_secret"),
+            ("x-api-key", "fbk_secret"),
+            ("cookie", "a=b"),
+            ("forwarded", "for=1.2.3.4"),
+            ("content-type", "text/plain"),
+            ("anthropic-version", "2023-06-01"),
+            ("forebay-webhook", "https://a.example"),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let kept = kept(&headers);
+        let mut names: Vec<&str> = kept.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["anthropic-version", "content-type"]);
+    }
+}

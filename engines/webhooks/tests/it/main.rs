@@ -1,0 +1,103 @@
+//! Webhooks to a receiver on this machine.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{Secret, SystemClock};
+use pipeline::runs::{Deliver, Delivered, Message};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use webhooks::{Settings, Signer, Webhooks};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+fn webhooks(allow_private: bool) -> Webhooks {
+    let settings =
+        Settings { secrets: vec![Secret::new(SECRET)], allow_private, timeout: Duration::from_secs(5) };
+    Webhooks::new(&settings, Arc::new(SystemClock::default())).unwrap()
+}
+
+fn message(url: String) -> Message {
+    Message { id: "msg_1".into(), tenant: "gold".into(), url, body: br#"{"a":1}"#.to_vec() }
+}
+
+/// Answers one request, and gives what it was.
+async fn receive(listener: TcpListener, answer: &'static str) -> String {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut all = Vec::new();
+    let mut some = [0; 1024];
+    while !all.ends_with(br#"{"a":1}"#) {
+        let n = socket.read(&mut some).await.unwrap();
+        assert!(n > 0);
+        all.extend_from_slice(&some[..n]);
+    }
+    socket.write_all(answer.as_bytes()).await.unwrap();
+    String::from_utf8(all).unwrap()
+}
+
+async fn deliver(answer: &'static str) -> (Delivered, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let hooks = webhooks(true);
+    tokio::join!(hooks.deliver(message(url)), receive(listener, answer))
+}
+
+fn header<'a>(request: &'a str, name: &str) -> &'a str {
+    let line = request.lines().find_map(|l| l.strip_prefix(&format!("{name}: ")));
+    line.unwrap_or_else(|| panic!("no {name} in {request}"))
+}
+
+#[tokio::test]
+async fn a_message_carries_its_id_its_time_and_a_signature_over_both() {
+    let (came, request) = deliver("HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert_eq!(came, Delivered::Answer { status: 204, retry_after: None });
+    assert!(request.starts_with("POST /hook HTTP/1.1"), "{request}");
+    assert_eq!(header(&request, "webhook-id"), "msg_1");
+    let timestamp: i64 = header(&request, "webhook-timestamp").parse().unwrap();
+    let signer = Signer::new(&[Secret::new(SECRET)]).unwrap();
+    assert_eq!(header(&request, "webhook-signature"), signer.sign("msg_1", timestamp, br#"{"a":1}"#));
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_is_not_followed() {
+    let (came, _) =
+        deliver("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(came, Delivered::Answer { status: 302, retry_after: None });
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_time_is_heard() {
+    let (came, _) = deliver("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(came, Delivered::Answer { status: 503, retry_after: Some(Duration::from_secs(7)) });
+}
+
+#[tokio::test]
+async fn private_addresses_are_refused_as_they_are_written_and_as_names_resolve() {
+    let hooks = webhooks(false);
+    for url in [
+        "https://127.0.0.1/x",
+        "https://[::1]/x",
+        "https://[::ffff:10.0.0.1]/x",
+        "https://169.254.169.254/latest",
+        "http://93.184.216.34/x",
+        "https://user:pass@93.184.216.34/",
+        "ftp://93.184.216.34/",
+        "/x",
+    ] {
+        assert!(hooks.check(url).is_err(), "{url}");
+    }
+    assert!(hooks.check("https://example.com/hook").is_ok());
+    // What only a resolver knows to be this machine: a name, and the forms of an address that only the system reads as one.
+    for url in ["https://localhost/x", "https://2130706433/x", "https://0x7f.1/x", "https://127.1/x"] {
+        assert!(matches!(hooks.deliver(message(url.into())).await, Delivered::Forbidden(_)), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_without_a_signature() {
+    let settings = Settings { secrets: Vec::new(), allow_private: true, timeout: Duration::from_secs(5) };
+    let hooks = Webhooks::new(&settings, Arc::new(SystemClock::default())).unwrap();
+    assert!(hooks.check("http://127.0.0.1:9/").is_err());
+}
