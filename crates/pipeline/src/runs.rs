@@ -21,15 +21,18 @@
 //! attempts are at-least-once; a stage's output is taken once, under a key made of the run, the stage and its input, from
 //! whichever attempt is first, so its effect is exactly-once. Nothing here assumes that a run has one stage.
 
+mod attempt;
 mod entry;
 mod outbox;
 mod retry;
 mod run;
 mod scheduler;
+mod state;
 mod work;
 
 pub use entry::{Entry, Lane, Plan, Retry, StagePlan};
 pub use outbox::{Deliver, Delivered, Message, Outbox, next_delivery};
-pub use run::{Action, Held, Input, Phase, Report, Run, StageState, Status};
+pub use run::Run;
 pub use scheduler::{Scheduler, SchedulerSettings, Submission};
+pub use state::{Action, Held, Input, Phase, Report, StageState, Status};
 pub use work::{Execute, Finished, Task};

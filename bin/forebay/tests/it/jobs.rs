@@ -104,6 +104,9 @@ async fn what_is_wrong_is_said_at_once_and_what_turns_out_wrong_by_the_job() {
             let (found, _, text) = server.ask("POST", path, &[ASYNC, json], body);
             assert_eq!(found, status, "{path} {body}: {text}");
         }
+        let hook = ("forebay-webhook", "https://169.254.169.254/latest");
+        let (status, _, body) = server.ask("POST", "/v1/pipelines/shout", &[ASYNC, json, hook], DOCUMENT);
+        assert_eq!((status, &parse(&body)["error"]["param"]), (400, &json!("forebay-webhook")), "{body}");
         let (_, _, body) = server.ask("POST", "/v1/pipelines/shout", &[ASYNC, json], r#"{"input":5}"#);
         let job = ended(&server, &parse(&body)["id"]);
         assert_eq!(

@@ -7,13 +7,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use contract::RunId;
+use contract::{Clock as _, Deadline, RunId, SystemClock};
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 use store::{Reader, RunStore as _};
 use testkit::{FakeUpstream, Script};
 
-use crate::server::{Server, eventually};
+use crate::server::Server;
 
 /// 32 bytes, and their base64.
 const KEY: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
@@ -104,6 +104,18 @@ fn take(mut socket: TcpStream, told: &Told) -> std::io::Result<()> {
     socket.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
 }
 
+/// Asks until it holds, for at most three minutes: a busy machine, many jobs.
+#[track_caller]
+fn patiently(what: &str, mut holds: impl FnMut() -> bool) {
+    let clock = SystemClock::default();
+    let deadline = Deadline::from_now(clock.now(), Duration::from_secs(180));
+    while !holds() {
+        assert!(!deadline.passed(clock.now()), "it never came to hold: {what}");
+        // Not to keep the server from what is waited for.
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
 /// Submits a job; its id when that was acknowledged.
 fn submit(address: SocketAddr, n: u64) -> Option<String> {
     let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"job {n}"}}]}}"#);
@@ -161,9 +173,9 @@ async fn after_kills_at_any_moment_every_acknowledged_job_ends_once_and_is_told_
             let list: Json = serde_json::from_str(&body).unwrap();
             list["data"].as_array().unwrap().iter().any(|j| !j["ended_at"].is_i64())
         };
-        eventually("every job ends", || !open(&server));
+        patiently("every job ends", || !open(&server));
         for id in &acknowledged {
-            eventually("it ends and somebody is told", || {
+            patiently("it ends and somebody is told", || {
                 let (status, _, body) = server.ask("GET", &format!("/v1/jobs/{id}"), &[], "");
                 assert_eq!(status, 200, "an acknowledged job is gone: {body}");
                 let job: Json = serde_json::from_str(&body).unwrap();

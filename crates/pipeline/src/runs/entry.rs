@@ -4,7 +4,7 @@
 use contract::{Error, StageName, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use super::run::Status;
+use super::state::Status;
 
 /// Who goes first among runs that are due. Above all of them is live traffic: runs wait in the batch lane of every model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

@@ -14,19 +14,20 @@ use contract::{Clock, Code, Error, RetryHint, RunId, StageName, TenantId, UnixMi
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
-use store::{Change, NewRun, RunHead, RunStore, SubmitKey, Submitted};
+use store::{Change, NewRun, RunStore, SubmitKey, Submitted};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::entry::{Entry, Plan};
-use super::run::{Action, Input, Report, Run, Status};
-use super::work::{Execute, Finished, Task};
+use super::run::Run;
+use super::state::{Action, Input, Status};
+use super::work::Execute;
 use crate::task;
 
 /// At least this often it is looked whether something is due: the wall clock may jump, another process may have written.
 const LOOK: Duration = Duration::from_secs(30);
 /// How long it waits when the storage cannot be used.
-const STORAGE: Duration = Duration::from_secs(1);
+pub(super) const STORAGE: Duration = Duration::from_secs(1);
 /// How often a decision is made again because another one came first.
 const AGAIN: usize = 16;
 /// How often ended runs are looked for whose time is over, and how many are removed in one transaction.
@@ -70,46 +71,29 @@ pub struct Submission {
 /// The scheduler. Cheap to clone; clones are the same.
 #[derive(Clone)]
 pub struct Scheduler {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    settings: SchedulerSettings,
-    store: Arc<dyn RunStore>,
-    clock: Arc<dyn Clock>,
-    execute: Arc<dyn Execute>,
+pub(super) struct Inner {
+    pub(super) settings: SchedulerSettings,
+    pub(super) store: Arc<dyn RunStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) execute: Arc<dyn Execute>,
     /// Something may be due.
-    wake: Notify,
+    pub(super) wake: Notify,
     /// A message was put into the outbox.
-    told: Arc<Notify>,
+    pub(super) told: Arc<Notify>,
     /// Nothing more is taken.
-    stopping: CancellationToken,
+    pub(super) stopping: CancellationToken,
     /// What is held is given back.
-    give_back: CancellationToken,
-    running: Mutex<HashMap<(RunId, StageName), (u32, CancellationToken)>>,
-    open: AtomicU64,
+    pub(super) give_back: CancellationToken,
+    pub(super) running: Mutex<HashMap<(RunId, StageName), (u32, CancellationToken)>>,
+    pub(super) open: AtomicU64,
 }
 
 impl std::fmt::Debug for Scheduler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Scheduler").field("settings", &self.inner.settings).finish_non_exhaustive()
-    }
-}
-
-/// A lease of this process, until its attempt is over.
-struct Running {
-    scheduler: Scheduler,
-    key: (RunId, StageName),
-    attempt: u32,
-    stop: CancellationToken,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut running = self.scheduler.inner.running.lock();
-        if running.get(&self.key).is_some_and(|(attempt, _)| *attempt == self.attempt) {
-            running.remove(&self.key);
-        }
     }
 }
 
@@ -290,87 +274,6 @@ impl Scheduler {
         }
     }
 
-    /// One attempt, from its lease to its report.
-    async fn attempt(self, head: RunHead, stage: StageName, attempt: u32) {
-        let inner = self.inner.clone();
-        let RunHead { id: run, tenant, about, .. } = head;
-        let stop = inner.give_back.child_token();
-        let key = (run, stage.clone());
-        inner.running.lock().insert(key.clone(), (attempt, stop.clone()));
-        let held = Running { scheduler: self.clone(), key, attempt, stop: stop.clone() };
-        let work = async {
-            let look = async {
-                // Who stopped it since the lease did not find it among those that run.
-                let wanted = self.load(run).await?.is_some_and(|r| r.leased(&stage, attempt));
-                if !wanted {
-                    held.stop.cancel();
-                }
-                inner.store.input(run).await
-            };
-            let input = match look.await {
-                Ok(input) => input.unwrap_or_default(),
-                Err(e) => return Finished { output: Vec::new(), result: Err(unavailable(e)) },
-            };
-            if held.stop.is_cancelled() {
-                return std::future::pending().await;
-            }
-            let task = Task { run, tenant, stage: stage.clone(), attempt, about, input };
-            inner.execute.execute(task).await
-        };
-        let beats = async {
-            loop {
-                task::sleep(inner.settings.lease / 3).await;
-                let beat = Input::Beat { stage: stage.clone(), attempt, lease: inner.settings.lease };
-                if let Err(e) = self.change(run, beat, None).await {
-                    tracing::warn!(%run, error = %e, "failed to renew a lease");
-                }
-            }
-        };
-        let finished = tokio::select! {
-            finished = work => Some(finished),
-            () = held.stop.cancelled() => None,
-            () = beats => None,
-        };
-        let (report, output) = match finished {
-            Some(Finished { output, result: Ok(()) }) => {
-                (Report::Done(blake3::hash(&output).to_hex().to_string()), Some(output))
-            }
-            Some(Finished { output, result: Err(e) }) => (Report::Failed(e), Some(output)),
-            // Whoever told it to stop has recorded why; else the lease goes back.
-            None => (Report::Returned, None),
-        };
-        self.report(run, stage, attempt, report, output).await;
-        drop(held);
-        inner.wake.notify_one();
-    }
-
-    /// Brings a report to disk, however long that takes: until then the lease holds, or a later attempt does the same again.
-    async fn report(
-        &self,
-        run: RunId,
-        stage: StageName,
-        attempt: u32,
-        report: Report,
-        output: Option<Vec<u8>>,
-    ) {
-        loop {
-            let input = Input::Report { stage: stage.clone(), attempt, report: report.clone() };
-            match self.change(run, input, output.as_deref()).await {
-                Ok(_) => return,
-                Err(e) => tracing::error!(%run, error = %e, "failed to keep what came of an attempt"),
-            }
-            tokio::select! {
-                () = task::sleep(STORAGE) => {}
-                // One try more, and no more.
-                () = self.inner.give_back.cancelled() => {
-                    let input = Input::Report { stage, attempt, report };
-                    let _ = self.change(run, input, output.as_deref()).await;
-                    return;
-                }
-            }
-        }
-    }
-
     /// A run as its journal has it now.
     ///
     /// # Errors
@@ -382,7 +285,7 @@ impl Scheduler {
 
     /// Decides on the journal as it is, brings that to disk, then does what is to be done here. The run behind it, and the
     /// actions.
-    async fn change(
+    pub(super) async fn change(
         &self,
         id: RunId,
         input: Input,
@@ -483,7 +386,7 @@ fn replay(id: RunId, entries: &[String]) -> Result<Run, store::Error> {
 }
 
 /// What a caller is told of a storage that cannot be used.
-fn unavailable(e: store::Error) -> Error {
+pub(super) fn unavailable(e: store::Error) -> Error {
     tracing::error!(error = %e, "failed to use the storage of runs");
     let m = "the storage cannot be used now: see the server's log";
     Error::new(Code::StorageUnavailable, m).retry(RetryHint::After(Duration::from_secs(5)))

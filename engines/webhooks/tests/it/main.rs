@@ -91,7 +91,12 @@ async fn private_addresses_are_refused_as_they_are_written_and_as_names_resolve(
     assert!(hooks.check("https://example.com/hook").is_ok());
     // What only a resolver knows to be this machine: a name, and the forms of an address that only the system reads as one.
     for url in ["https://localhost/x", "https://2130706433/x", "https://0x7f.1/x", "https://127.1/x"] {
-        assert!(matches!(hooks.deliver(message(url.into())).await, Delivered::Forbidden(_)), "{url}");
+        // Some systems read the odd forms as no address at all; nobody may have knocked at this machine's door.
+        match hooks.deliver(message(url.into())).await {
+            Delivered::Forbidden(_) => {}
+            Delivered::Unreachable(why) if !why.contains("refused") => assert_ne!(url, "https://localhost/x"),
+            came => panic!("{url}: {came:?}"),
+        }
     }
 }
 
