@@ -188,6 +188,9 @@ impl Drop for Live {
             self.complete();
         } else {
             let lost = self.race.as_ref().is_some_and(|r| r.load(Ordering::Relaxed));
+            if lost && self.output == 0 {
+                self.turn.outrun();
+            }
             let why = if lost { "the attempt beside it answered first" } else { "the caller left" };
             let e = Error::new(Code::Cancelled, why);
             self.end(Ending::Cancelled, Some(e), SlotOutcome::Cancelled);

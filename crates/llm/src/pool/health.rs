@@ -170,6 +170,12 @@ impl Turn {
         }
     }
 
+    /// Another attempt answered before it: it is at least as slow as this.
+    pub(crate) fn outrun(&mut self) {
+        let now = self.clock.now();
+        self.health.0.lock().busy.observe(now, now.since(self.asked));
+    }
+
     /// It ended with an error, behind its first output or before it.
     pub(crate) fn failed(&mut self, e: &Error) {
         let verdict = verdict(e);
