@@ -17,6 +17,7 @@ pub(super) fn changes(old: &Config, new: &Config, before: &Files, after: &Files)
         ("server", old.server != new.server),
         ("auth", old.auth != new.auth),
         ("each_user", old.each_user != new.each_user),
+        ("jobs", old.jobs != new.jobs),
         ("telemetry", old.telemetry != new.telemetry),
         ("prices", old.prices != new.prices),
     ];
@@ -51,6 +52,7 @@ pub(super) fn needs_restart(began: &Config, new: &Config, listen: bool) -> Vec<S
         ("server.listen", listen && began.server.listen != new.server.listen),
         ("server.replay", began.server.replay != new.server.replay),
         ("telemetry.otlp", began.telemetry.otlp != new.telemetry.otlp),
+        ("jobs", began.jobs != new.jobs),
         ("telemetry.log", began.telemetry.log != new.telemetry.log),
     ];
     fixed.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
