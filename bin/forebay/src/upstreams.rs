@@ -34,7 +34,10 @@ pub(crate) fn endpoints(project: &Path, name: &str, m: &ModelConfig) -> Result<E
             idle_stop: m.idle_stop.map(|t| t.0),
         };
         let worker = Arc::new(LocalModel::new(settings, client).map_err(|e| wrong(name, &e))?);
-        return Ok((vec![Endpoint::new(name.into(), worker.clone())], Some(worker)));
+        return Ok((
+            vec![Endpoint::new(name.into(), worker.clone()).resting(m.breaker.settings())],
+            Some(worker),
+        ));
     }
     // What names neither an address nor a key only says what its endpoints have in common.
     let own = m.base_url.is_some() || m.api_key.is_some() || m.endpoints.is_empty();
@@ -46,7 +49,8 @@ pub(crate) fn endpoints(project: &Path, name: &str, m: &ModelConfig) -> Result<E
         let own_name = e.name.clone().unwrap_or_else(|| format!("{name}#{place}"));
         all.push(Endpoint::new(EndpointName::from(own_name), endpoint(name, m, e, &client)?));
     }
-    Ok((all, None))
+    let breaker = m.breaker.settings();
+    Ok((all.into_iter().map(|e| e.resting(breaker)).collect(), None))
 }
 
 fn wrong(model: &str, e: &providers::Error) -> Error {

@@ -64,6 +64,13 @@ impl Endpoint {
     pub fn new(name: EndpointName, model: Arc<dyn ChatModel>) -> Self {
         Endpoint { name, model, health: Arc::default() }
     }
+
+    /// The same with another breaker.
+    #[must_use]
+    pub fn resting(mut self, breaker: admission::BreakerSettings) -> Self {
+        self.health = Arc::new(Health::new(breaker, admission::RetrySettings::default()));
+        self
+    }
 }
 
 impl std::fmt::Debug for Endpoint {

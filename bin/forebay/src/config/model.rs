@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::jobs::JobsConfig;
 use super::pipeline::PipelineConfig;
-use super::pool::{EndpointConfig, FallbackConfig, HedgeConfig, PrefillConfig};
+use super::pool::{BreakerConfig, EndpointConfig, FallbackConfig, HedgeConfig, PrefillConfig};
 use super::units::{Count, Size, Time, Usd};
 
 /// A Forebay project.
@@ -156,6 +156,8 @@ pub struct ModelConfig {
     /// unless it names neither `base_url` nor `api_key`. At most 63.
     #[schemars(length(max = 63))]
     pub endpoints: Vec<EndpointConfig>,
+    /// When one of its endpoints rests after failures.
+    pub breaker: BreakerConfig,
     /// A second attempt beside one that is slow to begin.
     pub hedge: Option<HedgeConfig>,
     /// Whether and how it goes on behind the beginning of an answer. Unless given: `plain` for `anthropic`, else `off`.

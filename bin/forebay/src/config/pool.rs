@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value as Json;
 
-use super::units::{Time, Usd};
+use super::units::{Count, Time, Usd};
 
 /// One more endpoint of the same model: another address, another key, or both.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -42,6 +42,35 @@ pub struct HedgeConfig {
 
 fn a_twentieth() -> f64 {
     0.05
+}
+
+/// When an endpoint rests after failures, and for how long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerConfig {
+    /// Failures in a row that let it rest. Unless given: 3.
+    pub failures: Option<Count>,
+    /// The share of failures, of ten requests or more, that lets it rest. Unless given: 0.5.
+    #[schemars(range(min = 0, max = 1))]
+    pub share: Option<f64>,
+    /// The first rest; each further one is twice as long. Unless given: 2s.
+    pub rest: Option<Time>,
+    /// The longest rest. Unless given: 30s.
+    pub max_rest: Option<Time>,
+}
+
+impl BreakerConfig {
+    /// The same in the words of admission.
+    pub fn settings(&self) -> admission::BreakerSettings {
+        let own = admission::BreakerSettings::default();
+        admission::BreakerSettings {
+            consecutive: self.failures.map_or(own.consecutive, |n| u32::try_from(n.0).unwrap_or(u32::MAX)),
+            share: self.share.unwrap_or(own.share),
+            rest: self.rest.map_or(own.rest, |t| t.0),
+            max_rest: self.max_rest.map_or(own.max_rest, |t| t.0),
+            ..own
+        }
+    }
 }
 
 /// Whether and how an upstream goes on behind the beginning of an answer (`mid_stream: continue`).

@@ -66,10 +66,6 @@ pub(super) fn deferrable(o: OperationBuilder) -> OperationBuilder {
         .content(JSON, Content::new(Some(schema("Job"))));
     o.parameter(header_parameter("prefer", "`respond-async`: answer later, by a job"))
         .parameter(header_parameter("forebay-webhook", "Of a job: who is told when it has ended"))
-        .parameter(header_parameter(
-            "idempotency-key",
-            "Of a job: the same key and request is the same job, another request under it is a 409",
-        ))
         .response("202", headers(accepted, &["location", "preference-applied", "x-request-id"]))
 }
 
