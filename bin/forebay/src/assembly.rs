@@ -114,6 +114,7 @@ impl Assembly {
         let mut seed = [0; 8];
         store::os_random(&mut seed)
             .map_err(|e| Error::new(e.to_string(), "check the system's random source"))?;
+        made.parts.models.keep_answers();
         let app = App::new(made.parts, clock, gate, store, u64::from_le_bytes(seed));
         Ok((assembly, app))
     }
@@ -144,7 +145,7 @@ impl Assembly {
             infos.push(inventory::info(&self.project, name, m, known));
             endpoints.insert(name.clone(), kept);
         }
-        models.replace(settings);
+        models.prepare(settings);
         let registry = wiring::kinds(&models, &self.project, Some(self.cache.clone()));
         let pipelines = pipelines::all(config, &models, &registry)?;
         let inventory = Some(Arc::new(Running { models: infos, workers }) as _);
@@ -171,6 +172,7 @@ impl Assembly {
         for (scope, period, amount) in spent {
             self.gate.restore(scope, period, amount);
         }
+        made.parts.models.keep_answers();
         current.replace(current.app().next(made.parts));
         // What nobody uses any more ends here: connections, and the workers of models that are gone.
         (self.endpoints, self.users) = (Arc::new(made.endpoints), users);

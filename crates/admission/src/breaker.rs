@@ -192,8 +192,7 @@ impl Breaker {
         opens
     }
 
-    /// A request that passed ended without saying anything about the endpoint: its caller left, or asked what nobody can
-    /// answer. Needed where it was a probe, harmless elsewhere.
+    /// A probe ended without saying anything about the endpoint: its caller left, or asked what nobody can answer.
     pub fn abandoned(&mut self) {
         if let State::HalfOpen { probing } = &mut self.state {
             *probing = false;

@@ -39,6 +39,8 @@ pub(crate) struct Behalf {
     tenant: TenantId,
     key: Option<KeyId>,
     priority: Priority,
+    /// It was tried before.
+    again: bool,
     /// The id of the first request that is admitted.
     id: Arc<Mutex<Option<RequestId>>>,
     /// What that request uses, from its admission on.
@@ -48,7 +50,13 @@ pub(crate) struct Behalf {
 impl Behalf {
     /// Of that tenant and key, in that class of every model's queue, under that id.
     pub(crate) fn of(tenant: TenantId, key: Option<KeyId>, priority: Priority, id: RequestId) -> Self {
-        Behalf { tenant, key, priority, id: Arc::new(Mutex::new(Some(id))), meter: Arc::default() }
+        let id = Arc::new(Mutex::new(Some(id)));
+        Behalf { tenant, key, priority, again: false, id, meter: Arc::default() }
+    }
+
+    /// The same, tried before: its calls come out of the budget of retries.
+    pub(crate) fn again(self, again: bool) -> Self {
+        Behalf { again, ..self }
     }
 
     /// What the call uses, once it was admitted.
@@ -69,8 +77,15 @@ pub(crate) async fn call_for(
 ) -> http::Response<Bytes> {
     let whole = async {
         let (head, body) = through(router, request).await.into_parts();
-        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
-        http::Response::from_parts(head, body)
+        match axum::body::to_bytes(body, usize::MAX).await {
+            Ok(body) => http::Response::from_parts(head, body),
+            // Half an answer is none.
+            Err(_) => {
+                let mut broken = http::Response::new(Bytes::new());
+                *broken.status_mut() = http::StatusCode::BAD_GATEWAY;
+                broken
+            }
+        }
     };
     BEHALF.scope(behalf, whole).await
 }
@@ -83,6 +98,11 @@ pub(crate) fn who() -> Option<(TenantId, Option<KeyId>)> {
 /// The class in which this task's calls wait, if it is not their tenant's.
 pub(crate) fn priority() -> Option<Priority> {
     BEHALF.try_with(|b| b.priority).ok()
+}
+
+/// Whether this task does again what was tried before.
+pub(crate) fn is_again() -> bool {
+    BEHALF.try_with(|b| b.again).unwrap_or(false)
 }
 
 /// The id that this task's request is to have, if it is not a fresh one. It is given once.

@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::auth;
 use crate::body::in_frames;
 use crate::errors::{self, Failure};
+use crate::inside;
 use crate::jobs;
 use crate::replay;
 use crate::room::{Pace, Place};
@@ -50,7 +51,8 @@ pub(crate) async fn whole(State(app): State<App>, mut request: Request, next: Ne
     };
     match taken {
         Ok(bytes) if jobs::is_wanted(&app, &parts) => jobs::submit(&app, parts, bytes).await,
-        Ok(bytes) if replay::is_asked(&parts.headers) => {
+        // What is done on somebody's behalf is kept by whoever does it, and must stay in the task that says on whose.
+        Ok(bytes) if replay::is_asked(&parts.headers) && inside::who().is_none() => {
             let call = |parts, bytes| next.run(Request::from_parts(parts, Body::from(bytes)));
             in_frames(replay::answer(&app, surface, parts, bytes, call).await)
         }

@@ -160,6 +160,7 @@ impl Request {
         let mut cx = context(app, id, tenant, ask.user, ask.arrived, budget, meter);
         cx.trace = trace.map(|t| t.root);
         cx.mid_stream = policy;
+        cx.retrying = inside::is_again();
         cx.freshness = freshness;
         if let Some(rung) = ask.instead {
             cx.meter.fact("degraded", rung.into());

@@ -69,9 +69,21 @@ impl Models {
 
     /// Puts a whole new table in place, for all clones at once. Kept answers stay with the name of their model.
     pub fn replace(&self, models: impl IntoIterator<Item = (ModelName, ModelSettings)>) {
+        self.prepare(models);
+        self.keep_answers();
+    }
+
+    /// The same of a registry that is not in force yet: answers that are kept are shared with the one that is, and stay as they
+    /// are until [`Models::keep_answers`].
+    pub fn prepare(&self, models: impl IntoIterator<Item = (ModelName, ModelSettings)>) {
         let table: BTreeMap<_, _> = models.into_iter().map(|(n, s)| (n, Arc::new(s))).collect();
-        self.caches.only(table.iter().filter(|(_, s)| s.cache.is_some()).map(|(n, _)| n.clone()));
         *self.table.write() = Arc::new(table);
+    }
+
+    /// Has answers kept for the models that say so, and for no other.
+    pub fn keep_answers(&self) {
+        let table = self.table.read().clone();
+        self.caches.only(table.iter().filter(|(_, s)| s.cache.is_some()).map(|(n, _)| n.clone()));
     }
 
     /// The settings of a model.

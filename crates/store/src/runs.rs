@@ -224,6 +224,8 @@ pub trait RunStore: Send + Sync {
     fn in_state<'a>(&'a self, status: &'a str) -> BoxFuture<'a, Result<Vec<RunHead>, Error>>;
     /// How many have not ended.
     fn open(&self) -> BoxFuture<'_, Result<u64, Error>>;
+    /// Of a tenant: how many have not ended, and the bytes of their inputs together.
+    fn held<'a>(&'a self, tenant: &'a TenantId) -> BoxFuture<'a, Result<(u64, u64), Error>>;
     /// The newest first, of a tenant or of all, from behind `after` on.
     fn list<'a>(
         &'a self,

@@ -1,7 +1,7 @@
 //! `forebay jobs list|show|cancel`: requests that are answered later, in the project's storage or by a running server.
 //!
 //! Cancelled in the folder while a server works on it, a job ends at once for everybody; the server stops its call when it
-//! looks at the job next, within seconds.
+//! looks at the job next, within 20 seconds.
 
 use clap::Subcommand;
 use comfy_table::{Table, presets};

@@ -95,7 +95,7 @@ impl Execute for Worker {
                 Err(e) => return nothing(e),
             };
             let id = task.run.request().attempt(task.attempt);
-            let behalf = Behalf::of(task.tenant, about.key, Priority::Batch, id);
+            let behalf = Behalf::of(task.tenant, about.key, Priority::Batch, id).again(task.attempt > 1);
             live.0.lock().insert(task.run, behalf.clone());
             let _shown = Shown(live, task.run);
             finished(id, inside::call_for(behalf, router(app), request).await)

@@ -68,11 +68,14 @@ impl Job {
         }
     }
 
-    /// The same job in other words has the same hash: route, type and body.
+    /// The same job in other words has the same hash: route, headers that decide the answer, and body.
     pub(super) fn hash(&self) -> blake3::Hash {
         let mut hash = blake3::Hasher::new();
-        let kind = self.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        for part in [self.path.as_bytes(), kind, &self.body] {
+        let mut headers: Vec<(&str, &[u8])> =
+            self.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+        headers.sort_unstable();
+        let headers = headers.into_iter().flat_map(|(n, v)| [n.as_bytes(), v]);
+        for part in [self.path.as_bytes(), &*self.body].into_iter().chain(headers) {
             hash.update(&(part.len() as u64).to_le_bytes());
             hash.update(part);
         }

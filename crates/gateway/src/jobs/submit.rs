@@ -118,12 +118,12 @@ async fn accept(app: &App, parts: Parts, body: Bytes) -> Result<Response, Box<Fa
     Ok(response)
 }
 
-/// The headers that the route may look at. Who calls is stored apart, and proxies speak for this connection alone.
+/// The headers that decide the answer. Who calls is stored apart; what speaks of this connection or of how the answer is read
+/// (`forebay-resume`, `accept`, a proxy's words) means nothing to a job.
 fn kept(headers: &HeaderMap) -> HeaderMap {
-    let kept = |name: &HeaderName| {
-        let own = name.as_str().starts_with("forebay-") || name.as_str().starts_with("anthropic-");
-        name == CONTENT_TYPE || (own && name != WEBHOOK)
-    };
+    const KEPT: [&str; 5] =
+        ["content-type", "cache-control", "forebay-mid-stream", "anthropic-version", "anthropic-beta"];
+    let kept = |name: &HeaderName| KEPT.contains(&name.as_str());
     headers.iter().filter(|(n, _)| kept(n)).map(|(n, v)| (n.clone(), v.clone())).collect()
 }
 

@@ -113,10 +113,11 @@ impl Health {
         let now = clock.now();
         let mut s = self.0.lock();
         match s.breaker.try_pass(now) {
-            Pass::Free | Pass::Probe => {
+            pass @ (Pass::Free | Pass::Probe) => {
                 s.busy.began();
                 drop(s);
-                Ok(Turn { health: self.clone(), clock: clock.clone(), asked: now, told: false })
+                let probe = pass == Pass::Probe;
+                Ok(Turn { health: self.clone(), clock: clock.clone(), asked: now, probe, told: false })
             }
             no => Err(no),
         }
@@ -153,6 +154,8 @@ pub(crate) struct Turn {
     health: Arc<Health>,
     clock: Arc<dyn Clock>,
     asked: Tick,
+    /// Whether it finds out if the endpoint is back.
+    probe: bool,
     /// Whether the breaker knows how it went.
     told: bool,
 }
@@ -208,7 +211,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut s = self.health.0.lock();
         s.busy.ended();
-        if !self.told {
+        if !self.told && self.probe {
             s.breaker.abandoned();
         }
     }

@@ -64,6 +64,8 @@ impl Scheduler {
             }
         };
         let finished = tokio::select! {
+            // What is finished is paid for: it counts though it was to stop.
+            biased;
             finished = work => Some(finished),
             () = held.stop.cancelled() => None,
             () = beats => None,

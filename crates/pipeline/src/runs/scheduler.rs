@@ -5,7 +5,7 @@
 //! only if nobody wrote to that journal since; else it is made again. So several processes may cancel or look at a run while
 //! one works on it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -74,6 +74,11 @@ pub struct Scheduler {
     pub(super) inner: Arc<Inner>,
 }
 
+/// A tenant's waiting runs are at most all that may wait divided by this: one tenant's flood leaves room for the others'.
+const SHARE: u64 = 2;
+/// What the inputs of a tenant's waiting runs may be together, in bytes.
+const MAX_INPUTS: u64 = 1 << 30;
+
 pub(super) struct Inner {
     pub(super) settings: SchedulerSettings,
     pub(super) store: Arc<dyn RunStore>,
@@ -89,6 +94,8 @@ pub(super) struct Inner {
     pub(super) give_back: CancellationToken,
     pub(super) running: Mutex<HashMap<(RunId, StageName), (u32, CancellationToken)>>,
     pub(super) open: AtomicU64,
+    /// Runs whose journal cannot be read: left as they are.
+    pub(super) unreadable: Mutex<HashSet<RunId>>,
 }
 
 impl std::fmt::Debug for Scheduler {
@@ -116,6 +123,7 @@ impl Scheduler {
             give_back: CancellationToken::new(),
             running: Mutex::default(),
             open: AtomicU64::new(0),
+            unreadable: Mutex::default(),
         };
         Scheduler { inner: Arc::new(inner) }
     }
@@ -151,6 +159,17 @@ impl Scheduler {
             let m =
                 format!("{} jobs are waiting already: try again when some have ended", inner.settings.open);
             return Err(Error::new(Code::Overloaded, m).retry(RetryHint::After(Duration::from_secs(60))));
+        }
+        let tenants: HashSet<TenantId> = submissions.iter().map(|s| s.tenant.clone()).collect();
+        for tenant in &tenants {
+            let (runs, bytes) = inner.store.held(tenant).await.map_err(unavailable)?;
+            if runs >= inner.settings.open / SHARE || bytes >= MAX_INPUTS {
+                let m = format!(
+                    "{runs} jobs of this tenant with {bytes} bytes are waiting already: try again when some have ended"
+                );
+                let e = Error::new(Code::Overloaded, m).retry(RetryHint::After(Duration::from_secs(60)));
+                return Err(e.limit_source(format!("tenant:{tenant}")));
+            }
         }
         let now = inner.clock.wall();
         let new: Option<Vec<NewRun>> = submissions.into_iter().map(|s| new_run(s, now)).collect();
@@ -232,7 +251,15 @@ impl Scheduler {
         let inner = &*self.inner;
         inner.open.store(inner.store.open().await?, Ordering::Relaxed);
         for head in inner.store.in_state(Status::Running.as_str()).await? {
-            let Some(run) = self.load(head.id).await? else { continue };
+            let run = match self.load(head.id).await {
+                Ok(Some(run)) => run,
+                Ok(None) => continue,
+                // One that cannot be read holds nobody up.
+                Err(e) => {
+                    tracing::error!(run = %head.id, error = %e, "failed to read a run's journal; it is left as it is");
+                    continue;
+                }
+            };
             let mut dead: Vec<String> =
                 run.stages().filter_map(|(_, s)| Some(s.held()?.worker.clone())).collect();
             dead.retain(|w| *w != inner.settings.worker);
@@ -253,7 +280,10 @@ impl Scheduler {
                 return Ok(LOOK);
             }
             let now = inner.clock.wall();
-            let due = inner.store.due(now, u32::try_from(free).unwrap_or(u32::MAX)).await?;
+            let unreadable = inner.unreadable.lock().len();
+            let mut due = inner.store.due(now, u32::try_from(free + unreadable).unwrap_or(u32::MAX)).await?;
+            due.retain(|head| !inner.unreadable.lock().contains(&head.id));
+            due.truncate(free);
             if due.is_empty() {
                 let next = inner.store.next_due(now).await?;
                 let until =
@@ -265,7 +295,17 @@ impl Scheduler {
                     return Ok(Duration::ZERO);
                 }
                 let take = Input::Take { worker: inner.settings.worker.clone(), lease: inner.settings.lease };
-                let Some((_, actions)) = self.change(head.id, take, None).await? else { continue };
+                let changed = match self.change(head.id, take, None).await {
+                    Ok(changed) => changed,
+                    // One that cannot be read holds nobody up; what the storage itself refuses, all wait for.
+                    Err(e) if self.load(head.id).await.is_err() && inner.store.open().await.is_ok() => {
+                        tracing::error!(run = %head.id, error = %e, "failed to read a run's journal; it is left as it is");
+                        inner.unreadable.lock().insert(head.id);
+                        continue;
+                    }
+                    Err(e) => return Err(e),
+                };
+                let Some((_, actions)) = changed else { continue };
                 for action in actions {
                     let Action::Start { stage, attempt, .. } = action else { continue };
                     tasks.push(task::spawn("run", self.clone().attempt(head.clone(), stage, attempt)));

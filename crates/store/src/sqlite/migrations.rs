@@ -111,6 +111,7 @@ CREATE TABLE runs (
 );
 CREATE UNIQUE INDEX runs_by_submit_key ON runs (tenant, submit_key) WHERE submit_key IS NOT NULL;
 CREATE INDEX runs_by_tenant ON runs (tenant, id);
+CREATE INDEX runs_open_by_tenant ON runs (tenant, lane, submitted_at, id) WHERE ended_at IS NULL;
 CREATE INDEX runs_open ON runs (lane DESC, submitted_at, id, due_at) WHERE ended_at IS NULL;
 CREATE INDEX runs_due ON runs (due_at) WHERE ended_at IS NULL;
 CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;

@@ -216,9 +216,18 @@ impl RunStore for SqliteRuns {
 
     fn due(&self, now: UnixMillis, limit: u32) -> BoxFuture<'_, Result<Vec<RunHead>, Error>> {
         Box::pin(async move {
+            // Within a lane the tenants take turns: each one's oldest, then each one's second; what it has under way counts.
             let mut query = QueryBuilder::<Sqlite>::new(HEAD);
-            query.push(" WHERE ended_at IS NULL AND due_at <= ").push_bind(now.0);
-            query.push(" ORDER BY lane DESC, submitted_at, id LIMIT ").push_bind(i64::from(limit));
+            query.push(
+                " JOIN (SELECT id AS due_id, COALESCE(busy.n, 0) \
+                 + ROW_NUMBER() OVER (PARTITION BY lane, tenant ORDER BY submitted_at, id) AS turn \
+                 FROM runs LEFT JOIN (SELECT tenant AS who, COUNT(*) AS n FROM runs \
+                 WHERE ended_at IS NULL AND status = 'running' GROUP BY tenant) busy ON busy.who = tenant \
+                 WHERE ended_at IS NULL AND due_at <= ",
+            );
+            query.push_bind(now.0);
+            query.push(") ON due_id = id ORDER BY lane DESC, turn, submitted_at, id LIMIT ");
+            query.push_bind(i64::from(limit));
             heads(&query.build().fetch_all(&self.0.read).await?)
         })
     }
@@ -248,6 +257,18 @@ impl RunStore for SqliteRuns {
                 .fetch_one(&self.0.read)
                 .await?;
             Ok(count(row.try_get(0)?))
+        })
+    }
+
+    fn held<'a>(&'a self, tenant: &'a TenantId) -> BoxFuture<'a, Result<(u64, u64), Error>> {
+        Box::pin(async move {
+            let row = sqlx::query(
+                "SELECT COUNT(*), COALESCE(SUM(LENGTH(input)), 0) FROM runs WHERE ended_at IS NULL AND tenant = $1",
+            )
+            .bind(tenant.as_str())
+            .fetch_one(&self.0.read)
+            .await?;
+            Ok((count(row.try_get(0)?), count(row.try_get(1)?)))
         })
     }
 

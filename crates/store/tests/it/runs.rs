@@ -104,6 +104,21 @@ async fn the_highest_lane_goes_first_and_in_it_the_oldest(s: &dyn RunStore) {
     assert_eq!(s.due(UnixMillis(99), 9).await.unwrap().len(), 3);
 }
 
+async fn in_a_lane_the_tenants_take_turns(s: &dyn RunStore) {
+    let of = |tenant: &str, n| NewRun { tenant: TenantId::from(tenant), ..new(n) };
+    s.submit(&[new(1), new(2), new(3), new(4), of("free", 5), of("free", 6)]).await.unwrap();
+    let order = async || s.due(UnixMillis(10), 9).await.unwrap().iter().map(|h| h.id).collect::<Vec<_>>();
+    assert_eq!(order().await, [1, 5, 2, 6, 3, 4].map(id), "a flood waits behind itself");
+    // Two of one tenant are under way: the other's go first until it has as many.
+    s.append(&change(1, 1)).await.unwrap();
+    s.append(&change(2, 1)).await.unwrap();
+    assert_eq!(order().await, [5, 6, 3, 4].map(id));
+    assert_eq!(s.held(&TenantId::from("gold")).await.unwrap(), (4, 36));
+    s.append(&end(1, 2)).await.unwrap();
+    assert_eq!(s.held(&TenantId::from("gold")).await.unwrap().0, 3);
+    assert_eq!(s.held(&TenantId::from("nobody")).await.unwrap(), (0, 0));
+}
+
 async fn the_same_submission_under_a_key_is_the_same_run(s: &dyn RunStore) {
     let keyed = |n: u128, hash: u8, tenant: &str| NewRun {
         key: Some(SubmitKey { key: "k".into(), hash: [hash; 32] }),
@@ -191,6 +206,7 @@ conforms! {
     a_change_is_applied_to_the_journal_it_was_decided_on_and_to_no_other,
     an_end_keeps_its_output_and_its_message_or_nothing,
     the_highest_lane_goes_first_and_in_it_the_oldest,
+    in_a_lane_the_tenants_take_turns,
     the_same_submission_under_a_key_is_the_same_run,
     lists_show_the_newest_first_page_by_page,
     what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told,
