@@ -38,7 +38,10 @@ pub struct Known {
 /// When the table cannot be read.
 pub fn table(project: &Path, config: &Config) -> Result<History, Error> {
     let path = project.join(config.prices.as_deref().unwrap_or(TABLE));
-    match std::fs::read_to_string(&path) {
+    let text = crate::config::read(&path).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))
+    });
+    match text {
         Ok(text) => History::parse(&text).map_err(|why| {
             let message = format!("{} is no price table: {why}", path.display());
             Error::new(message, "import LiteLLM's table again with `forebay prices import`")

@@ -67,7 +67,13 @@ impl GenerateKind {
             let m = format!("`{}` leaves the project folder", path.display());
             return Err(problem(pointer, m, "name a file inside the project folder"));
         }
-        std::fs::read_to_string(self.project.join(path)).map_err(|e| {
+        let path = self.project.join(path);
+        // A pipe or a device would be waited for without end.
+        if path.exists() && !path.is_file() {
+            let m = format!("`{}` is not a regular file", path.display());
+            return Err(problem(pointer, m, "name a text file"));
+        }
+        std::fs::read_to_string(&path).map_err(|e| {
             let m = format!("the prompt file `{}` cannot be read: {}", path.display(), e.kind());
             problem(pointer, m, "create the file, or correct its path")
         })

@@ -33,6 +33,18 @@ use tree::{Data, Node};
 /// The file's name.
 pub const FILE: &str = "forebay.yaml";
 
+/// The bytes of a file, and of nothing else: a pipe or a device that bears its name would be waited for without end.
+///
+/// # Errors
+/// The system's; `InvalidInput` for what is no regular file.
+pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    if std::fs::metadata(path)?.is_file() {
+        return std::fs::read(path);
+    }
+    let kind = std::io::ErrorKind::InvalidInput;
+    Err(std::io::Error::new(kind, "it is not a regular file"))
+}
+
 /// What became of a file.
 #[derive(Debug)]
 pub struct Checked {
@@ -49,7 +61,7 @@ pub struct Checked {
 /// # Errors
 /// Only when the file cannot be read; what is wrong in it is in [`Checked::problems`].
 pub fn load(folder: &Path, env: &Env, registry: &Registry) -> std::io::Result<Checked> {
-    let bytes = std::fs::read(folder.join(FILE))?;
+    let bytes = read(&folder.join(FILE))?;
     Ok(check(&bytes, folder, env, registry))
 }
 
@@ -94,5 +106,16 @@ fn collect_secrets<'a>(node: &'a Node, out: &mut Vec<&'a str>) {
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_regular_file_is_not_waited_for() {
+        let e = read(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(e.kind(), std::io::ErrorKind::InvalidInput);
     }
 }

@@ -86,7 +86,7 @@ fn plain(folder: &Path) -> PathBuf {
 }
 
 fn hash(path: &Path) -> Option<blake3::Hash> {
-    std::fs::read(path).ok().map(|bytes| blake3::hash(&bytes))
+    crate::config::read(path).ok().map(|bytes| blake3::hash(&bytes))
 }
 
 #[cfg(test)]

@@ -133,6 +133,8 @@ fn check(app: &App, parts: &Parts, body: &Bytes) -> Result<(), Error> {
     let call = match path {
         "/v1/chat/completions" => Some(llm::surface::openai::parse(body)?),
         "/v1/messages" => Some(llm::surface::anthropic::parse(body)?),
+        "/v1/completions" => Some(llm::surface::completions::parse(body)?),
+        "/v1/responses" => Some(llm::surface::responses::parse(body)?.0),
         _ => None,
     };
     if let Some(call) = &call {
@@ -147,6 +149,12 @@ fn check(app: &App, parts: &Parts, body: &Bytes) -> Result<(), Error> {
     }
     let json =
         parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("json"));
+    if json && call.is_none() {
+        llm::surface::bounded(body)?;
+        if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err() {
+            return Err(Error::new(Code::InvalidRequest, "the body is not JSON"));
+        }
+    }
     let in_body = || serde_json::from_slice::<Streams>(body).is_ok_and(|s| s.stream == Some(true));
     let in_query = parts.uri.query().is_some_and(|q| q.split('&').any(|p| p == "stream=true"));
     if in_query || ((json || call.is_some()) && in_body()) {

@@ -20,7 +20,7 @@ const LONGEST: usize = 255;
 
 /// Whether a request wants its answer to be kept: all that a request costs which does not.
 pub(crate) fn is_asked(headers: &HeaderMap) -> bool {
-    headers.contains_key(KEY) || headers.contains_key(RESUME)
+    headers.contains_key(KEY) || headers.contains_key(RESUME) || headers.contains_key(LAST)
 }
 
 /// What a request says about its answer.
@@ -37,7 +37,13 @@ impl Said {
             let m = "`forebay-resume` must be a time such as 30s, 500ms or 2m";
             duration(text).ok_or_else(|| Error::new(Code::InvalidRequest, m).param("forebay-resume"))
         });
-        Ok(Said { key: key(headers)?, window: window.transpose()?, last: last(headers)? })
+        let said = Said { key: key(headers)?, window: window.transpose()?, last: last(headers)? };
+        if said.last.is_some() && said.key.is_none() {
+            // A new answer behind the beginning of another would be half of two.
+            let m = "`Last-Event-ID` says where to read on, and nothing says in what: send the request's `Idempotency-Key`, or ask GET /v1/requests/{id}/events";
+            return Err(Error::new(Code::InvalidRequest, m).param("last-event-id"));
+        }
+        Ok(said)
     }
 }
 
@@ -110,7 +116,7 @@ mod tests {
         for (name, value) in all {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        assert_eq!(is_asked(&headers), all.iter().any(|(n, _)| *n != "last-event-id"));
+        assert_eq!(is_asked(&headers), !all.is_empty());
         Said::of(&headers).map_err(|e| {
             assert_eq!(e.code, Code::InvalidRequest);
             e.param
@@ -129,9 +135,11 @@ mod tests {
         assert_eq!(said(&[]), Ok(Said::default()));
         assert_eq!(said(&[("idempotency-key", &longest)]), Ok(of(Some(&longest), None, None)));
         assert_eq!(
-            said(&[("forebay-resume", "30s"), ("last-event-id", "7")]),
-            Ok(of(None, Some(30_000), Some(7)))
+            said(&[("idempotency-key", "k"), ("forebay-resume", "30s"), ("last-event-id", "7")]),
+            Ok(of(Some("k"), Some(30_000), Some(7)))
         );
+        let nothing_to_read_on_in = [("forebay-resume", "30s"), ("last-event-id", "7")];
+        assert_eq!(said(&nothing_to_read_on_in), Err(Some("last-event-id".to_owned())));
         assert_eq!(said(&[("forebay-resume", "500ms")]), Ok(of(None, Some(500), None)));
         assert_eq!(
             said(&[("forebay-resume", "2m"), ("last-event-id", "")]),

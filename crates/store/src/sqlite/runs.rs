@@ -149,7 +149,9 @@ impl RunStore for SqliteRuns {
         Box::pin(async move {
             let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
             let updated = sqlx::query(
-                "UPDATE runs SET status = $1, due_at = $2, ended_at = $3, entries = $4 WHERE id = $5 AND entries = $6",
+                // What was asked is not needed behind the end, and may be what nobody else is to read.
+                "UPDATE runs SET status = $1, due_at = $2, ended_at = $3, entries = $4, \
+                 input = CASE WHEN $3 IS NULL THEN input ELSE X'' END WHERE id = $5 AND entries = $6",
             )
             .bind(&change.status)
             .bind(change.due_at.map(|t| t.0))

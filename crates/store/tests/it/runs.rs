@@ -115,6 +115,7 @@ async fn in_a_lane_the_tenants_take_turns(s: &dyn RunStore) {
     assert_eq!(order().await, [5, 6, 3, 4].map(id));
     assert_eq!(s.held(&TenantId::from("gold")).await.unwrap(), (4, 36));
     s.append(&end(1, 2)).await.unwrap();
+    assert_eq!(s.input(id(1)).await.unwrap(), Some(Vec::new()), "what was asked goes with the end");
     assert_eq!(s.held(&TenantId::from("gold")).await.unwrap().0, 3);
     assert_eq!(s.held(&TenantId::from("nobody")).await.unwrap(), (0, 0));
 }
