@@ -121,11 +121,6 @@ impl Breaker {
         }
     }
 
-    /// Other settings; what was seen stays.
-    pub fn configure(&mut self, settings: BreakerSettings) {
-        self.settings = settings;
-    }
-
     /// How it stands.
     pub fn state(&self, now: Tick) -> BreakerState {
         match self.state {

@@ -73,8 +73,10 @@ pub(crate) trait Encode<T>: Send {
     fn open(&mut self, out: &mut BytesMut);
     /// The next item. Says whether it is useful output.
     fn item(&mut self, out: &mut BytesMut, item: T) -> bool;
-    /// Something that keeps the connection alive.
-    fn ping(&mut self, out: &mut BytesMut);
+    /// Something that keeps the connection alive: a comment, which no reader of an event stream is told of.
+    fn ping(&mut self, out: &mut BytesMut) {
+        out.extend_from_slice(b": ping\n\n");
+    }
     /// The end: `Err` when it broke.
     fn close(&mut self, out: &mut BytesMut, end: Result<(), &Error>);
 }

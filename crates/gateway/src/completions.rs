@@ -8,7 +8,6 @@ use llm::{Answer, Delta};
 
 use crate::body::Encode;
 use crate::chat::{Head, Protocol};
-use crate::openai::PING;
 
 /// Completions of a prompt.
 pub(crate) struct Completions;
@@ -34,9 +33,6 @@ impl Encode<Delta> for Chunks {
     fn item(&mut self, out: &mut BytesMut, delta: Delta) -> bool {
         self.delta(out, &delta);
         matches!(delta, Delta::Text(t) if !t.is_empty())
-    }
-    fn ping(&mut self, out: &mut BytesMut) {
-        out.extend_from_slice(PING);
     }
     fn close(&mut self, out: &mut BytesMut, end: Result<(), &Error>) {
         match end {

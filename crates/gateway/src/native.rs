@@ -322,9 +322,6 @@ impl Encode<Event> for Native {
         self.useful |= useful;
         useful
     }
-    fn ping(&mut self, out: &mut BytesMut) {
-        out.extend_from_slice(b": ping\n\n");
-    }
     fn close(&mut self, out: &mut BytesMut, end: Result<(), &Error>) {
         if let Err(e) = end {
             self.write(out, &Event::error(e, self.useful));

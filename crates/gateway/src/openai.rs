@@ -13,9 +13,6 @@ use llm::{Answer, Delta};
 use crate::body::Encode;
 use crate::chat::{Head, Protocol};
 
-/// A comment that keeps the connection alive.
-pub(crate) const PING: &[u8] = b": ping\n\n";
-
 /// Chat completions.
 pub(crate) struct OpenAi;
 
@@ -42,9 +39,6 @@ impl Encode<Delta> for Chunks {
     fn item(&mut self, out: &mut BytesMut, delta: Delta) -> bool {
         self.delta(out, &delta);
         delta.is_output()
-    }
-    fn ping(&mut self, out: &mut BytesMut) {
-        out.extend_from_slice(PING);
     }
     fn close(&mut self, out: &mut BytesMut, end: Result<(), &Error>) {
         match end {

@@ -8,7 +8,6 @@ use llm::{Answer, Delta};
 
 use crate::body::Encode;
 use crate::chat::{Head, Protocol};
-use crate::openai::PING;
 
 /// Responses.
 pub(crate) struct Responses;
@@ -41,9 +40,6 @@ impl Encode<Delta> for Events {
     fn item(&mut self, out: &mut BytesMut, delta: Delta) -> bool {
         self.delta(out, &delta);
         delta.is_output()
-    }
-    fn ping(&mut self, out: &mut BytesMut) {
-        out.extend_from_slice(PING);
     }
     fn close(&mut self, out: &mut BytesMut, end: Result<(), &Error>) {
         match end {

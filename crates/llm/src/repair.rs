@@ -75,6 +75,8 @@ enum Next {
 /// The request is changed in place from candidate to candidate: prompts are long, and copying one costs more than all
 /// else that is done here.
 pub(crate) async fn repair(asked: &mut Asked<'_>, candidates: &[Candidate<'_>]) -> Result<Completion, Error> {
+    let nobody = || Error::new(Code::Internal, "the model has no endpoint");
+    let first = candidates.first().ok_or_else(nobody)?;
     let wanted = asked.request.max_output_tokens;
     let cx = asked.cx;
     let mut patience = SHORT;
@@ -89,18 +91,14 @@ pub(crate) async fn repair(asked: &mut Asked<'_>, candidates: &[Candidate<'_>]) 
         match (round.last, round.rests) {
             (Some(e), _) => return Err(e),
             (None, None) if asked.avoid.take().is_some() => {}
-            (None, None) => return Err(Error::new(Code::Internal, "the model has no endpoint")),
+            (None, None) => return Err(nobody()),
             (None, Some(wait)) if wait <= patience && !cx.deadline.passed(cx.clock.now().after(wait)) => {
                 patience -= wait;
                 task::sleep(wait).await;
             }
-            (None, Some(wait)) => {
-                let Some(first) = candidates.first() else { break };
-                return Err(pick::resting(first.name, &first.settings.endpoints, wait));
-            }
+            (None, Some(wait)) => return Err(pick::resting(first.name, &first.settings.endpoints, wait)),
         }
     }
-    Err(Error::new(Code::Internal, "the model has no endpoint"))
 }
 
 /// One walk over the candidates.

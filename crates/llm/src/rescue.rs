@@ -11,12 +11,11 @@
 
 use std::sync::atomic::AtomicU32;
 
-use contract::{
-    BoxFuture, Code, Context, EndpointName, Error, Message, MidStream, ModelName, Reason, Role, Usage,
-};
+use contract::{BoxFuture, Context, EndpointName, Error, Message, MidStream, ModelName, Reason, Role, Usage};
 
 use crate::attempt::Asked;
 use crate::completion::Completion;
+use crate::model::FallbackOn;
 use crate::{ChatRequest, Delta, Models};
 
 /// How often one answer is rescued at most.
@@ -39,6 +38,11 @@ pub(crate) struct Rescue {
     began: bool,
     /// What the attempts before this one used.
     pub(crate) before: Option<Usage>,
+}
+
+/// Whether another try may do better than an answer that broke off so: what a fallback is there for, once it has begun.
+pub(crate) fn repairable(e: &Error) -> bool {
+    matches!(FallbackOn::of(e), Some(FallbackOn::Error | FallbackOn::Timeout))
 }
 
 /// A rescue under way.
@@ -109,17 +113,9 @@ impl Rescue {
         broke: EndpointName,
         made: u32,
     ) -> Result<Rescuing, Error> {
-        let repairable = matches!(
-            error.code,
-            Code::UpstreamError
-                | Code::UpstreamUnreachable
-                | Code::UpstreamTimeout
-                | Code::UpstreamTruncated
-                | Code::WorkerCrashed
-        );
         let going_on = self.policy == MidStream::Continue && self.began;
         let now = self.cx.clock.now();
-        let possible = repairable
+        let possible = repairable(&error)
             && self.left > 0
             && !(going_on && (self.sealed || self.said.trim().is_empty()))
             && !self.cx.deadline.passed(now)

@@ -13,6 +13,7 @@ use pipeline::task;
 use super::flight::{FIRST, Flight, Landed, Told};
 use super::kept::Kept;
 use super::{AnswerCache, CacheResult, Spot};
+use crate::rescue::repairable;
 use crate::{Answer, Asking, ChatRequest, Completion, Delta, Models};
 
 /// A committed answer: a stream of deltas as a [`Completion`] gives them. Dropping it cancels the upstream at once, unless
@@ -310,16 +311,4 @@ impl Drop for Shared {
             self.cache.landed(&self.spot, &self.flight, None);
         }
     }
-}
-
-/// Whether another try may do better than an answer that broke off so.
-fn repairable(e: &Error) -> bool {
-    matches!(
-        e.code,
-        Code::UpstreamError
-            | Code::UpstreamUnreachable
-            | Code::UpstreamTimeout
-            | Code::UpstreamTruncated
-            | Code::WorkerCrashed
-    )
 }

@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 use contract::{Error, Message, Role, Usage};
 use serde_json::Value as Json;
 
-use super::openai::usage;
+use super::openai::{broken, end, usage};
 use super::{Body, Call, invalid};
 use crate::{Answer, ChatRequest, Delta, FinishReason, json};
 
@@ -134,23 +134,13 @@ impl Chunks {
 
     /// The end of a complete stream: the usage chunk when asked for, and `[DONE]`.
     pub fn end(&mut self, out: &mut BytesMut) {
-        if self.include_usage {
-            out.put_slice(&self.head);
-            out.put_slice(br#","choices":[],"usage":"#);
-            usage(out, &self.usage);
-            out.put_slice(b"}\n\n");
-        }
-        out.put_slice(b"data: [DONE]\n\n");
+        end(out, &self.head, self.include_usage.then_some(&self.usage));
     }
 
     /// The end of a stream that broke: no `[DONE]` follows.
     pub fn error(&mut self, out: &mut BytesMut, error: &Error) {
-        out.put_slice(&self.head);
-        out.put_slice(br#","error":{"code":"#);
-        json::string(out, error.code.as_str());
-        out.put_slice(br#","message":"#);
-        json::string(out, &error.told());
-        out.put_slice(br#"},"choices":["#);
+        broken(out, &self.head, error);
+        out.put_slice(br#","choices":["#);
         choice(out, "", Some("error"));
         out.put_slice(b"]}\n\n");
     }

@@ -140,6 +140,27 @@ pub(super) fn usage(out: &mut BytesMut, u: &Usage) {
     out.put_u8(b'}');
 }
 
+/// Ends a complete stream whose chunks begin with `head`: the usage chunk when there is to be one, and `[DONE]`.
+pub(super) fn end(out: &mut BytesMut, head: &[u8], used: Option<&Usage>) {
+    if let Some(used) = used {
+        out.put_slice(head);
+        out.put_slice(br#","choices":[],"usage":"#);
+        usage(out, used);
+        out.put_slice(b"}\n\n");
+    }
+    out.put_slice(b"data: [DONE]\n\n");
+}
+
+/// Begins the chunk that ends a stream which broke, up to its choices.
+pub(super) fn broken(out: &mut BytesMut, head: &[u8], error: &Error) {
+    out.put_slice(head);
+    out.put_slice(br#","error":{"code":"#);
+    json::string(out, error.code.as_str());
+    out.put_slice(br#","message":"#);
+    json::string(out, &error.told());
+    out.put_slice(b"}");
+}
+
 /// Writes a stream of `chat.completion.chunk` events. Call order: `start`, `delta`…, then `end` or `error`, once.
 #[derive(Debug)]
 pub struct Chunks {
@@ -228,23 +249,13 @@ impl Chunks {
 
     /// The end of a complete stream: the usage chunk when asked for, and `[DONE]`.
     pub fn end(&mut self, out: &mut BytesMut) {
-        if self.include_usage {
-            out.put_slice(&self.head);
-            out.put_slice(br#","choices":[],"usage":"#);
-            usage(out, &self.usage);
-            out.put_slice(b"}\n\n");
-        }
-        out.put_slice(b"data: [DONE]\n\n");
+        end(out, &self.head, self.include_usage.then_some(&self.usage));
     }
 
     /// The end of a stream that broke: no `[DONE]` follows.
     pub fn error(&mut self, out: &mut BytesMut, error: &Error) {
-        out.put_slice(&self.head);
-        out.put_slice(br#","error":{"code":"#);
-        json::string(out, error.code.as_str());
-        out.put_slice(br#","message":"#);
-        json::string(out, &error.told());
-        out.put_slice(br#"},"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}]}"#);
+        broken(out, &self.head, error);
+        out.put_slice(br#","choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}]}"#);
         out.put_slice(b"\n\n");
     }
 
