@@ -18,6 +18,7 @@ use store::{FileStore, KeyRing, Ledger, Reader};
 use crate::admin::Inventory;
 use crate::configuration::Configuration;
 use crate::drain::Drain;
+use crate::ended::Ended;
 use crate::jobs::Jobs;
 use crate::ladder::WhenBusy;
 use crate::metrics::Metrics;
@@ -176,6 +177,7 @@ pub(crate) struct Inner {
     pub(crate) keys: KeyRing,
     pub(crate) files: Arc<dyn FileStore>,
     pub(crate) metrics: Metrics,
+    pub(crate) ended: Ended,
     /// When it was put together: since when its models can be called.
     pub(crate) since: UnixMillis,
     pub(crate) drain: Drain,
@@ -222,6 +224,7 @@ impl App {
             keys: store.keys.clone(),
             files: store.files.clone(),
             metrics,
+            ended: Ended::default(),
             drain: Drain::default(),
             readers: Readers::default(),
             configuration: OnceLock::new(),

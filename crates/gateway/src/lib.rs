@@ -16,6 +16,7 @@ mod configuration;
 mod current;
 mod deltas;
 mod drain;
+mod ended;
 mod errors;
 mod files;
 mod headers;

@@ -372,8 +372,12 @@ impl Metrics {
     }
 
     /// A request ended.
-    pub(crate) fn ended(&self, r: &RequestRecord) {
+    pub(crate) fn left(&self) {
         self.in_flight.dec();
+    }
+
+    /// Counts a request that has ended.
+    pub(crate) fn ended(&self, r: &RequestRecord) {
         let labels = Ended { surface: surface(r.surface), ending: r.ending.as_str() };
         self.duration.get_or_create(&labels).observe(r.total_us as f64 / 1e6);
         self.ended.get_or_create(&labels).inc();

@@ -38,6 +38,7 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
 pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
     let format = Format::accepted(&headers);
     let dropped = app.generation.settings.tracing.as_ref().map(|t| t.sink.dropped()).unwrap_or_default();
+    app.inner.ended.count(&app.inner.metrics);
     app.inner.metrics.replays_hold(app.inner.replays.used());
     let (gate, ledger) = (app.inner.gate.snapshot(), app.inner.ledger.health());
     let endpoints = app.generation.models.endpoints(app.inner.clock.now());

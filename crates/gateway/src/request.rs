@@ -273,10 +273,11 @@ impl Request {
         if let Err(e) = self.app.inner.ledger.settled(&record) {
             tracing::error!(request = %record.id, error = %e, "failed to keep a ledger record");
         }
-        self.app.inner.metrics.ended(&record);
-        if let (Some(tracing), Some(trace)) = (&self.app.generation.settings.tracing, self.trace) {
-            tracing.sink.ended(record, trace);
-        }
+        let inner = &self.app.inner;
+        inner.metrics.left();
+        let tracing = self.app.generation.settings.tracing.as_ref();
+        let trace = tracing.zip(self.trace).map(|(t, trace)| (t.sink.clone(), trace));
+        inner.ended.put(&inner.metrics, record, trace);
     }
 }
 

@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,8 +18,10 @@ use pipeline::task;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::admin::SeenFrom;
+use crate::app::Inner;
 use crate::current::Current;
 use crate::drain::{Signal, Switch};
+use crate::ended::Ended;
 use crate::send_limit::SendLimit;
 use crate::turn::turns;
 
@@ -92,6 +95,17 @@ async fn drive<C: Future<Output = Result<(), hyper::Error>>>(
 /// answers that were. A connection keeps the limits it began with; each request finds the routes that are current.
 pub async fn serve(current: Current, listening: Listening, signals: impl Stream<Item = ()>) -> usize {
     let shared = current.app().inner;
+    let cut = until_quiet(&shared, current, listening, signals).await;
+    shared.ended.count(&shared.metrics);
+    cut
+}
+
+async fn until_quiet(
+    shared: &Arc<Inner>,
+    current: Current,
+    listening: Listening,
+    signals: impl Stream<Item = ()>,
+) -> usize {
     let silence = {
         let current = current.clone();
         move || current.app().generation.settings.send_timeout
@@ -99,6 +113,7 @@ pub async fn serve(current: Current, listening: Listening, signals: impl Stream<
     // Dropped, and ended, with this.
     let _readers = task::spawn("readers", shared.readers.clone().look(shared.clock.clone(), silence));
     let _replays = task::spawn("replays", shared.replays.clone().look(shared.clock.clone()));
+    let _ended = task::spawn("ended", Ended::look(shared.clone()));
     let mut http1 = http1::Builder::new();
     http1
         .timer(TokioTimer::new())
