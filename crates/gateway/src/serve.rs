@@ -65,13 +65,14 @@ async fn version(stream: &TcpStream) -> Option<Version> {
 }
 
 /// Drives a connection to its end: with the answer it is at once the server stops, and at once when it is given up.
+///
+/// Takes the connection where it is: a future that is handed over by value lies in memory twice.
 async fn drive<C: Future<Output = Result<(), hyper::Error>>>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     mut stopping: Signal,
     mut given_up: Signal,
     finish: fn(Pin<&mut C>),
 ) {
-    let mut connection = pin!(connection);
     let mut finishes = false;
     let ended = poll_fn(|cx| {
         let mut polled = connection.as_mut().poll(cx);
@@ -157,16 +158,16 @@ async fn until_quiet(
             match version {
                 Version::HTTP_2 => {
                     http2.max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
-                    let connection = http2.serve_connection(io, service);
                     // Rare here, and large.
-                    Box::pin(drive(connection, stopping, given_up, |c| c.graceful_shutdown())).await;
+                    let mut connection = Box::pin(http2.serve_connection(io, service));
+                    drive(connection.as_mut(), stopping, given_up, |c| c.graceful_shutdown()).await;
                 }
                 _ => {
                     http1
                         .header_read_timeout(limits.read)
                         .max_headers(limits.headers)
                         .max_buf_size(limits.header_bytes);
-                    let connection = http1.serve_connection(io, service).with_upgrades();
+                    let connection = pin!(http1.serve_connection(io, service).with_upgrades());
                     drive(connection, stopping, given_up, |c| c.graceful_shutdown()).await;
                 }
             }

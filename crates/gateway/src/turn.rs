@@ -8,10 +8,13 @@
 //! Invariant: two turns never have the same number, on whatever thread; outside of one there is no number.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::num::NonZeroU64;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context as Poller, Poll};
+
+use pin_project_lite::pin_project;
 
 /// Numbers that a thread takes at a time.
 const BLOCK: u64 = 1 << 20;
@@ -36,28 +39,42 @@ fn next() -> Option<NonZeroU64> {
     NonZeroU64::new(n)
 }
 
-/// The same future, each poll of which is a turn.
-pub(crate) async fn turns<F: Future>(future: F) -> F::Output {
-    struct Over;
-    impl Drop for Over {
-        fn drop(&mut self) {
-            TURN.set(None);
-        }
+pin_project! {
+    /// A future each poll of which is a turn.
+    pub(crate) struct Turns<F> {
+        #[pin]
+        future: F,
     }
-    let mut future = pin!(future);
-    poll_fn(|cx| {
+}
+
+/// The same future, each poll of which is a turn.
+pub(crate) fn turns<F: Future>(future: F) -> Turns<F> {
+    Turns { future }
+}
+
+impl<F: Future> Future for Turns<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<F::Output> {
+        struct Over;
+        impl Drop for Over {
+            fn drop(&mut self) {
+                TURN.set(None);
+            }
+        }
         TURN.set(next());
         let _over = Over;
-        future.as_mut().poll(cx)
-    })
-    .await
+        self.project().future.poll(cx)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
-    use std::task::{Context, Poll, Waker};
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
 
     #[test]
     fn every_turn_has_a_number_of_its_own_and_it_ends_with_the_poll() {

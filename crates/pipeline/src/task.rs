@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use contract::{Clock, Deadline, Tick};
+use pin_project_lite::pin_project;
 use tokio::sync::Semaphore;
 
 /// The task panicked or was ended with its runtime.
@@ -103,15 +104,36 @@ pub async fn sleep(d: Duration) {
     tokio::time::sleep(d).await;
 }
 
-/// Runs `fut` until the deadline; dropping it is the cancellation.
-pub async fn within<T>(
-    clock: &dyn Clock,
-    deadline: Deadline,
-    fut: impl Future<Output = T>,
-) -> Result<T, Elapsed> {
-    match deadline.remaining(clock.now()) {
-        None => Ok(fut.await),
-        Some(left) => tokio::time::timeout(left, fut).await.map_err(|_| Elapsed),
+pin_project! {
+    /// See [`within`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Within<F> {
+        #[pin]
+        future: F,
+        #[pin]
+        sleep: Option<tokio::time::Sleep>,
+    }
+}
+
+/// Runs `future` until the deadline; dropping it is the cancellation. The time counts from this call on. (A struct, since a
+/// future that an `async fn` takes by value lies in memory twice.)
+pub fn within<F: Future>(clock: &dyn Clock, deadline: Deadline, future: F) -> Within<F> {
+    Within { future, sleep: deadline.remaining(clock.now()).map(tokio::time::sleep) }
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        match this.sleep.as_pin_mut() {
+            Some(sleep) => sleep.poll(cx).map(|()| Err(Elapsed)),
+            None => Poll::Pending,
+        }
     }
 }
 
