@@ -18,6 +18,7 @@ use webhooks::Webhooks;
 
 use crate::Error;
 use crate::config::Config;
+use crate::config::jobs::JobsConfig;
 use crate::config::model::{AllowanceConfig, ModelConfig, PriorityConfig, TenantConfig};
 use crate::inventory;
 
@@ -191,6 +192,11 @@ impl PartCache for Parts {
 /// How long one try to bring a webhook may take.
 const WEBHOOK: Duration = Duration::from_secs(15);
 
+/// What webhooks are signed with, the current secret first.
+pub(crate) fn secrets(c: &JobsConfig) -> Vec<contract::Secret> {
+    c.webhook.secret.iter().chain(&c.webhook.old_secret).cloned().collect()
+}
+
 /// Begins to work on the jobs of a server. Needs a runtime.
 ///
 /// # Errors
@@ -198,7 +204,8 @@ const WEBHOOK: Duration = Duration::from_secs(15);
 pub fn jobs(config: &Config, current: &Current, clock: Arc<dyn Clock>) -> Result<Jobs, Error> {
     let c = &config.jobs;
     let settings = webhooks::Settings {
-        secrets: c.webhook.secret.iter().chain(&c.webhook.old_secret).cloned().collect(),
+        secrets: secrets(c),
+        own: c.webhook.url.clone(),
         allow_private: c.webhook.allow_private,
         timeout: WEBHOOK,
     };

@@ -33,8 +33,6 @@ enum Http {
     SlowBody,
     /// The address is there, but not for this method.
     WrongMethod,
-    /// It contradicts what was said before.
-    Conflict,
 }
 
 /// The budget that said no.
@@ -79,13 +77,6 @@ impl Failure {
         failure
     }
 
-    /// It contradicts what was said before.
-    pub(crate) fn conflict(error: Error) -> Box<Failure> {
-        let mut failure = Box::<Failure>::from(error);
-        failure.http = Some(Http::Conflict);
-        failure
-    }
-
     /// An address that is asked the wrong way.
     pub(crate) fn wrong_method(method: &Method, path: &str) -> Box<Failure> {
         let m = format!("{method} is not for {path}");
@@ -100,7 +91,6 @@ impl Failure {
             (Some(b), _) if b.in_flight => StatusCode::PAYMENT_REQUIRED,
             (_, Some(Http::SlowBody)) => StatusCode::REQUEST_TIMEOUT,
             (_, Some(Http::WrongMethod)) => StatusCode::METHOD_NOT_ALLOWED,
-            (_, Some(Http::Conflict)) => StatusCode::CONFLICT,
             _ => status(&self.error),
         }
     }

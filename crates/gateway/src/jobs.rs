@@ -11,6 +11,7 @@ mod execute;
 mod routes;
 mod stored;
 mod submit;
+mod target;
 pub(crate) mod view;
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use self::execute::{Live, Worker};
 pub(crate) use self::routes::{admin_routes, routes};
 pub use self::stored::Job;
 pub(crate) use self::submit::{is_wanted, submit};
-use crate::current::Current;
+use crate::current::{Current, Latest};
 
 /// What a job's run is called among runs.
 const KIND: &str = "job";
@@ -40,7 +41,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How jobs are kept and worked on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobsSettings {
-    /// Jobs at once.
+    /// Jobs at once, of each model and pipeline.
     pub parallel: usize,
     /// How often a job whose attempt failed by a fault that may pass is attempted in all.
     pub attempts: u32,
@@ -78,6 +79,8 @@ struct Inner {
     settings: JobsSettings,
     clock: Arc<dyn Clock>,
     scheduler: Scheduler,
+    /// Whose jobs they are: what they call is one of its models and pipelines.
+    gateway: Latest,
     deliver: Option<Arc<dyn Deliver>>,
     /// What attempts under way have used so far.
     live: Live,
@@ -103,14 +106,20 @@ impl Jobs {
         let jobs =
             Jobs::over(store, app.inner.clock.clone(), settings, worker, execute, Some(deliver.clone()));
         let scheduler = jobs.inner.scheduler.clone();
-        let outbox =
-            Outbox::new(scheduler.store().clone(), app.inner.clock.clone(), deliver, scheduler.told());
+        let outbox = Outbox::new(
+            scheduler.store().clone(),
+            app.inner.clock.clone(),
+            deliver,
+            scheduler.told(),
+            scheduler.counts(),
+        );
         *jobs.inner.work.lock() = Some(task::spawn("jobs", scheduler.clone().work()));
         let drain = app.inner.drain.clone();
         let stop = scheduler.clone();
         jobs.inner.beside.lock().extend([
             task::spawn("outbox", outbox.work()),
-            task::spawn("sweep", scheduler.sweep()),
+            task::spawn("sweep", scheduler.clone().sweep()),
+            task::spawn("count", scheduler.count()),
             task::spawn("drain", async move {
                 drain.started().await;
                 stop.stop();
@@ -140,10 +149,10 @@ impl Jobs {
             open: settings.waiting,
             worker,
         };
-        let live = execute.live();
+        let (live, gateway) = (execute.live(), execute.gateway());
         let scheduler = Scheduler::new(scheduling, store, clock.clone(), Arc::new(execute));
         let (work, beside) = (Mutex::default(), Mutex::default());
-        Jobs { inner: Arc::new(Inner { settings, clock, scheduler, deliver, live, work, beside }) }
+        Jobs { inner: Arc::new(Inner { settings, clock, scheduler, gateway, deliver, live, work, beside }) }
     }
 
     /// Gives back what is under way, and resolves when that is on disk.
@@ -158,11 +167,15 @@ impl Jobs {
         self.inner.beside.lock().clear();
     }
 
-    /// Stores jobs, all or, on an error, none: they are on disk when this resolves. What became of each, and its id.
+    /// Stores jobs, all or, on an error, none: they are on disk when this resolves. What became of each, and its id. What was
+    /// submitted before under its idempotency key is known also when there is no room for more.
+    ///
+    /// Dropped in the middle, it is done or not done; what is done takes effect at once.
     ///
     /// # Errors
     /// `overloaded` when too many wait, `storage_unavailable`.
     pub async fn submit(&self, jobs: Vec<(RunId, Job)>) -> Result<Vec<(RunId, Submitted)>, Error> {
+        let app = self.inner.gateway.app();
         let now = self.inner.clock.wall();
         let within = i64::try_from(self.inner.settings.within.as_millis()).unwrap_or(i64::MAX);
         let deadline = contract::UnixMillis(now.0.saturating_add(within));
@@ -187,7 +200,8 @@ impl Jobs {
                 kind: KIND.to_owned(),
                 plan,
                 about: job.about()?,
-                key: job.idempotency_key.clone().map(|key| SubmitKey { key, hash: hash.into() }),
+                target: app.as_ref().map(|app| target::of(app, &job)).unwrap_or_default(),
+                key: job.submit_key().map(|key| SubmitKey { key, hash: hash.into() }),
                 input: job.body.into(),
             });
         }
@@ -223,6 +237,11 @@ impl Jobs {
         };
         let kept = outputs.iter().find(|o| o.stage == STAGE).map(|o| o.value.as_slice());
         view::whole(&run, &head, kept, self.inner.live.stages(id))
+    }
+
+    /// What was done so far, for metrics.
+    pub(crate) fn counts(&self) -> Arc<pipeline::runs::Counts> {
+        self.inner.scheduler.counts()
     }
 
     /// Ends a job; what it was when it had ended before.

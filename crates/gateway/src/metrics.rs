@@ -6,6 +6,7 @@
 mod cache;
 mod exposition;
 mod gen_ai;
+mod jobs;
 mod names;
 mod overhead;
 
@@ -30,6 +31,7 @@ pub(crate) use exposition::Format;
 use crate::app::Settings;
 use cache::Cache;
 use gen_ai::GenAi;
+use jobs::Jobs;
 use names::Names;
 
 /// A name of the configuration as a label value: a clone is a count, not a copy.
@@ -166,6 +168,7 @@ pub(crate) struct Metrics {
     gen_ai: GenAi,
     names: Names,
     cache: Cache,
+    jobs: Jobs,
     ended: Family<Ended, Counter>,
     in_flight: Gauge,
     duration: Histograms<Ended>,
@@ -224,6 +227,7 @@ impl Metrics {
             gen_ai: GenAi::new(settings),
             names: Names::new(settings),
             cache: Cache::default(),
+            jobs: Jobs::default(),
             ended: Family::default(),
             in_flight: Gauge::default(),
             duration: Family::new_with_constructor(seconds),
@@ -290,6 +294,7 @@ impl Metrics {
         r.register("reserved_usd", "Money held by requests under way", self.reserved_usd.clone());
         r.register("open_streams", "Streams that count against a limit", self.streams.clone());
         self.cache.register(r);
+        self.jobs.register(r);
         r.register("telemetry_dropped", "Requests not told to the collector", self.dropped.clone());
         r.register("config_reloads", "Attempts to load another configuration", self.reloads.clone());
         r.register("config_refused", "Whether the last one was refused: 0 or 1", self.refused.clone());
@@ -369,6 +374,11 @@ impl Metrics {
     /// What is held by answers that are kept, in bytes.
     pub(crate) fn replays_hold(&self, bytes: usize) {
         self.replay_memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// What jobs are doing.
+    pub(crate) fn jobs_are(&self, counts: &pipeline::runs::Counts, now: contract::UnixMillis) {
+        self.jobs.are(counts, now);
     }
 
     /// A request ended.

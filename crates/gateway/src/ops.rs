@@ -40,6 +40,9 @@ pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Respo
     let dropped = app.generation.settings.tracing.as_ref().map(|t| t.sink.dropped()).unwrap_or_default();
     app.inner.ended.count(&app.inner.metrics);
     app.inner.metrics.replays_hold(app.inner.replays.used());
+    if let Some(jobs) = app.jobs() {
+        app.inner.metrics.jobs_are(&jobs.counts(), app.inner.clock.wall());
+    }
     let (gate, ledger) = (app.inner.gate.snapshot(), app.inner.ledger.health());
     let endpoints = app.generation.models.endpoints(app.inner.clock.now());
     let text = app.inner.metrics.render(&gate, &ledger, &endpoints, &dropped, format);

@@ -12,7 +12,7 @@
 //!                                                    ├─ returned ───────┤  the server stops; not counted
 //!                                                    ├─ postponed ──────┤  no room now; not counted
 //!                                                    ├─ failed, again ──┤  counted against `attempts`
-//!                                                    ├─ lost, again ────┤  the worker died or fell silent; against `losses`
+//!                                                    ├─ lost, again ────┤  the worker died, crashed or fell silent; against `losses`
 //!                                                    │                  └─ failed for good ──▶ failed
 //! run     queued ⇄ running (something is leased) ──▶ succeeded | failed | cancelled, once, for ever
 //! ```
@@ -22,17 +22,20 @@
 //! whichever attempt is first, so its effect is exactly-once. Nothing here assumes that a run has one stage.
 
 mod attempt;
+mod counts;
 mod entry;
 mod outbox;
 mod retry;
 mod run;
 mod scheduler;
 mod state;
+mod turns;
 mod work;
 
+pub use counts::Counts;
 pub use entry::{Entry, Lane, Plan, Retry, StagePlan};
-pub use outbox::{Deliver, Delivered, Message, Outbox, next_delivery};
+pub use outbox::{Deliver, Delivered, Message, Outbox, next_delivery, signed_with};
 pub use run::Run;
 pub use scheduler::{Scheduler, SchedulerSettings, Submission};
-pub use state::{Action, Held, Input, Phase, Report, StageState, Status};
+pub use state::{Action, Held, Here, Input, Phase, Report, StageState, Status};
 pub use work::{Execute, Finished, Task};

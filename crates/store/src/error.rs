@@ -63,6 +63,16 @@ pub enum Error {
         /// In bytes.
         limit: u64,
     },
+    /// As many runs wait as may.
+    #[error("keep the run: {runs} with {bytes} bytes wait already")]
+    RunsFull {
+        /// Whose; `None` when it is all of them together.
+        tenant: Option<contract::TenantId>,
+        /// How many wait.
+        runs: u64,
+        /// Their inputs together.
+        bytes: u64,
+    },
     /// The database refused.
     #[error("use the database: {0}")]
     Database(#[from] sqlx::Error),
@@ -82,6 +92,7 @@ impl From<Error> for contract::Error {
         let code = match &e {
             Error::UnknownKey(_) => Code::NotFound,
             Error::FilesFull { .. } => Code::TooLarge,
+            Error::RunsFull { .. } => Code::Overloaded,
             _ => Code::StorageUnavailable,
         };
         contract::Error::new(code, e.to_string())

@@ -30,7 +30,7 @@ pub use ledger::{
 };
 pub use project::{Reader, Store};
 pub use runs::{
-    Change, Delivery, DeliveryState, NewDelivery, NewRun, Output, RunHead, RunStore, StoredRun, SubmitKey,
-    Submitted, Tried,
+    Change, Delivery, DeliveryState, DueDelivery, LaneCount, NewDelivery, NewRun, Output, Room, RunHead,
+    RunStore, SecretNumber, StoredRun, SubmitKey, Submitted, Tried,
 };
 pub use sqlite::{Database, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns};

@@ -17,6 +17,8 @@ pub struct NewRun {
     pub kind: String,
     /// What it is about, in short.
     pub about: String,
+    /// What does the work: runs of one target do not wait for those of another.
+    pub target: String,
     /// How it is doing, in one word.
     pub status: String,
     /// Larger goes first.
@@ -25,6 +27,10 @@ pub struct NewRun {
     pub at: UnixMillis,
     /// When it is to be looked at.
     pub due_at: UnixMillis,
+    /// When that was decided, if it is a pause from then on and no date.
+    pub as_of: Option<UnixMillis>,
+    /// By when it must have ended.
+    pub deadline: Option<UnixMillis>,
     /// The beginning of its journal.
     pub entries: Vec<String>,
     /// What it is given.
@@ -33,10 +39,21 @@ pub struct NewRun {
     pub key: Option<SubmitKey>,
 }
 
+/// How much may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Open runs of all tenants together.
+    pub runs: u64,
+    /// A tenant that has as many open ones submits no more.
+    pub of_tenant: u64,
+    /// A tenant whose open runs' inputs are as many bytes submits no more.
+    pub bytes_of_tenant: u64,
+}
+
 /// What makes two submissions of a tenant the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubmitKey {
-    /// As the caller named it.
+    /// As the caller named it, with whatever else tells callers of the tenant apart.
     pub key: String,
     /// The hash of what was submitted under it.
     pub hash: [u8; 32],
@@ -64,6 +81,10 @@ pub struct RunHead {
     pub kind: String,
     /// What it is about, in short.
     pub about: String,
+    /// What does the work.
+    pub target: String,
+    /// Larger goes first.
+    pub lane: i64,
     /// How it is doing.
     pub status: String,
     /// When it was submitted.
@@ -109,6 +130,8 @@ pub struct Change {
     pub status: String,
     /// When it is to be looked at; `None` when it has ended.
     pub due_at: Option<UnixMillis>,
+    /// When that was decided, if it is a pause from then on and no date.
+    pub as_of: Option<UnixMillis>,
     /// When it ended.
     pub ended_at: Option<UnixMillis>,
     /// The output of a stage.
@@ -128,6 +151,41 @@ pub struct NewDelivery {
     pub body: Vec<u8>,
     /// When.
     pub at: UnixMillis,
+}
+
+/// A message that is to be tried, in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueDelivery {
+    /// The message's id.
+    pub id: String,
+    /// Whose run it is about.
+    pub tenant: TenantId,
+    /// Whom it goes to: the address without its path.
+    pub receiver: String,
+    /// Since when it could be tried.
+    pub next_at: UnixMillis,
+}
+
+/// Which of a tenant's secrets its messages are signed with: they are numbered from 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SecretNumber {
+    /// The current one.
+    pub number: u32,
+    /// Since when, if there was another before.
+    pub since: Option<UnixMillis>,
+}
+
+/// Open runs of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneCount {
+    /// The lane.
+    pub lane: i64,
+    /// Whether somebody is at them.
+    pub running: bool,
+    /// How many.
+    pub runs: u64,
+    /// When the oldest was submitted.
+    pub oldest: UnixMillis,
 }
 
 /// How a delivery is doing.
@@ -206,8 +264,13 @@ pub struct Tried {
 /// not done, never half. A change is applied only to the journal it was decided on, so two deciders cannot both win. Reads see
 /// every change that ended before they began.
 pub trait RunStore: Send + Sync {
-    /// Makes runs, all or, on an error, none. What was submitted under a key before is not made again.
-    fn submit<'a>(&'a self, runs: &'a [NewRun]) -> BoxFuture<'a, Result<Vec<Submitted>, Error>>;
+    /// Makes runs, all or, on an error, none. What was submitted under a key before is not made again, and is known also
+    /// when there is no room: [`Error::RunsFull`] is said of new ones alone.
+    fn submit<'a>(
+        &'a self,
+        runs: &'a [NewRun],
+        room: &'a Room,
+    ) -> BoxFuture<'a, Result<Vec<Submitted>, Error>>;
     /// Applies a change; `false` when the journal is not as long as the change says, and nothing was done.
     fn append<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<bool, Error>>;
     /// A run with its journal.
@@ -216,12 +279,18 @@ pub trait RunStore: Send + Sync {
     fn input(&self, id: RunId) -> BoxFuture<'_, Result<Option<Vec<u8>>, Error>>;
     /// The outputs of a run's stages.
     fn outputs(&self, id: RunId) -> BoxFuture<'_, Result<Vec<Output>, Error>>;
-    /// Runs that are to be looked at: the highest lane first, then the oldest.
-    fn due(&self, now: UnixMillis, limit: u32) -> BoxFuture<'_, Result<Vec<RunHead>, Error>>;
-    /// When a run is to be looked at next, later than `now`.
+    /// Runs that are to be looked at: of each target and tenant the first `each`, the highest lane first, then the oldest.
+    /// One whose pause was decided later than `now` is due: the wall clock went back, and how much of the pause is over
+    /// nobody knows.
+    fn due(&self, now: UnixMillis, each: u32) -> BoxFuture<'_, Result<Vec<RunHead>, Error>>;
+    /// Open runs whose deadline has passed, the longest first.
+    fn overdue(&self, now: UnixMillis, limit: u32) -> BoxFuture<'_, Result<Vec<RunId>, Error>>;
+    /// When a run is to be looked at next, or its deadline passes, later than `now`.
     fn next_due(&self, now: UnixMillis) -> BoxFuture<'_, Result<Option<UnixMillis>, Error>>;
     /// Runs in that state, oldest first.
     fn in_state<'a>(&'a self, status: &'a str) -> BoxFuture<'a, Result<Vec<RunHead>, Error>>;
+    /// Open runs by lane.
+    fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneCount>, Error>>;
     /// How many have not ended.
     fn open(&self) -> BoxFuture<'_, Result<u64, Error>>;
     /// Of a tenant: how many have not ended, and the bytes of their inputs together.
@@ -235,14 +304,19 @@ pub trait RunStore: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<RunHead>, Error>>;
     /// Removes a run that has ended, with all that is kept of it; `false` when there is none, or it goes on.
     fn remove(&self, id: RunId) -> BoxFuture<'_, Result<bool, Error>>;
-    /// Removes runs that ended before `before`, at most `limit`, with all that is kept of them; not while a message about one
-    /// waits. How many it were.
-    fn expire(&self, before: UnixMillis, limit: u32) -> BoxFuture<'_, Result<u64, Error>>;
+    /// Removes runs that ended before `before`, with all that is kept of them, the longest ended first: at most `limit`, and
+    /// none behind the first `bytes` of outputs and messages; not while a message about one waits. How many it were.
+    fn expire(&self, before: UnixMillis, limit: u32, bytes: u64) -> BoxFuture<'_, Result<u64, Error>>;
+    /// Gives up to that many pages of the file that hold nothing back to the system. How many are left that do.
+    fn shrink(&self, pages: u32) -> BoxFuture<'_, Result<u64, Error>>;
 
-    /// Messages that are to be tried, the longest due first.
-    fn deliveries_due(&self, now: UnixMillis, limit: u32) -> BoxFuture<'_, Result<Vec<Delivery>, Error>>;
-    /// When a message is to be tried next.
-    fn next_delivery(&self) -> BoxFuture<'_, Result<Option<UnixMillis>, Error>>;
+    /// Messages that are to be tried: of each tenant and receiver the first `each`, the longest due first. As of runs, one
+    /// whose pause was decided later than `now` is due.
+    fn deliveries_due(&self, now: UnixMillis, each: u32) -> BoxFuture<'_, Result<Vec<DueDelivery>, Error>>;
+    /// A message.
+    fn delivery<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Delivery>, Error>>;
+    /// When a message is to be tried next, later than `now`.
+    fn next_delivery(&self, now: UnixMillis) -> BoxFuture<'_, Result<Option<UnixMillis>, Error>>;
     /// The messages about a run, oldest first.
     fn deliveries(&self, run: RunId) -> BoxFuture<'_, Result<Vec<Delivery>, Error>>;
     /// Notes what became of the try that followed `tries` others; `false` when another was noted since. A receiver that is
@@ -250,4 +324,12 @@ pub trait RunStore: Send + Sync {
     fn tried<'a>(&'a self, id: &'a str, tries: u32, tried: &'a Tried) -> BoxFuture<'a, Result<bool, Error>>;
     /// Sends the messages about a run once more, under their own ids, also to a receiver that was disabled. How many.
     fn redeliver(&self, run: RunId, now: UnixMillis) -> BoxFuture<'_, Result<u64, Error>>;
+    /// Which secret a tenant's messages are signed with.
+    fn secret<'a>(&'a self, tenant: &'a TenantId) -> BoxFuture<'a, Result<SecretNumber, Error>>;
+    /// Signs a tenant's messages with the next one from now on. Which that is.
+    fn next_secret<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        now: UnixMillis,
+    ) -> BoxFuture<'a, Result<SecretNumber, Error>>;
 }

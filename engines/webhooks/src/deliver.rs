@@ -26,6 +26,9 @@ const ANSWER_LIMIT: usize = 16 << 10;
 pub struct Settings {
     /// What messages are signed with, the current secret first. Without one nothing is sent.
     pub secrets: Vec<Secret>,
+    /// The operator's own receiver, whose messages are signed with these secrets themselves; all others' with one that is
+    /// derived from them for the tenant.
+    pub own: Option<String>,
     /// Addresses of private networks and of this machine may be called too, also without TLS.
     pub allow_private: bool,
     /// How long one try may take.
@@ -37,6 +40,7 @@ pub struct Settings {
 pub struct Webhooks {
     client: Client<HttpsConnector<HttpConnector<Guarded>>, Full<Bytes>>,
     signer: Signer,
+    own: Option<String>,
     allow_private: bool,
     timeout: Duration,
     clock: Arc<dyn Clock>,
@@ -64,7 +68,8 @@ impl Webhooks {
             .pool_max_idle_per_host(0)
             .build(tls);
         let signer = Signer::new(&settings.secrets)?;
-        Ok(Webhooks { client, signer, allow_private, timeout: settings.timeout, clock })
+        let own = settings.own.clone();
+        Ok(Webhooks { client, signer, own, allow_private, timeout: settings.timeout, clock })
     }
 
     /// The address, if it may be called as far as it says itself.
@@ -85,8 +90,10 @@ impl Webhooks {
         if host.is_empty() {
             return Err("it names no host".into());
         }
-        // The connector takes an address that is written out as it is, without asking the resolver. Only the plain forms of
-        // one are taken for an address there; whatever else the system may read as one passes the resolver.
+        if is_odd_address(host) {
+            return Err("its host is a number that is no plain address: write four decimal numbers, such as 192.0.2.1, or a name".into());
+        }
+        // The connector takes an address that is written out as it is, without asking the resolver.
         if !self.allow_private && host.parse::<IpAddr>().is_ok_and(|ip| !is_public(ip)) {
             return Err("the address is not a public one".into());
         }
@@ -100,12 +107,16 @@ impl Webhooks {
         };
         let now = self.clock.wall();
         let timestamp = now.0.div_euclid(1_000);
+        let signature = match self.own.as_deref() == Some(&m.url) {
+            true => self.signer.sign(&m.id, timestamp, &m.body),
+            false => self.signer.of_tenant(&m.tenant, &m.secrets).sign(&m.id, timestamp, &m.body),
+        };
         let request = Request::post(uri)
             .header(CONTENT_TYPE, "application/cloudevents+json; charset=utf-8")
             .header(USER_AGENT, concat!("forebay/", env!("CARGO_PKG_VERSION")))
             .header("webhook-id", &m.id)
             .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", self.signer.sign(&m.id, timestamp, &m.body))
+            .header("webhook-signature", signature)
             .body(Full::new(Bytes::from(m.body.clone())));
         let request = match request {
             Ok(request) => request,
@@ -129,6 +140,21 @@ impl Webhooks {
             }
         }
     }
+}
+
+/// Whether a host is meant as an IPv4 address and is not written as four decimal numbers: some resolvers read `2130706433`,
+/// `0x7f.1` and `0177.0.0.1` as 127.0.0.1, some as a name, and what it is would turn out when nobody looks any more.
+fn is_odd_address(host: &str) -> bool {
+    let dotted = host.ends_with('.');
+    let host = host.strip_suffix('.').unwrap_or(host);
+    // What ends in a number is an address (the URL standard): no name does.
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    let number = match hex {
+        Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),
+        None => !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()),
+    };
+    number && (dotted || host.parse::<std::net::Ipv4Addr>().is_err())
 }
 
 /// Why it could not be asked.
@@ -177,5 +203,38 @@ mod tests {
         assert_eq!(wait("Sun, 06 Nov 1994 08:50:37 GMT", now), Some(Duration::from_secs(60)));
         assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(wait("soon", now), None);
+    }
+
+    #[test]
+    fn a_host_that_is_a_number_is_four_decimal_ones_or_refused_at_once() {
+        let settings = |allow_private| Settings {
+            secrets: vec![Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")],
+            own: None,
+            allow_private,
+            timeout: Duration::from_secs(1),
+        };
+        for allow_private in [false, true] {
+            let clock = Arc::new(contract::SystemClock::default());
+            let hooks = Webhooks::new(&settings(allow_private), clock).unwrap();
+            for host in [
+                "2130706433",
+                "0177.0.0.1",
+                "0x7f000001",
+                "0X7F.1",
+                "127.1",
+                "127.0.0.1.",
+                "1.1.1.01",
+                "1.2.3.4.5",
+                "256.1.1.1",
+                "a.example.0x",
+            ] {
+                let why = hooks.check(&format!("https://{host}/x")).expect_err(host);
+                assert!(why.contains("four decimal numbers"), "{host}: {why}");
+            }
+            for host in ["1.1.1.1", "a.example", "1password.example", "0xa.example", "[2606:4700::1111]:8443"]
+            {
+                assert_eq!(hooks.check(&format!("https://{host}/x")), Ok(()), "{host}");
+            }
+        }
     }
 }

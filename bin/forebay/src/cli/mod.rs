@@ -27,6 +27,7 @@ mod source;
 mod storage;
 mod time;
 mod up;
+mod webhooks;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -113,6 +114,8 @@ pub enum Command {
     Explain(explain::Args),
     /// List, show and cancel requests that are answered later.
     Jobs(jobs::Args),
+    /// Show and replace the secrets that webhooks are verified with.
+    Webhooks(webhooks::Args),
     /// Sum what was spent.
     Costs(costs::Args),
     /// Put load on a running server, and see where it breaks first.
@@ -161,6 +164,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Models(args) => models::run(&cli.global, args),
         Command::Explain(args) => explain::run(&cli.global, args),
         Command::Jobs(args) => jobs::run(&cli.global, args),
+        Command::Webhooks(args) => webhooks::run(&cli.global, args),
         Command::Costs(args) => costs::run(&cli.global, args),
         Command::Bench(args) => bench::run(&cli.global, args),
         Command::FakeUpstream(args) => fake_upstream::run(&cli.global, args),

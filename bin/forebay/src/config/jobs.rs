@@ -12,7 +12,7 @@ use super::units::{Count, Time};
 pub struct JobsConfig {
     /// How long a job and its result are kept when it has ended.
     pub keep: Time,
-    /// How many are worked on at the same time.
+    /// How many are worked on at the same time, for each model and pipeline: one that hangs holds up no other.
     pub parallel: Count,
     /// How often one is attempted that fails by a fault that may pass.
     pub attempts: Count,
@@ -44,7 +44,9 @@ impl Default for JobsConfig {
 pub struct WebhookConfig {
     /// Told about every job that names nobody itself (by the header `forebay-webhook`).
     pub url: Option<String>,
-    /// What messages are signed with, `whsec_…`: write `${NAME}`, not the secret itself. Without one nobody is told.
+    /// What messages to `url` are signed with, `whsec_…`: write `${NAME}`, not the secret itself. Messages to an address that a
+    /// caller names are signed with a secret of its tenant's own, which is made from this one: `forebay webhooks secret` shows
+    /// it. Without a secret nobody is told.
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "Option<String>")]
     pub secret: Option<Secret>,

@@ -67,6 +67,8 @@ async fn a_job_is_acknowledged_at_once_and_its_result_is_that_of_the_live_call()
         let request = job["request_ids"][0].as_str().unwrap();
         let (status, _, record) = server.ask("GET", &format!("/v1/requests/{request}"), &[], "");
         assert_eq!((status, &parse(&record)["ending"]), (200, &json!("complete")));
+        assert_eq!(server.metric("forebay_jobs_ended_total", r#"outcome="succeeded""#), Some(1.0));
+        assert_eq!(server.metric("forebay_job_attempts_ended_total", r#"outcome="done""#), Some(1.0));
         // Chat calls in both protocols.
         let chat = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
         for (path, at) in
@@ -104,9 +106,14 @@ async fn what_is_wrong_is_said_at_once_and_what_turns_out_wrong_by_the_job() {
             let (found, _, text) = server.ask("POST", path, &[ASYNC, json], body);
             assert_eq!(found, status, "{path} {body}: {text}");
         }
-        let hook = ("forebay-webhook", "https://169.254.169.254/latest");
-        let (status, _, body) = server.ask("POST", "/v1/pipelines/shout", &[ASYNC, json, hook], DOCUMENT);
-        assert_eq!((status, &parse(&body)["error"]["param"]), (400, &json!("forebay-webhook")), "{body}");
+        for address in ["https://169.254.169.254/latest", "https://2130706433/", "https://0177.0.0.1/"] {
+            let hook = ("forebay-webhook", address);
+            let (status, _, body) = server.ask("POST", "/v1/pipelines/shout", &[ASYNC, json, hook], DOCUMENT);
+            assert_eq!((status, &parse(&body)["error"]["param"]), (400, &json!("forebay-webhook")), "{body}");
+        }
+        let events = ("accept", "text/event-stream");
+        let (status, _, body) = server.ask("POST", "/v1/pipelines/shout", &[ASYNC, json, events], DOCUMENT);
+        assert_eq!((status, &parse(&body)["error"]["param"]), (400, &json!("accept")), "{body}");
         let (_, _, body) = server.ask("POST", "/v1/pipelines/shout", &[ASYNC, json], r#"{"input":5}"#);
         let job = ended(&server, &parse(&body)["id"]);
         assert_eq!(
@@ -130,10 +137,58 @@ async fn the_same_key_and_body_is_the_same_job_and_another_body_is_refused() {
         let headers = [ASYNC, key, ("content-type", "application/json")];
         let (status, _, body) =
             server.ask("POST", "/v1/pipelines/shout", &headers, r#"{"input":"Another one."}"#);
-        assert_eq!(status, 409, "{body}");
+        assert_eq!(
+            (status, &parse(&body)["error"]["code"]),
+            (422, &json!("idempotency_key_reused")),
+            "{body}"
+        );
     })
     .await;
     assert_eq!(up.log().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_known_is_known_also_when_there_is_no_room_for_more() {
+    let up = FakeUpstream::start(script(json!({"first_token": 60_000}))).await.unwrap();
+    let server = Server::start(&up.base_url(), "jobs: {waiting: 2}\n");
+    blocking(move || {
+        let key = ("idempotency-key", "order-7");
+        let one = submit(&server, &[key]);
+        let json = ("content-type", "application/json");
+        let (status, head, body) = server.ask("POST", "/v1/pipelines/shout", &[ASYNC, json], DOCUMENT);
+        assert_eq!(status, 429, "one tenant has half of all: {body}");
+        assert!(head.contains("retry-after: 60"), "{head}");
+        assert_eq!(submit(&server, &[key])["id"], one["id"]);
+        drop(server.kill());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_tenant_has_a_secret_of_its_own_that_can_be_replaced() {
+    let up = FakeUpstream::start(script(json!({"text": "x"}))).await.unwrap();
+    let secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let server = Server::start(&up.base_url(), &format!("jobs: {{webhook: {{secret: {secret}}}}}\n"));
+    blocking(move || {
+        let ask = |args: &[&str]| {
+            let mut all = vec!["--json", "webhooks", "secret"];
+            all.extend_from_slice(args);
+            let made = forebay(server.folder.path()).args(all).output().unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            parse(&String::from_utf8(made.stdout).unwrap())
+        };
+        let (gold, other) = (ask(&["--tenant", "gold"]), ask(&["--tenant", "other"]));
+        assert!(gold["secret"].as_str().unwrap().starts_with("whsec_"), "{gold}");
+        assert_ne!(gold["secret"], other["secret"]);
+        assert_ne!(gold["secret"], secret);
+        assert_eq!(gold["old_secret"], Json::Null);
+        let next = ask(&["--tenant", "gold", "--rotate"]);
+        assert_eq!(next["old_secret"], gold["secret"]);
+        assert_ne!(next["secret"], gold["secret"]);
+        assert_eq!(ask(&["--tenant", "gold"])["secret"], next["secret"]);
+        assert_eq!(ask(&["--tenant", "other"]), other);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,6 +73,10 @@ impl Worker {
     pub(super) fn live(&self) -> Live {
         self.live.clone()
     }
+
+    pub(super) fn gateway(&self) -> Latest {
+        self.gateway.clone()
+    }
 }
 
 impl Execute for Worker {
@@ -100,6 +104,11 @@ impl Execute for Worker {
             let _shown = Shown(live, task.run);
             finished(id, inside::call_for(behalf, router(app), request).await)
         })
+    }
+
+    fn progress(&self, run: RunId) -> Option<(u64, Option<u64>)> {
+        let ended = self.live.stages(run)?.len();
+        (ended > 0).then_some((ended as u64, None))
     }
 
     fn announce(&self, run: &Run, head: &RunHead, output: Option<&[u8]>) -> Option<NewDelivery> {

@@ -141,8 +141,7 @@ async fn redeliver(State(app): State<App>, Path(id): Path<String>, headers: Head
         let caller = auth::caller(&app, &headers)?;
         let (jobs, id) = (jobs(&app)?, run(&id)?);
         jobs.head(id, Some(&caller.tenant)).await?;
-        jobs.store().redeliver(id, app.inner.clock.wall()).await.map_err(storage)?;
-        jobs.inner.scheduler.told().notify_one();
+        jobs.inner.scheduler.redeliver(id).await?;
         Ok(view::deliveries(&jobs.store().deliveries(id).await.map_err(storage)?).to_string())
     };
     answer(&app, sent.await)

@@ -22,7 +22,7 @@ pub struct Job {
     pub body: Bytes,
     /// Who is told when it has ended.
     pub webhook: Option<String>,
-    /// What makes a second submission of the tenant the same one.
+    /// What makes a second submission by the same key of the tenant the same one.
     pub idempotency_key: Option<String>,
     /// Who goes first among jobs.
     pub lane: Lane,
@@ -80,6 +80,12 @@ impl Job {
             hash.update(part);
         }
         hash.finalize()
+    }
+
+    /// By what it is found again: as for live calls, what one API key of a tenant says another does not repeat.
+    pub(super) fn submit_key(&self) -> Option<String> {
+        let by = self.key.as_ref().map(ToString::to_string).unwrap_or_default();
+        self.idempotency_key.as_ref().map(|word| format!("{by} {word}"))
     }
 
     pub(super) fn about(&self) -> Result<String, Error> {

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use bytes::Bytes;
 use contract::{Code, Error, RunId};
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pipeline::runs::Lane;
@@ -14,18 +14,15 @@ use super::Job;
 use crate::app::App;
 use crate::errors::{self, Failure};
 use crate::intake::surface;
-use crate::{auth, drain, headers, router};
+use crate::{auth, drain, headers, replay, router};
 
 /// Routes whose calls can be jobs, besides pipelines.
 const ROUTES: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"];
-/// The longest idempotency key, in bytes.
-const MAX_KEY: usize = 255;
 /// The longest address of a webhook, in bytes.
 const MAX_URL: usize = 2_048;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const WEBHOOK: HeaderName = HeaderName::from_static("forebay-webhook");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Whether a request is to be answered later. Somewhere else, or where no jobs are kept, the preference is not applied.
 pub(crate) fn is_wanted(app: &App, parts: &Parts) -> bool {
@@ -75,7 +72,7 @@ async fn accept(app: &App, parts: Parts, body: Bytes) -> Result<Response, Box<Fa
             }
         },
     };
-    let idempotency_key = text(IDEMPOTENCY_KEY, MAX_KEY)?;
+    let idempotency_key = replay::key(&parts.headers)?;
     let webhook = text(WEBHOOK, MAX_URL)?.or_else(|| jobs.inner.settings.webhook.clone());
     if let (Some(url), Some(deliver)) = (&webhook, &jobs.inner.deliver) {
         deliver.check(url).map_err(|why| {
@@ -101,12 +98,7 @@ async fn accept(app: &App, parts: Parts, body: Bytes) -> Result<Response, Box<Fa
     let id = match made.first() {
         Some((id, Submitted::New)) => *id,
         Some((_, Submitted::Known(id))) => *id,
-        Some((_, Submitted::Other)) | None => {
-            let m =
-                "another request was submitted under this idempotency key: use a new key for a new request";
-            let e = Error::new(Code::InvalidRequest, m).param(IDEMPOTENCY_KEY.as_str());
-            return Err(Failure::conflict(e));
-        }
+        Some((_, Submitted::Other)) | None => return Err(replay::reused().into()),
     };
     let mut response = super::routes::json(StatusCode::ACCEPTED, jobs.show(id, Some(&caller.tenant)).await?);
     let out = response.headers_mut();
@@ -159,6 +151,12 @@ fn check(app: &App, parts: &Parts, body: &Bytes) -> Result<(), Error> {
     let in_query = parts.uri.query().is_some_and(|q| q.split('&').any(|p| p == "stream=true"));
     if in_query || ((json || call.is_some()) && in_body()) {
         return Err(streams());
+    }
+    // A pipeline answers by a stream who accepts one; the other routes look at the body alone.
+    let accepts = |v: &HeaderValue| v.to_str().is_ok_and(|v| v.contains("text/event-stream"));
+    if call.is_none() && parts.headers.get(ACCEPT).is_some_and(accepts) {
+        let m = "a job has no stream: accept `application/json`, or leave out the preference to be answered later";
+        return Err(Error::new(Code::InvalidRequest, m).param(ACCEPT.as_str()));
     }
     Ok(())
 }

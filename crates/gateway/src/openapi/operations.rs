@@ -482,7 +482,7 @@ fn last_event_id() -> Parameter {
 fn kept(o: OperationBuilder) -> OperationBuilder {
     o.parameter(header_parameter(
         "idempotency-key",
-        "Up to 255 characters, of the caller's choice: an equal request under the same key gets the same answer, which is made once; with `prefer: respond-async` it is the same job, and another request under it is a 409",
+        "Up to 255 characters, of the caller's choice: an equal request under the same key gets the same answer, which is made once; with `prefer: respond-async` it is the same job. Another request under it is a 422",
     ))
     .parameter(header_parameter(
         "forebay-resume",

@@ -29,10 +29,10 @@ mod store;
 mod told;
 
 pub(crate) use layer::{answer, events, resumable};
-pub(crate) use said::is_asked;
+pub(crate) use said::{is_asked, key};
 pub(crate) use socket::{Kept, Next, Opening, opening, resume, run};
 pub use store::Replay;
-pub(crate) use store::Replays;
+pub(crate) use store::{Replays, reused};
 pub(crate) use told::{Told, current, first_event};
 
 #[cfg(test)]

@@ -47,7 +47,8 @@ impl Said {
     }
 }
 
-fn key(headers: &HeaderMap) -> Result<Option<String>, Error> {
+/// The caller's key for a request that is to be answered once: live, or by a job.
+pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, Error> {
     let Some(key) = one(headers, &KEY)? else { return Ok(None) };
     if key.is_empty() || key.len() > LONGEST {
         let m = format!("the idempotency key must have 1 to {LONGEST} characters");

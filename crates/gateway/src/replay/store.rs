@@ -304,7 +304,8 @@ pub(crate) fn behind(answer: &Arc<Answer>, last: u64) -> Result<Reader, Error> {
     answer.attach(place).map_err(|e| if e == NoPlace::Crowded { crowded() } else { not_resumable() })
 }
 
-fn reused() -> Error {
+/// A key belongs to another request.
+pub(crate) fn reused() -> Error {
     let m = "the idempotency key was used for another request: take a new key for a new request";
     Error::new(Code::IdempotencyKeyReused, m).param("idempotency-key")
 }

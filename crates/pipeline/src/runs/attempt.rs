@@ -4,23 +4,34 @@ use contract::{RunId, StageName};
 use store::RunHead;
 use tokio_util::sync::CancellationToken;
 
-use super::scheduler::{STORAGE, Scheduler, unavailable};
+use super::scheduler::{Held, STORAGE, Scheduler, unavailable};
 use super::state::{Input, Report};
 use super::work::{Finished, Task};
 use crate::task;
 
-/// A lease of this process, until its attempt is over.
-struct Running {
+/// An attempt in the hands of this process, until it is over: as long as this is there, it is under way.
+pub(super) struct Running {
     scheduler: Scheduler,
     key: (RunId, StageName),
     attempt: u32,
     stop: CancellationToken,
 }
 
+impl Running {
+    pub(super) fn new(scheduler: &Scheduler, head: &RunHead, stage: &StageName, attempt: u32) -> Self {
+        let key = (head.id, stage.clone());
+        let stop = scheduler.inner.give_back.child_token();
+        let held =
+            Held { attempt, stop: stop.clone(), tenant: head.tenant.clone(), target: head.target.clone() };
+        scheduler.inner.running.lock().insert(key.clone(), held);
+        Running { scheduler: scheduler.clone(), key, attempt, stop }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let mut running = self.scheduler.inner.running.lock();
-        if running.get(&self.key).is_some_and(|(attempt, _)| *attempt == self.attempt) {
+        if running.get(&self.key).is_some_and(|held| held.attempt == self.attempt) {
             running.remove(&self.key);
         }
     }
@@ -28,13 +39,10 @@ impl Drop for Running {
 
 impl Scheduler {
     /// One attempt, from its lease to its report.
-    pub(super) async fn attempt(self, head: RunHead, stage: StageName, attempt: u32) {
+    pub(super) async fn attempt(self, head: RunHead, held: Running) {
         let inner = self.inner.clone();
         let RunHead { id: run, tenant, about, .. } = head;
-        let stop = inner.give_back.child_token();
-        let key = (run, stage.clone());
-        inner.running.lock().insert(key.clone(), (attempt, stop.clone()));
-        let held = Running { scheduler: self.clone(), key, attempt, stop: stop.clone() };
+        let (stage, attempt) = (held.key.1.clone(), held.attempt);
         let work = async {
             let look = async {
                 // Who stopped it since the lease did not find it among those that run.
@@ -55,11 +63,22 @@ impl Scheduler {
             inner.execute.execute(task).await
         };
         let beats = async {
+            let mut told = None;
             loop {
                 task::sleep(inner.settings.lease / 3).await;
-                let beat = Input::Beat { stage: stage.clone(), attempt, lease: inner.settings.lease };
+                let beat = |_| Input::Beat { stage: stage.clone(), attempt, lease: inner.settings.lease };
                 if let Err(e) = self.change(run, beat, None).await {
                     tracing::warn!(%run, error = %e, "failed to renew a lease");
+                }
+                let come = inner.execute.progress(run);
+                if let Some((done, of)) = come.filter(|_| come != told) {
+                    let report = Report::Progress(done, of);
+                    let far = |_| Input::Report { stage: stage.clone(), attempt, report: report.clone() };
+                    // Others see how far it is by the journal.
+                    match self.change(run, far, None).await {
+                        Ok(_) => told = come,
+                        Err(e) => tracing::warn!(%run, error = %e, "failed to note how far a run is"),
+                    }
                 }
             }
         };
@@ -93,7 +112,7 @@ impl Scheduler {
         output: Option<Vec<u8>>,
     ) {
         loop {
-            let input = Input::Report { stage: stage.clone(), attempt, report: report.clone() };
+            let input = |_| Input::Report { stage: stage.clone(), attempt, report: report.clone() };
             match self.change(run, input, output.as_deref()).await {
                 Ok(_) => return,
                 Err(e) => tracing::error!(%run, error = %e, "failed to keep what came of an attempt"),
@@ -102,7 +121,6 @@ impl Scheduler {
                 () = task::sleep(STORAGE) => {}
                 // One try more, and no more.
                 () = self.inner.give_back.cancelled() => {
-                    let input = Input::Report { stage, attempt, report };
                     let _ = self.change(run, input, output.as_deref()).await;
                     return;
                 }

@@ -2,17 +2,20 @@
 //!
 //! A message is in the outbox by the transaction that ended its run, so none is forgotten and none is about what did not
 //! happen. It is delivered at least once, always under the same id, by which a receiver knows it again.
+//!
+//! The tenants take turns, and each tenant's receivers: a receiver that swallows everything holds up no message but its own.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{BoxFuture, Clock, TenantId, UnixMillis};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use store::{Delivery, DeliveryState, RunStore, Tried};
+use store::{DeliveryState, DueDelivery, RunStore, SecretNumber, Tried};
 use tokio::sync::Notify;
 
+use super::counts::Counts;
 use super::retry::later;
 use crate::task;
 
@@ -20,8 +23,14 @@ use crate::task;
 const SCHEDULE: [u64; 10] = [0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
 /// The longest `Retry-After` that is honoured.
 const LONGEST: Duration = Duration::from_secs(86_400);
-/// Messages on their way at once.
-const AT_ONCE: usize = 16;
+/// Messages on their way at once: all, of a tenant, and of a tenant to one receiver. A tenant with none on its way sends one
+/// also when others have taken all, up to the last bound.
+const AT_ONCE: usize = 128;
+const OF_TENANT: usize = 16;
+const TO_RECEIVER: usize = 8;
+const AT_MOST: usize = 1_024;
+/// How long messages are signed with the secret before the current one too.
+const OVERLAP: Duration = Duration::from_secs(86_400);
 const LOOK: Duration = Duration::from_secs(30);
 const STORAGE: Duration = Duration::from_secs(1);
 
@@ -32,6 +41,8 @@ pub struct Message {
     pub id: String,
     /// Whom it is about.
     pub tenant: TenantId,
+    /// Which of the tenant's secrets it is signed with, the current one first.
+    pub secrets: Vec<u32>,
     /// To where.
     pub url: String,
     /// What is said.
@@ -97,12 +108,51 @@ pub fn next_delivery(tries: u32, at: UnixMillis, came: &Delivered, jitter: u64) 
     }
 }
 
+/// Which secrets a message is signed with: the current one, and the one before it for a while.
+pub fn signed_with(secret: SecretNumber, now: UnixMillis) -> Vec<u32> {
+    let before = secret.since.filter(|t| now < later(*t, OVERLAP)).and_then(|_| secret.number.checked_sub(1));
+    std::iter::once(secret.number).chain(before).collect()
+}
+
+/// Whom messages go to that are on their way, by their ids.
+type OnTheirWay = HashMap<String, (TenantId, String)>;
+
+/// Those that go next: the tenant with the fewest on their way first, of its receivers the one with the fewest.
+fn choose(mut due: Vec<DueDelivery>, on_their_way: &OnTheirWay) -> Vec<DueDelivery> {
+    let mut tenants: HashMap<TenantId, usize> = HashMap::new();
+    let mut receivers: HashMap<(TenantId, String), usize> = HashMap::new();
+    let mut all = on_their_way.len();
+    for whom in on_their_way.values() {
+        *tenants.entry(whom.0.clone()).or_default() += 1;
+        *receivers.entry(whom.clone()).or_default() += 1;
+    }
+    due.retain(|d| !on_their_way.contains_key(&d.id));
+    let mut chosen = Vec::new();
+    loop {
+        let first = due.iter().enumerate().filter_map(|(n, d)| {
+            let tenant = tenants.get(&d.tenant).copied().unwrap_or(0);
+            let whom = (d.tenant.clone(), d.receiver.clone());
+            let receiver = receivers.get(&whom).copied().unwrap_or(0);
+            let room = (all < AT_ONCE && tenant < OF_TENANT && receiver < TO_RECEIVER)
+                || (all < AT_MOST && tenant == 0);
+            room.then_some(((tenant, receiver, d.next_at, &d.id), n))
+        });
+        let Some((_, n)) = first.min() else { return chosen };
+        let next = due.swap_remove(n);
+        all += 1;
+        *tenants.entry(next.tenant.clone()).or_default() += 1;
+        *receivers.entry((next.tenant.clone(), next.receiver.clone())).or_default() += 1;
+        chosen.push(next);
+    }
+}
+
 /// The outbox at work.
 pub struct Outbox {
     store: Arc<dyn RunStore>,
     clock: Arc<dyn Clock>,
     deliver: Arc<dyn Deliver>,
     told: Arc<Notify>,
+    counts: Arc<Counts>,
 }
 
 impl std::fmt::Debug for Outbox {
@@ -118,47 +168,61 @@ impl Outbox {
         clock: Arc<dyn Clock>,
         deliver: Arc<dyn Deliver>,
         told: Arc<Notify>,
+        counts: Arc<Counts>,
     ) -> Self {
-        Outbox { store, clock, deliver, told }
+        Outbox { store, clock, deliver, told, counts }
     }
 
     /// Delivers for ever. Dropped in the middle, what was on its way is tried again by whoever is next.
     pub async fn work(self) {
-        let mut on_their_way = FuturesUnordered::new();
-        let mut ids: HashSet<String> = HashSet::new();
+        let mut sending = FuturesUnordered::new();
+        let mut on_their_way = OnTheirWay::new();
         loop {
             let now = self.clock.wall();
-            let limit = u32::try_from(AT_ONCE + ids.len()).unwrap_or(u32::MAX);
-            let mut pause = LOOK;
-            match self.store.deliveries_due(now, limit).await {
-                Ok(due) => {
-                    for delivery in due {
-                        if ids.len() < AT_ONCE && ids.insert(delivery.id.clone()) {
-                            on_their_way.push(self.once(delivery));
-                        }
+            // Behind those that are on their way, and are due until they are noted.
+            let each = u32::try_from(2 * TO_RECEIVER).unwrap_or(u32::MAX);
+            let looked = async {
+                let due = self.store.deliveries_due(now, each).await?;
+                Ok::<_, store::Error>((due, self.store.next_delivery(now).await?))
+            };
+            let pause = match looked.await {
+                Ok((due, next)) => {
+                    for next in choose(due, &on_their_way) {
+                        on_their_way.insert(next.id.clone(), (next.tenant, next.receiver));
+                        sending.push(self.once(next.id));
                     }
+                    let ms = next.map(|t| u64::try_from(t.0.saturating_sub(now.0)).unwrap_or(0));
+                    ms.map_or(LOOK, Duration::from_millis).min(LOOK)
                 }
                 Err(e) => {
                     tracing::error!(error = %e, "failed to read the outbox");
-                    pause = STORAGE;
+                    STORAGE
                 }
-            }
-            if ids.is_empty()
-                && let Ok(Some(next)) = self.store.next_delivery().await
-            {
-                let ms = u64::try_from(next.0.saturating_sub(now.0)).unwrap_or(0);
-                pause = pause.min(Duration::from_millis(ms));
-            }
+            };
             tokio::select! {
                 () = self.told.notified() => {}
                 () = task::sleep(pause) => {}
-                Some(id) = on_their_way.next() => { ids.remove(&id); }
+                Some(id) = sending.next() => { on_their_way.remove(&id); }
             }
         }
     }
 
-    async fn once(&self, d: Delivery) -> String {
-        let message = Message { id: d.id.clone(), tenant: d.tenant, url: d.url, body: d.body };
+    /// One try, noted. Its id.
+    async fn once(&self, id: String) -> String {
+        loop {
+            match self.send(&id).await {
+                Ok(()) => return id,
+                Err(e) => tracing::error!(error = %e, "failed to read a webhook"),
+            }
+            task::sleep(STORAGE).await;
+        }
+    }
+
+    async fn send(&self, id: &str) -> Result<(), store::Error> {
+        // It may have been removed with its run.
+        let Some(d) = self.store.delivery(id).await? else { return Ok(()) };
+        let secrets = signed_with(self.store.secret(&d.tenant).await?, self.clock.wall());
+        let message = Message { id: d.id.clone(), tenant: d.tenant, secrets, url: d.url, body: d.body };
         let came = self.deliver.deliver(message).await;
         let now = self.clock.wall();
         let hash = blake3::hash(d.id.as_bytes());
@@ -167,11 +231,13 @@ impl Outbox {
         if let Some(problem) = &tried.problem {
             tracing::warn!(webhook = %d.id, run = %d.run, state = tried.state.as_str(), "a webhook was not taken: {problem}");
         }
+        self.counts.tried(tried.state);
+        // It was sent: noting that is tried until it is noted, and it is not sent again for that.
         while let Err(e) = self.store.tried(&d.id, d.tries, &tried).await {
             tracing::error!(error = %e, "failed to note what became of a webhook");
             task::sleep(STORAGE).await;
         }
-        d.id
+        Ok(())
     }
 }
 
@@ -226,5 +292,51 @@ mod tests {
     fn an_address_that_may_not_be_asked_is_not_asked_again() {
         let t = next_delivery(0, UnixMillis(0), &Delivered::Forbidden("private".into()), 0);
         assert_eq!((t.state, t.next_at), (DeliveryState::Failed, None));
+    }
+
+    fn due(tenant: &str, receiver: &str, n: i64) -> DueDelivery {
+        let id = format!("{tenant}-{receiver}-{n}");
+        DueDelivery { id, tenant: tenant.into(), receiver: receiver.into(), next_at: UnixMillis(n) }
+    }
+
+    #[test]
+    fn a_receiver_that_swallows_everything_holds_up_no_message_but_its_own() {
+        let mut on_their_way = OnTheirWay::new();
+        let send = |due: Vec<DueDelivery>, way: &mut OnTheirWay| {
+            let chosen = choose(due, way);
+            chosen.iter().for_each(|d| _ = way.insert(d.id.clone(), (d.tenant.clone(), d.receiver.clone())));
+            chosen.iter().map(|d| d.id.clone()).collect::<Vec<_>>()
+        };
+        let flood = |tenant: &str| (0..99).map(|n| due(tenant, "hole", n)).collect::<Vec<_>>();
+        assert_eq!(send(flood("a"), &mut on_their_way).len(), TO_RECEIVER);
+        assert_eq!(send(flood("a"), &mut on_their_way), [""; 0], "its own wait");
+        // Its tenant's other receivers, up to what a tenant may have.
+        let more = [due("a", "good", 500), due("a", "good", 501)];
+        assert_eq!(send([flood("a"), more.to_vec()].concat(), &mut on_their_way).len(), 2);
+        let many = (0..99).map(|n| due("a", &format!("hole {n}"), n)).collect();
+        assert_eq!(send(many, &mut on_their_way).len(), OF_TENANT - TO_RECEIVER - 2);
+        // Many tenants with holes take all there is, and one more still sends.
+        for n in 0..40 {
+            let tenant = format!("t{n}");
+            send([flood(&tenant), vec![due(&tenant, "other hole", 1)]].concat(), &mut on_their_way);
+        }
+        assert!(on_their_way.len() >= AT_ONCE);
+        assert_eq!(send(vec![due("late", "good", 1)], &mut on_their_way), ["late-good-1"]);
+    }
+
+    #[test]
+    fn a_tenant_sends_to_its_receivers_by_turns_and_the_longest_due_first() {
+        let mixed = vec![due("a", "x", 1), due("a", "x", 2), due("a", "y", 3), due("b", "x", 9)];
+        let order: Vec<String> = choose(mixed, &OnTheirWay::new()).into_iter().map(|d| d.id).collect();
+        assert_eq!(order, ["a-x-1", "b-x-9", "a-y-3", "a-x-2"]);
+    }
+
+    #[test]
+    fn a_day_long_messages_are_signed_with_the_secret_before_too() {
+        let of = |number, since: Option<i64>| SecretNumber { number, since: since.map(UnixMillis) };
+        let day = 86_400_000;
+        assert_eq!(signed_with(of(0, None), UnixMillis(5)), [0]);
+        assert_eq!(signed_with(of(3, Some(1_000)), UnixMillis(1_000 + day - 1)), [3, 2]);
+        assert_eq!(signed_with(of(3, Some(1_000)), UnixMillis(1_000 + day)), [3]);
     }
 }

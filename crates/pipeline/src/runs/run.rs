@@ -1,12 +1,10 @@
 //! The state of a run, and what happens to it next. Pure.
 
-use std::time::Duration;
-
 use contract::{Code, Error, RunId, StageName, UnixMillis};
 
 use super::entry::{Entry, Plan, StagePlan};
 use super::retry::{Tried, Verdict, decide, later};
-use super::state::{Action, Held, Input, Phase, Report, StageState, Status};
+use super::state::{Action, Held, Here, Input, Phase, Report, StageState, Status};
 
 /// A run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +88,12 @@ impl Run {
         times.chain(self.plan.as_ref().and_then(|p| p.deadline)).min()
     }
 
+    /// When the pauses that it is in were decided, if those are not dates.
+    pub fn as_of(&self) -> Option<UnixMillis> {
+        let ready = self.stages.iter().filter(|s| matches!(s.phase, Phase::Ready(_)));
+        ready.filter_map(|s| s.as_of).max()
+    }
+
     /// The key of a stage's effect: equal for all attempts on the same input, and for no other stage, run or input.
     pub fn key(&self, stage: &StageName) -> String {
         let mut hash = blake3::Hasher::new();
@@ -128,9 +132,9 @@ impl Run {
                 self.record(&mut out, Entry::CancelAsked { at: now });
                 self.end(&mut out, now, Status::Cancelled, None);
             }
-            Input::Take { worker, lease } => {
-                self.tick(&mut out, now);
-                self.take(&mut out, now, worker, lease);
+            Input::Take(here) => {
+                self.tick(&mut out, now, &here);
+                self.take(&mut out, now, here);
             }
             Input::Beat { stage, attempt, lease } => match self.leased(&stage, attempt) {
                 true => {
@@ -141,16 +145,34 @@ impl Run {
             },
             Input::Report { stage, attempt, report } => self.report(&mut out, now, stage, attempt, report),
             Input::Dead { worker } => {
-                let of = |h: &Held| h.worker == worker;
+                let of = |_: &StageName, h: &Held| h.worker == worker;
                 self.lose(&mut out, now, of);
             }
-            Input::Tick => self.tick(&mut out, now),
+            Input::Tick(here) => self.tick(&mut out, now, &here),
         }
         out
     }
 
-    fn tick(&mut self, out: &mut Vec<Action>, now: UnixMillis) {
-        self.lose(out, now, |h| h.until <= now);
+    fn tick(&mut self, out: &mut Vec<Action>, now: UnixMillis, here: &Here) {
+        let own = |stage: &StageName, h: &Held| here.attempts.contains(&(stage.clone(), h.attempt));
+        let lost = |stage: &StageName, h: &Held| match h.worker == here.worker {
+            true => !own(stage, h),
+            false => h.until <= now,
+        };
+        self.lose(out, now, lost);
+        if self.ended.is_some() {
+            return;
+        }
+        // What is here goes on, whatever the clock says that the lease was.
+        let silent = |(p, s): (&StagePlan, &StageState)| {
+            let held = s.held().filter(|h| h.until <= now)?;
+            own(&p.name, held).then(|| (p.name.clone(), held.attempt))
+        };
+        let silent: Vec<_> = self.stages().filter_map(silent).collect();
+        for (stage, attempt) in silent {
+            let until = later(now, here.lease);
+            self.record(out, Entry::Renewed { at: now, stage, attempt, until });
+        }
         let late = self.plan.as_ref().and_then(|p| p.deadline).is_some_and(|d| d <= now);
         if late && self.ended.is_none() {
             let error = Error::new(Code::DeadlineExceeded, "the run did not end within its time");
@@ -158,12 +180,13 @@ impl Run {
         }
     }
 
-    fn take(&mut self, out: &mut Vec<Action>, now: UnixMillis, worker: String, lease: Duration) {
+    fn take(&mut self, out: &mut Vec<Action>, now: UnixMillis, here: Here) {
         if self.ended.is_some() {
             return;
         }
-        let ready = |s: &StageState| matches!(s.phase, Phase::Ready(at) if at <= now);
-        let found = self.stages().find(|(_, s)| ready(s)).map(|(p, s)| (p.name.clone(), s.attempts + 1));
+        let Here { worker, lease, .. } = here;
+        let found =
+            self.stages().find(|(_, s)| s.may_start(now)).map(|(p, s)| (p.name.clone(), s.attempts + 1));
         let Some((stage, attempt)) = found else { return };
         let (key, until) = (self.key(&stage), later(now, lease));
         self.record(out, Entry::Leased { at: now, stage: stage.clone(), attempt, worker, until });
@@ -233,9 +256,9 @@ impl Run {
         }
     }
 
-    fn lose(&mut self, out: &mut Vec<Action>, now: UnixMillis, which: impl Fn(&Held) -> bool) {
+    fn lose(&mut self, out: &mut Vec<Action>, now: UnixMillis, which: impl Fn(&StageName, &Held) -> bool) {
         let lost = |(p, s): (&StagePlan, &StageState)| {
-            let held = s.held().filter(|h| which(h))?;
+            let held = s.held().filter(|h| which(&p.name, h))?;
             let again = (s.losses + 1 < p.retry.losses).then_some(now);
             Some((p.name.clone(), held.attempt, again))
         };
@@ -287,7 +310,9 @@ impl Run {
                 let from = plan.not_before.map_or(*at, |t| t.max(*at));
                 let phase =
                     |s: &StagePlan| if s.after.is_empty() { Phase::Ready(from) } else { Phase::Blocked };
-                self.stages = plan.stages.iter().map(|s| StageState::new(phase(s))).collect();
+                let as_of = plan.not_before.is_none_or(|t| t <= *at).then_some(*at);
+                let state = |s: &StagePlan| StageState { as_of, ..StageState::new(phase(s)) };
+                self.stages = plan.stages.iter().map(state).collect();
                 (self.submitted_at, self.plan) = (*at, Some(plan.clone()));
             }
             Entry::CancelAsked { .. } => {}
@@ -319,26 +344,26 @@ impl Run {
                 let Some(s) = self.stage(stage) else { return };
                 s.failures += 1;
                 s.error = Some(error.clone());
-                s.phase = again.map_or(Phase::Failed, Phase::Ready);
+                (s.phase, s.as_of) = (again.map_or(Phase::Failed, Phase::Ready), Some(*at));
                 if again.is_none() {
                     (s.ended_at, s.ended_by) = (Some(*at), Some(*attempt));
                 }
             }
-            Entry::Postponed { stage, error, again, .. } => {
+            Entry::Postponed { at, stage, error, again, .. } => {
                 let Some(s) = self.stage(stage) else { return };
                 s.postponed += 1;
                 s.error = Some(error.clone());
-                s.phase = Phase::Ready(*again);
+                s.ready(*again, Some(*at));
             }
             Entry::Returned { at, stage, .. } => {
                 if let Some(s) = self.stage(stage) {
-                    s.phase = Phase::Ready(*at);
+                    s.ready(*at, Some(*at));
                 }
             }
             Entry::Lost { at, stage, again, .. } => {
                 let Some(s) = self.stage(stage) else { return };
                 s.losses += 1;
-                s.phase = again.map_or(Phase::Failed, Phase::Ready);
+                (s.phase, s.as_of) = (again.map_or(Phase::Failed, Phase::Ready), Some(*at));
                 if again.is_none() {
                     s.ended_at = Some(*at);
                 }
@@ -362,7 +387,7 @@ impl Run {
             self.stages().filter(|(_, s)| s.phase == Phase::Done).map(|(p, _)| p.name.clone()).collect();
         for (p, s) in plan.stages.iter().zip(&mut self.stages) {
             if s.phase == Phase::Blocked && p.after.iter().all(|name| done.contains(name)) {
-                s.phase = Phase::Ready(at);
+                s.ready(at, Some(at));
             }
         }
     }

@@ -94,6 +94,8 @@ pub struct StageState {
     pub started_at: Option<UnixMillis>,
     /// When it ended.
     pub ended_at: Option<UnixMillis>,
+    /// When it was decided until when a ready stage pauses; `None` when that is a date.
+    pub as_of: Option<UnixMillis>,
 }
 
 impl StageState {
@@ -110,7 +112,18 @@ impl StageState {
             error: None,
             started_at: None,
             ended_at: None,
+            as_of: None,
         }
+    }
+
+    /// It may start at `from`, which was decided at `as_of`.
+    pub(super) fn ready(&mut self, from: UnixMillis, as_of: Option<UnixMillis>) {
+        (self.phase, self.as_of) = (Phase::Ready(from), as_of);
+    }
+
+    /// Whether it may start. A pause that was decided later than `now` is over: the wall clock went back.
+    pub(super) fn may_start(&self, now: UnixMillis) -> bool {
+        matches!(self.phase, Phase::Ready(from) if from <= now || self.as_of.is_some_and(|t| t > now))
     }
 
     /// The lease on it, if there is one.
@@ -122,6 +135,18 @@ impl StageState {
     }
 }
 
+/// A worker that looks at a run, and what of it this worker has in its hands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Here {
+    /// Who.
+    pub worker: String,
+    /// How long it may be silent.
+    pub lease: Duration,
+    /// Its attempts that are under way. No clock says that of one's own: an attempt of its that is not among them is lost, and
+    /// one that is among them is not, whatever the time.
+    pub attempts: Vec<(StageName, u32)>,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -130,12 +155,7 @@ pub enum Input {
     /// It is to stop.
     Cancel,
     /// A worker asks for something to do.
-    Take {
-        /// Who.
-        worker: String,
-        /// How long it may be silent.
-        lease: Duration,
-    },
+    Take(Here),
     /// A worker is still at an attempt.
     Beat {
         /// The stage.
@@ -159,8 +179,8 @@ pub enum Input {
         /// Who.
         worker: String,
     },
-    /// Time went by.
-    Tick,
+    /// Time went by, or something fell silent.
+    Tick(Here),
 }
 
 /// What a worker says of an attempt.

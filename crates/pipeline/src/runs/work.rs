@@ -38,6 +38,9 @@ pub trait Execute: Send + Sync {
     /// Does it.
     fn execute(&self, task: Task) -> BoxFuture<'static, Finished>;
 
+    /// How far the attempt at a run is: units done, and how many there are when that is known. `None` when that is not known.
+    fn progress(&self, run: RunId) -> Option<(u64, Option<u64>)>;
+
     /// What is told about a run that has just ended, to whom, in the transaction of its end. `head` is as it was
     /// before; `output` is what the last
     /// attempt left, when one ended it.

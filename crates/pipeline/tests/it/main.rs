@@ -4,5 +4,7 @@
 
 mod check;
 mod live;
+mod memory;
 mod runs;
+mod scheduler;
 mod stages;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contract::{Code, Error, RequestId, RetryHint, RunId, StageName, UnixMillis};
-use pipeline::runs::{Action, Entry, Input, Lane, Phase, Plan, Report, Retry, Run, StagePlan, Status};
+use pipeline::runs::{Action, Entry, Here, Input, Lane, Phase, Plan, Report, Retry, Run, StagePlan, Status};
 use proptest::prelude::*;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -60,6 +60,8 @@ enum Event {
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let one = prop_oneof![
         3 => (0i64..60_000).prop_map(Event::Pass),
+        // The wall clock may go back, and far ahead.
+        1 => (-600_000i64..600_000).prop_map(Event::Pass),
         6 => (0u8..3).prop_map(Event::Take),
         2 => any::<usize>().prop_map(Event::Beat),
         4 => any::<usize>().prop_map(Event::Done),
@@ -90,6 +92,8 @@ struct World {
     now: UnixMillis,
     /// Every attempt that was ever begun, with whom: nobody forgets that he began.
     begun: Vec<(String, StageName, u32)>,
+    /// Those that are under way.
+    here: Vec<(String, StageName, u32)>,
     /// Effects by key.
     effects: BTreeMap<String, StageName>,
     ends: Vec<Status>,
@@ -102,6 +106,7 @@ impl World {
             journal: Vec::new(),
             now: UnixMillis(0),
             begun: Vec::new(),
+            here: Vec::new(),
             effects: BTreeMap::new(),
             ends: Vec::new(),
         };
@@ -124,12 +129,18 @@ impl World {
                 Action::Start { stage, attempt, key } => {
                     assert_eq!(key, self.run.key(&stage));
                     assert!(!self.begun.iter().any(|(_, s, a)| (s, a) == (&stage, &attempt)), "begun twice");
-                    self.begun.push((worker.to_owned(), stage, attempt));
+                    let same = |(_, s, _): &&(String, StageName, u32)| *s == stage;
+                    let other = self.here.iter().find(same).filter(|(w, _, _)| w == worker);
+                    assert_eq!(other, None, "a worker begins again what it has in its hands");
+                    self.begun.push((worker.to_owned(), stage.clone(), attempt));
+                    self.here.push((worker.to_owned(), stage, attempt));
                 }
                 Action::Keep { stage, key } => {
                     assert_eq!(self.effects.insert(key, stage), None, "a second effect");
                 }
-                Action::Stop { .. } => {}
+                Action::Stop { stage, attempt } => {
+                    self.here.retain(|(_, s, a)| (s, *a) != (&stage, attempt));
+                }
                 Action::End(status) => self.ends.push(status),
             }
         }
@@ -140,8 +151,16 @@ impl World {
 
     fn report(&mut self, n: usize, report: Report) {
         if let Some((worker, stage, attempt)) = self.chosen(n) {
+            if !matches!(report, Report::Progress(..)) {
+                self.here.retain(|(_, s, a)| (s, *a) != (&stage, attempt));
+            }
             self.step(&worker, Input::Report { stage, attempt, report });
         }
+    }
+
+    fn of(&self, worker: &str) -> Here {
+        let own = self.here.iter().filter(|(w, _, _)| w == worker);
+        here(worker, own.map(|(_, s, a)| (s.clone(), *a)).collect())
     }
 
     fn chosen(&self, n: usize) -> Option<(String, StageName, u32)> {
@@ -149,7 +168,7 @@ impl World {
     }
 
     fn take(&mut self, worker: &str) {
-        self.step(worker, Input::Take { worker: worker.to_owned(), lease: LEASE });
+        self.step(worker, Input::Take(self.of(worker)));
     }
 
     fn happen(&mut self, event: Event) {
@@ -168,10 +187,11 @@ impl World {
             Event::Crash(w) => {
                 // All that a process had in memory is gone: what is on disk is what there is.
                 self.run = Run::replay(id(), &self.journal);
+                self.here.retain(|(who, _, _)| *who != format!("w{w}"));
                 self.step("", Input::Dead { worker: format!("w{w}") });
             }
             Event::Cancel => self.step("", Input::Cancel),
-            Event::Tick => self.step("", Input::Tick),
+            Event::Tick => self.step("", Input::Tick(self.of(""))),
         }
     }
 
@@ -180,6 +200,8 @@ impl World {
         for _ in 0..200 {
             let Some(due) = self.run.due() else { return };
             self.now = self.now.max(due);
+            // Others are dead.
+            self.here.retain(|(w, _, _)| w == "good");
             self.take("good");
             let held =
                 |s: &pipeline::runs::StageState| s.held().filter(|h| h.worker == "good").map(|h| h.attempt);
@@ -244,7 +266,11 @@ fn only(actions: &[Action]) -> (StageName, u32) {
 }
 
 fn take(run: &mut Run, now: i64) -> Vec<Action> {
-    run.step(UnixMillis(now), Input::Take { worker: "w".into(), lease: LEASE })
+    run.step(UnixMillis(now), Input::Take(here("w", Vec::new())))
+}
+
+fn here(worker: &str, attempts: Vec<(StageName, u32)>) -> Here {
+    Here { worker: worker.to_owned(), lease: LEASE, attempts }
 }
 
 fn report(run: &mut Run, now: i64, attempt: u32, report: Report) -> Vec<Action> {
@@ -261,7 +287,10 @@ fn job() -> Run {
 fn a_late_result_of_a_lost_attempt_counts_and_stops_its_successor() {
     let mut run = job();
     only(&take(&mut run, 0));
-    assert_eq!(only(&take(&mut run, 30_000)), ("only".into(), 2), "silent for the whole lease");
+    let other = |now| Input::Take(here(if now == 0 { "w" } else { "other" }, Vec::new()));
+    assert_eq!(run.step(UnixMillis(29_999), other(29_999)), vec![]);
+    let actions = run.step(UnixMillis(30_000), other(30_000));
+    assert_eq!(only(&actions), ("only".into(), 2), "silent for the whole lease");
     let actions = report(&mut run, 31_000, 1, Report::Done("x".into()));
     assert!(actions.contains(&Action::Stop { stage: "only".into(), attempt: 2 }), "{actions:?}");
     assert_eq!(run.status(), Status::Succeeded);
@@ -349,6 +378,45 @@ fn a_run_waits_until_its_time_and_fails_behind_it() {
     assert_eq!(take(&mut run, 999), vec![]);
     assert_eq!(run.due(), not_before);
     only(&take(&mut run, 1_000));
-    run.step(UnixMillis(9_000), Input::Tick);
+    run.step(UnixMillis(9_000), Input::Tick(here("w", vec![("only".into(), 1)])));
     assert_eq!((run.status(), run.error().map(|e| e.code)), (Status::Failed, Some(Code::DeadlineExceeded)));
+}
+
+#[test]
+fn what_is_in_ones_hands_is_not_lost_whatever_the_clock_says_and_what_is_not_is_lost_at_once() {
+    let mut run = job();
+    only(&take(&mut run, 0));
+    let mine = || here("w", vec![("only".into(), 1)]);
+    for now in [1_000_000_000, -1_000_000_000, 2_000_000_000] {
+        let actions = run.step(UnixMillis(now), Input::Take(mine()));
+        assert!(
+            !actions.iter().any(|a| matches!(a, Action::Start { .. } | Action::Stop { .. })),
+            "{actions:?}"
+        );
+        assert!(run.leased(&"only".into(), 1));
+    }
+    assert!(
+        run.due() > Some(UnixMillis(2_000_000_000)),
+        "the lease was renewed, and is not looked at again and again"
+    );
+    let lost = run.step(UnixMillis(2_000_000_000), Input::Tick(here("w", Vec::new())));
+    assert!(
+        lost.contains(&Action::Stop { stage: "only".into(), attempt: 1 }),
+        "it is under no lease but its own"
+    );
+}
+
+#[test]
+fn a_pause_is_over_when_the_clock_went_back_behind_its_beginning_and_a_date_is_not() {
+    let mut run = job();
+    only(&take(&mut run, 1_000_000));
+    report(&mut run, 1_000_000, 1, Report::Failed(error(0)));
+    assert_eq!(take(&mut run, 1_000_000), vec![], "it pauses");
+    assert_eq!(run.as_of(), Some(UnixMillis(1_000_000)));
+    assert_eq!(only(&take(&mut run, 500_000)).1, 2);
+    let mut dated = Run::new(id());
+    let not_before = Some(UnixMillis(1_000_000));
+    let stages = vec![stage("only", &[])];
+    dated.step(UnixMillis(900_000), Input::Submit(Plan { not_before, ..plan(stages) }));
+    assert_eq!((take(&mut dated, 500_000), dated.as_of()), (vec![], None));
 }

@@ -150,6 +150,39 @@ CREATE INDEX deliveries_due ON deliveries (next_at) WHERE next_at IS NOT NULL;
 
 CREATE TABLE webhooks_off (tenant TEXT NOT NULL, url TEXT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (tenant, url));
 ",
+    "
+ALTER TABLE runs ADD COLUMN target TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN as_of BIGINT;
+ALTER TABLE runs ADD COLUMN deadline BIGINT;
+UPDATE runs SET deadline = (
+  SELECT json_extract(entry, '$.plan.deadline') FROM run_entries WHERE run = runs.id AND number = 0
+) WHERE ended_at IS NULL;
+
+CREATE TABLE run_shares (
+  target TEXT NOT NULL,
+  tenant TEXT NOT NULL,
+  runs BIGINT NOT NULL,
+  bytes BIGINT NOT NULL,
+  PRIMARY KEY (target, tenant)
+);
+INSERT INTO run_shares
+SELECT target, tenant, COUNT(*), SUM(LENGTH(input)) FROM runs WHERE ended_at IS NULL GROUP BY target, tenant;
+CREATE INDEX run_shares_by_tenant ON run_shares (tenant);
+
+DROP INDEX runs_open_by_tenant;
+DROP INDEX runs_open;
+CREATE INDEX runs_open ON runs (target, tenant, lane DESC, submitted_at, id, due_at, as_of) WHERE ended_at IS NULL;
+CREATE INDEX runs_by_state ON runs (status, lane, submitted_at, id) WHERE ended_at IS NULL;
+CREATE INDEX runs_by_deadline ON runs (deadline) WHERE ended_at IS NULL AND deadline IS NOT NULL;
+
+ALTER TABLE deliveries ADD COLUMN receiver TEXT NOT NULL DEFAULT '';
+UPDATE deliveries SET receiver = url;
+DROP INDEX deliveries_due;
+CREATE INDEX deliveries_due ON deliveries (tenant, receiver, next_at, id, tried_at, created_at) WHERE next_at IS NOT NULL;
+CREATE INDEX deliveries_next ON deliveries (next_at) WHERE next_at IS NOT NULL;
+
+CREATE TABLE webhook_secrets (tenant TEXT PRIMARY KEY, number BIGINT NOT NULL, since BIGINT NOT NULL);
+",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that.

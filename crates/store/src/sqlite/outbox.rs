@@ -6,7 +6,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::runs::id;
 use super::{Database, count};
-use crate::{Delivery, DeliveryState, Error, NewDelivery, Tried};
+use crate::{Delivery, DeliveryState, DueDelivery, Error, NewDelivery, SecretNumber, Tried};
 
 /// The columns, in the order of [`delivery`].
 macro_rules! select {
@@ -41,12 +41,19 @@ fn delivery(row: &SqliteRow) -> Result<Delivery, Error> {
     })
 }
 
+/// Whom an address leads to: all of it before its path.
+fn receiver(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    format!("{scheme}://{authority}").to_ascii_lowercase()
+}
+
 /// Adds a message. To a receiver that is gone nothing is sent.
 pub(super) async fn put(conn: &mut SqliteConnection, run: RunId, message: &NewDelivery) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO deliveries (id, run, tenant, url, body, state, created_at, next_at, tries) \
+        "INSERT INTO deliveries (id, run, tenant, url, body, state, created_at, next_at, tries, receiver) \
          SELECT $1, r.id, r.tenant, $3, $4, CASE WHEN o.url IS NULL THEN 'waiting' ELSE 'disabled' END, $5, \
-                CASE WHEN o.url IS NULL THEN $5 END, 0 \
+                CASE WHEN o.url IS NULL THEN $5 END, 0, $6 \
          FROM runs r LEFT JOIN webhooks_off o ON o.tenant = r.tenant AND o.url = $3 WHERE r.id = $2",
     )
     .bind(&message.id)
@@ -54,22 +61,76 @@ pub(super) async fn put(conn: &mut SqliteConnection, run: RunId, message: &NewDe
     .bind(&message.url)
     .bind(message.body.as_slice())
     .bind(message.at.0)
+    .bind(receiver(&message.url))
     .execute(conn)
     .await?;
     Ok(())
 }
 
-pub(super) async fn due(db: &Database, now: UnixMillis, limit: u32) -> Result<Vec<Delivery>, Error> {
-    let rows = sqlx::query(select!("WHERE next_at <= $1 ORDER BY next_at, id LIMIT $2"))
-        .bind(now.0)
-        .bind(i64::from(limit))
-        .fetch_all(&db.read)
-        .await?;
-    rows.iter().map(delivery).collect()
+pub(super) async fn due(db: &Database, now: UnixMillis, each: u32) -> Result<Vec<DueDelivery>, Error> {
+    // From one tenant and receiver to the next along the index: a flood to one is not read for another.
+    let rows = sqlx::query(
+        "WITH RECURSIVE whom(tenant, receiver) AS ( \
+         SELECT * FROM (SELECT tenant, receiver FROM deliveries WHERE next_at IS NOT NULL ORDER BY tenant, receiver LIMIT 1) \
+         UNION ALL \
+         SELECT d.tenant, d.receiver FROM whom JOIN deliveries d ON d.id = (SELECT n.id FROM deliveries n \
+         WHERE n.next_at IS NOT NULL AND (n.tenant, n.receiver) > (whom.tenant, whom.receiver) \
+         ORDER BY n.tenant, n.receiver LIMIT 1)) \
+         SELECT d.id, d.tenant, d.receiver, d.next_at FROM whom JOIN deliveries d ON d.id IN (SELECT f.id FROM deliveries f \
+         WHERE f.tenant = whom.tenant AND f.receiver = whom.receiver AND f.next_at IS NOT NULL \
+         AND (f.next_at <= $1 OR COALESCE(f.tried_at, f.created_at) > $1) ORDER BY f.next_at, f.id LIMIT $2) \
+         ORDER BY d.next_at, d.id",
+    )
+    .bind(now.0)
+    .bind(i64::from(each))
+    .fetch_all(&db.read)
+    .await?;
+    let one = |row: &SqliteRow| {
+        Ok(DueDelivery {
+            id: row.try_get(0)?,
+            tenant: TenantId::from(row.try_get::<String, _>(1)?),
+            receiver: row.try_get(2)?,
+            next_at: UnixMillis(row.try_get(3)?),
+        })
+    };
+    rows.iter().map(one).collect()
 }
 
-pub(super) async fn next(db: &Database) -> Result<Option<UnixMillis>, Error> {
-    let row = sqlx::query("SELECT MIN(next_at) FROM deliveries WHERE next_at IS NOT NULL")
+pub(super) async fn one(db: &Database, id: &str) -> Result<Option<Delivery>, Error> {
+    let row = sqlx::query(select!("WHERE id = $1")).bind(id).fetch_optional(&db.read).await?;
+    row.as_ref().map(delivery).transpose()
+}
+
+pub(super) async fn secret(db: &Database, tenant: &TenantId) -> Result<SecretNumber, Error> {
+    let row = sqlx::query("SELECT number, since FROM webhook_secrets WHERE tenant = $1")
+        .bind(tenant.as_str())
+        .fetch_optional(&db.read)
+        .await?;
+    let Some(row) = row else { return Ok(SecretNumber::default()) };
+    let number = u32::try_from(count(row.try_get(0)?)).unwrap_or(u32::MAX);
+    Ok(SecretNumber { number, since: Some(UnixMillis(row.try_get(1)?)) })
+}
+
+pub(super) async fn next_secret(
+    db: &Database,
+    tenant: &TenantId,
+    now: UnixMillis,
+) -> Result<SecretNumber, Error> {
+    let row = sqlx::query(
+        "INSERT INTO webhook_secrets (tenant, number, since) VALUES ($1, 1, $2) \
+         ON CONFLICT (tenant) DO UPDATE SET number = number + 1, since = $2 RETURNING number",
+    )
+    .bind(tenant.as_str())
+    .bind(now.0)
+    .fetch_one(&db.write)
+    .await?;
+    let number = u32::try_from(count(row.try_get(0)?)).unwrap_or(u32::MAX);
+    Ok(SecretNumber { number, since: Some(now) })
+}
+
+pub(super) async fn next(db: &Database, now: UnixMillis) -> Result<Option<UnixMillis>, Error> {
+    let row = sqlx::query("SELECT MIN(next_at) FROM deliveries WHERE next_at IS NOT NULL AND next_at > $1")
+        .bind(now.0)
         .fetch_one(&db.read)
         .await?;
     Ok(row.try_get::<Option<i64>, _>(0)?.map(UnixMillis))

@@ -1,12 +1,15 @@
 //! [`RunStore`] on SQLite.
 
+use std::collections::HashMap;
+
 use contract::{BoxFuture, RunId, TenantId, UnixMillis};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite};
 
-use super::{Database, column, count, outbox};
+use super::{Database, column, count, outbox, shares};
 use crate::{
-    Change, Delivery, Error, NewRun, Output, RunHead, RunStore, StoredRun, SubmitKey, Submitted, Tried,
+    Change, Delivery, DueDelivery, Error, LaneCount, NewRun, Output, Room, RunHead, RunStore, SecretNumber,
+    StoredRun, SubmitKey, Submitted, Tried,
 };
 
 /// The runs in a database.
@@ -21,7 +24,7 @@ impl SqliteRuns {
 }
 
 const HEAD: &str =
-    "SELECT id, tenant, kind, status, submitted_at, due_at, ended_at, entries, about FROM runs";
+    "SELECT id, tenant, kind, status, submitted_at, due_at, ended_at, entries, about, target, lane FROM runs";
 
 /// An id as a column has it.
 pub(super) fn id(row: &SqliteRow, at: usize) -> Result<RunId, Error> {
@@ -41,6 +44,8 @@ fn head(row: &SqliteRow) -> Result<RunHead, Error> {
         ended_at: row.try_get::<Option<i64>, _>(6)?.map(UnixMillis),
         entries: count(row.try_get(7)?),
         about: row.try_get(8)?,
+        target: row.try_get(9)?,
+        lane: row.try_get(10)?,
     })
 }
 
@@ -81,15 +86,22 @@ async fn known(
     Ok(Some(if same { Submitted::Known(id(&row, 0)?) } else { Submitted::Other }))
 }
 
-async fn insert(conn: &mut SqliteConnection, run: &NewRun) -> Result<Submitted, Error> {
+async fn insert(conn: &mut SqliteConnection, run: &NewRun, room: &mut Room) -> Result<Submitted, Error> {
     if let Some(key) = &run.key
         && let Some(known) = known(&mut *conn, &run.tenant, key).await?
     {
         return Ok(known);
     }
+    // What is new in this submission takes of the room that there was before it.
+    let Some(left) = room.runs.checked_sub(1) else {
+        let (runs, bytes) = shares::all(&mut *conn).await?;
+        return Err(Error::RunsFull { tenant: None, runs, bytes });
+    };
+    room.runs = left;
+    shares::add(&mut *conn, run).await?;
     sqlx::query(
-        "INSERT INTO runs (id, tenant, kind, status, lane, submitted_at, due_at, entries, input, submit_key, submit_hash, about) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        "INSERT INTO runs (id, tenant, kind, status, lane, submitted_at, due_at, entries, input, submit_key, submit_hash, about, \
+         target, as_of, deadline) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(run.id.as_bytes().as_slice())
     .bind(run.tenant.as_str())
@@ -103,6 +115,9 @@ async fn insert(conn: &mut SqliteConnection, run: &NewRun) -> Result<Submitted, 
     .bind(run.key.as_ref().map(|k| k.key.as_str()))
     .bind(run.key.as_ref().map(|k| k.hash.as_slice()))
     .bind(&run.about)
+    .bind(&run.target)
+    .bind(run.as_of.map(|t| t.0))
+    .bind(run.deadline.map(|t| t.0))
     .execute(&mut *conn)
     .await?;
     write_entries(conn, run.id, 0, &run.entries).await?;
@@ -133,12 +148,31 @@ async fn delete(conn: &mut SqliteConnection, run: &[u8]) -> Result<(), Error> {
 }
 
 impl RunStore for SqliteRuns {
-    fn submit<'a>(&'a self, runs: &'a [NewRun]) -> BoxFuture<'a, Result<Vec<Submitted>, Error>> {
+    fn submit<'a>(
+        &'a self,
+        runs: &'a [NewRun],
+        room: &'a Room,
+    ) -> BoxFuture<'a, Result<Vec<Submitted>, Error>> {
         Box::pin(async move {
             let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut left = Room { runs: room.runs.saturating_sub(shares::all(&mut tx).await?.0), ..*room };
+            let mut full = HashMap::new();
             let mut made = Vec::with_capacity(runs.len());
             for run in runs {
-                made.push(insert(&mut tx, run).await?);
+                if !full.contains_key(&run.tenant) {
+                    let held = shares::of_tenant(&mut tx, &run.tenant).await?;
+                    full.insert(
+                        run.tenant.clone(),
+                        (held.0 >= room.of_tenant || held.1 >= room.bytes_of_tenant).then_some(held),
+                    );
+                }
+                let submitted = insert(&mut tx, run, &mut left).await?;
+                if submitted == Submitted::New
+                    && let Some(Some((runs, bytes))) = full.get(&run.tenant).copied()
+                {
+                    return Err(Error::RunsFull { tenant: Some(run.tenant.clone()), runs, bytes });
+                }
+                made.push(submitted);
             }
             tx.commit().await?;
             Ok(made)
@@ -148,9 +182,12 @@ impl RunStore for SqliteRuns {
     fn append<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
             let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            if change.ended_at.is_some() {
+                shares::take(&mut tx, change.id, change.after).await?;
+            }
             let updated = sqlx::query(
                 // What was asked is not needed behind the end, and may be what nobody else is to read.
-                "UPDATE runs SET status = $1, due_at = $2, ended_at = $3, entries = $4, \
+                "UPDATE runs SET status = $1, due_at = $2, ended_at = $3, entries = $4, as_of = $7, \
                  input = CASE WHEN $3 IS NULL THEN input ELSE X'' END WHERE id = $5 AND entries = $6",
             )
             .bind(&change.status)
@@ -159,6 +196,7 @@ impl RunStore for SqliteRuns {
             .bind(column(change.after.saturating_add(change.entries.len() as u64)))
             .bind(change.id.as_bytes().as_slice())
             .bind(column(change.after))
+            .bind(change.as_of.map(|t| t.0))
             .execute(&mut *tx)
             .await?;
             if updated.rows_affected() != 1 {
@@ -216,30 +254,44 @@ impl RunStore for SqliteRuns {
         })
     }
 
-    fn due(&self, now: UnixMillis, limit: u32) -> BoxFuture<'_, Result<Vec<RunHead>, Error>> {
+    fn due(&self, now: UnixMillis, each: u32) -> BoxFuture<'_, Result<Vec<RunHead>, Error>> {
         Box::pin(async move {
-            // Within a lane the tenants take turns: each one's oldest, then each one's second; what it has under way counts.
+            // Along the index of each target and tenant that has open ones, so that a flood of one is not read for another.
             let mut query = QueryBuilder::<Sqlite>::new(HEAD);
             query.push(
-                " JOIN (SELECT id AS due_id, COALESCE(busy.n, 0) \
-                 + ROW_NUMBER() OVER (PARTITION BY lane, tenant ORDER BY submitted_at, id) AS turn \
-                 FROM runs LEFT JOIN (SELECT tenant AS who, COUNT(*) AS n FROM runs \
-                 WHERE ended_at IS NULL AND status = 'running' GROUP BY tenant) busy ON busy.who = tenant \
-                 WHERE ended_at IS NULL AND due_at <= ",
+                " JOIN (SELECT due.id AS due_id FROM run_shares s JOIN runs due ON due.id IN (SELECT r.id FROM runs r \
+                 WHERE r.ended_at IS NULL AND r.target = s.target AND r.tenant = s.tenant AND (r.due_at <= ",
             );
-            query.push_bind(now.0);
-            query.push(") ON due_id = id ORDER BY lane DESC, turn, submitted_at, id LIMIT ");
-            query.push_bind(i64::from(limit));
+            query.push_bind(now.0).push(" OR r.as_of > ").push_bind(now.0);
+            query.push(") ORDER BY r.lane DESC, r.submitted_at, r.id LIMIT ").push_bind(i64::from(each));
+            query.push(")) ON due_id = runs.id ORDER BY lane DESC, submitted_at, id");
             heads(&query.build().fetch_all(&self.0.read).await?)
+        })
+    }
+
+    fn overdue(&self, now: UnixMillis, limit: u32) -> BoxFuture<'_, Result<Vec<RunId>, Error>> {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "SELECT id FROM runs WHERE ended_at IS NULL AND deadline IS NOT NULL AND deadline <= $1 \
+                 ORDER BY deadline LIMIT $2",
+            )
+            .bind(now.0)
+            .bind(i64::from(limit))
+            .fetch_all(&self.0.read)
+            .await?;
+            rows.iter().map(|row| id(row, 0)).collect()
         })
     }
 
     fn next_due(&self, now: UnixMillis) -> BoxFuture<'_, Result<Option<UnixMillis>, Error>> {
         Box::pin(async move {
-            let row = sqlx::query("SELECT MIN(due_at) FROM runs WHERE ended_at IS NULL AND due_at > $1")
-                .bind(now.0)
-                .fetch_one(&self.0.read)
-                .await?;
+            let row = sqlx::query(
+                "SELECT MIN(at) FROM (SELECT MIN(due_at) AS at FROM runs WHERE ended_at IS NULL AND due_at > $1 UNION ALL \
+                 SELECT MIN(deadline) FROM runs WHERE ended_at IS NULL AND deadline IS NOT NULL AND deadline > $1)",
+            )
+            .bind(now.0)
+            .fetch_one(&self.0.read)
+            .await?;
             Ok(row.try_get::<Option<i64>, _>(0)?.map(UnixMillis))
         })
     }
@@ -253,24 +305,37 @@ impl RunStore for SqliteRuns {
         })
     }
 
+    fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneCount>, Error>> {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "SELECT lane, status = 'running', COUNT(*), MIN(submitted_at) FROM runs WHERE ended_at IS NULL \
+                 GROUP BY status, lane",
+            )
+            .fetch_all(&self.0.read)
+            .await?;
+            let one = |row: &SqliteRow| {
+                Ok(LaneCount {
+                    lane: row.try_get(0)?,
+                    running: row.try_get::<i64, _>(1)? != 0,
+                    runs: count(row.try_get(2)?),
+                    oldest: UnixMillis(row.try_get(3)?),
+                })
+            };
+            rows.iter().map(one).collect()
+        })
+    }
+
     fn open(&self) -> BoxFuture<'_, Result<u64, Error>> {
         Box::pin(async move {
-            let row = sqlx::query("SELECT COUNT(*) FROM runs WHERE ended_at IS NULL")
-                .fetch_one(&self.0.read)
-                .await?;
-            Ok(count(row.try_get(0)?))
+            let mut conn = self.0.read.acquire().await?;
+            Ok(shares::all(&mut conn).await?.0)
         })
     }
 
     fn held<'a>(&'a self, tenant: &'a TenantId) -> BoxFuture<'a, Result<(u64, u64), Error>> {
         Box::pin(async move {
-            let row = sqlx::query(
-                "SELECT COUNT(*), COALESCE(SUM(LENGTH(input)), 0) FROM runs WHERE ended_at IS NULL AND tenant = $1",
-            )
-            .bind(tenant.as_str())
-            .fetch_one(&self.0.read)
-            .await?;
-            Ok((count(row.try_get(0)?), count(row.try_get(1)?)))
+            let mut conn = self.0.read.acquire().await?;
+            shares::of_tenant(&mut conn, tenant).await
         })
     }
 
@@ -310,15 +375,22 @@ impl RunStore for SqliteRuns {
         })
     }
 
-    fn expire(&self, before: UnixMillis, limit: u32) -> BoxFuture<'_, Result<u64, Error>> {
+    fn expire(&self, before: UnixMillis, limit: u32, bytes: u64) -> BoxFuture<'_, Result<u64, Error>> {
         Box::pin(async move {
             let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            // What stands before it is over the bound: the first one goes, however large it is.
             let rows = sqlx::query(
-                "SELECT id FROM runs WHERE ended_at < $1 AND NOT EXISTS \
-                 (SELECT 1 FROM deliveries d WHERE d.run = runs.id AND d.next_at IS NOT NULL) ORDER BY ended_at LIMIT $2",
+                "SELECT id FROM (SELECT id, ended_at, SUM(size) OVER (ORDER BY ended_at, id) - size AS ahead FROM ( \
+                 SELECT id, ended_at, \
+                 (SELECT COALESCE(SUM(LENGTH(output)), 0) FROM run_outputs o WHERE o.run = runs.id) + \
+                 (SELECT COALESCE(SUM(LENGTH(body)), 0) FROM deliveries d WHERE d.run = runs.id) AS size \
+                 FROM runs WHERE ended_at < $1 AND NOT EXISTS \
+                 (SELECT 1 FROM deliveries d WHERE d.run = runs.id AND d.next_at IS NOT NULL) \
+                 ORDER BY ended_at, id LIMIT $2)) WHERE ahead < $3",
             )
             .bind(before.0)
             .bind(i64::from(limit))
+            .bind(column(bytes))
             .fetch_all(&mut *tx)
             .await?;
             for row in &rows {
@@ -330,12 +402,44 @@ impl RunStore for SqliteRuns {
         })
     }
 
-    fn deliveries_due(&self, now: UnixMillis, limit: u32) -> BoxFuture<'_, Result<Vec<Delivery>, Error>> {
-        Box::pin(outbox::due(&self.0, now, limit))
+    fn shrink(&self, pages: u32) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(async move {
+            let mut conn = self.0.write.acquire().await?;
+            let auto: i64 = sqlx::query("PRAGMA auto_vacuum").fetch_one(&mut *conn).await?.try_get(0)?;
+            // A file of an older version keeps its pages, and fills them again.
+            if auto != 2 {
+                return Ok(0);
+            }
+            // A pragma takes no parameters; the number is ours. It frees a page each time it is stepped.
+            let free = sqlx::AssertSqlSafe(format!("PRAGMA incremental_vacuum({pages})"));
+            sqlx::query(free).fetch_all(&mut *conn).await?;
+            let left: i64 = sqlx::query("PRAGMA freelist_count").fetch_one(&mut *conn).await?.try_get(0)?;
+            Ok(count(left))
+        })
     }
 
-    fn next_delivery(&self) -> BoxFuture<'_, Result<Option<UnixMillis>, Error>> {
-        Box::pin(outbox::next(&self.0))
+    fn deliveries_due(&self, now: UnixMillis, each: u32) -> BoxFuture<'_, Result<Vec<DueDelivery>, Error>> {
+        Box::pin(outbox::due(&self.0, now, each))
+    }
+
+    fn delivery<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Delivery>, Error>> {
+        Box::pin(outbox::one(&self.0, id))
+    }
+
+    fn secret<'a>(&'a self, tenant: &'a TenantId) -> BoxFuture<'a, Result<SecretNumber, Error>> {
+        Box::pin(outbox::secret(&self.0, tenant))
+    }
+
+    fn next_secret<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        now: UnixMillis,
+    ) -> BoxFuture<'a, Result<SecretNumber, Error>> {
+        Box::pin(outbox::next_secret(&self.0, tenant, now))
+    }
+
+    fn next_delivery(&self, now: UnixMillis) -> BoxFuture<'_, Result<Option<UnixMillis>, Error>> {
+        Box::pin(outbox::next(&self.0, now))
     }
 
     fn deliveries(&self, run: RunId) -> BoxFuture<'_, Result<Vec<Delivery>, Error>> {

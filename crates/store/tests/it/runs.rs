@@ -2,10 +2,13 @@
 
 use contract::{RequestId, RunId, TenantId, UnixMillis};
 use store::{
-    Change, DeliveryState, NewDelivery, NewRun, Output, RunStore, SqliteRuns, SubmitKey, Submitted, Tried,
+    Change, DeliveryState, Error, LaneCount, NewDelivery, NewRun, Output, Room, RunStore, SqliteRuns,
+    SubmitKey, Submitted, Tried,
 };
 
 use crate::fixtures::database;
+
+const ROOM: Room = Room { runs: 1_000, of_tenant: 1_000, bytes_of_tenant: 1 << 30 };
 
 fn id(n: u128) -> RunId {
     RunId::of(RequestId::from_parts(UnixMillis(1_000 + i64::try_from(n).unwrap()), n))
@@ -17,10 +20,13 @@ fn new(n: u128) -> NewRun {
         tenant: TenantId::from("gold"),
         kind: "job".into(),
         about: format!("about {n}"),
+        target: "m".into(),
         status: "queued".into(),
         lane: 1,
         at: UnixMillis(i64::try_from(n).unwrap()),
         due_at: UnixMillis(i64::try_from(n).unwrap()),
+        as_of: None,
+        deadline: None,
         entries: vec!["submitted".into()],
         input: vec![7; 9],
         key: None,
@@ -34,6 +40,7 @@ fn change(n: u128, after: u64) -> Change {
         entries: vec!["leased".into()],
         status: "running".into(),
         due_at: Some(UnixMillis(90)),
+        as_of: None,
         ended_at: None,
         output: None,
         outbox: None,
@@ -68,7 +75,7 @@ fn tried(state: DeliveryState, next_at: Option<i64>) -> Tried {
 }
 
 async fn a_change_is_applied_to_the_journal_it_was_decided_on_and_to_no_other(s: &dyn RunStore) {
-    assert_eq!(s.submit(&[new(1)]).await.unwrap(), vec![Submitted::New]);
+    assert_eq!(s.submit(&[new(1)], &ROOM).await.unwrap(), vec![Submitted::New]);
     assert!(s.append(&change(1, 1)).await.unwrap());
     assert!(!s.append(&change(1, 1)).await.unwrap(), "another one was first");
     assert!(!s.append(&change(2, 1)).await.unwrap(), "there is no such run");
@@ -80,7 +87,7 @@ async fn a_change_is_applied_to_the_journal_it_was_decided_on_and_to_no_other(s:
 }
 
 async fn an_end_keeps_its_output_and_its_message_or_nothing(s: &dyn RunStore) {
-    s.submit(&[new(1), new(2)]).await.unwrap();
+    s.submit(&[new(1), new(2)], &ROOM).await.unwrap();
     assert!(s.append(&end(1, 1)).await.unwrap());
     assert_eq!(s.outputs(id(1)).await.unwrap()[0].value, vec![1, 2]);
     assert_eq!((s.deliveries(id(1)).await.unwrap().len(), s.open().await.unwrap()), (1, 1));
@@ -95,29 +102,80 @@ async fn an_end_keeps_its_output_and_its_message_or_nothing(s: &dyn RunStore) {
 async fn the_highest_lane_goes_first_and_in_it_the_oldest(s: &dyn RunStore) {
     let high = NewRun { lane: 2, ..new(3) };
     let later = NewRun { due_at: UnixMillis(70), ..new(4) };
-    s.submit(&[new(2), new(1), high, later]).await.unwrap();
-    let due = s.due(UnixMillis(10), 9).await.unwrap();
-    assert_eq!(due.iter().map(|h| h.id).collect::<Vec<_>>(), vec![id(3), id(1), id(2)]);
+    s.submit(&[new(2), new(1), high, later], &ROOM).await.unwrap();
+    assert_eq!(ids(&s.due(UnixMillis(10), 9).await.unwrap()), vec![id(3), id(1), id(2)]);
     assert_eq!(s.due(UnixMillis(10), 1).await.unwrap().len(), 1);
     assert_eq!(s.next_due(UnixMillis(10)).await.unwrap(), Some(UnixMillis(70)));
     s.append(&end(3, 1)).await.unwrap();
     assert_eq!(s.due(UnixMillis(99), 9).await.unwrap().len(), 3);
 }
 
-async fn in_a_lane_the_tenants_take_turns(s: &dyn RunStore) {
-    let of = |tenant: &str, n| NewRun { tenant: TenantId::from(tenant), ..new(n) };
-    s.submit(&[new(1), new(2), new(3), new(4), of("free", 5), of("free", 6)]).await.unwrap();
-    let order = async || s.due(UnixMillis(10), 9).await.unwrap().iter().map(|h| h.id).collect::<Vec<_>>();
-    assert_eq!(order().await, [1, 5, 2, 6, 3, 4].map(id), "a flood waits behind itself");
-    // Two of one tenant are under way: the other's go first until it has as many.
-    s.append(&change(1, 1)).await.unwrap();
-    s.append(&change(2, 1)).await.unwrap();
-    assert_eq!(order().await, [5, 6, 3, 4].map(id));
-    assert_eq!(s.held(&TenantId::from("gold")).await.unwrap(), (4, 36));
-    s.append(&end(1, 2)).await.unwrap();
+fn ids(heads: &[store::RunHead]) -> Vec<RunId> {
+    heads.iter().map(|h| h.id).collect()
+}
+
+async fn a_flood_hides_nothing_of_other_tenants_and_other_targets(s: &dyn RunStore) {
+    let of =
+        |target: &str, tenant: &str, n| NewRun { target: target.into(), tenant: tenant.into(), ..new(n) };
+    let mut flood: Vec<NewRun> = (1..100).map(new).collect();
+    flood.extend([of("m", "free", 200), of("m", "free", 201), of("other", "gold", 202)]);
+    s.submit(&flood, &ROOM).await.unwrap();
+    let due = s.due(UnixMillis(900), 2).await.unwrap();
+    assert_eq!(ids(&due), [1, 2, 200, 201, 202].map(id));
+    assert_eq!((due[4].target.as_str(), due[4].lane), ("other", 1));
+    assert_eq!(s.held(&TenantId::from("gold")).await.unwrap(), (100, 900));
+    s.append(&end(1, 1)).await.unwrap();
+    assert!(!s.append(&end(1, 1)).await.unwrap(), "ended before");
     assert_eq!(s.input(id(1)).await.unwrap(), Some(Vec::new()), "what was asked goes with the end");
-    assert_eq!(s.held(&TenantId::from("gold")).await.unwrap().0, 3);
+    assert_eq!(s.held(&TenantId::from("gold")).await.unwrap(), (99, 891));
     assert_eq!(s.held(&TenantId::from("nobody")).await.unwrap(), (0, 0));
+    assert_eq!(s.open().await.unwrap(), 101);
+    let lane = LaneCount { lane: 1, running: false, runs: 101, oldest: UnixMillis(2) };
+    assert_eq!(s.lanes().await.unwrap(), vec![lane]);
+}
+
+async fn a_pause_that_was_decided_in_the_future_is_over(s: &dyn RunStore) {
+    let paused =
+        |n, as_of: Option<i64>| NewRun { due_at: UnixMillis(5_000), as_of: as_of.map(UnixMillis), ..new(n) };
+    s.submit(&[paused(1, Some(4_000)), paused(2, None)], &ROOM).await.unwrap();
+    assert_eq!(ids(&s.due(UnixMillis(4_000), 9).await.unwrap()), []);
+    assert_eq!(ids(&s.due(UnixMillis(3_999), 9).await.unwrap()), [id(1)], "the clock went back behind it");
+    assert_eq!(ids(&s.due(UnixMillis(5_000), 9).await.unwrap()), [1, 2].map(id));
+}
+
+async fn what_is_over_its_deadline_is_found_though_it_waits(s: &dyn RunStore) {
+    let until = |n, at| NewRun { deadline: Some(UnixMillis(at)), ..new(n) };
+    s.submit(&[until(1, 300), until(2, 200), new(3)], &ROOM).await.unwrap();
+    assert_eq!(s.next_due(UnixMillis(100)).await.unwrap(), Some(UnixMillis(200)));
+    assert_eq!(s.overdue(UnixMillis(199), 9).await.unwrap(), []);
+    assert_eq!(s.overdue(UnixMillis(300), 9).await.unwrap(), [2, 1].map(id));
+    s.append(&end(2, 1)).await.unwrap();
+    assert_eq!(s.overdue(UnixMillis(300), 9).await.unwrap(), [id(1)]);
+    assert_eq!(s.next_due(UnixMillis(300)).await.unwrap(), None);
+}
+
+async fn when_it_is_full_what_is_known_is_known_and_what_is_new_is_refused(s: &dyn RunStore) {
+    let keyed =
+        |n: u128, key: &str| NewRun { key: Some(SubmitKey { key: key.into(), hash: [1; 32] }), ..new(n) };
+    let full = |e: Error| match e {
+        Error::RunsFull { tenant, runs, bytes } => (tenant, runs, bytes),
+        e => panic!("{e}"),
+    };
+    s.submit(&[keyed(1, "a"), keyed(2, "b")], &ROOM).await.unwrap();
+    let gold = || Some(TenantId::from("gold"));
+    for (room, who) in [
+        (Room { runs: 2, ..ROOM }, None),
+        (Room { of_tenant: 2, ..ROOM }, gold()),
+        (Room { bytes_of_tenant: 18, ..ROOM }, gold()),
+    ] {
+        let again = s.submit(&[keyed(3, "a")], &room).await.unwrap();
+        assert_eq!(again, vec![Submitted::Known(id(1))]);
+        let new = s.submit(&[keyed(4, "b"), keyed(5, "c")], &room).await.unwrap_err();
+        assert_eq!(full(new), (who, 2, 18));
+    }
+    let other = NewRun { tenant: "other".into(), ..new(6) };
+    assert!(s.submit(&[other], &Room { of_tenant: 2, ..ROOM }).await.is_ok(), "another tenant's");
+    assert_eq!(s.open().await.unwrap(), 3);
 }
 
 async fn the_same_submission_under_a_key_is_the_same_run(s: &dyn RunStore) {
@@ -127,7 +185,7 @@ async fn the_same_submission_under_a_key_is_the_same_run(s: &dyn RunStore) {
         ..new(n)
     };
     let made = s
-        .submit(&[keyed(1, 1, "gold"), keyed(2, 1, "gold"), keyed(3, 2, "gold"), keyed(4, 2, "other")])
+        .submit(&[keyed(1, 1, "gold"), keyed(2, 1, "gold"), keyed(3, 2, "gold"), keyed(4, 2, "other")], &ROOM)
         .await;
     assert_eq!(
         made.unwrap(),
@@ -138,7 +196,7 @@ async fn the_same_submission_under_a_key_is_the_same_run(s: &dyn RunStore) {
 
 async fn lists_show_the_newest_first_page_by_page(s: &dyn RunStore) {
     let other = NewRun { tenant: "other".into(), ..new(9) };
-    s.submit(&[new(1), new(2), new(3), other]).await.unwrap();
+    s.submit(&[new(1), new(2), new(3), other], &ROOM).await.unwrap();
     let gold = TenantId::from("gold");
     let ids = |heads: Vec<store::RunHead>| heads.into_iter().map(|h| h.id).collect::<Vec<_>>();
     assert_eq!(ids(s.list(Some(&gold), None, 2).await.unwrap()), vec![id(3), id(2)]);
@@ -147,14 +205,14 @@ async fn lists_show_the_newest_first_page_by_page(s: &dyn RunStore) {
 }
 
 async fn what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told(s: &dyn RunStore) {
-    s.submit(&[new(1), new(2), new(3)]).await.unwrap();
+    s.submit(&[new(1), new(2), new(3)], &ROOM).await.unwrap();
     s.append(&end(1, 1)).await.unwrap();
     s.append(&Change { outbox: None, ..end(2, 1) }).await.unwrap();
-    assert_eq!(s.expire(UnixMillis(50), 9).await.unwrap(), 0);
-    assert_eq!(s.expire(UnixMillis(51), 9).await.unwrap(), 1);
+    assert_eq!(s.expire(UnixMillis(50), 9, 99).await.unwrap(), 0);
+    assert_eq!(s.expire(UnixMillis(51), 9, 99).await.unwrap(), 1);
     assert!(s.get(id(2)).await.unwrap().is_none() && s.outputs(id(2)).await.unwrap().is_empty());
     assert!(s.tried("msg_1", 0, &tried(DeliveryState::Delivered, None)).await.unwrap());
-    assert_eq!(s.expire(UnixMillis(51), 9).await.unwrap(), 1);
+    assert_eq!(s.expire(UnixMillis(51), 9, 99).await.unwrap(), 1);
     assert!(s.deliveries(id(1)).await.unwrap().is_empty());
     assert!(!s.remove(id(3)).await.unwrap(), "it goes on");
     s.append(&end(3, 1)).await.unwrap();
@@ -162,12 +220,13 @@ async fn what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told(s: 
 }
 
 async fn a_message_is_tried_until_it_is_taken_and_can_be_sent_again(s: &dyn RunStore) {
-    s.submit(&[new(1)]).await.unwrap();
+    s.submit(&[new(1)], &ROOM).await.unwrap();
     s.append(&end(1, 1)).await.unwrap();
-    assert!(s.deliveries_due(UnixMillis(49), 9).await.unwrap().is_empty());
-    assert_eq!(s.next_delivery().await.unwrap(), Some(UnixMillis(50)));
+    assert_eq!(s.deliveries_due(UnixMillis(49), 9).await.unwrap().len(), 1, "the clock went back behind it");
+    assert_eq!(s.next_delivery(UnixMillis(49)).await.unwrap(), Some(UnixMillis(50)));
+    assert_eq!(s.next_delivery(UnixMillis(50)).await.unwrap(), None);
     let due = s.deliveries_due(UnixMillis(50), 9).await.unwrap();
-    assert_eq!((due.len(), due[0].id.as_str(), due[0].tries), (1, "msg_1", 0));
+    assert_eq!((due.len(), due[0].id.as_str(), due[0].next_at), (1, "msg_1", UnixMillis(50)));
     assert!(s.tried("msg_1", 0, &tried(DeliveryState::Waiting, Some(70))).await.unwrap());
     assert!(!s.tried("msg_1", 0, &tried(DeliveryState::Failed, None)).await.unwrap(), "noted already");
     assert!(s.deliveries_due(UnixMillis(69), 9).await.unwrap().is_empty());
@@ -179,7 +238,7 @@ async fn a_message_is_tried_until_it_is_taken_and_can_be_sent_again(s: &dyn RunS
 }
 
 async fn a_receiver_that_is_gone_gets_nothing_more_until_it_is_sent_again(s: &dyn RunStore) {
-    s.submit(&[new(1), new(2), new(3), NewRun { tenant: "other".into(), ..new(4) }]).await.unwrap();
+    s.submit(&[new(1), new(2), new(3), NewRun { tenant: "other".into(), ..new(4) }], &ROOM).await.unwrap();
     s.append(&end(1, 1)).await.unwrap();
     s.append(&end(2, 1)).await.unwrap();
     assert!(s.tried("msg_1", 0, &tried(DeliveryState::Disabled, None)).await.unwrap());
@@ -190,6 +249,78 @@ async fn a_receiver_that_is_gone_gets_nothing_more_until_it_is_sent_again(s: &dy
     assert_eq!(s.deliveries(id(4)).await.unwrap()[0].state, DeliveryState::Waiting, "of another tenant");
     s.redeliver(id(3), UnixMillis(80)).await.unwrap();
     assert_eq!(s.deliveries_due(UnixMillis(99), 9).await.unwrap().len(), 2);
+}
+
+async fn large_runs_expire_a_few_at_a_time(s: &dyn RunStore) {
+    for n in 1..=5 {
+        s.submit(&[new(n)], &ROOM).await.unwrap();
+        let output = Output { key: format!("key {n}"), stage: "request".into(), value: vec![0; 1_000] };
+        s.append(&Change { output: Some(output), outbox: None, ..end(n, 1) }).await.unwrap();
+    }
+    assert_eq!(s.expire(UnixMillis(99), 9, 1).await.unwrap(), 1, "one goes however large it is");
+    assert_eq!(s.expire(UnixMillis(99), 9, 1_500).await.unwrap(), 2);
+    assert_eq!(s.expire(UnixMillis(99), 1, 1 << 20).await.unwrap(), 1);
+    assert_eq!(s.expire(UnixMillis(99), 9, 1 << 20).await.unwrap(), 1);
+}
+
+async fn a_flood_to_one_receiver_hides_nothing_for_another(s: &dyn RunStore) {
+    let hook = |n: u128, tenant: &str, url: &str| {
+        let message = NewDelivery { url: url.into(), ..end(n, 1).outbox.unwrap() };
+        (NewRun { tenant: tenant.into(), ..new(n) }, Change { outbox: Some(message), ..end(n, 1) })
+    };
+    let flood = (1..50).map(|n| hook(n, "gold", &format!("https://hole.example/{n}")));
+    let rest = [
+        hook(60, "gold", "https://good.example/a?b"),
+        hook(61, "free", "https://HOLE.example"),
+        hook(62, "free", "https://hole.example:8443/x"),
+    ];
+    for (run, change) in flood.chain(rest) {
+        s.submit(&[run], &ROOM).await.unwrap();
+        assert!(s.append(&change).await.unwrap());
+    }
+    let due = s.deliveries_due(UnixMillis(50), 2).await.unwrap();
+    let of = |tenant: &str, receiver: &str| {
+        due.iter().filter(|d| d.tenant.as_str() == tenant && d.receiver == receiver).count()
+    };
+    assert_eq!(
+        [
+            of("gold", "https://hole.example"),
+            of("gold", "https://good.example"),
+            of("free", "https://hole.example"),
+            of("free", "https://hole.example:8443")
+        ],
+        [2, 1, 1, 1]
+    );
+    assert_eq!(due.len(), 5);
+    let one = s.delivery("msg_60").await.unwrap().unwrap();
+    assert_eq!((one.url.as_str(), one.tries), ("https://good.example/a?b", 0));
+    assert_eq!(s.delivery("msg_99").await.unwrap(), None);
+}
+
+async fn a_tenant_has_its_own_secrets_one_after_the_other(s: &dyn RunStore) {
+    let (gold, free) = (TenantId::from("gold"), TenantId::from("free"));
+    assert_eq!(s.secret(&gold).await.unwrap(), store::SecretNumber::default());
+    let first = s.next_secret(&gold, UnixMillis(5)).await.unwrap();
+    assert_eq!((first.number, first.since), (1, Some(UnixMillis(5))));
+    assert_eq!(s.next_secret(&gold, UnixMillis(9)).await.unwrap().number, 2);
+    assert_eq!(s.secret(&gold).await.unwrap().since, Some(UnixMillis(9)));
+    assert_eq!(s.secret(&free).await.unwrap().number, 0);
+}
+
+#[tokio::test]
+async fn what_was_removed_is_given_back_in_small_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = SqliteRuns::new(database(folder.path()).await);
+    for n in 1..=20 {
+        runs.submit(&[new(n)], &ROOM).await.unwrap();
+        let output = Output { key: format!("key {n}"), stage: "request".into(), value: vec![0; 200_000] };
+        runs.append(&Change { output: Some(output), outbox: None, ..end(n, 1) }).await.unwrap();
+    }
+    while runs.expire(UnixMillis(99), 9, 1 << 20).await.unwrap() > 0 {}
+    let first = runs.shrink(100).await.unwrap();
+    assert!(first > 500, "{first} pages are left, so a step was small");
+    assert_eq!(runs.shrink(100).await.unwrap(), first - 100);
+    while runs.shrink(100).await.unwrap() > 0 {}
 }
 
 macro_rules! conforms {
@@ -207,7 +338,13 @@ conforms! {
     a_change_is_applied_to_the_journal_it_was_decided_on_and_to_no_other,
     an_end_keeps_its_output_and_its_message_or_nothing,
     the_highest_lane_goes_first_and_in_it_the_oldest,
-    in_a_lane_the_tenants_take_turns,
+    a_flood_hides_nothing_of_other_tenants_and_other_targets,
+    a_pause_that_was_decided_in_the_future_is_over,
+    what_is_over_its_deadline_is_found_though_it_waits,
+    when_it_is_full_what_is_known_is_known_and_what_is_new_is_refused,
+    large_runs_expire_a_few_at_a_time,
+    a_flood_to_one_receiver_hides_nothing_for_another,
+    a_tenant_has_its_own_secrets_one_after_the_other,
     the_same_submission_under_a_key_is_the_same_run,
     lists_show_the_newest_first_page_by_page,
     what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told,

@@ -14,13 +14,17 @@ use webhooks::{Settings, Signer, Webhooks};
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 fn webhooks(allow_private: bool) -> Webhooks {
-    let settings =
-        Settings { secrets: vec![Secret::new(SECRET)], allow_private, timeout: Duration::from_secs(5) };
+    let settings = Settings {
+        secrets: vec![Secret::new(SECRET)],
+        own: None,
+        allow_private,
+        timeout: Duration::from_secs(5),
+    };
     Webhooks::new(&settings, Arc::new(SystemClock::default())).unwrap()
 }
 
 fn message(url: String) -> Message {
-    Message { id: "msg_1".into(), tenant: "gold".into(), url, body: br#"{"a":1}"#.to_vec() }
+    Message { id: "msg_1".into(), tenant: "gold".into(), secrets: vec![0], url, body: br#"{"a":1}"#.to_vec() }
 }
 
 /// Answers one request, and gives what it was.
@@ -56,7 +60,7 @@ async fn a_message_carries_its_id_its_time_and_a_signature_over_both() {
     assert!(request.starts_with("POST /hook HTTP/1.1"), "{request}");
     assert_eq!(header(&request, "webhook-id"), "msg_1");
     let timestamp: i64 = header(&request, "webhook-timestamp").parse().unwrap();
-    let signer = Signer::new(&[Secret::new(SECRET)]).unwrap();
+    let signer = Signer::new(&[Secret::new(SECRET)]).unwrap().of_tenant(&"gold".into(), &[0]);
     assert_eq!(header(&request, "webhook-signature"), signer.sign("msg_1", timestamp, br#"{"a":1}"#));
 }
 
@@ -102,7 +106,27 @@ async fn private_addresses_are_refused_as_they_are_written_and_as_names_resolve(
 
 #[tokio::test]
 async fn nothing_is_sent_without_a_signature() {
-    let settings = Settings { secrets: Vec::new(), allow_private: true, timeout: Duration::from_secs(5) };
+    let settings =
+        Settings { secrets: Vec::new(), own: None, allow_private: true, timeout: Duration::from_secs(5) };
     let hooks = Webhooks::new(&settings, Arc::new(SystemClock::default())).unwrap();
     assert!(hooks.check("http://127.0.0.1:9/").is_err());
+}
+
+#[tokio::test]
+async fn the_operators_own_receiver_knows_the_configured_secret_and_nobody_else_needs_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let settings = Settings {
+        secrets: vec![Secret::new(SECRET)],
+        own: Some(url.clone()),
+        allow_private: true,
+        timeout: Duration::from_secs(5),
+    };
+    let hooks = Webhooks::new(&settings, Arc::new(SystemClock::default())).unwrap();
+    let (came, request) =
+        tokio::join!(hooks.deliver(message(url)), receive(listener, "HTTP/1.1 204 No Content\r\n\r\n"));
+    assert_eq!(came, Delivered::Answer { status: 204, retry_after: None });
+    let timestamp: i64 = header(&request, "webhook-timestamp").parse().unwrap();
+    let signer = Signer::new(&[Secret::new(SECRET)]).unwrap();
+    assert_eq!(header(&request, "webhook-signature"), signer.sign("msg_1", timestamp, br#"{"a":1}"#));
 }
