@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{ModelName, PipelineName, Price};
-use gateway::{Pipeline, Rung, WhenBusy};
+use gateway::{KeptAnswers, Pipeline, Rung, WhenBusy};
 use llm::Models;
 use pipeline::{Graph, PipelineSpec, Registry, Shows};
 use serde_json::Value as Json;
@@ -35,6 +35,8 @@ pub(crate) fn all(
             let rungs = busy.then.iter().map(|rung| {
                 Ok(match rung {
                     RungConfig::Shed => Some(Rung::Shed),
+                    RungConfig::Job => Some(Rung::Job),
+                    RungConfig::Cached(at_most) => Some(Rung::Cached(Arc::new(KeptAnswers::new(at_most.0)))),
                     RungConfig::Model(model) => {
                         let other = one(name, p, &with_model(&spec, model), known, registry)?;
                         Some(Rung::Model(Arc::new(other)))

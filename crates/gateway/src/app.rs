@@ -20,7 +20,7 @@ use crate::configuration::Configuration;
 use crate::drain::Drain;
 use crate::ended::Ended;
 use crate::jobs::Jobs;
-use crate::ladder::WhenBusy;
+use crate::ladder::{Rung, WhenBusy};
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::replay::{Replay, Replays};
@@ -159,12 +159,16 @@ pub(crate) struct Generation {
     pub(crate) inventory: Option<Arc<dyn Inventory>>,
     /// For bodies that are being read.
     pub(crate) room: Room,
+    /// Whether a pipeline makes jobs of its calls when it is busy.
+    pub(crate) defers: bool,
 }
 
 impl Generation {
     fn new(parts: Parts, room: Room) -> Arc<Self> {
         let Parts { settings, models, pipelines, inventory } = parts;
-        Arc::new(Generation { settings, models, pipelines, inventory, room })
+        let busy = pipelines.values().filter_map(|p| p.when_busy.as_ref());
+        let defers = busy.flat_map(|b| &b.rungs).any(|r| matches!(r, Rung::Job));
+        Arc::new(Generation { settings, models, pipelines, inventory, room, defers })
     }
 }
 

@@ -20,32 +20,43 @@ pub(crate) struct Caller {
     pub(crate) mid_stream: Option<MidStream>,
     /// What it allows of caches.
     pub(crate) freshness: Freshness,
+    /// What it says of being given a job in place of an answer; nothing leaves it to its surface.
+    pub(crate) takes_job: Option<bool>,
+    /// It was made a job because its pipeline was busy.
+    pub(crate) deferred: bool,
 }
+
+/// Says what may come in place of an answer: `job`, or `answer` for nothing else.
+pub(crate) const ACCEPT: &str = "forebay-accept";
 
 /// Checks the key, unless the call is made on behalf of somebody whose key was checked. The answer is the same for a missing,
 /// unknown, revoked and malformed one but for the first.
 pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Error> {
     let trace = crate::telemetry::caller(headers);
     let mid_stream = mid_stream(headers)?;
+    let takes_job = takes_job(headers)?;
     if let Some((tenant, key)) = crate::inside::who() {
-        return Ok(Caller { tenant, key, trace, mid_stream, freshness: freshness(headers) });
+        // Only who stored the job could say so: the words of its caller are no part of it.
+        let deferred = headers.contains_key(crate::headers::DEGRADED);
+        let freshness = freshness(headers);
+        return Ok(Caller { tenant, key, trace, mid_stream, freshness, takes_job, deferred });
     }
+    let open = || open(headers, trace, mid_stream, takes_job);
     let Some(presented) = presented(headers) else {
         if app.generation.settings.auth_required {
             let m = "no API key was given: send `Authorization: Bearer <key>` or `x-api-key: <key>`";
             return Err(Error::new(Code::InvalidKey, m));
         }
-        return open(headers, trace, mid_stream);
+        return open();
     };
     match app.inner.keys.check(presented, app.inner.clock.wall()) {
         Ok(info) => {
             let (tenant, key) = (info.tenant.clone(), Some(info.id.clone()));
-            Ok(Caller { tenant, key, trace, mid_stream, freshness: freshness(headers) })
+            let freshness = freshness(headers);
+            Ok(Caller { tenant, key, trace, mid_stream, freshness, takes_job, deferred: false })
         }
         // An open server takes whatever placeholder an SDK insists on, but never a key that was revoked.
-        Err(store::Refusal::Malformed) if !app.generation.settings.auth_required => {
-            open(headers, trace, mid_stream)
-        }
+        Err(store::Refusal::Malformed) if !app.generation.settings.auth_required => open(),
         Err(_) => Err(Error::new(
             Code::InvalidKey,
             "the API key is not valid; `forebay key list` shows those that are",
@@ -65,6 +76,19 @@ fn mid_stream(headers: &HeaderMap) -> Result<Option<MidStream>, Error> {
     }
 }
 
+/// The header `forebay-accept`.
+fn takes_job(headers: &HeaderMap) -> Result<Option<bool>, Error> {
+    match headers.get(ACCEPT).map(|v| v.to_str().unwrap_or_default().trim()) {
+        None => Ok(None),
+        Some("job") => Ok(Some(true)),
+        Some("answer") => Ok(Some(false)),
+        Some(_) => {
+            let m = "`forebay-accept` must be job or answer";
+            Err(Error::new(Code::InvalidRequest, m).param(ACCEPT))
+        }
+    }
+}
+
 /// What the caller's `Cache-Control` allows.
 fn freshness(headers: &HeaderMap) -> Freshness {
     let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|v| v.to_str().ok());
@@ -78,6 +102,7 @@ fn open(
     headers: &HeaderMap,
     trace: Option<TraceContext>,
     mid_stream: Option<MidStream>,
+    takes_job: Option<bool>,
 ) -> Result<Caller, Error> {
     let page = headers.get(ORIGIN).map(|o| o.to_str().ok().and_then(|o| o.parse::<Uri>().ok()));
     let asked = headers.get(HOST).and_then(|h| h.to_str().ok());
@@ -90,7 +115,8 @@ fn open(
         let m = "a server without keys takes no calls of web pages from elsewhere: make a key with `forebay key create` and send it";
         return Err(Error::new(Code::Forbidden, m));
     }
-    Ok(Caller { tenant: App::open_tenant(), key: None, trace, mid_stream, freshness: freshness(headers) })
+    let (tenant, freshness) = (App::open_tenant(), freshness(headers));
+    Ok(Caller { tenant, key: None, trace, mid_stream, freshness, takes_job, deferred: false })
 }
 
 /// Whether a host, an IPv6 address in brackets or not, names this machine and can name no other.
@@ -122,7 +148,7 @@ mod tests {
             if let Some(o) = origin {
                 headers.insert(ORIGIN, o.parse().unwrap());
             }
-            open(&headers, None, None).map(|_| ()).map_err(|e| e.code)
+            open(&headers, None, None, None).map(|_| ()).map_err(|e| e.code)
         };
         for own in [
             None,

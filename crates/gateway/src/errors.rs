@@ -6,7 +6,7 @@ use admission::{Cause, Refusal};
 use axum::extract::rejection::BytesRejection;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use contract::{Code, Error, RequestId, RetryHint, Surface, UnixMillis};
+use contract::{Code, Error, PipelineName, RequestId, RetryHint, Surface, UnixMillis};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value as Json, json};
@@ -24,6 +24,15 @@ pub(crate) struct Failure {
     pub(crate) rates: Option<Rates>,
     budget: Option<Budget>,
     http: Option<Http>,
+    /// It would rather be a job of this pipeline.
+    job: Option<PipelineName>,
+}
+
+/// Rides with an answer whose request would rather be a job; the error is what is said when it cannot be.
+#[derive(Debug, Clone)]
+pub(crate) struct RatherAJob {
+    pub(crate) pipeline: PipelineName,
+    pub(crate) refusal: Error,
 }
 
 /// What HTTP has a status of its own for, whatever the code's.
@@ -45,7 +54,7 @@ struct Budget {
 
 impl From<Error> for Box<Failure> {
     fn from(error: Error) -> Self {
-        Box::new(Failure { error, request: None, rates: None, budget: None, http: None })
+        Box::new(Failure { error, request: None, rates: None, budget: None, http: None, job: None })
     }
 }
 
@@ -66,7 +75,7 @@ impl Failure {
     pub(crate) fn refused(refusal: Refusal, at: UnixMillis) -> Box<Failure> {
         let (windows, budget) = (refusal.headers, Budget::of(&refusal.cause));
         let rates = Some(Rates { windows, at });
-        Box::new(Failure { error: refusal.into(), request: None, rates, budget, http: None })
+        Box::new(Failure { error: refusal.into(), request: None, rates, budget, http: None, job: None })
     }
 
     /// The body stood still or trickled.
@@ -74,6 +83,13 @@ impl Failure {
         let m = "the body arrived too slowly and was given up";
         let mut failure = Box::<Failure>::from(Error::new(Code::DeadlineExceeded, m));
         failure.http = Some(Http::SlowBody);
+        failure
+    }
+
+    /// The pipeline would do all of it as a job; refused with this where it cannot be one.
+    pub(crate) fn job(error: Error, pipeline: PipelineName) -> Box<Failure> {
+        let mut failure = Box::<Failure>::from(error);
+        failure.job = Some(pipeline);
         failure
     }
 
@@ -208,6 +224,10 @@ pub(crate) fn response(surface: Surface, failure: impl Into<Box<Failure>>) -> Re
     }
     if let Some(id) = failure.request {
         headers::request_id(id, surface, headers);
+    }
+    if let Some(pipeline) = failure.job {
+        let refusal = failure.error.clone();
+        response.extensions_mut().insert(RatherAJob { pipeline, refusal });
     }
     response.extensions_mut().insert(Said(Arc::new(failure.error)));
     response

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 use llm::CacheResult;
 
 use crate::deltas::Deltas;
+use crate::ladder::Instead;
 use crate::request::Request;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -20,7 +21,7 @@ const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const OVERHEAD: HeaderName = HeaderName::from_static("forebay-overhead-us");
 const ATTEMPTS: HeaderName = HeaderName::from_static("forebay-attempts");
 const VERSION: HeaderName = HeaderName::from_static("forebay-model-version");
-const DEGRADED: HeaderName = HeaderName::from_static("forebay-degraded");
+pub(crate) const DEGRADED: HeaderName = HeaderName::from_static("forebay-degraded");
 const COST: HeaderName = HeaderName::from_static("forebay-cost-nanousd");
 const CACHE: HeaderName = HeaderName::from_static("forebay-cache");
 
@@ -93,7 +94,7 @@ pub(crate) struct Facts {
     attempts: Option<usize>,
     version: Option<String>,
     cost: Option<i64>,
-    degraded: Option<&'static str>,
+    degraded: Option<Instead>,
     cache: Option<CacheResult>,
     /// Of an answer that was kept.
     age: Option<Duration>,
@@ -113,7 +114,7 @@ impl Facts {
             cost: None,
             degraded,
             cache: None,
-            age: None,
+            age: degraded.and_then(|i| i.age),
         }
     }
 
@@ -154,7 +155,7 @@ impl Facts {
             overhead_us: if begun.cache == Some(CacheResult::Shared) { None } else { ended.overhead_us },
             version: ended.version.or(begun.version),
             cache: begun.cache,
-            age: begun.age,
+            age: begun.age.or(ended.age),
             ..ended
         }
     }
@@ -172,8 +173,8 @@ impl Facts {
         if let Some(Ok(v)) = self.version.as_deref().map(HeaderValue::from_str) {
             headers.insert(VERSION, v);
         }
-        if let Some(rung) = self.degraded {
-            headers.insert(DEGRADED, HeaderValue::from_static(rung));
+        if let Some(instead) = self.degraded {
+            headers.insert(DEGRADED, HeaderValue::from_static(instead.rung));
         }
         if let Some(nanos) = self.cost {
             headers.insert(COST, HeaderValue::from(nanos));

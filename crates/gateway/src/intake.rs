@@ -15,13 +15,14 @@ use bytes::{Bytes, BytesMut};
 use contract::{Code, Deadline, Error, Surface, Tick};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT};
+use http::request::Parts;
 use http_body::Body as _;
 use pipeline::task;
 
 use crate::app::App;
 use crate::auth;
 use crate::body::in_frames;
-use crate::errors::{self, Failure};
+use crate::errors::{self, Failure, RatherAJob};
 use crate::inside;
 use crate::jobs;
 use crate::replay;
@@ -53,10 +54,11 @@ pub(crate) async fn whole(State(app): State<App>, mut request: Request, next: Ne
         Ok(bytes) if jobs::is_wanted(&app, &parts) => jobs::submit(&app, parts, bytes).await,
         // What is done on somebody's behalf is kept by whoever does it, and must stay in the task that says on whose.
         Ok(bytes) if replay::is_asked(&parts.headers) && inside::who().is_none() => {
-            let call = |parts, bytes| next.run(Request::from_parts(parts, Body::from(bytes)));
+            let own = app.clone();
+            let call = |parts, bytes| run(own, next, parts, bytes);
             in_frames(replay::answer(&app, surface, parts, bytes, call).await)
         }
-        Ok(bytes) => in_frames(next.run(Request::from_parts(parts, Body::from(bytes))).await),
+        Ok(bytes) => in_frames(run(app, next, parts, bytes).await),
         Err(failure) => {
             // A caller that waits for `100 Continue` has sent nothing, and a slow one was waited for already.
             if !parts.headers.contains_key(EXPECT) && failure.error.code != Code::DeadlineExceeded {
@@ -65,6 +67,20 @@ pub(crate) async fn whole(State(app): State<App>, mut request: Request, next: Ne
             errors::answer(&app, surface, failure)
         }
     }
+}
+
+/// What is behind it, or a job in its place.
+async fn run(app: App, next: Next, parts: Parts, bytes: Bytes) -> Response {
+    let request = |parts, bytes| Request::from_parts(parts, Body::from(bytes));
+    if !jobs::is_possible(&app, &parts) {
+        return next.run(request(parts, bytes)).await;
+    }
+    let again = (parts.clone(), bytes.clone());
+    let response = next.run(request(parts, bytes)).await;
+    if response.extensions().get::<RatherAJob>().is_none() {
+        return response;
+    }
+    jobs::submit_instead(&app, again.0, again.1, response).await
 }
 
 /// Whether a path is UTF-8 once its escapes are read: what is not can name nothing.

@@ -26,7 +26,7 @@ use store::{RunHead, RunStore, SubmitKey, Submitted};
 use self::execute::{Live, Worker};
 pub(crate) use self::routes::{admin_routes, routes};
 pub use self::stored::Job;
-pub(crate) use self::submit::{is_wanted, submit};
+pub(crate) use self::submit::{is_possible, is_wanted, submit, submit_instead};
 use crate::current::{Current, Latest};
 
 /// What a job's run is called among runs.

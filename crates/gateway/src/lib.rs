@@ -49,7 +49,7 @@ pub use app::{App, Limits, Parts, Pipeline, Settings, Upstream};
 pub use configuration::{ConfigProblem, ConfigRefusal, ConfigState, Configuration, Reloaded};
 pub use current::Current;
 pub use jobs::{Job, Jobs, JobsSettings};
-pub use ladder::{Rung, WhenBusy};
+pub use ladder::{KeptAnswers, Rung, WhenBusy};
 pub use replay::Replay;
 pub use router::router;
 pub use serve::{Listening, serve};

@@ -16,7 +16,7 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
-use pipeline::live::{self, Live};
+use pipeline::live::Live;
 use pipeline::task;
 use serde_json::{Value as Json, json};
 
@@ -169,8 +169,15 @@ pub(crate) fn start(
     given: &Given,
     arrived: Tick,
 ) -> Result<(Request, Live), Box<Failure>> {
-    let (pipeline, instead) = ladder::descend(app, &caller.tenant, &name, pipeline)?;
-    let graph = pipeline.graph.clone();
+    let of = ladder::Call {
+        name: &name,
+        caller: &caller,
+        user: given.user.as_ref(),
+        input: &given.input,
+        stream: given.stream,
+        takes_job: caller.takes_job != Some(false),
+    };
+    let (pipeline, instead, start) = ladder::descend(app, &of, pipeline)?.parts();
     let ask = Ask {
         instead,
         surface: app.generation.settings.surface,
@@ -182,7 +189,7 @@ pub(crate) fn start(
         arrived,
     };
     let request = Request::admit(app, caller, ask)?;
-    let live = live::start(graph, given.input.clone(), request.cx.clone());
+    let live = start.live(given.input.clone(), request.cx.clone());
     Ok((request, live))
 }
 

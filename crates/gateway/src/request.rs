@@ -21,6 +21,7 @@ use crate::drain;
 use crate::errors::Failure;
 use crate::headers::Rates;
 use crate::inside;
+use crate::ladder::{self, Instead};
 use crate::replay::{self, Told};
 
 /// Output tokens reserved for a pipeline that limits money alone.
@@ -39,7 +40,7 @@ pub(crate) struct Ask {
     /// When its head was there: a body that comes slowly counts.
     pub(crate) arrived: Tick,
     /// What is done because its pipeline is busy.
-    pub(crate) instead: Option<&'static str>,
+    pub(crate) instead: Option<Instead>,
 }
 
 /// Who is to answer.
@@ -59,7 +60,7 @@ pub(crate) struct Request {
     record: Option<Box<RequestRecord>>,
     trace: Option<Trace>,
     /// What is done because its pipeline is busy.
-    pub(crate) instead: Option<&'static str>,
+    pub(crate) instead: Option<Instead>,
     /// Whoever keeps its answer.
     told: Option<Arc<Told>>,
 }
@@ -82,7 +83,7 @@ impl Request {
         if !app.inner.ledger.is_healthy() {
             return Err(storage_unavailable().into());
         }
-        let Caller { tenant, key, trace: from, mid_stream, freshness } = caller;
+        let Caller { tenant, key, trace: from, mid_stream, freshness, deferred, takes_job: _ } = caller;
         let id = inside::take_id().unwrap_or_else(|| app.request_id());
         let trace = app.generation.settings.tracing.as_ref().map(|t| t.trace(id, from));
         let policy = match &ask.target {
@@ -162,8 +163,12 @@ impl Request {
         cx.mid_stream = policy;
         cx.retrying = inside::is_again();
         cx.freshness = freshness;
-        if let Some(rung) = ask.instead {
-            cx.meter.fact("degraded", rung.into());
+        let instead = ask.instead.or(deferred.then_some(Instead { rung: ladder::JOB, age: None }));
+        if let Some(instead) = instead {
+            cx.meter.fact("degraded", instead.rung.into());
+        }
+        if let Some(age) = instead.and_then(|i| i.age) {
+            cx.meter.fact("degraded_age_s", age.as_secs().into());
         }
         inside::show(&cx.meter);
         app.inner.metrics.entered(ask.surface);
@@ -180,7 +185,7 @@ impl Request {
             cx,
             record: Some(Box::new(record)),
             trace,
-            instead: ask.instead,
+            instead,
             told,
         })
     }

@@ -9,7 +9,6 @@ use futures_util::StreamExt;
 use http::HeaderMap;
 use llm::surface::Call;
 use llm::{Asking, TokenCounter};
-use pipeline::live;
 
 use crate::anthropic::Anthropic;
 use crate::app::App;
@@ -95,12 +94,21 @@ pub(crate) async fn call(
     surface: Surface,
     arrived: Tick,
 ) -> Result<(Request, Deltas), Box<Failure>> {
-    let (target, instead) = match target(app, &call.model)? {
+    let (target, instead, run) = match target(app, &call.model)? {
         Target::Pipeline(name, p) => {
-            let (p, instead) = ladder::descend(app, &caller.tenant, &name, *p)?;
-            (Target::Pipeline(name, Box::new(p)), instead)
+            let input = chat_input(&p.graph.input, &call, surface)?;
+            let of = ladder::Call {
+                name: &name,
+                caller: &caller,
+                user: call.user.as_ref(),
+                input: &input,
+                stream: call.request.stream,
+                takes_job: caller.takes_job == Some(true),
+            };
+            let (p, instead, start) = ladder::descend(app, &of, *p)?.parts();
+            (Target::Pipeline(name, Box::new(p)), instead, Some((start, input)))
         }
-        model => (model, None),
+        model => (model, None, None),
     };
     let ask = Ask {
         surface,
@@ -112,11 +120,9 @@ pub(crate) async fn call(
         target,
         instead,
     };
-    let (run, price) = match &ask.target {
-        Target::Model(_, price) => (None, *price),
-        Target::Pipeline(_, p) => {
-            (Some((p.graph.clone(), chat_input(&p.graph.input, &call, surface)?)), p.price)
-        }
+    let price = match &ask.target {
+        Target::Model(_, price) => *price,
+        Target::Pipeline(_, p) => p.price,
     };
     let request = Request::admit(app, caller, ask)?;
     let cut = || app.inner.drain.cut();
@@ -131,8 +137,8 @@ pub(crate) async fn call(
                 .await
                 .map(|c| Deltas::Model(Box::new(c), cut(), request.growth(price, input_tokens)))
         }
-        Some((graph, input)) => {
-            let live = live::start(graph, input, request.cx.clone());
+        Some((start, input)) => {
+            let live = start.live(input, request.cx.clone());
             commit(Deltas::Pipeline(Box::new(FromPipeline::new(live)), cut())).await
         }
     };

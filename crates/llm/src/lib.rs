@@ -30,7 +30,7 @@ pub mod surface;
 pub mod tokens;
 
 pub use answer::Answer;
-pub use cache::{CacheResult, CacheScope, CacheSettings, Reply};
+pub use cache::{CacheResult, CacheScope, CacheSettings, Key, Reply, Shelf, Shelved};
 pub use chat::{ChatRequest, Delta, DeltaStream, FinishReason};
 pub use completion::Completion;
 pub use generate::cascade::CascadeKind;

@@ -19,6 +19,7 @@ use std::task::{Context as Poller, Poll};
 use contract::{BoxFuture, Budget, Context, Event, Meter, Outcome, Sink, Value};
 use futures_core::Stream;
 
+use crate::Shows;
 use crate::graph::Graph;
 use buffer::Buffer;
 
@@ -30,7 +31,12 @@ pub struct Live {
     meter: Arc<Meter>,
     /// Whether anything useful was shown.
     useful: bool,
+    /// Told how it ended.
+    told: Option<Told>,
 }
+
+/// Who is told how a run ended.
+type Told = Box<dyn FnOnce(&Outcome<Value>) + Send>;
 
 /// Starts a run: nothing happens until the stream is polled. `cx` is the request's; its deadline and budget are made
 /// tighter by the pipeline's own.
@@ -42,16 +48,37 @@ pub fn start(graph: Arc<Graph>, input: Value, mut cx: Context) -> Live {
     cx.budget = tighter(cx.budget, graph.budget);
     let sink: Arc<dyn Sink> = buffer.clone();
     let work = Box::pin(async move { run::run(&graph, input, cx, sink).await });
-    Live { work: Some(work), outcome: None, buffer, meter, useful: false }
+    Live { work: Some(work), outcome: None, buffer, meter, useful: false, told: None }
+}
+
+/// A run of a graph whose answer is known: no stage runs. It is shown as the graph would have shown it.
+pub fn already(graph: &Graph, answer: Value, cx: &Context) -> Live {
+    let buffer = Arc::new(Buffer::default());
+    let shown = graph.nodes.get(graph.result).is_some_and(|n| n.shows == Shows::Deltas);
+    if let (true, Value::Text(text)) = (shown, &answer) {
+        buffer.force(Event::Delta { text: text.to_string() });
+    }
+    let work = Box::pin(async { Outcome::Complete(answer) });
+    Live { work: Some(work), outcome: None, buffer, meter: cx.meter.clone(), useful: false, told: None }
 }
 
 impl Live {
+    /// Tells somebody how it ended, just before its last event; nobody when it is dropped before.
+    #[must_use]
+    pub fn telling(mut self, told: impl FnOnce(&Outcome<Value>) + Send + 'static) -> Live {
+        self.told = Some(Box::new(told));
+        self
+    }
+
     /// How it ended, once it has.
     pub fn outcome(&self) -> Option<&Outcome<Value>> {
         self.outcome.as_ref()
     }
 
     fn end(&mut self, outcome: Outcome<Value>) {
+        if let Some(told) = self.told.take() {
+            told(&outcome);
+        }
         if let Some(e) = outcome.error() {
             let partial = self.useful || outcome.value().is_some();
             self.buffer.force(Event::error(e, partial));

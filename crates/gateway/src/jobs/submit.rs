@@ -12,9 +12,10 @@ use store::Submitted;
 
 use super::Job;
 use crate::app::App;
-use crate::errors::{self, Failure};
+use crate::errors::{self, Failure, RatherAJob};
+use crate::headers::DEGRADED;
 use crate::intake::surface;
-use crate::{auth, drain, headers, replay, router};
+use crate::{auth, drain, headers, inside, ladder, replay, router};
 
 /// Routes whose calls can be jobs, besides pipelines.
 const ROUTES: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"];
@@ -22,6 +23,7 @@ const ROUTES: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/respon
 const MAX_URL: usize = 2_048;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const WEBHOOK: HeaderName = HeaderName::from_static("forebay-webhook");
 
 /// Whether a request is to be answered later. Somewhere else, or where no jobs are kept, the preference is not applied.
@@ -47,16 +49,42 @@ fn can_be_a_job(app: &App, path: &str) -> bool {
     named || ROUTES.contains(&path) || own()
 }
 
+/// Whether a call of this pipeline may turn out to be a job although nobody asked for one.
+pub(crate) fn is_possible(app: &App, parts: &Parts) -> bool {
+    app.generation.defers
+        && parts.method == Method::POST
+        && inside::priority().is_none()
+        && app.jobs().is_some()
+        && can_be_a_job(app, parts.uri.path())
+}
+
+/// Stores a request whose pipeline is busy, and answers 202; `busy`, its refusal, where that cannot be.
+pub(crate) async fn submit_instead(app: &App, parts: Parts, body: Bytes, busy: Response) -> Response {
+    let Some(RatherAJob { pipeline, refusal }) = busy.extensions().get().cloned() else { return busy };
+    let Ok(tenant) = auth::caller(app, &parts.headers).map(|c| c.tenant) else { return busy };
+    let made = accept(app, parts, body, true).await;
+    ladder::became(app, &tenant, &pipeline, made.is_ok(), &refusal);
+    match made {
+        Ok(mut response) => {
+            // Nobody preferred this.
+            response.headers_mut().remove(PREFERENCE_APPLIED);
+            response.headers_mut().insert(DEGRADED, HeaderValue::from_static(ladder::JOB));
+            response
+        }
+        Err(_) => busy,
+    }
+}
+
 /// Stores the request and answers 202, or says what is wrong with it.
 pub(crate) async fn submit(app: &App, parts: Parts, body: Bytes) -> Response {
     let surface = surface(parts.uri.path());
-    match accept(app, parts, body).await {
+    match accept(app, parts, body, false).await {
         Ok(response) => response,
         Err(failure) => errors::answer(app, surface, failure),
     }
 }
 
-async fn accept(app: &App, parts: Parts, body: Bytes) -> Result<Response, Box<Failure>> {
+async fn accept(app: &App, parts: Parts, body: Bytes, busy: bool) -> Result<Response, Box<Failure>> {
     let caller = auth::caller(app, &parts.headers)?;
     if app.is_draining() {
         return Err(drain::refusal().into());
@@ -81,11 +109,16 @@ async fn accept(app: &App, parts: Parts, body: Bytes) -> Result<Response, Box<Fa
         })?;
     }
     check(app, &parts, &body)?;
+    let mut headers = kept(&parts.headers);
+    if busy {
+        // Its record says why it was one.
+        headers.insert(DEGRADED, HeaderValue::from_static(ladder::JOB));
+    }
     let job = Job {
         tenant: caller.tenant.clone(),
         key: caller.key,
         path: parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string),
-        headers: kept(&parts.headers),
+        headers,
         body,
         webhook,
         idempotency_key,
@@ -102,7 +135,7 @@ async fn accept(app: &App, parts: Parts, body: Bytes) -> Result<Response, Box<Fa
     };
     let mut response = super::routes::json(StatusCode::ACCEPTED, jobs.show(id, Some(&caller.tenant)).await?);
     let out = response.headers_mut();
-    out.insert("preference-applied", HeaderValue::from_static("respond-async"));
+    out.insert(PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"));
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/jobs/{id}")) {
         out.insert(LOCATION, location);
     }

@@ -65,8 +65,12 @@ pub(super) fn deferrable(o: OperationBuilder) -> OperationBuilder {
         .description("The request is stored and will be answered by the job")
         .content(JSON, Content::new(Some(schema("Job"))));
     o.parameter(header_parameter("prefer", "`respond-async`: answer later, by a job"))
+        .parameter(header_parameter(
+            "forebay-accept",
+            "`job`: a busy pipeline may answer later, by a job; `answer`: it may not. Unless given: pipelines' own calls take a job",
+        ))
         .parameter(header_parameter("forebay-webhook", "Of a job: who is told when it has ended"))
-        .response("202", headers(accepted, &["location", "preference-applied", "x-request-id"]))
+        .response("202", headers(accepted, &["location", "preference-applied", "forebay-degraded", "x-request-id"]))
 }
 
 fn answers(o: OperationBuilder, body: RefOr<Schema>, statuses: &[u16]) -> Operation {

@@ -70,7 +70,7 @@ const STATUSES: [(u16, &str); 15] = [
 ];
 
 /// Name, type and description of every header that an answer may have.
-const HEADERS: [(&str, Type, &str); 28] = [
+const HEADERS: [(&str, Type, &str); 29] = [
     ("location", Type::String, "Where the job is"),
     ("preference-applied", Type::String, "`respond-async`"),
     ("x-request-id", Type::String, "The request's id, for `GET /v1/requests/{id}`"),
@@ -100,6 +100,11 @@ const HEADERS: [(&str, Type, &str); 28] = [
         "forebay-cost-nanousd",
         Type::Integer,
         "The cost in 10⁻⁹ dollars; not of a stream, whose end nobody knows",
+    ),
+    (
+        "forebay-degraded",
+        Type::String,
+        "What a busy pipeline did instead of all of it: `cached`, `model`, `draft` or `job`",
     ),
     ("forebay-cache", Type::String, "`hit`, `miss`, `shared` or `bypass`, of a model whose answers are kept"),
     ("age", Type::Integer, "How old a kept answer is, in seconds"),
@@ -384,6 +389,7 @@ fn answered(r: ResponseBuilder, shape: Shape) -> ResponseBuilder {
         "forebay-attempts",
         "forebay-model-version",
         "forebay-cost-nanousd",
+        "forebay-degraded",
         "forebay-cache",
         "age",
     ];

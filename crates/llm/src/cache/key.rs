@@ -7,10 +7,8 @@
 use contract::{Content, Message, ModelName, Part, Role, TenantId, ToolCall, UserId};
 use serde_json::{Map, Value as Json};
 
+use super::shelf::Key;
 use crate::{ChatRequest, ModelSettings};
-
-/// The key of an answer.
-pub(super) type Key = [u8; 32];
 
 /// Fields of a body that no answer depends on: who asks, and how a provider finds its own caches.
 const ASIDE: [&str; 5] =

@@ -17,6 +17,7 @@ mod kept;
 mod key;
 mod reply;
 mod settings;
+mod shelf;
 mod wakers;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,11 +29,11 @@ use parking_lot::{Mutex, RwLock};
 
 pub use reply::Reply;
 pub use settings::{CacheResult, CacheScope, CacheSettings};
+pub use shelf::{Key, Shelf, Shelved};
 
 use crate::{Asking, ChatRequest, ModelSettings, Models};
 use flight::{Call, Flight};
-use kept::{Kept, Shelf};
-use key::Key;
+use kept::Kept;
 use reply::{Again, Shared};
 
 /// The caches of all models that have one. They outlive a change of the table.
@@ -66,7 +67,7 @@ struct AnswerCache {
 
 #[derive(Default)]
 struct Inner {
-    shelf: Shelf,
+    shelf: Shelf<Kept>,
     flights: HashMap<Key, Arc<Flight>>,
 }
 

@@ -38,6 +38,7 @@ impl Buffer {
     /// Puts an event in whatever waits already: for the few events that end things.
     pub(super) fn force(&self, event: Event) {
         let mut inner = self.lock();
+        inner.streamed |= matches!(event, Event::Delta { .. });
         inner.tokens += weight(&event);
         inner.events.push_back(event);
         if let Some(w) = inner.reader.take() {

@@ -168,7 +168,8 @@ async fn all(global: &Global, args: &Args, at: &At, inputs: Vec<Input>) -> Resul
 async fn once(global: &Global, args: &Args, at: &At, input: Input) -> Result<(End, Option<Value>), Error> {
     let mut request = Request::post(format!("/v1/pipelines/{}", segment(&args.pipeline)));
     let accept = if global.json { "application/json" } else { "text/event-stream" };
-    request = request.header(ACCEPT, accept).header(CONTENT_TYPE, input.media);
+    request =
+        request.header(ACCEPT, accept).header(CONTENT_TYPE, input.media).header("forebay-accept", "answer");
     let request = request.body(input.bytes).map_err(|e| {
         Error::new(format!("cannot ask for `{}`: {e}", args.pipeline), "check the pipeline's name")
     })?;
