@@ -42,6 +42,8 @@ mod tokens;
 pub use error::Error;
 pub use faults::{CutHow, Fault, FaultRule, Scenario};
 pub use log::{CAPACITY as LOG_CAPACITY, EndedHow, Key, Protocol, RequestEnd, RequestRecord};
-pub use script::{DEFAULT_TOKENS, LogMode, MAX_NATURAL_TOKENS, MAX_TOKENS, Script, ToolCall, UsagePlace};
+pub use script::{
+    Beyond, DEFAULT_TOKENS, LogMode, MAX_NATURAL_TOKENS, MAX_TOKENS, Places, Script, ToolCall, UsagePlace,
+};
 pub use server::{Address, FakeUpstream, Handle, serve};
 pub use tokens::count_words;

@@ -17,7 +17,7 @@ use std::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::Error;
 
@@ -187,7 +187,7 @@ impl Log {
         if logged {
             self.changed.notify_waiters();
         }
-        Tracker { log: Arc::clone(self), no, logged, tokens: 0, started: false, ended: false }
+        Tracker { log: Arc::clone(self), no, logged, tokens: 0, started: false, ended: false, place: None }
     }
 
     pub(crate) fn records(&self) -> Vec<RequestRecord> {
@@ -278,9 +278,15 @@ pub(crate) struct Tracker {
     tokens: u64,
     started: bool,
     ended: bool,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Tracker {
+    /// The request has this place until it ends.
+    pub(crate) fn hold(&mut self, place: OwnedSemaphorePermit) {
+        self.place = Some(place);
+    }
+
     pub(crate) fn number(&self) -> u64 {
         self.no
     }
@@ -306,6 +312,8 @@ impl Tracker {
     }
 
     pub(crate) fn end(&mut self, how: EndedHow) {
+        // Before the reader has the last byte: whoever comes then finds it free.
+        self.place = None;
         if !std::mem::replace(&mut self.ended, true) && self.logged {
             let end = RequestEnd { how, at: now(), tokens_sent: self.tokens };
             self.log.update(self.no, |record| record.end = Some(end));

@@ -59,6 +59,8 @@ pub struct Script {
     pub tool_call: Option<ToolCall>,
     /// Where an OpenAI stream reports its usage. Default `final_chunk`.
     pub usage: UsagePlace,
+    /// How many requests it serves at once, and what becomes of more. Default: all that come.
+    pub places: Option<Places>,
     /// Accept these keys only; empty accepts any key and none.
     pub require_key: Vec<String>,
     /// The models listed by `GET /v1/models`. Default `fake-large`, `fake-small`.
@@ -88,6 +90,7 @@ impl Default for Script {
             echo: false,
             tool_call: None,
             usage: UsagePlace::FinalChunk,
+            places: None,
             require_key: Vec::new(),
             models: vec!["fake-large".to_owned(), "fake-small".to_owned()],
             strict_models: false,
@@ -112,6 +115,31 @@ impl Default for ToolCall {
     fn default() -> Self {
         Self { name: None, arguments: "{}".to_owned() }
     }
+}
+
+/// The capacity of a fake: its pace at full load is `count` ÷ the time an answer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Places {
+    /// Requests that are served at once; at least 1.
+    pub count: u32,
+    /// What becomes of more. Default `refuse`.
+    #[serde(default)]
+    pub beyond: Beyond,
+    /// The `Retry-After` of those that are refused; 0 names none. Default 0.
+    #[serde(default, with = "ms")]
+    pub retry_after: Duration,
+}
+
+/// What a fake does with requests beyond its places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Beyond {
+    /// Answers 429, as a provider's rate limit does.
+    #[default]
+    Refuse,
+    /// Lets them wait in the order of their coming, as a model server of one's own does.
+    Wait,
 }
 
 /// Where an OpenAI stream reports its usage. Anthropic streams report it where the protocol says, unless `absent`.
@@ -163,6 +191,9 @@ impl Script {
         }
         if self.tokens.is_some_and(|n| n > MAX_TOKENS) {
             return refuse("tokens must be at most 1000000");
+        }
+        if self.places.is_some_and(|p| p.count == 0) {
+            return refuse("places.count must be at least 1");
         }
         self.faults.iter().try_for_each(FaultRule::validate)
     }
@@ -281,6 +312,7 @@ mod tests {
             r#"{"jitter": 2}"#,
             r#"{"time_scale": 0}"#,
             r#"{"tokens": 1000001}"#,
+            r#"{"places": {"count": 0}}"#,
             r#"{"first_token": -1}"#,
             r#"{"faults": [{"fault": {"status": {"status": 42}}}]}"#,
             r#"{"faults": [{"fault": {"reset": {}}, "from": 0}]}"#,

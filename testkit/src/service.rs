@@ -18,6 +18,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use parking_lot::RwLock;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::{
     Error, anthropic,
@@ -27,7 +28,7 @@ use crate::{
     openai,
     render::{ApiError, ErrorKind, Finish, Head, Renderer},
     request::ChatBody,
-    script::{DEFAULT_TOKENS, LogMode, MAX_NATURAL_TOKENS, Script},
+    script::{Beyond, DEFAULT_TOKENS, LogMode, MAX_NATURAL_TOKENS, Places, Script},
     tokens::{Answer, count_words, mix, seed_of, tail_words},
 };
 
@@ -51,12 +52,14 @@ struct Active {
     rules: Vec<FaultRule>,
     seen: AtomicU64,
     first: OnceLock<Instant>,
+    places: Option<Arc<Semaphore>>,
 }
 
 impl Active {
     fn new(script: Script) -> Self {
         let rules = script.rules();
-        Self { script, rules, seen: AtomicU64::new(0), first: OnceLock::new() }
+        let places = script.places.map(|p| Arc::new(Semaphore::new(p.count as usize)));
+        Self { script, rules, seen: AtomicU64::new(0), first: OnceLock::new(), places }
     }
 }
 
@@ -148,7 +151,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, reset: ResetFlag, request: Reque
         }
     });
     let tracker = shared.log.arrive(record);
-    let responder = Responder { protocol: call.protocol(), script, reset, tracker };
+    let mut responder = Responder { protocol: call.protocol(), script, reset, tracker };
     let checked = match error {
         Some(error) => Err(error),
         None => {
@@ -162,6 +165,19 @@ pub(crate) async fn handle(shared: Arc<Shared>, reset: ResetFlag, request: Reque
     if call == Call::CountTokens {
         let count = json!({"input_tokens": chat.prompt_tokens()}).to_string();
         return Ok(responder.whole(Bytes::from(count), 0, &Plan::default()));
+    }
+    if let (Some(places), Some(Places { beyond, retry_after, .. })) = (&active.places, active.script.places) {
+        let place = match beyond {
+            Beyond::Refuse => Arc::clone(places).try_acquire_owned().ok(),
+            Beyond::Wait => Arc::clone(places).acquire_owned().await.ok(),
+        };
+        match place {
+            Some(place) => responder.tracker.hold(place),
+            None => {
+                let error = ErrorKind::Status(StatusCode::TOO_MANY_REQUESTS).into();
+                return Ok(responder.refuse(&error, script.scaled(retry_after)));
+            }
+        }
     }
     let first = *active.first.get_or_init(|| arrived);
     let facts = Facts {

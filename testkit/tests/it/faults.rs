@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{CutHow, EndedHow, Fault, FaultRule, Handle, Scenario, Script};
+use testkit::{Beyond, CutHow, EndedHow, Fault, FaultRule, Handle, Places, Scenario, Script};
 
 use crate::raw::{Answer, ask, chat, message, post, send, start};
 
@@ -179,4 +179,28 @@ async fn s16_bills_what_it_sent_before_the_cut() {
     let usage = answer.events().last().unwrap()["usage"].clone();
     assert_eq!((&usage["prompt_tokens"], &usage["completion_tokens"]), (&3.into(), &20.into()));
     assert_eq!(ask(&fake, &chat(false)).await.status, 500);
+}
+
+#[tokio::test]
+async fn more_than_its_places_are_refused_or_wait_and_a_place_is_free_with_the_last_byte() {
+    let places = |beyond| Script {
+        places: Some(Places { count: 1, beyond, retry_after: Duration::from_secs(3) }),
+        first_token: Duration::from_millis(30),
+        ..Script::default()
+    };
+    for stream in [true, false] {
+        let fake = start(places(Beyond::Refuse)).await;
+        let body = chat(stream);
+        let (one, other) = tokio::join!(ask(&fake, &body), ask(&fake, &body));
+        let (served, refused) = if one.status == 200 { (one, other) } else { (other, one) };
+        assert_eq!((served.status, refused.status), (200, 429));
+        assert!(refused.head.contains("retry-after: 3\r\n"), "{}", refused.head);
+        assert_eq!(ask(&fake, &body).await.status, 200);
+
+        let fake = start(places(Beyond::Wait)).await;
+        let began = std::time::Instant::now();
+        let (one, other) = tokio::join!(ask(&fake, &body), ask(&fake, &body));
+        assert_eq!((one.status, other.status), (200, 200));
+        assert!(began.elapsed() >= Duration::from_millis(60), "one after the other");
+    }
 }
