@@ -62,6 +62,7 @@ pub(crate) fn limits(config: &Config) -> admission::Settings {
                 s.max_concurrency = u32::try_from(max).unwrap_or(u32::MAX).max(1);
             }
             s.adaptive = m.local.is_none();
+            s.max_wait_ms = m.max_wait.map(|t| u64::try_from(t.0.as_millis()).unwrap_or(u64::MAX));
             let rates = AllowanceConfig {
                 tokens_per_minute: m.limits.tokens_per_minute,
                 requests_per_minute: m.limits.requests_per_minute,

@@ -257,6 +257,20 @@ impl<T> FairQueue<T> {
         Some(self.ahead_of(lane.class, Some(there.lane), counter, tokens, entries))
     }
 
+    /// Whose lane it is.
+    pub fn tenant(&self, id: LaneId) -> Option<&TenantId> {
+        self.lanes.get(&id).map(|l| &l.tenant)
+    }
+
+    /// The share that `work` has of what is served, if all that wait go on to want more.
+    pub fn share(&self, work: &Work<'_>) -> f64 {
+        let class = class_of(work.priority);
+        let ready = self.ready.get(class).into_iter().flatten().filter_map(|(_, id)| self.lanes.get(id));
+        let others: f64 = ready.filter(|l| l.tenant != *work.tenant).map(|l| f64::from(l.weight)).sum();
+        let own = f64::from(work.weight.max(1));
+        own / (own + others)
+    }
+
     /// Every lane in which something waits or runs.
     pub fn lanes(&self) -> Vec<LaneSnapshot> {
         let mut all: Vec<LaneSnapshot> = self

@@ -133,9 +133,21 @@ impl Gate {
     ///
     /// `model` is a name of the configuration (or of one of its endpoints), never a caller's text: its state is kept.
     pub fn slot(&self, model: &ModelName, tenant: &TenantId, ask: Ask) -> SlotRequest {
+        self.asked(model, tenant, ask, None)
+    }
+
+    /// The same for a request that nobody has begun to work for: it is refused at once when too many would be served before
+    /// it. A refusal names the time at which it has a turn, if it is sent again under its `mark`: any number that is the same
+    /// both times, and best another's for another request. A mark that many share costs them order, and nothing else.
+    pub fn slot_or_turn(&self, model: &ModelName, tenant: &TenantId, ask: Ask, mark: u64) -> SlotRequest {
+        self.asked(model, tenant, ask, Some(mark))
+    }
+
+    fn asked(&self, model: &ModelName, tenant: &TenantId, ask: Ask, mark: Option<u64>) -> SlotRequest {
         let (shared, weight, priority) = self.line(model, tenant);
+        let standing = (weight, ask.priority.unwrap_or(priority));
         let now = self.inner.clock.now();
-        let (asked, wakers) = shared.lock().ask(now, tenant, weight, ask.priority.unwrap_or(priority), &ask);
+        let (asked, wakers) = shared.lock().ask(now, tenant, standing, &ask, mark);
         wake(wakers);
         match asked {
             Asked::Granted(grant) => SlotRequest::granted(Slot::new(shared, grant)),

@@ -19,6 +19,7 @@ mod retry_budget;
 mod scope;
 mod settings;
 mod slot;
+mod turns;
 mod wait;
 
 pub use balance::{PeakEwma, two_of};

@@ -137,6 +137,9 @@ pub struct ModelSettings {
     pub queue_tokens: u64,
     /// Requests that may wait.
     pub queue_entries: usize,
+    /// The longest expected wait of a caller's request, in milliseconds: who would wait longer is refused at once. When absent,
+    /// as many may wait before it as half of what runs at once, and 16 at least.
+    pub max_wait_ms: Option<u64>,
     /// What an output token counts in the fair queue, in input tokens.
     pub output_weight: f64,
     /// Its rates and budgets over all callers.
@@ -151,6 +154,7 @@ impl Default for ModelSettings {
             initial_concurrency: None,
             queue_tokens: 4_000_000,
             queue_entries: 4096,
+            max_wait_ms: None,
             output_weight: 2.0,
             limits: Limits::default(),
         }

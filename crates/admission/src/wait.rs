@@ -35,6 +35,11 @@ impl ServiceRate {
         (self.held_seconds > 0.0).then(|| f64::from(concurrency.max(1)) * self.tokens / self.held_seconds)
     }
 
+    /// Requests a second at this concurrency; `None` before the first sample.
+    pub fn requests_per_second(&self, concurrency: u32) -> Option<f64> {
+        (self.held_seconds > 0.0).then(|| f64::from(concurrency.max(1)) * self.requests / self.held_seconds)
+    }
+
     /// The wait of a request with `ahead` tokens before it when no slot is free: those, and the rest of one that runs.
     pub fn wait(&self, ahead: u64, concurrency: u32) -> Option<Duration> {
         let rate = self.tokens_per_second(concurrency)?;

@@ -30,8 +30,14 @@ impl Slots for FairSlots {
         tenant: &'a TenantId,
         tokens: u64,
         deadline: Deadline,
+        mark: Option<u64>,
     ) -> BoxFuture<'a, Result<Box<dyn Slot>, Error>> {
-        let wait = self.gate.slot(model, tenant, Ask { priority: inside::priority(), tokens, deadline });
+        let ask = Ask { priority: inside::priority(), tokens, deadline };
+        // A job waits as long as its caller gave it.
+        let wait = match mark.filter(|_| ask.priority.is_none()) {
+            Some(mark) => self.gate.slot_or_turn(model, tenant, ask, mark),
+            None => self.gate.slot(model, tenant, ask),
+        };
         Box::pin(async move {
             match task::within(&*self.clock, deadline, wait).await {
                 Ok(Ok(slot)) => Ok(Box::new(Taken(slot)) as Box<dyn Slot>),

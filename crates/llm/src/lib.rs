@@ -20,6 +20,7 @@ pub mod generate;
 pub mod hedge;
 mod json;
 mod live;
+mod mark;
 pub mod model;
 pub mod models;
 pub mod pool;

@@ -226,13 +226,15 @@ impl ModelSettings {
 /// Contract: `acquire` waits until there is room, at most until the deadline, and fails with `Overloaded`,
 /// `RateLimited`, `BudgetExhausted` or `DeadlineExceeded`; dropping the future leaves the queue.
 pub trait Slots: Send + Sync {
-    /// Waits for room for one attempt. `tokens` is its estimated input, for the virtual token counter.
+    /// Waits for room for one attempt. `tokens` is its estimated input, for the virtual token counter. With a `mark` nothing
+    /// was done yet for the caller: it may be refused because too many wait, and is known by the mark when it comes again.
     fn acquire<'a>(
         &'a self,
         model: &'a ModelName,
         tenant: &'a TenantId,
         tokens: u64,
         deadline: Deadline,
+        mark: Option<u64>,
     ) -> BoxFuture<'a, Result<Box<dyn Slot>, Error>>;
 }
 
@@ -268,6 +270,7 @@ impl Slots for Unlimited {
         _: &'a TenantId,
         _: u64,
         _: Deadline,
+        _: Option<u64>,
     ) -> BoxFuture<'a, Result<Box<dyn Slot>, Error>> {
         Box::pin(async { Ok(Box::new(Unlimited) as Box<dyn Slot>) })
     }

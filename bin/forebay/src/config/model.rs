@@ -172,6 +172,10 @@ pub struct ModelConfig {
     pub limits: RatesConfig,
     /// The most requests at once; what the upstream bears is found below this.
     pub max_concurrency: Option<Count>,
+    /// The longest wait for its turn that a caller is let into: who would wait longer is refused at once, and told when to come
+    /// again. Unless given: as many may wait before a caller as half of what is answered at once, and 16 at least. Jobs and the
+    /// stages of pipelines wait as long as their own budgets say.
+    pub max_wait: Option<Time>,
     /// Keep its answers, and give them again to equal requests. Unless given: every request is a call.
     pub cache: Option<CacheConfig>,
     /// How long to wait for it.

@@ -1,0 +1,352 @@
+//! When a refused request is to come again, and its turn when it does.
+//!
+//! Under ten times the load that a model bears, nine of ten are refused. If all of them are told the same wait, they come back
+//! as one wave, and nine of ten are refused again. So each refusal books a turn, in a schedule for each tenant that is worked
+//! off at the pace at which that tenant is served: everybody is told another time, and those who come as told come one after
+//! the other. What is known of a caller that comes back is its tenant and its mark (a number made of what it asks), which is
+//! the same the second time.
+//!
+//! ```text
+//! booked ──(it comes)────────────▶ claimed: it may wait where a newcomer may not
+//!    └─────(it does not come)────▶ lost: a tenant whose turns are lost has them booked closer together
+//! ```
+//!
+//! Invariants: a turn is claimed at most once; no two turns that a tenant is told at one moment are at the same time; never
+//! more than [`MOST`] turns are kept, and when there are too many, the tenant that holds most has none added.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use contract::{TenantId, Tick};
+
+/// Turns kept for one model.
+pub(crate) const MOST: usize = 65_536;
+/// The share of the pace that is booked: the rest is for newcomers, and for turns that come a little late.
+const BOOKED: f64 = 0.9;
+/// Who comes this much too early has its turn all the same.
+const EARLY: Duration = Duration::from_millis(500);
+/// Who comes later than this has lost it.
+const LATE: Duration = Duration::from_secs(10);
+/// The way back takes as long: every turn is so much later.
+const WAY_BACK: Duration = Duration::from_millis(20);
+/// While nothing was measured, turns are spread over this time from now, and as much again.
+const UNKNOWN: Duration = Duration::from_secs(1);
+/// How much one turn that was claimed or lost says about the next.
+const LEARN: f64 = 1.0 / 32.0;
+/// However many are lost, so many are taken to come.
+const LEAST_KEPT: f64 = 0.1;
+/// Half of what a lane was served this long ago still counts, in seconds.
+const HALF_LIFE: f64 = 5.0;
+/// A lane that was refused something in the last second takes all it is given: what it is given is its pace.
+const PRESSED: Duration = Duration::from_secs(1);
+/// Requests that make a pace.
+const ENOUGH: f64 = 16.0;
+/// Lanes kept before idle ones are looked through.
+const SWEEP_AT: usize = 64;
+
+/// A turn, in the order in which turns come.
+type Turn = (Tick, u64);
+
+/// What one tenant was told.
+#[derive(Debug)]
+struct Lane {
+    /// Turns to come, with the marks of those to whom they belong.
+    ahead: BTreeMap<Turn, u64>,
+    /// Turns that have come and may still be claimed.
+    open: BTreeMap<Turn, u64>,
+    /// The same turns by mark.
+    marks: BTreeSet<(u64, Tick, u64)>,
+    /// The share of turns that are claimed.
+    kept: f64,
+    pace: Pace,
+}
+
+/// How fast a lane is served while it wants more.
+#[derive(Debug, Default)]
+struct Pace {
+    served: f64,
+    seconds: f64,
+    at: Tick,
+    refused: Option<Tick>,
+}
+
+impl Pace {
+    fn pass(&mut self, now: Tick, served: f64) {
+        let dt = now.since(self.at);
+        if self.refused.is_some_and(|r| self.at.since(r) <= PRESSED) && dt <= PRESSED {
+            let keep = (-dt.as_secs_f64() / HALF_LIFE).exp2();
+            self.served = self.served * keep + served;
+            self.seconds = self.seconds * keep + dt.as_secs_f64();
+        }
+        self.at = self.at.max(now);
+    }
+
+    fn per_second(&self) -> Option<f64> {
+        (self.served >= ENOUGH && self.seconds > 0.0).then(|| self.served / self.seconds)
+    }
+}
+
+impl Lane {
+    fn new(now: Tick) -> Self {
+        let pace = Pace { at: now, ..Pace::default() };
+        Lane { ahead: BTreeMap::new(), open: BTreeMap::new(), marks: BTreeSet::new(), kept: 1.0, pace }
+    }
+
+    fn len(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// Turns whose time has come are open; those that nobody came for are lost. Returns how many.
+    fn advance(&mut self, now: Tick) -> usize {
+        while let Some(first) = self.ahead.first_entry().filter(|e| e.key().0 <= now) {
+            let (turn, mark) = first.remove_entry();
+            self.open.insert(turn, mark);
+        }
+        let mut lost = 0;
+        while let Some(first) = self.open.first_entry().filter(|e| e.key().0.after(LATE) < now) {
+            let ((due, seq), mark) = first.remove_entry();
+            self.marks.remove(&(mark, due, seq));
+            self.kept -= self.kept * LEARN;
+            lost += 1;
+        }
+        lost
+    }
+
+    /// How long until a turn behind all that are ahead, at this pace.
+    fn behind(&self, pace: f64) -> Duration {
+        let coming = self.ahead.len() as f64 * self.kept.max(LEAST_KEPT) + 1.0;
+        Duration::try_from_secs_f64(coming / (pace * BOOKED)).unwrap_or(Duration::MAX)
+    }
+}
+
+/// What a turn is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused<'a> {
+    pub(crate) tenant: &'a TenantId,
+    /// By what it is known when it comes again.
+    pub(crate) mark: u64,
+    /// What the tenant gets at least, in requests a second; `None` before anything was measured.
+    pub(crate) pace: Option<f64>,
+    /// So much later than the schedule has it.
+    pub(crate) after: Duration,
+    /// It came when it was told, and could not be served all the same: its turn is the next.
+    pub(crate) again: bool,
+}
+
+/// The turns of one model.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    lanes: HashMap<TenantId, Lane>,
+    booked: usize,
+    seq: u64,
+    sweep_at: usize,
+}
+
+impl Turns {
+    /// Turns that are booked.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.booked
+    }
+
+    /// Books a turn for a request that is refused now: how long until it is to come.
+    pub(crate) fn book(&mut self, now: Tick, refused: &Refused<'_>) -> Duration {
+        if self.lanes.len() >= self.sweep_at.max(SWEEP_AT) && !self.lanes.contains_key(refused.tenant) {
+            self.sweep(now);
+        }
+        let lane = self.lanes.entry(refused.tenant.clone()).or_insert_with(|| Lane::new(now));
+        self.booked -= lane.advance(now);
+        lane.pace.pass(now, 0.0);
+        lane.pace.refused = Some(now);
+        let spread = f64::from(refused.mark as u32) / f64::from(u32::MAX);
+        let wait = match lane.pace.per_second().or(refused.pace) {
+            None => UNKNOWN + UNKNOWN.mul_f64(spread),
+            Some(pace) if refused.again => Duration::try_from_secs_f64(1.0 / pace).unwrap_or(UNKNOWN),
+            Some(pace) => lane.behind(pace),
+        };
+        let mut wait = wait.saturating_add(refused.after).saturating_add(WAY_BACK);
+        if !self.room_for(refused.tenant) {
+            // Behind the schedule, as far as that is long: apart from each other, but nobody's own.
+            return wait + wait.mul_f64(spread);
+        }
+        let Some(lane) = self.lanes.get_mut(refused.tenant) else { return wait };
+        // Apart by a microsecond at least, whatever the pace.
+        while lane.ahead.range((now.after(wait), 0)..=(now.after(wait), u64::MAX)).next().is_some() {
+            wait += Duration::from_micros(1);
+        }
+        self.seq += 1;
+        let due = now.after(wait);
+        lane.ahead.insert((due, self.seq), refused.mark);
+        lane.marks.insert((refused.mark, due, self.seq));
+        self.booked += 1;
+        wait
+    }
+
+    /// Whether one more turn may be kept for this tenant: when there are too many, the tenant that holds most gives one.
+    fn room_for(&mut self, tenant: &TenantId) -> bool {
+        if self.booked < MOST {
+            return true;
+        }
+        let own = self.lanes.get(tenant).map_or(0, Lane::len);
+        if own * self.lanes.len() >= MOST {
+            return false;
+        }
+        let Some(most) = self.lanes.values_mut().max_by_key(|l| l.len()) else { return false };
+        let Some(((due, seq), mark)) = most.ahead.pop_last().or_else(|| most.open.pop_last()) else {
+            return false;
+        };
+        most.marks.remove(&(mark, due, seq));
+        self.booked -= 1;
+        true
+    }
+
+    /// Whether a request that comes now has a turn; it has had it then. With `room` it is served in any case, and whatever
+    /// turn it has is done with.
+    pub(crate) fn claim(&mut self, now: Tick, tenant: &TenantId, mark: u64, room: bool) -> bool {
+        let Some(lane) = self.lanes.get_mut(tenant) else { return false };
+        self.booked -= lane.advance(now);
+        let first = lane.marks.range((mark, Tick(0), 0)..=(mark, Tick(u64::MAX), u64::MAX)).next().copied();
+        let Some((_, due, seq)) = first.filter(|(_, due, _)| room || due.since(now) <= EARLY) else {
+            return false;
+        };
+        lane.marks.remove(&(mark, due, seq));
+        if lane.ahead.remove(&(due, seq)).is_none() {
+            lane.open.remove(&(due, seq));
+        }
+        lane.kept += (1.0 - lane.kept) * LEARN;
+        self.booked -= 1;
+        true
+    }
+
+    /// A request of this tenant got a slot.
+    pub(crate) fn served(&mut self, now: Tick, tenant: &TenantId) {
+        if let Some(lane) = self.lanes.get_mut(tenant) {
+            lane.pace.pass(now, 1.0);
+        }
+    }
+
+    /// Whether nobody was told anything: then there is nothing to claim and no pace to keep.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    /// Forgets lanes without a turn.
+    fn sweep(&mut self, now: Tick) {
+        let booked = &mut self.booked;
+        self.lanes.retain(|_, lane| {
+            *booked -= lane.advance(now);
+            lane.len() > 0
+        });
+        self.sweep_at = self.lanes.len() * 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refused(tenant: &TenantId, mark: u64, pace: Option<f64>) -> Refused<'_> {
+        Refused { tenant, mark, pace, after: Duration::ZERO, again: false }
+    }
+
+    proptest! {
+        #[test]
+        fn those_who_are_refused_together_are_told_times_one_after_the_other_at_the_pace(
+            n in 1usize..300, pace in 0.01f64..5_000.0,
+        ) {
+            let (tenant, mut turns) = ("a".into(), Turns::default());
+            let told: Vec<f64> = (0..n as u64)
+                .map(|m| turns.book(Tick(0), &refused(&tenant, m, Some(pace))).as_secs_f64()).collect();
+            prop_assert!(told.windows(2).all(|w| w[0] < w[1]), "{told:?}");
+            for w in told.windows(2) {
+                prop_assert!(((w[1] - w[0]) * pace * BOOKED - 1.0).abs() < 0.02, "{w:?} at {pace}");
+            }
+        }
+
+        #[test]
+        fn a_turn_is_claimed_once_and_in_its_time_and_what_is_kept_is_counted(
+            ops in prop::collection::vec((0u8..4, 0usize..3, 0u64..6, 0u64..4_000), 1..300),
+        ) {
+            let tenants: Vec<TenantId> = (0..3).map(|i| format!("t{i}").into()).collect();
+            let (mut turns, mut now) = (Turns::default(), Tick(0));
+            // What was told and not yet claimed.
+            let mut told: Vec<(usize, u64, Tick)> = Vec::new();
+            for (op, t, mark, ms) in ops {
+                match op {
+                    0 | 1 => {
+                        let wait = turns.book(now, &refused(&tenants[t], mark, (op == 0).then_some(3.0)));
+                        told.push((t, mark, now.after(wait)));
+                    }
+                    2 => {
+                        let room = ms % 5 == 0;
+                        let claimed = turns.claim(now, &tenants[t], mark, room);
+                        let there = told.iter().enumerate().filter(|(_, b)| (b.0, b.1) == (t, mark))
+                            .min_by_key(|(_, b)| b.2).map(|(i, b)| (i, b.2));
+                        prop_assert_eq!(claimed, there.is_some_and(|(_, due)| room || due.since(now) <= EARLY));
+                        if claimed {
+                            told.remove(there.unwrap().0);
+                        }
+                    }
+                    _ => {
+                        now = now.after(Duration::from_millis(ms));
+                        turns.served(now, &tenants[t]);
+                    }
+                }
+                told.retain(|b| b.2.after(LATE) >= now);
+                for tenant in &tenants {
+                    // Whatever is lost is counted when its lane is looked at.
+                    turns.claim(now, tenant, u64::MAX, false);
+                }
+                prop_assert_eq!(turns.len(), told.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_flood_of_refusals_is_bounded_and_another_tenant_is_told_its_own_times() {
+        let (flood, light): (TenantId, TenantId) = ("flood".into(), "light".into());
+        let mut turns = Turns::default();
+        let told: Vec<Duration> = (0..MOST as u64 + 5_000)
+            .map(|m| turns.book(Tick(0), &refused(&flood, m << 20, Some(100.0))))
+            .collect();
+        assert_eq!(turns.len(), MOST);
+        let beyond: BTreeSet<&Duration> = told.iter().skip(MOST).collect();
+        assert!(
+            beyond.len() > 1_000 && beyond.iter().all(|t| t.as_secs() > 700),
+            "spread behind the schedule"
+        );
+        let own = turns.book(Tick(0), &refused(&light, 1, Some(100.0)));
+        assert!(own < Duration::from_millis(50), "{own:?}");
+        assert_eq!(turns.len(), MOST);
+        assert!(turns.claim(Tick(0).after(own), &light, 1, false));
+    }
+
+    #[test]
+    fn turns_nobody_comes_for_let_the_next_be_booked_closer_together() {
+        let (tenant, mut turns) = ("a".into(), Turns::default());
+        let book = |turns: &mut Turns, at: u64, n: u64| {
+            (0..n)
+                .map(|m| turns.book(Tick(at * 1_000_000_000), &refused(&tenant, m, Some(10.0))))
+                .max()
+                .unwrap()
+        };
+        let first = book(&mut turns, 0, 100);
+        let later = book(&mut turns, 60, 100);
+        assert!(later * 5 < first, "{first:?}, then {later:?}");
+    }
+
+    #[test]
+    fn the_pace_is_what_a_tenant_is_given_while_it_wants_more() {
+        let (tenant, mut turns) = (TenantId::from("a"), Turns::default());
+        for ms in (0..20_000u64).step_by(10) {
+            let now = Tick(ms * 1_000_000);
+            turns.book(now, &refused(&tenant, ms, Some(100.0)));
+            if ms % 100 == 0 {
+                turns.served(now, &tenant);
+            }
+        }
+        let pace = turns.lanes[&tenant].pace.per_second().unwrap();
+        assert!((9.5..10.5).contains(&pace), "{pace}");
+    }
+}
