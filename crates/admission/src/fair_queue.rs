@@ -9,8 +9,13 @@
 //! Bounded in tokens and in entries. When full, an arrival pushes out the last ticket of the lane that holds most for
 //! its weight (of a lower class first), if that lane holds more than the arrival's own would: a flood pushes out itself.
 //!
+//! Tokens are what a tenant costs, and slots are what there is too little of: a flood of requests of ten words would hold every
+//! slot before its counter reached that of a tenant who sends a page. So [`FairQueue::pop`] is told how many slots there are, and
+//! a lane that runs less than its share of them (by weight, among those that run or wait) goes before one that does not.
+//!
 //! Invariants: a ticket leaves exactly once (popped, cancelled or pushed out); `pop` gives something whenever something
-//! waits; two lanes of one class that never run empty differ in service ÷ weight by at most 2·U, where U is the largest
+//! waits; a lane of the highest class that waits and runs less than its share of the slots is served before one that runs more; two
+//! lanes of one class that never run empty, and of which neither runs less than its share, differ in service ÷ weight by at most 2·U, where U is the largest
 //! charge a lane can still get after its last dispatch: (input + output weight × output of what runs) ÷ weight.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -87,9 +92,22 @@ struct Lane {
     queue: BTreeMap<Order, u32>,
     tokens: u64,
     running: u32,
+    /// What it adds to the weight of all that run or wait: its own weight or 0.
+    counted: u32,
 }
 
 impl Lane {
+    /// Its share of what runs, when those contend that do.
+    fn share(&self, contending: u64) -> f64 {
+        let all = contending.saturating_sub(u64::from(self.counted)) + u64::from(self.weight);
+        f64::from(self.weight) / all.max(1) as f64
+    }
+
+    /// How many more of it may run, of `slots`, before it has its share.
+    fn below(&self, slots: u32, contending: u64) -> f64 {
+        f64::from(slots) * self.share(contending) - f64::from(self.running)
+    }
+
     fn charge(&self, milli_tokens: u128) -> u128 {
         milli_tokens * (UNIT / 1000) / u128::from(self.weight)
     }
@@ -119,6 +137,8 @@ pub struct FairQueue<T> {
     seq: u64,
     next_lane: u32,
     sweep_at: usize,
+    /// The weight of all lanes that run or wait.
+    contending: u64,
 }
 
 impl<T> FairQueue<T> {
@@ -138,6 +158,7 @@ impl<T> FairQueue<T> {
             seq: 0,
             next_lane: 0,
             sweep_at: SWEEP_AT,
+            contending: 0,
         };
         queue.configure(bounds, output_weight);
         queue
@@ -200,12 +221,15 @@ impl<T> FairQueue<T> {
         }
         self.tokens += work.tokens;
         self.entries += 1;
+        self.count(id);
         Ok((TicketId { index, seq: self.seq }, pushed_out))
     }
 
-    /// The next to be served; its lane is charged for the input.
-    pub fn pop(&mut self) -> Option<(LaneId, T)> {
-        let id = self.ready.iter().rev().find_map(|class| class.first())?.1;
+    /// The next to be served, of as many as run on `slots`; its lane is charged for the input.
+    pub fn pop(&mut self, slots: u32) -> Option<(LaneId, T)> {
+        let class = self.ready.iter().rev().find(|class| !class.is_empty())?;
+        let less = |id: &LaneId| self.lanes.get(id).is_some_and(|l| l.below(slots, self.contending) > 0.0);
+        let id = class.iter().find(|(_, id)| less(id)).or_else(|| class.first())?.1;
         let index = *self.lanes.get(&id)?.queue.first_key_value()?.1;
         let (tokens, payload) = self.remove(index)?;
         self.start(id, tokens);
@@ -229,10 +253,11 @@ impl<T> FairQueue<T> {
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.running = lane.running.saturating_sub(1);
         }
+        self.count(id);
     }
 
-    /// Tokens and tickets that will be served before `work`, if it came now.
-    pub fn ahead(&self, work: &Work<'_>) -> (u64, usize) {
+    /// Tokens and tickets that will be served before `work`, if it came now and `slots` were busy.
+    pub fn ahead(&self, work: &Work<'_>, slots: u32) -> (u64, usize) {
         let class = class_of(work.priority);
         let level = self.level(class);
         let id = self.by_tenant.get(work.tenant).and_then(|l| *l.get(class)?);
@@ -241,8 +266,20 @@ impl<T> FairQueue<T> {
             Some(lane) => {
                 let (tokens, entries) = before(lane, order, |i| self.size(i));
                 let counter = if lane.queue.is_empty() { lane.counter.max(level) } else { lane.counter };
-                self.ahead_of(class, id, counter + lane.charge(u128::from(tokens) * 1000), tokens, entries)
+                let counter = counter + lane.charge(u128::from(tokens) * 1000);
+                let fair = self.ahead_of(class, id, counter, tokens, entries);
+                if slots == 0 || !self.is_highest(class) {
+                    return fair;
+                }
+                // Within its share its turn is the next. Beyond it the others have theirs for each of its own that ends.
+                let over = (entries as f64 + 1.0 - lane.below(slots, self.contending)).max(0.0);
+                let others = over * (1.0 / lane.share(self.contending) - 1.0);
+                let each = self.tokens as f64 / self.entries.max(1) as f64;
+                let most = (tokens + (others * each) as u64, entries + others.ceil() as usize);
+                if most.1 < fair.1 { most } else { fair }
             }
+            // Whoever runs nothing has less than its share.
+            None if slots > 0 && self.is_highest(class) => (0, 0),
             None => self.ahead_of(class, None, level, 0, 0),
         }
     }
@@ -287,6 +324,20 @@ impl<T> FairQueue<T> {
             .collect();
         all.sort_by(|a, b| (&a.tenant, a.priority).cmp(&(&b.tenant, b.priority)));
         all
+    }
+
+    /// Whether nothing of a higher class waits.
+    fn is_highest(&self, class: usize) -> bool {
+        self.ready.iter().skip(class + 1).all(BTreeSet::is_empty)
+    }
+
+    /// Counts a lane among those that run or wait, or no more.
+    fn count(&mut self, id: LaneId) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            let now = if lane.running > 0 || !lane.queue.is_empty() { lane.weight } else { 0 };
+            self.contending = self.contending + u64::from(now) - u64::from(lane.counted);
+            lane.counted = now;
+        }
     }
 
     fn size(&self, index: u32) -> u64 {
@@ -359,6 +410,7 @@ impl<T> FairQueue<T> {
             queue: BTreeMap::new(),
             tokens: 0,
             running: 0,
+            counted: 0,
         };
         self.lanes.insert(id, lane);
         if let Some(place) = self.by_tenant.entry(work.tenant.clone()).or_default().get_mut(class) {
@@ -415,6 +467,7 @@ impl<T> FairQueue<T> {
                 *floor = (*floor).max(lane.counter);
             }
         }
+        self.count(id);
     }
 
     fn remove(&mut self, index: u32) -> Option<(u64, T)> {
@@ -434,6 +487,7 @@ impl<T> FairQueue<T> {
                 *floor = (*floor).max(lane.counter);
             }
         }
+        self.count(ticket.lane);
         Some((ticket.tokens, ticket.payload))
     }
 

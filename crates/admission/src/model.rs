@@ -152,7 +152,7 @@ impl Model {
             return Outlook { ahead: 0, wait: Some(Duration::ZERO) };
         }
         let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
-        let (tokens, entries) = self.queue.ahead(&work);
+        let (tokens, entries) = self.queue.ahead(&work, self.limiter.limit());
         Outlook { ahead: entries, wait: self.expected_wait(tokens) }
     }
 
@@ -167,7 +167,7 @@ impl Model {
 
     /// Why `work` may not wait, if it may not. Unless nobody has begun to work for it (`mark`), only its deadline counts.
     fn too_long(&self, now: Tick, work: &Work<'_>, mark: Option<u64>, turn: bool) -> Option<Cause> {
-        let (tokens, entries) = self.queue.ahead(work);
+        let (tokens, entries) = self.queue.ahead(work, self.limiter.limit());
         // Nobody is refused on a guess.
         let expected = self.expected_wait(tokens)?;
         if let Some(allowed) = work.deadline.remaining(now).filter(|allowed| expected > *allowed) {
@@ -251,7 +251,7 @@ impl Model {
     pub(crate) fn pump(&mut self, now: Tick) -> Vec<Waker> {
         let mut wakers = Vec::new();
         while self.in_flight < self.limiter.limit() {
-            let Some((lane, (waiter, tokens))) = self.queue.pop() else { break };
+            let Some((lane, (waiter, tokens))) = self.queue.pop(self.limiter.limit()) else { break };
             self.in_flight += 1;
             if !self.turns.is_empty()
                 && let Some(tenant) = self.queue.tenant(lane)

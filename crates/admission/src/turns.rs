@@ -41,6 +41,8 @@ const HALF_LIFE: f64 = 5.0;
 const PRESSED: Duration = Duration::from_secs(1);
 /// Requests that make a pace.
 const ENOUGH: f64 = 16.0;
+/// A mark that so many share at once says nothing of who comes: it gives nobody a turn.
+const SHARED: usize = 5;
 /// Lanes kept before idle ones are looked through.
 const SWEEP_AT: usize = 64;
 
@@ -58,6 +60,11 @@ struct Lane {
     marks: BTreeSet<(u64, Tick, u64)>,
     /// The share of turns that are claimed.
     kept: f64,
+    /// The last turn's time: the next is behind it. Turns are never booked between others, since a pace that was measured a
+    /// little too high would have two come for each place at the end of a long schedule.
+    last: Tick,
+    /// The sum over the turns ahead of the share that was expected to be claimed when they were booked.
+    expected: f64,
     pace: Pace,
 }
 
@@ -89,7 +96,20 @@ impl Pace {
 impl Lane {
     fn new(now: Tick) -> Self {
         let pace = Pace { at: now, ..Pace::default() };
-        Lane { ahead: BTreeMap::new(), open: BTreeMap::new(), marks: BTreeSet::new(), kept: 1.0, pace }
+        Lane {
+            ahead: BTreeMap::new(),
+            open: BTreeMap::new(),
+            marks: BTreeSet::new(),
+            kept: 1.0,
+            last: now,
+            expected: 0.0,
+            pace,
+        }
+    }
+
+    /// A turn that is ahead is ahead no more.
+    fn passed(&mut self) {
+        self.expected -= self.expected / (self.ahead.len() + 1) as f64;
     }
 
     fn len(&self) -> usize {
@@ -101,6 +121,7 @@ impl Lane {
         while let Some(first) = self.ahead.first_entry().filter(|e| e.key().0 <= now) {
             let (turn, mark) = first.remove_entry();
             self.open.insert(turn, mark);
+            self.passed();
         }
         let mut lost = 0;
         while let Some(first) = self.open.first_entry().filter(|e| e.key().0.after(LATE) < now) {
@@ -112,10 +133,21 @@ impl Lane {
         lost
     }
 
-    /// How long until a turn behind all that are ahead, at this pace.
-    fn behind(&self, pace: f64) -> Duration {
-        let coming = self.ahead.len() as f64 * self.kept.max(LEAST_KEPT) + 1.0;
-        Duration::try_from_secs_f64(coming / (pace * BOOKED)).unwrap_or(Duration::MAX)
+    /// How long until a turn behind all that are ahead, at this pace. The turn is booked.
+    fn behind(&mut self, now: Tick, pace: f64) -> Duration {
+        let kept = self.kept.max(LEAST_KEPT);
+        let coming = self.ahead.len() as f64 * kept;
+        let mut schedule = self.last.since(now);
+        if coming < self.expected / 2.0 {
+            // Far fewer come than it was made for.
+            schedule = schedule.mul_f64(coming / self.expected);
+            self.expected = coming;
+        }
+        let own = Duration::try_from_secs_f64(kept / (pace * BOOKED)).unwrap_or(Duration::MAX);
+        self.expected += kept;
+        let wait = schedule.saturating_add(own);
+        self.last = now.after(wait);
+        wait
     }
 }
 
@@ -162,7 +194,7 @@ impl Turns {
         let wait = match lane.pace.per_second().or(refused.pace) {
             None => UNKNOWN + UNKNOWN.mul_f64(spread),
             Some(pace) if refused.again => Duration::try_from_secs_f64(1.0 / pace).unwrap_or(UNKNOWN),
-            Some(pace) => lane.behind(pace),
+            Some(pace) => lane.behind(now, pace),
         };
         let mut wait = wait.saturating_add(refused.after).saturating_add(WAY_BACK);
         if !self.room_for(refused.tenant) {
@@ -205,13 +237,17 @@ impl Turns {
     pub(crate) fn claim(&mut self, now: Tick, tenant: &TenantId, mark: u64, room: bool) -> bool {
         let Some(lane) = self.lanes.get_mut(tenant) else { return false };
         self.booked -= lane.advance(now);
-        let first = lane.marks.range((mark, Tick(0), 0)..=(mark, Tick(u64::MAX), u64::MAX)).next().copied();
-        let Some((_, due, seq)) = first.filter(|(_, due, _)| room || due.since(now) <= EARLY) else {
+        let mut all = lane.marks.range((mark, Tick(0), 0)..=(mark, Tick(u64::MAX), u64::MAX));
+        let first = all.next().copied();
+        let shared = all.nth(SHARED - 2).is_some();
+        let Some((_, due, seq)) = first.filter(|(_, due, _)| room || (due.since(now) <= EARLY && !shared))
+        else {
             return false;
         };
         lane.marks.remove(&(mark, due, seq));
-        if lane.ahead.remove(&(due, seq)).is_none() {
-            lane.open.remove(&(due, seq));
+        match lane.ahead.remove(&(due, seq)) {
+            Some(_) => lane.passed(),
+            None => drop(lane.open.remove(&(due, seq))),
         }
         lane.kept += (1.0 - lane.kept) * LEARN;
         self.booked -= 1;
@@ -281,9 +317,12 @@ mod tests {
                     2 => {
                         let room = ms % 5 == 0;
                         let claimed = turns.claim(now, &tenants[t], mark, room);
-                        let there = told.iter().enumerate().filter(|(_, b)| (b.0, b.1) == (t, mark))
+                        let of = |b: &(usize, u64, Tick)| (b.0, b.1) == (t, mark);
+                        let shared = told.iter().filter(|b| of(b)).count() >= SHARED;
+                        let there = told.iter().enumerate().filter(|(_, b)| of(b))
                             .min_by_key(|(_, b)| b.2).map(|(i, b)| (i, b.2));
-                        prop_assert_eq!(claimed, there.is_some_and(|(_, due)| room || due.since(now) <= EARLY));
+                        let its = |due: Tick| due.since(now) <= EARLY && !shared;
+                        prop_assert_eq!(claimed, there.is_some_and(|(_, due)| room || its(due)));
                         if claimed {
                             told.remove(there.unwrap().0);
                         }

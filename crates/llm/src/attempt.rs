@@ -94,7 +94,7 @@ pub(crate) async fn attempt(
     let started_us = cx.elapsed_us();
     // A stage belongs to a request that was let in, and so does what is tried again.
     let new = cx.stage.is_none() && asked.made.load(Ordering::Relaxed) == 0;
-    let mark = new.then(|| crate::mark::of(&asked.request, t.input));
+    let mark = new.then(|| crate::mark::of(&asked.request, cx.user.as_ref(), t.input));
     let wait = asked.slots.acquire(t.model, &cx.tenant, t.input, cx.deadline, mark);
     let slot = task::within(&*cx.clock, cx.deadline, wait).await.map_err(|_| late())??;
     // Chosen with the slot in hand: what was free before the queue may not be behind it.

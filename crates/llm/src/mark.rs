@@ -3,17 +3,18 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use contract::{Content, Part};
+use contract::{Content, Part, UserId};
 
 use crate::ChatRequest;
 
 /// Bytes of the last turn that count: its end, where a template's prompts differ.
 const TAIL: usize = 512;
 
-/// The mark of a request that asks for this many tokens of input.
-pub(crate) fn of(request: &ChatRequest, input: u64) -> u64 {
+/// The mark of a request of this end user's that has this many tokens of input.
+pub(crate) fn of(request: &ChatRequest, user: Option<&UserId>, input: u64) -> u64 {
     let mut h = DefaultHasher::new();
-    (input, request.messages.len(), request.max_output_tokens, request.stream, request.seed).hash(&mut h);
+    (user, input, request.messages.len(), request.max_output_tokens, request.stream, request.seed)
+        .hash(&mut h);
     match request.messages.last().map(|m| &m.content) {
         Some(Content::Text(text)) => tail(text).hash(&mut h),
         Some(Content::Parts(parts)) => {
@@ -43,9 +44,11 @@ mod tests {
     fn a_request_that_is_sent_again_has_its_mark_and_another_has_another() {
         let long = |end: &str| format!("{}{end}", "word ".repeat(1_000));
         let requests = [asks("one", None), asks("two", None), asks("one", Some(9)), asks(&long("a"), None)];
-        let marks: std::collections::HashSet<u64> = requests.iter().map(|r| of(r, 7)).collect();
+        let marks: std::collections::HashSet<u64> = requests.iter().map(|r| of(r, None, 7)).collect();
         assert_eq!(marks.len(), requests.len());
-        assert!(requests.iter().all(|r| of(r, 7) == of(&r.clone(), 7)));
-        assert_ne!(of(&asks(&long("a"), None), 7), of(&asks(&long("b"), None), 7));
+        assert!(requests.iter().all(|r| of(r, None, 7) == of(&r.clone(), None, 7)));
+        let (a, b) = (asks(&long("a"), None), asks(&long("b"), None));
+        assert_ne!(of(&a, None, 7), of(&b, None, 7));
+        assert_ne!(of(&a, None, 7), of(&a, Some(&"ann".into()), 7));
     }
 }

@@ -42,7 +42,7 @@ proptest! {
         }
         for (input, output, which) in rounds {
             while running.len() < slots {
-                let (lane, (t, tokens)) = queue.pop().unwrap();
+                let (lane, (t, tokens)) = queue.pop(0).unwrap();
                 served[t] += tokens as f64 / f64::from(weights[t]);
                 running.push((lane, t));
                 arrive(&mut queue, t, input);
@@ -97,7 +97,7 @@ proptest! {
                         prop_assert!(!model.is_empty());
                     }
                 }
-                3 => match queue.pop() {
+                3 => match queue.pop(0) {
                     None => prop_assert!(model.is_empty(), "something waited and nothing was served"),
                     Some((lane, served)) => {
                         let (id, t, class, deadline, _) = model.remove(&served).expect("served twice");
@@ -137,7 +137,7 @@ proptest! {
         let n = pick.index(tickets.len());
         let (tokens, entries) = queue.position(tickets[n]).unwrap();
         let mut before = (0u64, 0usize);
-        while let Some((_, served)) = queue.pop() {
+        while let Some((_, served)) = queue.pop(0) {
             if served == n { break }
             before = (before.0 + sizes[served].1, before.1 + 1);
         }
@@ -155,12 +155,12 @@ fn a_tenant_that_returns_from_idle_has_saved_no_credit() {
         queue.push(&work(&busy, 1, 10), n).unwrap();
     }
     for _ in 0..50 {
-        queue.pop().unwrap();
+        queue.pop(0).unwrap();
     }
     for n in 100..150 {
         queue.push(&work(&idle, 1, 10), n).unwrap();
     }
-    let from_idle = (0..20).filter(|_| queue.pop().unwrap().1 >= 100).count();
+    let from_idle = (0..20).filter(|_| queue.pop(0).unwrap().1 >= 100).count();
     assert!((9..=11).contains(&from_idle), "{from_idle}");
 }
 
@@ -184,4 +184,49 @@ fn idle_lanes_are_forgotten_and_a_thousand_tenants_cost_no_memory_for_ever() {
         queue.finish(lane);
     }
     assert!(format!("{queue:?}").matches("tenant:").count() <= 512);
+}
+
+proptest! {
+    #[test]
+    fn who_runs_less_than_its_share_of_the_slots_is_served_next_whatever_its_requests_cost(
+        slots in 2u32..24, flood_tokens in 1u64..50, own_tokens in 100u64..5_000,
+        weights in (1u32..4, 1u32..4),
+        ops in prop::collection::vec((0u8..3, any::<prop::sample::Index>()), 20..300),
+    ) {
+        let (flood, own) = (tenant(0), tenant(1));
+        let mut queue = FairQueue::new(WIDE, 2.0);
+        let mut running: Vec<(LaneId, usize)> = Vec::new();
+        let mut waiting = 0usize;
+        let share = f64::from(slots) * f64::from(weights.1) / f64::from(weights.0 + weights.1);
+        for _ in 0..100 {
+            queue.push(&work(&flood, weights.0, flood_tokens), 0).unwrap();
+        }
+        for (op, which) in ops {
+            let runs = |running: &Vec<(LaneId, usize)>| running.iter().filter(|(_, t)| *t == 1).count();
+            if op == 0 {
+                let before = queue.ahead(&work(&own, weights.1, own_tokens), slots);
+                // With what waits it stays within its share: nothing of the flood is served before it.
+                if ((runs(&running) + waiting) as f64) <= share - 1.0 {
+                    prop_assert_eq!(before.1, waiting);
+                }
+                queue.push(&work(&own, weights.1, own_tokens), 1).unwrap();
+                waiting += 1;
+            } else if !running.is_empty() {
+                let (lane, _) = running.swap_remove(which.index(running.len()));
+                queue.charge_output(lane, 10);
+                queue.finish(lane);
+            }
+            while running.len() < slots as usize {
+                let less = (runs(&running) as f64) < share && waiting > 0;
+                let Some((lane, t)) = queue.pop(slots) else { break };
+                let flood_less = ((running.len() - runs(&running)) as f64) < f64::from(slots) - share;
+                prop_assert!(!less || t == 1 || flood_less, "the flood went first");
+                waiting -= t;
+                running.push((lane, t));
+                if t == 0 {
+                    queue.push(&work(&flood, weights.0, flood_tokens), 0).unwrap();
+                }
+            }
+        }
+    }
 }

@@ -2,4 +2,5 @@
 
 mod fair_queue;
 mod gate;
+mod overload;
 mod slots;
