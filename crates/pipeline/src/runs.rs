@@ -21,6 +21,7 @@
 //! attempts are at-least-once; a stage's output is taken once, under a key made of the run, the stage and its input, from
 //! whichever attempt is first, so its effect is exactly-once. Nothing here assumes that a run has one stage.
 
+mod asked;
 mod attempt;
 mod counts;
 mod entry;
@@ -29,7 +30,9 @@ mod retry;
 mod run;
 mod scheduler;
 mod state;
+mod take;
 mod turns;
+mod upkeep;
 mod work;
 
 pub use counts::Counts;

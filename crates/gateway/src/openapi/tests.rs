@@ -509,6 +509,8 @@ fn job(end: pipeline::runs::Report, kept: &str) -> [String; 3] {
         id,
         tenant: "gold".into(),
         kind: "job".into(),
+        target: "model:m".into(),
+        lane: 1,
         about: r#"{"path":"/v1/messages","webhook":"https://a.example"}"#.into(),
         status: "queued".into(),
         submitted_at: UnixMillis(0),
@@ -521,7 +523,9 @@ fn job(end: pipeline::runs::Report, kept: &str) -> [String; 3] {
     let mut run = Run::new(id);
     run.step(UnixMillis(0), Input::Submit(plan));
     let queued = show(&run, None, None);
-    run.step(UnixMillis(1), Input::Take { worker: "w".into(), lease: Duration::from_secs(9) });
+    let here =
+        pipeline::runs::Here { worker: "w".into(), lease: Duration::from_secs(9), attempts: Vec::new() };
+    run.step(UnixMillis(1), Input::Take(here));
     let progress = pipeline::runs::Report::Progress(1, Some(2));
     run.step(UnixMillis(2), Input::Report { stage: name.clone(), attempt: 1, report: progress });
     let running = show(&run, None, Some(vec![stage_of()]));
@@ -568,6 +572,8 @@ fn what_is_shown_of_jobs_is_described() {
         id: contract::RunId::of(id),
         tenant: "gold".into(),
         kind: "job".into(),
+        target: "model:m".into(),
+        lane: 1,
         about: "{}".into(),
         status: "failed".into(),
         submitted_at: UnixMillis(0),

@@ -4,6 +4,8 @@
 //! subset (`$n`, `ON CONFLICT`, casts of sums), so that another database is a second set of types, not of statements.
 
 mod cache;
+mod due;
+mod expiry;
 mod files;
 mod keys;
 mod ledger;

@@ -6,7 +6,7 @@ use contract::{BoxFuture, RunId, TenantId, UnixMillis};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite};
 
-use super::{Database, column, count, outbox, shares};
+use super::{Database, column, count, due, expiry, outbox, shares};
 use crate::{
     Change, Delivery, DueDelivery, Error, LaneCount, NewRun, Output, Room, RunHead, RunStore, SecretNumber,
     StoredRun, SubmitKey, Submitted, Tried,
@@ -23,7 +23,7 @@ impl SqliteRuns {
     }
 }
 
-const HEAD: &str =
+pub(super) const HEAD: &str =
     "SELECT id, tenant, kind, status, submitted_at, due_at, ended_at, entries, about, target, lane FROM runs";
 
 /// An id as a column has it.
@@ -49,7 +49,7 @@ fn head(row: &SqliteRow) -> Result<RunHead, Error> {
     })
 }
 
-fn heads(rows: &[SqliteRow]) -> Result<Vec<RunHead>, Error> {
+pub(super) fn heads(rows: &[SqliteRow]) -> Result<Vec<RunHead>, Error> {
     rows.iter().map(head).collect()
 }
 
@@ -135,7 +135,7 @@ async fn write_output(conn: &mut SqliteConnection, run: RunId, output: &Output) 
     Ok(())
 }
 
-async fn delete(conn: &mut SqliteConnection, run: &[u8]) -> Result<(), Error> {
+pub(super) async fn delete(conn: &mut SqliteConnection, run: &[u8]) -> Result<(), Error> {
     for of in [
         "DELETE FROM run_entries WHERE run = $1",
         "DELETE FROM run_outputs WHERE run = $1",
@@ -255,45 +255,15 @@ impl RunStore for SqliteRuns {
     }
 
     fn due(&self, now: UnixMillis, each: u32) -> BoxFuture<'_, Result<Vec<RunHead>, Error>> {
-        Box::pin(async move {
-            // Along the index of each target and tenant that has open ones, so that a flood of one is not read for another.
-            let mut query = QueryBuilder::<Sqlite>::new(HEAD);
-            query.push(
-                " JOIN (SELECT due.id AS due_id FROM run_shares s JOIN runs due ON due.id IN (SELECT r.id FROM runs r \
-                 WHERE r.ended_at IS NULL AND r.target = s.target AND r.tenant = s.tenant AND (r.due_at <= ",
-            );
-            query.push_bind(now.0).push(" OR r.as_of > ").push_bind(now.0);
-            query.push(") ORDER BY r.lane DESC, r.submitted_at, r.id LIMIT ").push_bind(i64::from(each));
-            query.push(")) ON due_id = runs.id ORDER BY lane DESC, submitted_at, id");
-            heads(&query.build().fetch_all(&self.0.read).await?)
-        })
+        Box::pin(due::due(&self.0, now, each))
     }
 
     fn overdue(&self, now: UnixMillis, limit: u32) -> BoxFuture<'_, Result<Vec<RunId>, Error>> {
-        Box::pin(async move {
-            let rows = sqlx::query(
-                "SELECT id FROM runs WHERE ended_at IS NULL AND deadline IS NOT NULL AND deadline <= $1 \
-                 ORDER BY deadline LIMIT $2",
-            )
-            .bind(now.0)
-            .bind(i64::from(limit))
-            .fetch_all(&self.0.read)
-            .await?;
-            rows.iter().map(|row| id(row, 0)).collect()
-        })
+        Box::pin(due::overdue(&self.0, now, limit))
     }
 
     fn next_due(&self, now: UnixMillis) -> BoxFuture<'_, Result<Option<UnixMillis>, Error>> {
-        Box::pin(async move {
-            let row = sqlx::query(
-                "SELECT MIN(at) FROM (SELECT MIN(due_at) AS at FROM runs WHERE ended_at IS NULL AND due_at > $1 UNION ALL \
-                 SELECT MIN(deadline) FROM runs WHERE ended_at IS NULL AND deadline IS NOT NULL AND deadline > $1)",
-            )
-            .bind(now.0)
-            .fetch_one(&self.0.read)
-            .await?;
-            Ok(row.try_get::<Option<i64>, _>(0)?.map(UnixMillis))
-        })
+        Box::pin(due::next(&self.0, now))
     }
 
     fn in_state<'a>(&'a self, status: &'a str) -> BoxFuture<'a, Result<Vec<RunHead>, Error>> {
@@ -306,23 +276,7 @@ impl RunStore for SqliteRuns {
     }
 
     fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneCount>, Error>> {
-        Box::pin(async move {
-            let rows = sqlx::query(
-                "SELECT lane, status = 'running', COUNT(*), MIN(submitted_at) FROM runs WHERE ended_at IS NULL \
-                 GROUP BY status, lane",
-            )
-            .fetch_all(&self.0.read)
-            .await?;
-            let one = |row: &SqliteRow| {
-                Ok(LaneCount {
-                    lane: row.try_get(0)?,
-                    running: row.try_get::<i64, _>(1)? != 0,
-                    runs: count(row.try_get(2)?),
-                    oldest: UnixMillis(row.try_get(3)?),
-                })
-            };
-            rows.iter().map(one).collect()
-        })
+        Box::pin(due::lanes(&self.0))
     }
 
     fn open(&self) -> BoxFuture<'_, Result<u64, Error>> {
@@ -376,46 +330,11 @@ impl RunStore for SqliteRuns {
     }
 
     fn expire(&self, before: UnixMillis, limit: u32, bytes: u64) -> BoxFuture<'_, Result<u64, Error>> {
-        Box::pin(async move {
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
-            // What stands before it is over the bound: the first one goes, however large it is.
-            let rows = sqlx::query(
-                "SELECT id FROM (SELECT id, ended_at, SUM(size) OVER (ORDER BY ended_at, id) - size AS ahead FROM ( \
-                 SELECT id, ended_at, \
-                 (SELECT COALESCE(SUM(LENGTH(output)), 0) FROM run_outputs o WHERE o.run = runs.id) + \
-                 (SELECT COALESCE(SUM(LENGTH(body)), 0) FROM deliveries d WHERE d.run = runs.id) AS size \
-                 FROM runs WHERE ended_at < $1 AND NOT EXISTS \
-                 (SELECT 1 FROM deliveries d WHERE d.run = runs.id AND d.next_at IS NOT NULL) \
-                 ORDER BY ended_at, id LIMIT $2)) WHERE ahead < $3",
-            )
-            .bind(before.0)
-            .bind(i64::from(limit))
-            .bind(column(bytes))
-            .fetch_all(&mut *tx)
-            .await?;
-            for row in &rows {
-                let run: Vec<u8> = row.try_get(0)?;
-                delete(&mut tx, &run).await?;
-            }
-            tx.commit().await?;
-            Ok(rows.len() as u64)
-        })
+        Box::pin(expiry::expire(&self.0, before, limit, bytes))
     }
 
     fn shrink(&self, pages: u32) -> BoxFuture<'_, Result<u64, Error>> {
-        Box::pin(async move {
-            let mut conn = self.0.write.acquire().await?;
-            let auto: i64 = sqlx::query("PRAGMA auto_vacuum").fetch_one(&mut *conn).await?.try_get(0)?;
-            // A file of an older version keeps its pages, and fills them again.
-            if auto != 2 {
-                return Ok(0);
-            }
-            // A pragma takes no parameters; the number is ours. It frees a page each time it is stepped.
-            let free = sqlx::AssertSqlSafe(format!("PRAGMA incremental_vacuum({pages})"));
-            sqlx::query(free).fetch_all(&mut *conn).await?;
-            let left: i64 = sqlx::query("PRAGMA freelist_count").fetch_one(&mut *conn).await?.try_get(0)?;
-            Ok(count(left))
-        })
+        Box::pin(expiry::shrink(&self.0, pages))
     }
 
     fn deliveries_due(&self, now: UnixMillis, each: u32) -> BoxFuture<'_, Result<Vec<DueDelivery>, Error>> {
