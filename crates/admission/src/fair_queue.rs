@@ -19,14 +19,19 @@
 //! charge a lane can still get after its last dispatch: (input + output weight × output of what runs) ÷ weight.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
-use contract::{Deadline, TenantId};
+use contract::{Deadline, TenantId, Tick};
 
 use crate::settings::Priority;
 
 /// Counter units a token at weight 1: divisible by every weight worth having.
 const UNIT: u128 = 1_000_000;
 const CLASSES: usize = 3;
+/// Lanes whose last start is remembered.
+const RECENT_LANES: usize = 8;
+/// Who had something started so long ago may come any moment.
+const RECENT: Duration = Duration::from_secs(10);
 /// Lanes kept before idle ones are looked through.
 const SWEEP_AT: usize = 256;
 
@@ -137,8 +142,10 @@ pub struct FairQueue<T> {
     seq: u64,
     next_lane: u32,
     sweep_at: usize,
-    /// The weight of all lanes that run or wait.
-    contending: u64,
+    /// The weight of all lanes that run or wait, by class.
+    contending: [u64; CLASSES],
+    /// The lanes of which something was started last, the latest first.
+    recent: Vec<(LaneId, Tick)>,
 }
 
 impl<T> FairQueue<T> {
@@ -158,7 +165,8 @@ impl<T> FairQueue<T> {
             seq: 0,
             next_lane: 0,
             sweep_at: SWEEP_AT,
-            contending: 0,
+            contending: [0; CLASSES],
+            recent: Vec::with_capacity(RECENT_LANES),
         };
         queue.configure(bounds, output_weight);
         queue
@@ -225,11 +233,57 @@ impl<T> FairQueue<T> {
         Ok((TicketId { index, seq: self.seq }, pushed_out))
     }
 
+    /// Something of a lane was started at `now`.
+    pub fn started(&mut self, now: Tick, id: LaneId) {
+        if self.recent.first().is_some_and(|(first, _)| *first == id) {
+            self.recent.truncate(RECENT_LANES);
+            self.recent.first_mut().into_iter().for_each(|(_, at)| *at = now);
+            return;
+        }
+        self.recent.retain(|(other, _)| *other != id);
+        self.recent.truncate(RECENT_LANES - 1);
+        self.recent.insert(0, (id, now));
+    }
+
+    /// Whether a tenant may come any moment that runs less than its share and waits for nothing, and is not of a lower class
+    /// than `priority`.
+    pub fn expects(&self, now: Tick, slots: u32, priority: Priority) -> bool {
+        let light = |id: &LaneId| {
+            let class = class_of(priority);
+            self.lanes.get(id).is_some_and(|l| l.class >= class && l.queue.is_empty())
+                && self.is_below(*id, slots)
+        };
+        self.recent.iter().any(|(id, at)| now.since(*at) <= RECENT && light(id))
+    }
+
+    /// Whether `work` is of a lane that runs less than its share of the slots.
+    pub fn is_within(&self, work: &Work<'_>, slots: u32) -> bool {
+        let id = self.by_tenant.get(work.tenant).and_then(|l| *l.get(class_of(work.priority))?);
+        id.is_none_or(|id| self.is_below(id, slots))
+    }
+
+    /// The class that is served next, when something waits.
+    pub fn next_priority(&self) -> Option<Priority> {
+        let class = self.ready.iter().rev().find_map(|class| class.first())?;
+        self.lanes.get(&class.1).map(|l| l.priority)
+    }
+
+    /// The next to be served of the lanes that run less than their share of the slots, if any waits.
+    pub fn pop_within(&mut self, slots: u32) -> Option<(LaneId, T)> {
+        let class = self.ready.iter().rev().find(|class| !class.is_empty())?;
+        let id = class.iter().find(|(_, id)| self.is_below(*id, slots))?.1;
+        self.take(id)
+    }
+
     /// The next to be served, of as many as run on `slots`; its lane is charged for the input.
     pub fn pop(&mut self, slots: u32) -> Option<(LaneId, T)> {
         let class = self.ready.iter().rev().find(|class| !class.is_empty())?;
-        let less = |id: &LaneId| self.lanes.get(id).is_some_and(|l| l.below(slots, self.contending) > 0.0);
+        let less = |id: &LaneId| self.is_below(*id, slots);
         let id = class.iter().find(|(_, id)| less(id)).or_else(|| class.first())?.1;
+        self.take(id)
+    }
+
+    fn take(&mut self, id: LaneId) -> Option<(LaneId, T)> {
         let index = *self.lanes.get(&id)?.queue.first_key_value()?.1;
         let (tokens, payload) = self.remove(index)?;
         self.start(id, tokens);
@@ -272,8 +326,8 @@ impl<T> FairQueue<T> {
                     return fair;
                 }
                 // Within its share its turn is the next. Beyond it the others have theirs for each of its own that ends.
-                let over = (entries as f64 + 1.0 - lane.below(slots, self.contending)).max(0.0);
-                let others = over * (1.0 / lane.share(self.contending) - 1.0);
+                let over = (entries as f64 + 1.0 - lane.below(slots, self.contending(class))).max(0.0);
+                let others = over * (1.0 / lane.share(self.contending(class)) - 1.0);
                 let each = self.tokens as f64 / self.entries.max(1) as f64;
                 let most = (tokens + (others * each) as u64, entries + others.ceil() as usize);
                 if most.1 < fair.1 { most } else { fair }
@@ -326,6 +380,15 @@ impl<T> FairQueue<T> {
         all
     }
 
+    /// The weight of all that contend with a lane of this class.
+    fn contending(&self, class: usize) -> u64 {
+        self.contending.iter().skip(class).sum()
+    }
+
+    fn is_below(&self, id: LaneId, slots: u32) -> bool {
+        self.lanes.get(&id).is_some_and(|l| l.below(slots, self.contending(l.class)) > 0.0)
+    }
+
     /// Whether nothing of a higher class waits.
     fn is_highest(&self, class: usize) -> bool {
         self.ready.iter().skip(class + 1).all(BTreeSet::is_empty)
@@ -335,7 +398,9 @@ impl<T> FairQueue<T> {
     fn count(&mut self, id: LaneId) {
         if let Some(lane) = self.lanes.get_mut(&id) {
             let now = if lane.running > 0 || !lane.queue.is_empty() { lane.weight } else { 0 };
-            self.contending = self.contending + u64::from(now) - u64::from(lane.counted);
+            if let Some(sum) = self.contending.get_mut(lane.class) {
+                *sum = *sum + u64::from(now) - u64::from(lane.counted);
+            }
             lane.counted = now;
         }
     }

@@ -1,7 +1,9 @@
 //! One model's slots: who gets one now, who waits, and what the end of a request teaches.
 //!
 //! Arrows of a request: asked → granted | queued | refused; queued → granted (`pump`) | pushed out | dropped;
-//! granted → released. Invariant: whenever something waits, every slot of the limit is taken (work-conserving).
+//! granted → released. Invariant: whenever something waits, every slot of the limit is taken (work-conserving), but for one or two
+//! of eight or more that are kept for a tenant who runs less than its share and was served a moment ago: otherwise its next
+//! request would wait for one of a flood to end.
 //!
 //! A request that nobody has begun to work for is refused at once when too many would be served before it: as many as keep the
 //! slots busy may wait, and more of them would make everybody wait without one more answer. How many that are is seen
@@ -24,6 +26,10 @@ use crate::settings::{ModelSettings, Priority};
 use crate::turns::{Refused, Turns};
 use crate::wait::ServiceRate;
 
+/// As many slots, for one that is kept free, and never more than [`MOST_KEPT`].
+const KEEP_ONE_OF: u32 = 8;
+/// Slots that are kept free at most: the more slots there are, the sooner one becomes free.
+const MOST_KEPT: u32 = 2;
 /// When a queue is full and nothing was measured yet.
 const UNKNOWN_WAIT: Duration = Duration::from_secs(1);
 /// Requests that may wait before another, however few run at once.
@@ -148,10 +154,10 @@ impl Model {
 
     /// What a request would meet if it came now.
     pub(crate) fn outlook(&self, tenant: &TenantId, weight: u32, priority: Priority, ask: &Ask) -> Outlook {
+        let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
         if self.has_room() {
             return Outlook { ahead: 0, wait: Some(Duration::ZERO) };
         }
-        let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
         let (tokens, entries) = self.queue.ahead(&work, self.limiter.limit());
         Outlook { ahead: entries, wait: self.expected_wait(tokens) }
     }
@@ -159,6 +165,13 @@ impl Model {
     /// Whether a request that comes now is served at once.
     pub(crate) fn has_room(&self) -> bool {
         self.queue.is_empty() && self.in_flight < self.limiter.limit()
+    }
+
+    /// Whether the slots that are free are kept for tenants that run less than their share.
+    fn is_kept(&self, now: Tick, priority: Priority) -> bool {
+        let limit = self.limiter.limit();
+        let keep = (limit / KEEP_ONE_OF).min(MOST_KEPT);
+        limit.saturating_sub(self.in_flight) <= keep && self.queue.expects(now, limit, priority)
     }
 
     fn room_in(&self, tokens: u64) -> RetryHint {
@@ -218,11 +231,13 @@ impl Model {
         mark: Option<u64>,
     ) -> (Asked, Vec<Waker>) {
         let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
-        let room = self.has_room();
+        let room = self.has_room()
+            && (self.queue.is_within(&work, self.limiter.limit()) || !self.is_kept(now, priority));
         let turn = mark.is_some_and(|m| self.turns.claim(now, tenant, m, room));
         if room {
             let lane = self.queue.dispatch(&work);
             self.in_flight += 1;
+            self.queue.started(now, lane);
             self.turns.served(now, tenant);
             return (Asked::Granted(Grant { lane, tokens: ask.tokens, since: now }), Vec::new());
         }
@@ -251,8 +266,12 @@ impl Model {
     pub(crate) fn pump(&mut self, now: Tick) -> Vec<Waker> {
         let mut wakers = Vec::new();
         while self.in_flight < self.limiter.limit() {
-            let Some((lane, (waiter, tokens))) = self.queue.pop(self.limiter.limit()) else { break };
+            let limit = self.limiter.limit();
+            let kept = self.queue.next_priority().is_some_and(|p| self.is_kept(now, p));
+            let next = if kept { self.queue.pop_within(limit) } else { self.queue.pop(limit) };
+            let Some((lane, (waiter, tokens))) = next else { break };
             self.in_flight += 1;
+            self.queue.started(now, lane);
             if !self.turns.is_empty()
                 && let Some(tenant) = self.queue.tenant(lane)
             {

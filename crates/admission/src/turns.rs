@@ -24,7 +24,7 @@ pub(crate) const MOST: usize = 65_536;
 /// The share of the pace that is booked: the rest is for newcomers, and for turns that come a little late.
 const BOOKED: f64 = 0.9;
 /// Who comes this much too early has its turn all the same.
-const EARLY: Duration = Duration::from_millis(500);
+const EARLY: Duration = Duration::from_millis(20);
 /// Who comes later than this has lost it.
 const LATE: Duration = Duration::from_secs(10);
 /// The way back takes as long: every turn is so much later.
