@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use admission::{Gate, Scope};
+use admission::{Gate, Room, Scope};
 use contract::{Clock, ModelName, Surface};
 use gateway::{App, Current, FairSlots};
 use llm::{Hedge, Models};
@@ -45,12 +45,25 @@ struct Kept {
     from: ModelConfig,
     identity: String,
     endpoints: Vec<llm::Endpoint>,
+    /// What they bear together.
+    room: Room,
     worker: Option<Arc<LocalModel>>,
     /// Second attempts, and what was spent on them.
     hedge: (Option<HedgeConfig>, Option<Arc<Hedge>>),
 }
 
 type Endpoints = BTreeMap<String, Kept>;
+
+/// The most requests at once of each endpoint, by the name of its model.
+type Caps = HashMap<String, Vec<u32>>;
+
+fn caps(config: &Config, limits: &admission::Settings) -> Caps {
+    let of = |(name, m): (&String, &ModelConfig)| {
+        let most = limits.model(&name.as_str().into()).max_concurrency;
+        (name.clone(), upstreams::caps(m, most))
+    };
+    config.models.iter().map(of).collect()
+}
 
 /// What outlives a configuration.
 #[derive(Clone)]
@@ -72,6 +85,7 @@ pub struct Assembly {
 pub struct Made {
     parts: gateway::Parts,
     limits: admission::Settings,
+    caps: Caps,
     endpoints: Endpoints,
     upstreams: HashMap<ModelName, otlp::Upstream>,
     /// What an operator should know of it.
@@ -92,6 +106,7 @@ impl Assembly {
         let clock = means.clock.clone();
         let limits = wiring::limits(config);
         let users = !limits.each_user.is_unlimited();
+        let caps = caps(config, &limits);
         let gate = Gate::new(limits, clock.clone());
         for (scope, period, amount) in wiring::spent(&store.reader, clock.wall()).await? {
             if users || !matches!(scope, Scope::User(..)) {
@@ -110,6 +125,7 @@ impl Assembly {
         };
         let made = assembly.make(config)?;
         made.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        assembly.bind(&made.endpoints, &caps);
         assembly.endpoints = Arc::new(made.endpoints);
         let mut seed = [0; 8];
         store::os_random(&mut seed)
@@ -151,7 +167,9 @@ impl Assembly {
         let inventory = Some(Arc::new(Running { models: infos, workers }) as _);
         let parts = gateway::Parts { settings: self.settings(config), models, pipelines, inventory };
         let upstreams = telemetry::upstreams(config).collect();
-        Ok(Made { parts, limits: wiring::limits(config), endpoints, upstreams, notes })
+        let limits = wiring::limits(config);
+        let caps = caps(config, &limits);
+        Ok(Made { parts, limits, caps, endpoints, upstreams, notes })
     }
 
     /// Puts made parts in place: for every request that comes from now on.
@@ -169,6 +187,7 @@ impl Assembly {
             export.name(made.upstreams);
         }
         self.gate.reconfigure(made.limits);
+        self.bind(&made.endpoints, &made.caps);
         for (scope, period, amount) in spent {
             self.gate.restore(scope, period, amount);
         }
@@ -189,7 +208,22 @@ impl Assembly {
             return Ok(kept.clone());
         }
         let (endpoints, worker) = upstreams::endpoints(&self.project, name, m)?;
-        Ok(Kept { from, identity, endpoints, worker, hedge: (None, None) })
+        Ok(Kept { from, identity, endpoints, room: Room::default(), worker, hedge: (None, None) })
+    }
+
+    /// Gives each endpoint of several a limit of its own; together they are the limit of their model. A single endpoint's is
+    /// the model's.
+    fn bind(&self, endpoints: &Endpoints, caps: &Caps) {
+        let now = self.means.clock.now();
+        for (name, kept) in endpoints {
+            let several = kept.endpoints.len() > 1;
+            for (e, cap) in kept.endpoints.iter().zip(caps.get(name).into_iter().flatten()) {
+                if several {
+                    e.health.bind(*cap, &kept.room, now);
+                }
+            }
+            self.gate.pool(&name.as_str().into(), several.then(|| kept.room.clone()));
+        }
     }
 
     fn settings(&self, config: &Config) -> gateway::Settings {

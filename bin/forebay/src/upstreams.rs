@@ -53,6 +53,16 @@ pub(crate) fn endpoints(project: &Path, name: &str, m: &ModelConfig) -> Result<E
     Ok((all.into_iter().map(|e| e.resting(breaker)).collect(), None))
 }
 
+/// The most requests at once of each endpoint, in the order of [`endpoints`], where the model has `most`.
+pub(crate) fn caps(m: &ModelConfig, most: u32) -> Vec<u32> {
+    let own = m.base_url.is_some() || m.api_key.is_some() || m.endpoints.is_empty();
+    let cap = |e: &EndpointConfig| {
+        let cap = e.max_concurrency.map_or(most, |c| u32::try_from(c.0).unwrap_or(u32::MAX));
+        cap.clamp(1, most)
+    };
+    own.then_some(most).into_iter().chain(m.endpoints.iter().map(cap)).collect()
+}
+
 fn wrong(model: &str, e: &providers::Error) -> Error {
     Error::new(format!("model `{model}`: {e}"), "correct its `base_url`")
 }

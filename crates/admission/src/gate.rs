@@ -15,6 +15,7 @@ use crate::model::{Ask, Asked, Model, Outlook};
 use crate::rates::RateHeaders;
 use crate::refusal::Refusal;
 use crate::reservation::{Amount, Demand};
+use crate::room::Room;
 use crate::scope::{Caller, Scope};
 use crate::settings::Settings;
 use crate::slot::{Shared, Slot, SlotRequest, wake};
@@ -163,6 +164,17 @@ impl Gate {
         m.outlook(tenant, weight, ask.priority.unwrap_or(priority), &ask)
     }
 
+    /// Has the endpoints of `model` say what they bear together, or (`None`) the model find that for itself.
+    pub fn pool(&self, model: &ModelName, room: Option<Room>) {
+        let (shared, ..) = self.line(model, &TenantId::from(""));
+        let wakers = {
+            let mut m = shared.lock();
+            m.room = room;
+            m.pump(self.inner.clock.now())
+        };
+        wake(wakers);
+    }
+
     fn line(&self, model: &ModelName, tenant: &TenantId) -> (Arc<Shared>, u32, crate::Priority) {
         {
             let lines = self.inner.lines.read().unwrap_or_else(PoisonError::into_inner);
@@ -220,7 +232,7 @@ fn of_model(model: ModelName, m: &Model) -> ModelSnapshot {
     ModelSnapshot {
         model,
         in_flight: m.in_flight,
-        limit: m.limiter.limit(),
+        limit: m.limit(),
         queued_entries: m.queue.len(),
         queued_tokens: m.queue.tokens(),
         lanes: m.queue.lanes(),

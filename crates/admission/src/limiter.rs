@@ -25,6 +25,8 @@ const LONG_WINDOWS: f64 = 60.0;
 /// How fast the best window is forgotten. Gradient2 alone drifts upwards under lasting overload, because the long
 /// average gets used to it; twice the best window is as far as it may get used to anything.
 const BEST_CREEP: f64 = 0.0002;
+/// What is left of [`PROBE`] beyond what was refused before: looking for more costs a refusal each time.
+const WARY: f64 = 1.0 / 16.0;
 /// A second refusal within this time belongs to the same burst, unless latency says longer.
 const BURST: Duration = Duration::from_millis(250);
 
@@ -41,6 +43,8 @@ pub struct Limiter {
     samples: u32,
     peak_in_flight: u32,
     lowered_at: Option<Tick>,
+    /// What it is believed to bear, since one more was refused.
+    bears: Option<f64>,
 }
 
 impl Limiter {
@@ -59,6 +63,7 @@ impl Limiter {
             samples: 0,
             peak_in_flight: 0,
             lowered_at: None,
+            bears: None,
         }
     }
 
@@ -67,6 +72,11 @@ impl Limiter {
         let was_at_cap = self.limit >= self.cap;
         (self.cap, self.adaptive) = (f64::from(cap.max(1)), adaptive);
         self.limit = if was_at_cap || !adaptive { self.cap } else { self.limit.min(self.cap) };
+    }
+
+    /// The limit is never above it.
+    pub fn cap(&self) -> u32 {
+        self.cap as u32
     }
 
     /// Requests that may run at the same time.
@@ -105,8 +115,28 @@ impl Limiter {
             return;
         }
         let gradient = (TOLERANCE * long.min(best * 2.0) / short).clamp(0.5, 1.0);
-        let target = self.limit * gradient + PROBE;
-        self.limit = (self.limit * (1.0 - SMOOTHING) + target * SMOOTHING).clamp(1.0, self.cap);
+        let bears = self.bears.unwrap_or(f64::INFINITY);
+        let probe = if self.limit < bears { PROBE } else { PROBE * WARY };
+        let target = self.limit * gradient + probe;
+        let next = self.limit * (1.0 - SMOOTHING) + target * SMOOTHING;
+        // Up to what it bears at once, beyond it in small steps; well beyond it, it bears more than was believed.
+        let next = if self.limit < bears { next.min(bears) } else { next };
+        self.limit = next.clamp(1.0, self.cap);
+        if self.limit >= bears + 2.0 {
+            self.bears = None;
+        }
+    }
+
+    /// The upstream refused a request that was the `nth` under way when it was sent: it bears fewer. Each refusal of a burst
+    /// counts, so that a limit far above what it bears is down in one.
+    pub fn refused(&mut self, nth: u32) {
+        if self.adaptive {
+            let bears = f64::from(nth.saturating_sub(1)).max(1.0);
+            if bears < self.limit {
+                self.limit = bears.clamp(1.0, self.cap);
+                self.bears = Some(self.limit);
+            }
+        }
     }
 
     /// The upstream said 429 or 503 at `now`. Returns whether the limit fell.
@@ -134,7 +164,11 @@ mod tests {
             let mut now = Tick(0);
             for (good, ms, in_flight) in ops {
                 now = now.after(Duration::from_millis(ms / 100));
-                if good { limiter.succeeded(Duration::from_millis(ms), in_flight) } else { limiter.overloaded(now); }
+                match good {
+                    true => limiter.succeeded(Duration::from_millis(ms), in_flight),
+                    false if ms % 2 == 0 => limiter.refused(in_flight),
+                    false => _ = limiter.overloaded(now),
+                }
                 prop_assert!((1..=cap.max(1)).contains(&limiter.limit()));
             }
         }
@@ -164,6 +198,30 @@ mod tests {
         assert_eq!(limiter.limit(), 70);
         run(&mut limiter, 60, |_| 0.1);
         assert_eq!(limiter.limit(), 100);
+    }
+
+    #[test]
+    fn one_burst_of_refusals_finds_what_is_borne_and_few_are_needed_to_stay_there() {
+        let mut limiter = Limiter::new(256, None, true);
+        (17..=256).rev().for_each(|nth| limiter.refused(nth));
+        assert_eq!(limiter.limit(), 16);
+        // From here on an upstream that refuses the seventeenth.
+        let (mut refused, mut served) = (0, 0);
+        while served < 10_000 {
+            let n = limiter.limit();
+            if n > 16 {
+                refused += 1;
+                limiter.refused(17);
+            } else {
+                served += 1;
+                limiter.succeeded(Duration::from_millis(100), n);
+            }
+            assert!((15..=17).contains(&limiter.limit()), "{}", limiter.limit());
+        }
+        assert!(refused <= 100, "{refused}");
+        // It bears more than before.
+        run(&mut limiter, 400, |_| 0.1);
+        assert_eq!(limiter.limit(), 256);
     }
 
     #[test]

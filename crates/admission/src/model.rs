@@ -21,6 +21,7 @@ use crate::fair_queue::{Bounds, FairQueue, LaneId, TicketId, Work};
 use crate::limiter::Limiter;
 use crate::rates::RateHeaders;
 use crate::refusal::{Cause, Refusal};
+use crate::room::Room;
 use crate::scope::Scope;
 use crate::settings::{ModelSettings, Priority};
 use crate::turns::{Refused, Turns};
@@ -120,6 +121,8 @@ pub(crate) struct Model {
     pub(crate) in_flight: u32,
     turns: Turns,
     max_wait: Option<Duration>,
+    /// What its endpoints bear, where each has a limit of its own: then that is the model's, up to its cap.
+    pub(crate) room: Option<Room>,
 }
 
 impl Model {
@@ -133,6 +136,7 @@ impl Model {
             in_flight: 0,
             turns: Turns::default(),
             max_wait: s.max_wait_ms.map(Duration::from_millis),
+            room: None,
         }
     }
 
@@ -143,13 +147,20 @@ impl Model {
         self.pump(now)
     }
 
+    /// Requests that may run at the same time.
+    pub(crate) fn limit(&self) -> u32 {
+        let Some(room) = &self.room else { return self.limiter.limit() };
+        let cap = self.limiter.cap();
+        room.get().map_or(cap, |n| n.min(cap))
+    }
+
     fn refusal(&self, cause: Cause, retry: RetryHint) -> Refusal {
         Refusal { cause, scope: Scope::Model(self.name.clone()), retry, headers: RateHeaders::default() }
     }
 
     /// The wait of `work` if it came now and queued.
     pub(crate) fn expected_wait(&self, ahead: u64) -> Option<Duration> {
-        self.rate.wait(ahead, self.limiter.limit())
+        self.rate.wait(ahead, self.limit())
     }
 
     /// What a request would meet if it came now.
@@ -158,18 +169,18 @@ impl Model {
         if self.has_room() {
             return Outlook { ahead: 0, wait: Some(Duration::ZERO) };
         }
-        let (tokens, entries) = self.queue.ahead(&work, self.limiter.limit());
+        let (tokens, entries) = self.queue.ahead(&work, self.limit());
         Outlook { ahead: entries, wait: self.expected_wait(tokens) }
     }
 
     /// Whether a request that comes now is served at once.
     pub(crate) fn has_room(&self) -> bool {
-        self.queue.is_empty() && self.in_flight < self.limiter.limit()
+        self.queue.is_empty() && self.in_flight < self.limit()
     }
 
     /// Whether the slots that are free are kept for tenants that run less than their share.
     fn is_kept(&self, now: Tick, priority: Priority) -> bool {
-        let limit = self.limiter.limit();
+        let limit = self.limit();
         let keep = (limit / KEEP_ONE_OF).min(MOST_KEPT);
         limit.saturating_sub(self.in_flight) <= keep && self.queue.expects(now, limit, priority)
     }
@@ -180,7 +191,7 @@ impl Model {
 
     /// Why `work` may not wait, if it may not. Unless nobody has begun to work for it (`mark`), only its deadline counts.
     fn too_long(&self, now: Tick, work: &Work<'_>, mark: Option<u64>, turn: bool) -> Option<Cause> {
-        let (tokens, entries) = self.queue.ahead(work, self.limiter.limit());
+        let (tokens, entries) = self.queue.ahead(work, self.limit());
         // Nobody is refused on a guess.
         let expected = self.expected_wait(tokens)?;
         if let Some(allowed) = work.deadline.remaining(now).filter(|allowed| expected > *allowed) {
@@ -192,7 +203,7 @@ impl Model {
             Some(most) if expected > most.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX)) => {
                 Some(Cause::WaitTooLong { expected, allowed: most })
             }
-            None if entries >= FEW.max(self.limiter.limit() as usize / 2) * times => Some(Cause::QueueFull),
+            None if entries >= FEW.max(self.limit() as usize / 2) * times => Some(Cause::QueueFull),
             _ => None,
         }
     }
@@ -216,7 +227,7 @@ impl Model {
                 _ => self.room_in(work.tokens),
             };
         };
-        let pace = self.rate.requests_per_second(self.limiter.limit());
+        let pace = self.rate.requests_per_second(self.limit());
         let pace = pace.map(|all| all * self.queue.share(work));
         RetryHint::After(self.turns.book(now, &Refused { tenant: work.tenant, mark, pace, after, again }))
     }
@@ -232,7 +243,7 @@ impl Model {
     ) -> (Asked, Vec<Waker>) {
         let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
         let room = self.has_room()
-            && (self.queue.is_within(&work, self.limiter.limit()) || !self.is_kept(now, priority));
+            && (self.queue.is_within(&work, self.limit()) || !self.is_kept(now, priority));
         let turn = mark.is_some_and(|m| self.turns.claim(now, tenant, m, room));
         if room {
             let lane = self.queue.dispatch(&work);
@@ -265,8 +276,8 @@ impl Model {
     /// Grants free slots to those who wait; returns whom to wake, after the lock is gone.
     pub(crate) fn pump(&mut self, now: Tick) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        while self.in_flight < self.limiter.limit() {
-            let limit = self.limiter.limit();
+        while self.in_flight < self.limit() {
+            let limit = self.limit();
             let kept = self.queue.next_priority().is_some_and(|p| self.is_kept(now, p));
             let next = if kept { self.queue.pop_within(limit) } else { self.queue.pop(limit) };
             let Some((lane, (waiter, tokens))) = next else { break };
@@ -286,13 +297,15 @@ impl Model {
     pub(crate) fn release(&mut self, now: Tick, grant: Grant, outcome: Option<SlotOutcome>) -> Vec<Waker> {
         match outcome {
             Some(SlotOutcome::Ok { latency }) => {
-                self.limiter.succeeded(latency, self.in_flight);
+                if self.room.is_none() {
+                    self.limiter.succeeded(latency, self.in_flight);
+                }
                 self.rate.served(now, grant.tokens, now.since(grant.since));
             }
-            Some(SlotOutcome::Overloaded) => {
+            Some(SlotOutcome::Overloaded) if self.room.is_none() => {
                 self.limiter.overloaded(now);
             }
-            Some(SlotOutcome::Failed) | None => {}
+            Some(SlotOutcome::Overloaded | SlotOutcome::Failed) | None => {}
         }
         self.queue.finish(grant.lane);
         self.in_flight = self.in_flight.saturating_sub(1);

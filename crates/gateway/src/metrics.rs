@@ -188,6 +188,7 @@ pub(crate) struct Metrics {
     slots: Family<ByModel, Gauge>,
     resting: Family<ByEndpoint, Gauge>,
     at_endpoint: Family<ByEndpoint, Gauge>,
+    endpoint_limit: Family<ByEndpoint, Gauge>,
     limit: Family<ByModel, Gauge>,
     queued: Family<ByModel, Gauge>,
     queued_tokens: Family<ByModel, Gauge>,
@@ -247,6 +248,7 @@ impl Metrics {
             slots: Family::default(),
             resting: Family::default(),
             at_endpoint: Family::default(),
+            endpoint_limit: Family::default(),
             limit: Family::default(),
             queued: Family::default(),
             queued_tokens: Family::default(),
@@ -286,6 +288,8 @@ impl Metrics {
         r.register("model_slots_in_use", "Slots of a model that are taken", self.slots.clone());
         r.register("model_slots_limit", "Slots of a model there are now", self.limit.clone());
         r.register("endpoint_resting", "Whether an endpoint rests after failures", self.resting.clone());
+        let bears = "Calls that an endpoint of several is given at once";
+        r.register("endpoint_limit", bears, self.endpoint_limit.clone());
         r.register("endpoint_in_flight", "Calls under way at an endpoint", self.at_endpoint.clone());
         r.register("model_queue_requests", "Requests waiting for a model", self.queued.clone());
         r.register("model_queue_tokens", "Their tokens", self.queued_tokens.clone());
@@ -476,6 +480,9 @@ impl Metrics {
         for (model, endpoint, state) in endpoints {
             let label = ByEndpoint { model: Label(model.clone()), endpoint: Label(endpoint.clone()) };
             self.resting.get_or_create(&label).set(i64::from(state.breaker != BreakerState::Closed));
+            if let Some(limit) = state.limit {
+                self.endpoint_limit.get_or_create(&label).set(i64::from(limit));
+            }
             self.at_endpoint.get_or_create(&label).set(i64::from(state.in_flight));
         }
         self.leases.set(signed((gate.leases + gate.expired) as u64));

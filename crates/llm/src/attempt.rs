@@ -45,11 +45,13 @@ pub(crate) struct Failed {
     pub(crate) error: Error,
     /// The endpoint that was asked; `None` when none was.
     pub(crate) place: Option<usize>,
+    /// None was, for want of room.
+    pub(crate) full: bool,
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Failed { error, place: None }
+        Failed { error, place: None, full: false }
     }
 }
 
@@ -103,6 +105,9 @@ pub(crate) async fn attempt(
     let picked = pick::pick(&t.settings.endpoints, tried, &cx.clock, random);
     let Some((place, turn)) = picked else {
         asked.made.fetch_sub(1, Ordering::Relaxed);
+        if pick::is_full(&t.settings.endpoints, tried, cx.clock.now()) {
+            return Err(Failed { error: pick::full(t.model), place: None, full: true });
+        }
         return Err(pick::resting(t.model, &t.settings.endpoints, std::time::Duration::ZERO).into());
     };
     let Some(endpoint) = t.settings.endpoints.get(place) else {
@@ -123,7 +128,7 @@ pub(crate) async fn attempt(
     live.record.prompt_version.clone_from(&asked.prompt_version);
     live.input = t.input;
     live.race = race.map(|r| r.decided.clone());
-    let failed = |error| Failed { error, place: Some(place) };
+    let failed = |error| Failed { error, place: Some(place), full: false };
 
     let timeouts = t.settings.timeouts;
     let now = cx.clock.now();

@@ -178,6 +178,7 @@ impl Live {
         self.record.ending = ending;
         self.record.error = error;
         self.meter.attempt(self.record.clone());
+        self.turn.leave();
         slot.finish(outcome);
     }
 }

@@ -11,15 +11,16 @@
 //! ```
 //!
 //! Endpoints that rest after failures ([`crate::pool`]) are passed over. Invariants: a model's endpoint is asked at most
-//! twice for one answer; when everything rests, the call waits a little once, and then fails with the time until then.
+//! twice for one answer, not counting that it refused one request too many, which costs the call its slot; when everything rests, the call waits a little once, and then fails with the time until then.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use contract::{Code, Error, ModelName, Reason, RetryHint};
+use contract::{Code, Context, Error, ModelName, Reason, RetryHint};
 use pipeline::task;
 
+use crate::Endpoint;
 use crate::attempt::{Asked, Target};
 use crate::completion::Completion;
 use crate::hedge;
@@ -30,6 +31,12 @@ use crate::pool::pick::{self, Outlook, Places};
 const SHORT: Duration = Duration::from_secs(2);
 /// The pause before the second try when the upstream names none, times 0.8 to 1.2.
 const BACKOFF: Duration = Duration::from_millis(500);
+
+/// How often a call goes back to the queue because an endpoint had too much to do.
+const QUEUED_AGAIN: u32 = 3;
+/// How long, and how often, a call waits for room at endpoints it has not asked.
+const PAUSE: Duration = Duration::from_millis(25);
+const PAUSES: u32 = 80;
 
 /// A model that may be asked.
 pub(crate) struct Candidate<'a> {
@@ -170,13 +177,14 @@ async fn one_model(asked: &Asked<'_>, t: &Target<'_>, preferred: bool) -> Tried 
     let broke = endpoints.iter().enumerate().filter(|(_, e)| asked.avoid.as_ref() == Some(&e.name));
     broke.for_each(|(n, _)| tried.insert(n));
     if asked.request.continues {
-        let refuse = endpoints.iter().enumerate().filter(|(_, e)| e.health.refuses_prefill());
+        let refuse = endpoints.iter().enumerate().filter(|(_, e)| e.health.refuses_prefill(cx.clock.now()));
         refuse.for_each(|(n, _)| tried.insert(n));
     }
     let again = asked.again;
     let mut reason = again.or((!preferred).then_some(Reason::Fallback));
     let mut may_retry = preferred;
     let mut last = None;
+    let (mut queued_again, mut pauses) = (0, 0);
     loop {
         match (pick::outlook(endpoints, tried, cx.clock.now()), last) {
             (Outlook::Now, _) => {}
@@ -191,6 +199,13 @@ async fn one_model(asked: &Asked<'_>, t: &Target<'_>, preferred: bool) -> Tried 
         let Some(place) = failed.place else {
             match next(asked, &failed.error, None) {
                 Next::Stop => return Tried::Over(failed.error),
+                // What is free was tried: soon something else is.
+                _ if failed.full && pauses < PAUSES => {
+                    pauses += 1;
+                    task::sleep(PAUSE).await;
+                    last = None;
+                    continue;
+                }
                 // Others took what was free: another look. Or the model's own queue refuses.
                 _ if failed.error.code == Code::Overloaded => return Tried::Failed(failed.error),
                 _ => {
@@ -199,11 +214,18 @@ async fn one_model(asked: &Asked<'_>, t: &Target<'_>, preferred: bool) -> Tried 
                 }
             }
         };
+        if queued_again < QUEUED_AGAIN && is_one_too_many(&failed.error, endpoints.get(place), cx) {
+            // It is well, and is given fewer from now on: back to the queue.
+            queued_again += 1;
+            reason = again.or(Some(Reason::Elsewhere));
+            last = None;
+            continue;
+        }
         tried.insert(place);
         let others = pick::outlook(endpoints, tried, cx.clock.now()) == Outlook::Now;
         if asked.request.continues && failed.error.code == Code::InvalidRequest {
             // It does not go on behind an assistant's words. Others may.
-            endpoints.iter().skip(place).take(1).for_each(|e| e.health.refused_prefill());
+            endpoints.iter().skip(place).take(1).for_each(|e| e.health.refused_prefill(cx.clock.now()));
             last = Some(failed.error);
             continue;
         }
@@ -223,6 +245,12 @@ async fn one_model(asked: &Asked<'_>, t: &Target<'_>, preferred: bool) -> Tried 
         }
         last = Some(failed.error);
     }
+}
+
+/// Whether an endpoint refused one more request than it bears. Those that it bears are under way.
+fn is_one_too_many(e: &Error, endpoint: Option<&Endpoint>, cx: &Context) -> bool {
+    let refused = matches!(e.upstream_status, Some(429 | 529)) && !matches!(e.retry, RetryHint::After(_));
+    refused && endpoint.is_some_and(|e| e.health.look(cx.clock.now()).is_none())
 }
 
 fn larger(window: Option<u64>, failed: Option<u64>) -> bool {

@@ -23,6 +23,8 @@ pub struct EndpointConfig {
     #[serde(deserialize_with = "super::model::secret")]
     #[schemars(with = "Option<String>")]
     pub api_key: Option<Secret>,
+    /// The most requests at once here; what it bears is found below this. Unless given: as for the model, which no sum exceeds.
+    pub max_concurrency: Option<Count>,
 }
 
 /// A second attempt beside one that is slow to begin: whichever has its first output first is the answer.

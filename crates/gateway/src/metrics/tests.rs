@@ -155,7 +155,7 @@ fn every_metric_that_the_alerts_and_the_dashboard_name_exists() {
         std::sync::Arc::new(contract::ManualClock::starting_at(UnixMillis(0))),
     );
     m.queued.get_or_create(&ByModel { model: Label("m".into()) }).set(1);
-    let resting = EndpointState { breaker: BreakerState::Open, in_flight: 2, latency: None };
+    let resting = EndpointState { breaker: BreakerState::Open, in_flight: 2, limit: Some(4), latency: None };
     let endpoints = [(ModelName::from("m"), EndpointName::from("m#2"), resting)];
     let shown =
         m.render(&gate.snapshot(), &store::Health::default(), &endpoints, &[("backlog", 1)], Format::Classic);

@@ -41,17 +41,19 @@ pub(crate) enum Outlook {
 pub(crate) fn outlook(endpoints: &[Endpoint], asked: Places, now: Tick) -> Outlook {
     let mut soonest: Option<Duration> = None;
     for (_, e) in endpoints.iter().enumerate().filter(|(n, _)| !asked.contains(*n)) {
-        let wait = match e.health.look(now).0 {
-            Pass::Free | Pass::Probe => return Outlook::Now,
-            Pass::Resting(until) => until.since(now).max(Duration::from_millis(1)),
-            Pass::Probing => PROBING,
+        let wait = match e.health.look(now).map(|l| l.0) {
+            // Who has a slot of the model finds room, here or elsewhere.
+            None | Some(Pass::Free | Pass::Probe) => return Outlook::Now,
+            Some(Pass::Resting(until)) => until.since(now).max(Duration::from_millis(1)),
+            Some(Pass::Probing) => PROBING,
         };
         soonest = Some(soonest.map_or(wait, |s| s.min(wait)));
     }
     soonest.map_or(Outlook::Nothing, Outlook::After)
 }
 
-/// Takes a place at the better of two endpoints, drawn by `random` from those that have not been asked and do not rest.
+/// Takes a place at the better of two endpoints, drawn by `random` from those that have not been asked, do not rest and are
+/// not full.
 pub(crate) fn pick(
     endpoints: &[Endpoint],
     mut asked: Places,
@@ -65,7 +67,7 @@ pub(crate) fn pick(
             .enumerate()
             .filter(|(n, _)| !asked.contains(*n))
             .filter_map(|(n, e)| match e.health.look(now) {
-                (Pass::Free | Pass::Probe, load) => Some((n, load)),
+                Some((Pass::Free | Pass::Probe, load)) => Some((n, load)),
                 _ => None,
             })
             .collect();
@@ -73,11 +75,24 @@ pub(crate) fn pick(
         let (a, b) = (loads.get(a)?, loads.get(b)?);
         let (place, _) = if b.1 < a.1 { *b } else { *a };
         match endpoints.get(place)?.health.enter(clock) {
-            Ok(turn) => return Some((place, turn)),
-            // Somebody else took the probe in between.
-            Err(_) => asked.insert(place),
+            Some(turn) => return Some((place, turn)),
+            // Somebody else took the probe, or the last place, in between.
+            None => asked.insert(place),
         }
     }
+}
+
+/// Whether one of these is well, and has only as many requests as it bears.
+pub(crate) fn is_full(endpoints: &[Endpoint], asked: Places, now: Tick) -> bool {
+    endpoints.iter().enumerate().any(|(n, e)| !asked.contains(n) && e.health.look(now).is_none())
+}
+
+/// That nothing can be asked for want of room.
+pub(crate) fn full(model: &ModelName) -> Error {
+    let m = format!("every endpoint of model `{model}` has as many calls as it bears");
+    Error::new(Code::Overloaded, m)
+        .retry(RetryHint::After(Duration::from_secs(1)))
+        .limit_source(format!("model:{model}"))
 }
 
 /// Why nothing can be asked: the last failure of an endpoint that rests, with the time until it is asked again.
