@@ -1,5 +1,6 @@
 //! Integration tests.
 #![allow(
+    clippy::panic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
