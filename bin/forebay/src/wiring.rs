@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use admission::{Amount, Period, Scope};
 use contract::{BoxFuture, Clock, Date, TenantId, UnixMillis};
-use gateway::{Current, Jobs, JobsSettings};
+use gateway::{BatchesSettings, Current, Jobs, JobsSettings};
 use llm::{CascadeKind, GenerateKind, Models, PartCache};
 use pipeline::Registry;
 use pipeline::runs::Deliver as _;
@@ -224,6 +224,7 @@ pub fn jobs(config: &Config, current: &Current, clock: Arc<dyn Clock>) -> Result
         within: c.within.0,
         waiting: c.waiting.0,
         webhook: c.webhook.url.clone(),
+        batches: BatchesSettings { lines: c.batches.lines.0.min(10_000_000), open: c.batches.open.0 },
     };
     Ok(Jobs::start(current, settings, Arc::new(deliver)))
 }

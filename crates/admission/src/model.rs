@@ -242,8 +242,8 @@ impl Model {
         mark: Option<u64>,
     ) -> (Asked, Vec<Waker>) {
         let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
-        let room = self.has_room()
-            && (self.queue.is_within(&work, self.limit()) || !self.is_kept(now, priority));
+        let room =
+            self.has_room() && (self.queue.is_within(&work, self.limit()) || !self.is_kept(now, priority));
         let turn = mark.is_some_and(|m| self.turns.claim(now, tenant, m, room));
         if room {
             let lane = self.queue.dispatch(&work);

@@ -18,9 +18,10 @@ use crate::deltas::Deltas;
 use crate::errors::{self, Failure};
 use crate::headers::Facts;
 use crate::intake::Arrived;
+use crate::jobs::background;
 use crate::openai::event_stream;
 use crate::request::Request;
-use crate::{auth, router};
+use crate::{auth, inside, router};
 
 /// What a chat protocol differs in.
 pub(crate) trait Protocol: 'static {
@@ -31,6 +32,10 @@ pub(crate) trait Protocol: 'static {
     /// Writes the events of its stream.
     type Stream: Encode<Delta> + Unpin + 'static;
 
+    /// Whether the answer is to be made in the background.
+    fn is_background(_: &Self::Echo) -> bool {
+        false
+    }
     /// Reads a body.
     fn parse(body: &[u8]) -> Result<(Call, Self::Echo), Error>;
     /// The events of an answer that begins.
@@ -72,7 +77,11 @@ async fn answer<P: Protocol>(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Box<Failure>> {
     let caller = auth::caller(app, headers)?;
-    let (call, echo) = P::parse(&errors::body(body, app.generation.settings.limits.body_bytes)?)?;
+    let body = errors::body(body, app.generation.settings.limits.body_bytes)?;
+    let (call, echo) = P::parse(&body)?;
+    if P::is_background(&echo) && inside::who().is_none() {
+        return Box::pin(background::accept(app, &caller, headers, body, &call.model)).await;
+    }
     let (stream, include_usage) = (call.request.stream, call.include_usage);
     let (model, input_tokens) = (call.model.as_str().to_owned(), router::input_tokens(app, &call));
     let created = app.inner.clock.wall().0 / 1_000;

@@ -10,7 +10,8 @@ use axum::extract::{FromRequest, Multipart, Path, Query, State};
 use axum::response::Response;
 use bytes::Bytes;
 use contract::{Code, Error, RetryHint, Surface, TenantId, UnixMillis};
-use http::header::CONTENT_TYPE;
+use futures_util::StreamExt as _;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -18,7 +19,6 @@ use store::{FileInfo, FilePage};
 
 use crate::app::App;
 use crate::openai::json_response;
-use crate::room::Place;
 use crate::{auth, errors, headers};
 
 /// What files are for.
@@ -92,18 +92,40 @@ pub(crate) async fn retrieve(State(app): State<App>, Path(id): Path<String>, hea
     answer(&app, get.await)
 }
 
-/// `GET /v1/files/{id}/content`. It takes its place in the room of bodies, as it did on its way in.
+/// How much of a content is read at once, in bytes.
+const PIECE: usize = 256 << 10;
+
+/// `GET /v1/files/{id}/content`. A piece of it is in memory at a time, so that it takes no place in the room of bodies.
 pub(crate) async fn content(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     let read = async {
         let tenant = auth::caller(&app, &headers)?.tenant;
-        let (files, now) = (&app.inner.files, app.inner.clock.wall());
+        let (files, now) = (app.inner.files.clone(), app.inner.clock.wall());
         let info = kept(&tenant, files.get(&tenant, &id, now).await)?.ok_or_else(missing)?;
-        let mut place = Place::default();
-        let bytes = usize::try_from(info.bytes).unwrap_or(usize::MAX);
-        app.generation.room.take(&*app.inner.clock, bytes, &mut place).await?;
-        let (_, content) = kept(&tenant, files.read(&tenant, &id, now).await)?.ok_or_else(missing)?;
-        let mut r = Response::new(Body::from(place.hold(content)));
+        let length = info.bytes;
+        // The first piece is there before the status is said.
+        let first = kept(&tenant, files.read_at(&tenant, &id, 0, PIECE, now).await)?.ok_or_else(missing)?;
+        let behind = first.len() as u64;
+        let rest = futures_util::stream::try_unfold(behind, move |from| {
+            let (files, tenant, id) = (files.clone(), tenant.clone(), id.clone());
+            async move {
+                if from >= length {
+                    return Ok(None);
+                }
+                match files.read_at(&tenant, &id, from, PIECE, now).await {
+                    Ok(Some(piece)) if !piece.is_empty() => {
+                        let behind = from + piece.len() as u64;
+                        Ok(Some((piece, behind)))
+                    }
+                    // Deleted since: half a content is none.
+                    Ok(_) => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)),
+                    Err(e) => Err(std::io::Error::other(e)),
+                }
+            }
+        });
+        let whole = futures_util::stream::once(std::future::ready(Ok(first))).chain(rest);
+        let mut r = Response::new(Body::from_stream(whole));
         r.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        r.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         Ok(r)
     };
     answer(&app, read.await)

@@ -110,7 +110,7 @@ pub(crate) fn surface(path: &str) -> Surface {
         p if p.starts_with("/v1/messages") => Surface::Anthropic,
         p if p.starts_with("/v1/completions") => Surface::Completions,
         p if p.starts_with("/v1/responses") => Surface::Responses,
-        p if p.starts_with("/v1/chat/") || p.starts_with("/v1/files") || p.starts_with("/v1/models") => {
+        p if ["/v1/chat/", "/v1/files", "/v1/batches", "/v1/models"].iter().any(|own| p.starts_with(own)) => {
             Surface::Openai
         }
         _ => Surface::Native,

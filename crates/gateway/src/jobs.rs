@@ -7,6 +7,7 @@
 //! Invariants: a job that was acknowledged is on disk. An attempt's ledger record has an id of its own, made of the job's: no
 //! attempt is billed twice, and none hides another. A tenant sees its own jobs alone.
 
+pub(crate) mod background;
 mod execute;
 mod routes;
 mod stored;
@@ -14,7 +15,7 @@ mod submit;
 mod target;
 pub(crate) mod view;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use contract::{Clock, Code, Error, RunId};
@@ -23,10 +24,13 @@ use pipeline::runs::{Deliver, Outbox, Plan, Scheduler, SchedulerSettings, StageP
 use pipeline::task::{self, Task};
 use store::{RunHead, RunStore, SubmitKey, Submitted};
 
+pub(crate) use self::execute::Kept;
 use self::execute::{Live, Worker};
-pub(crate) use self::routes::{admin_routes, routes};
-pub use self::stored::Job;
+pub(crate) use self::routes::{admin_routes, json, routes};
+pub(crate) use self::stored::custom_id;
+pub use self::stored::{Job, Line};
 pub(crate) use self::submit::{is_possible, is_wanted, submit, submit_instead};
+use crate::batches::{Batches, BatchesSettings, Driver};
 use crate::current::{Current, Latest};
 
 /// What a job's run is called among runs.
@@ -53,6 +57,8 @@ pub struct JobsSettings {
     pub waiting: u64,
     /// Who is told about a job that names nobody.
     pub webhook: Option<String>,
+    /// What batches may be.
+    pub batches: BatchesSettings,
 }
 
 impl Default for JobsSettings {
@@ -65,6 +71,7 @@ impl Default for JobsSettings {
             within: Duration::from_secs(86_400),
             waiting: 100_000,
             webhook: None,
+            batches: BatchesSettings::default(),
         }
     }
 }
@@ -84,6 +91,8 @@ struct Inner {
     deliver: Option<Arc<dyn Deliver>>,
     /// What attempts under way have used so far.
     live: Live,
+    /// Batches, whose lines are jobs.
+    batches: OnceLock<Batches>,
     work: Mutex<Option<Task<()>>>,
     /// Ended with this.
     beside: Mutex<Vec<Task<()>>>,
@@ -103,6 +112,7 @@ impl Jobs {
         let store: Arc<dyn RunStore> = app.inner.reader.runs.clone();
         let worker = format!("{}-{}", std::process::id(), app.request_id());
         let execute = Worker::of(current);
+        let lines = execute.lines();
         let jobs =
             Jobs::over(store, app.inner.clock.clone(), settings, worker, execute, Some(deliver.clone()));
         let scheduler = jobs.inner.scheduler.clone();
@@ -114,12 +124,32 @@ impl Jobs {
             scheduler.counts(),
         );
         *jobs.inner.work.lock() = Some(task::spawn("jobs", scheduler.clone().work()));
+        let batches = Batches::new(
+            app.inner.reader.batches.clone(),
+            app.inner.clock.clone(),
+            jobs.inner.settings.batches,
+            [lines, scheduler.told()],
+        );
+        let driver = Driver {
+            batches: batches.clone(),
+            jobs: jobs.clone(),
+            files: app.inner.files.clone(),
+            gateway: current.downgrade(),
+            keep: jobs.inner.settings.keep,
+        };
+        let _ = jobs.inner.batches.set(batches);
         let drain = app.inner.drain.clone();
-        let stop = scheduler.clone();
+        let (stop, ends) = (scheduler.clone(), drain.clone());
         jobs.inner.beside.lock().extend([
             task::spawn("outbox", outbox.work()),
             task::spawn("sweep", scheduler.clone().sweep()),
             task::spawn("count", scheduler.count()),
+            task::spawn("batches", async move {
+                tokio::select! {
+                    () = driver.work() => {}
+                    () = ends.started() => {}
+                }
+            }),
             task::spawn("drain", async move {
                 drain.started().await;
                 stop.stop();
@@ -152,7 +182,19 @@ impl Jobs {
         let (live, gateway) = (execute.live(), execute.gateway());
         let scheduler = Scheduler::new(scheduling, store, clock.clone(), Arc::new(execute));
         let (work, beside) = (Mutex::default(), Mutex::default());
-        Jobs { inner: Arc::new(Inner { settings, clock, scheduler, gateway, deliver, live, work, beside }) }
+        Jobs {
+            inner: Arc::new(Inner {
+                settings,
+                clock,
+                scheduler,
+                gateway,
+                deliver,
+                live,
+                batches: OnceLock::new(),
+                work,
+                beside,
+            }),
+        }
     }
 
     /// Gives back what is under way, and resolves when that is on disk.
@@ -201,6 +243,7 @@ impl Jobs {
                 plan,
                 about: job.about()?,
                 target: app.as_ref().map(|app| target::of(app, &job)).unwrap_or_default(),
+                part: job.line.as_ref().map(|l| store::Part { of: l.of, number: l.number }),
                 key: job.submit_key().map(|key| SubmitKey { key, hash: hash.into() }),
                 input: job.body.into(),
             });
@@ -259,6 +302,22 @@ impl Jobs {
         let stored = self.store().get(id).await.map_err(storage)?;
         let own = |head: &RunHead| head.kind == KIND && tenant.is_none_or(|t| *t == head.tenant);
         stored.map(|s| s.head).filter(own).ok_or_else(missing)
+    }
+
+    /// The batches, whose lines are jobs.
+    pub(crate) fn batches(&self) -> Option<&Batches> {
+        self.inner.batches.get()
+    }
+
+    /// Ends a job, whoever's it is.
+    pub(crate) async fn stop(&self, id: RunId) -> Result<(), Error> {
+        self.inner.scheduler.cancel(id).await.map(|_| ())
+    }
+
+    /// Why a job failed.
+    pub(crate) async fn error(&self, id: RunId) -> Result<Option<Error>, Error> {
+        let run = self.inner.scheduler.load(id).await.map_err(storage)?;
+        Ok(run.and_then(|run| run.error().cloned()))
     }
 
     fn store(&self) -> &dyn RunStore {

@@ -5,6 +5,7 @@
 //! and the copy in `docs/reference` to both.
 
 mod admin;
+mod batches;
 mod files;
 mod jobs;
 mod operations;
@@ -36,8 +37,9 @@ const PIPELINE: &str = "/v1/pipelines/{name}";
     components(schemas(
         schemas::ChatCompletionRequest, schemas::ChatCompletion, schemas::ChatChunk,
         schemas::CompletionRequest, schemas::TextCompletion, schemas::TextChunk,
-        schemas::ResponseRequest, schemas::ResponseObject, schemas::ResponseEvent,
+        schemas::ResponseRequest, schemas::ResponseObject, schemas::ResponseEvent, schemas::ResponseDeleted,
         schemas::FileForm, schemas::FileObject, schemas::Files, schemas::FileDeleted,
+        schemas::BatchRequest, schemas::Batch, schemas::Batches,
         schemas::Models, schemas::Model, schemas::AnthropicModels, schemas::AnthropicModel,
         schemas::MessagesRequest, schemas::MessageObject, schemas::MessageEvent,
         schemas::CountTokensRequest, schemas::InputTokens,

@@ -1,4 +1,5 @@
-//! OpenAI's newer surface: `POST /v1/responses`. Nothing is stored, so that there is nothing to get or delete.
+//! OpenAI's newer surface: `POST /v1/responses`. Nothing is stored but what is made in the background, which is a job
+//! ([`crate::jobs::background`]).
 
 use bytes::BytesMut;
 use contract::{Error, Surface};
@@ -22,6 +23,9 @@ impl Protocol for Responses {
     type Echo = Echo;
     type Stream = Events;
 
+    fn is_background(echo: &Echo) -> bool {
+        echo.is_background()
+    }
     fn parse(body: &[u8]) -> Result<(Call, Echo), Error> {
         parse(body)
     }

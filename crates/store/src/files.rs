@@ -69,6 +69,19 @@ pub trait FileStore: Send + Sync + std::fmt::Debug {
         id: &'a str,
         now: UnixMillis,
     ) -> BoxFuture<'a, Result<Option<(FileInfo, Bytes)>, Error>>;
+    /// At most `most` bytes of a file's content from `from` on, if it is there: none behind its end.
+    fn read_at<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        id: &'a str,
+        from: u64,
+        most: usize,
+        now: UnixMillis,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, Error>>;
+    /// Begins to write a file of the tenant piece by piece. It is not there before [`FileWriter::finish`].
+    fn create<'a>(&'a self, tenant: &'a TenantId) -> BoxFuture<'a, Result<Box<dyn FileWriter>, Error>>;
+    /// What a tenant's files count for together, in bytes.
+    fn held<'a>(&'a self, tenant: &'a TenantId, now: UnixMillis) -> BoxFuture<'a, Result<u64, Error>>;
     /// A page of files, and whether there are more behind it.
     fn list<'a>(
         &'a self,
@@ -83,4 +96,13 @@ pub trait FileStore: Send + Sync + std::fmt::Debug {
         id: &'a str,
         now: UnixMillis,
     ) -> BoxFuture<'a, Result<bool, Error>>;
+}
+
+/// A file that is being written. Dropped, nothing is left of it.
+pub trait FileWriter: Send {
+    /// Adds a piece.
+    fn write(&mut self, piece: Bytes) -> BoxFuture<'_, Result<(), Error>>;
+    /// Puts the file in place, in the stead of one of the same id, however much its tenant holds. `info.bytes` is taken from
+    /// what was written.
+    fn finish(self: Box<Self>, info: FileInfo) -> BoxFuture<'static, Result<(), Error>>;
 }

@@ -1,5 +1,5 @@
-//! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files** and the **runs**,
-//! each behind a trait ([`LedgerStore`], [`KeyStore`], [`CacheStore`], [`FileStore`], [`RunStore`]) with one implementation
+//! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files**, the **runs** and
+//! the **batches**, each behind a trait ([`LedgerStore`], [`KeyStore`], [`CacheStore`], [`FileStore`], [`RunStore`], [`BatchStore`]) with one implementation
 //! on SQLite.
 //!
 //! The database is never on the path of a token. A record is first appended to the [`journal`] by one `write(2)`, which
@@ -8,6 +8,7 @@
 //!
 //! This crate never spawns a task: the wiring spawns [`Store::background`].
 
+mod batches;
 mod cache;
 mod error;
 mod files;
@@ -18,9 +19,10 @@ mod project;
 mod runs;
 mod sqlite;
 
+pub use batches::{BatchChange, BatchStore, PartOutput, StoredBatch};
 pub use cache::{CacheKey, CacheStats, CacheStore};
 pub use error::Error;
-pub use files::{FileInfo, FilePage, FileStore};
+pub use files::{FileInfo, FilePage, FileStore, FileWriter};
 pub use keys::{
     KeyHash, KeyInfo, KeyRing, KeySnapshot, KeyStore, NewKey, Refusal, Role, create_key, os_random,
 };
@@ -30,7 +32,7 @@ pub use ledger::{
 };
 pub use project::{Reader, Store};
 pub use runs::{
-    Change, Delivery, DeliveryState, DueDelivery, LaneCount, NewDelivery, NewRun, Output, Room, RunHead,
-    RunStore, SecretNumber, StoredRun, SubmitKey, Submitted, Tried,
+    Change, Delivery, DeliveryState, DueDelivery, LaneCount, NewDelivery, NewRun, Output, Part, Room,
+    RunHead, RunStore, SecretNumber, StoredRun, SubmitKey, Submitted, Tried,
 };
-pub use sqlite::{Database, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns};
+pub use sqlite::{Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns};

@@ -37,6 +37,17 @@ pub struct NewRun {
     pub input: Vec<u8>,
     /// What makes a second submission the same one.
     pub key: Option<SubmitKey>,
+    /// The batch that it is a line of.
+    pub part: Option<Part>,
+}
+
+/// The place of a run in a batch. Whoever made the batch shows, ends and removes it: lists and sweeps of runs leave it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The batch.
+    pub of: RunId,
+    /// Which line.
+    pub number: u64,
 }
 
 /// How much may wait.
@@ -295,16 +306,16 @@ pub trait RunStore: Send + Sync {
     fn open(&self) -> BoxFuture<'_, Result<u64, Error>>;
     /// Of a tenant: how many have not ended, and the bytes of their inputs together.
     fn held<'a>(&'a self, tenant: &'a TenantId) -> BoxFuture<'a, Result<(u64, u64), Error>>;
-    /// The newest first, of a tenant or of all, from behind `after` on.
+    /// The newest first, of a tenant or of all, from behind `after` on; not those that are parts.
     fn list<'a>(
         &'a self,
         tenant: Option<&'a TenantId>,
         after: Option<RunId>,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<RunHead>, Error>>;
-    /// Removes a run that has ended, with all that is kept of it; `false` when there is none, or it goes on.
+    /// Removes a run that has ended, with all that is kept of it; `false` when there is none, it goes on, or it is a part.
     fn remove(&self, id: RunId) -> BoxFuture<'_, Result<bool, Error>>;
-    /// Removes runs that ended before `before`, with all that is kept of them, the longest ended first: at most `limit`, and
+    /// Removes runs that ended before `before` and are no parts, with all that is kept of them, the longest ended first: at most `limit`, and
     /// none behind the first `bytes` of outputs and messages; not while a message about one waits. How many it were.
     fn expire(&self, before: UnixMillis, limit: u32, bytes: u64) -> BoxFuture<'_, Result<u64, Error>>;
     /// Gives up to that many pages of the file that hold nothing back to the system. How many are left that do.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::{KeyId, RequestId, RequestRecord, RunId, Secret, SystemClock, TenantId, UnixMillis};
-use gateway::{Jobs, KeyMade, KeyWanted};
+use gateway::{Batches, Jobs, KeyMade, KeyWanted};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -112,35 +112,53 @@ impl Source {
         }
     }
 
-    /// The newest jobs: with a tenant's key its own ones, with an administrator's and in the folder all.
+    /// The newest jobs: with a tenant's key its own ones, with an administrator's and in the folder all. From the beginning,
+    /// with the newest batches, whose lines are not among the jobs.
     pub(super) async fn jobs(&self, limit: u32, after: Option<&str>) -> Result<Value, Error> {
-        let remote = match self {
+        let first = after.is_none();
+        let (mut jobs, batches) = match self {
             Source::Folder(reader) => {
                 let after = after.map(run_id).transpose()?;
-                return read(at_rest(reader).list(None, after, limit).await);
+                let jobs = read(at_rest(reader).list(None, after, limit).await)?;
+                let batches = match first {
+                    true => Some(read(batches_at_rest(reader).list(None, None, limit).await)?),
+                    false => None,
+                };
+                (jobs, batches)
             }
-            Source::Server(remote) => remote,
+            Source::Server(remote) => {
+                let after = after.map_or_else(String::new, |a| format!("&after={}", segment(a)));
+                let jobs = own_or_all(remote, "jobs", &format!("?limit={limit}{after}")).await?;
+                let batches = match first {
+                    true => Some(own_or_all(remote, "batches", &format!("?limit={limit}")).await?),
+                    false => None,
+                };
+                (jobs, batches)
+            }
         };
-        let after = after.map_or_else(String::new, |a| format!("&after={}", segment(a)));
-        match remote.ask(Method::GET, &format!("/v1/admin/jobs?limit={limit}{after}"), NOTHING).await? {
-            Err(r) if matches!(r.status.as_u16(), 401 | 403) => {
-                remote.must(Method::GET, &format!("/v1/jobs?limit={limit}{after}"), NOTHING).await
-            }
-            other => other.map_err(Refused::into_error),
+        if let (Some(map), Some(batches)) = (jobs.as_object_mut(), batches) {
+            map.insert("batches".to_owned(), batches.get("data").cloned().unwrap_or_default());
         }
+        Ok(jobs)
     }
 
-    /// A job.
+    /// A job or a batch.
     pub(super) async fn job(&self, id: &str) -> Result<Value, Error> {
         match self {
+            Source::Folder(reader) if is_batch(id) => {
+                read(batches_at_rest(reader).show(batch_id(id)?, None).await)
+            }
             Source::Folder(reader) => read(at_rest(reader).show(run_id(id)?, None).await),
             Source::Server(remote) => own_or_any(remote, Method::GET, id, "").await,
         }
     }
 
-    /// Ends a job.
+    /// Ends a job or a batch.
     pub(super) async fn cancel_job(&self, id: &str) -> Result<Value, Error> {
         match self {
+            Source::Folder(reader) if is_batch(id) => {
+                read(batches_at_rest(reader).cancel(batch_id(id)?, None).await)
+            }
             Source::Folder(reader) => read(at_rest(reader).cancel(run_id(id)?, None).await),
             Source::Server(remote) => own_or_any(remote, Method::POST, id, "/cancel").await,
         }
@@ -169,6 +187,29 @@ fn at_rest(reader: &Reader) -> Jobs {
     Jobs::at_rest(reader.runs.clone(), Arc::new(SystemClock::default()))
 }
 
+/// The batches of a folder, whoever works on them.
+fn batches_at_rest(reader: &Reader) -> Batches {
+    Batches::at_rest(reader.batches.clone(), Arc::new(SystemClock::default()))
+}
+
+fn is_batch(id: &str) -> bool {
+    id.starts_with("batch_")
+}
+
+fn batch_id(id: &str) -> Result<RunId, Error> {
+    gateway::batch_named(id).map_err(|e| Error::new(e.message, "`forebay jobs list` shows the ids"))
+}
+
+/// A list of everybody's for an administrator, else of the key's tenant.
+async fn own_or_all(remote: &Remote, what: &str, query: &str) -> Result<Value, Error> {
+    match remote.ask(Method::GET, &format!("/v1/admin/{what}{query}"), NOTHING).await? {
+        Err(r) if matches!(r.status.as_u16(), 401 | 403) => {
+            remote.must(Method::GET, &format!("/v1/{what}{query}"), NOTHING).await
+        }
+        other => other.map_err(Refused::into_error),
+    }
+}
+
 fn run_id(id: &str) -> Result<RunId, Error> {
     id.parse().map_err(|e| Error::new(e, "`forebay jobs list` shows the ids"))
 }
@@ -180,14 +221,15 @@ fn read(said: Result<String, contract::Error>) -> Result<Value, Error> {
     serde_json::from_str(&text).map_err(|e| Error::new(format!("the job cannot be read: {e}"), "report this"))
 }
 
-/// A job of the key's tenant, or of anybody for an administrator.
+/// A job or a batch of the key's tenant, or of anybody for an administrator.
 async fn own_or_any(remote: &Remote, method: Method, id: &str, what: &str) -> Result<Value, Error> {
-    let of = |place: &str| format!("{place}/{}{what}", segment(id));
-    match remote.ask(method.clone(), &of("/v1/jobs"), NOTHING).await? {
+    let sort = if is_batch(id) { "batches" } else { "jobs" };
+    let of = |place: &str| format!("{place}/{sort}/{}{what}", segment(id));
+    match remote.ask(method.clone(), &of("/v1"), NOTHING).await? {
         Err(r) if r.status == StatusCode::NOT_FOUND => {}
         other => return other.map_err(Refused::into_error),
     }
-    let any = remote.ask(method, &of("/v1/admin/jobs"), NOTHING).await?;
+    let any = remote.ask(method, &of("/v1/admin"), NOTHING).await?;
     // Another tenant's, or nobody's: to whom may not know, it does not exist.
     any.map_err(|r| match r.status.as_u16() {
         401 | 403 | 404 => {

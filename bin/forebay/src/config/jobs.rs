@@ -22,6 +22,24 @@ pub struct JobsConfig {
     pub waiting: Count,
     /// Who is told when a job has ended.
     pub webhook: WebhookConfig,
+    /// Files of requests whose lines are jobs (`/v1/batches`).
+    pub batches: BatchesConfig,
+}
+
+/// What batches may be.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchesConfig {
+    /// How many requests one may have.
+    pub lines: Count,
+    /// How many of a tenant may go on at the same time; more are refused.
+    pub open: Count,
+}
+
+impl Default for BatchesConfig {
+    fn default() -> Self {
+        BatchesConfig { lines: Count(50_000), open: Count(20) }
+    }
 }
 
 impl Default for JobsConfig {
@@ -34,6 +52,7 @@ impl Default for JobsConfig {
             within: day(1),
             waiting: Count(100_000),
             webhook: WebhookConfig::default(),
+            batches: BatchesConfig::default(),
         }
     }
 }

@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod batches_crash;
 mod bench;
 mod budgets;
 mod caching;

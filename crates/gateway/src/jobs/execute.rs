@@ -12,6 +12,7 @@ use pipeline::runs::{Execute, Finished, Run, Task};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use store::{NewDelivery, RunHead};
+use tokio::sync::Notify;
 
 use super::stored::About;
 use super::view;
@@ -22,14 +23,14 @@ use crate::router::router;
 
 /// What is kept of an answer.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Kept<'a> {
+pub(crate) struct Kept<'a> {
     /// Its status.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// Its id in the ledger.
-    pub(super) request_id: RequestId,
+    pub(crate) request_id: RequestId,
     /// Its body.
     #[serde(borrow)]
-    pub(super) body: &'a RawValue,
+    pub(crate) body: &'a RawValue,
 }
 
 /// Attempts under way, by the job.
@@ -58,16 +59,22 @@ pub(super) struct Worker {
     /// The gateway keeps the jobs, so they do not keep it. Each attempt is made under the configuration of its time.
     gateway: Latest,
     live: Live,
+    /// Told when a line of a batch has ended.
+    lines: Arc<Notify>,
 }
 
 impl Worker {
     pub(super) fn of(current: &Current) -> Worker {
-        Worker { gateway: current.downgrade(), live: Live::default() }
+        Worker { gateway: current.downgrade(), live: Live::default(), lines: Arc::default() }
     }
 
     /// One that does nothing.
     pub(super) fn nobody() -> Worker {
-        Worker { gateway: Latest::default(), live: Live::default() }
+        Worker { gateway: Latest::default(), live: Live::default(), lines: Arc::default() }
+    }
+
+    pub(super) fn lines(&self) -> Arc<Notify> {
+        self.lines.clone()
     }
 
     pub(super) fn live(&self) -> Live {
@@ -112,10 +119,18 @@ impl Execute for Worker {
     }
 
     fn announce(&self, run: &Run, head: &RunHead, output: Option<&[u8]>) -> Option<NewDelivery> {
-        let url = About::read(&head.about).webhook?;
+        let about = About::read(&head.about);
+        if about.custom_id.is_some() {
+            self.lines.notify_one();
+        }
+        let url = about.webhook?;
         let at = run.ended_at()?;
         // One message for each end, and a run has one.
         let id = format!("msg_{}", run.id().to_string().trim_start_matches("run_"));
+        if about.background.is_some() {
+            let body = super::background::event(run, at, output);
+            return Some(NewDelivery { id, url, body: body.into_bytes(), at });
+        }
         let body = view::event(&id, run, head, output)
             .inspect_err(|e| tracing::error!(error = %e, "no webhook"))
             .ok()?;

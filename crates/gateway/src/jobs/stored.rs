@@ -1,11 +1,12 @@
 //! A request as it is stored: what was asked, and who asked. The body stands apart, byte for byte.
 
 use bytes::Bytes;
-use contract::{Code, Error, KeyId, TenantId, UnixMillis};
+use contract::{Code, Error, KeyId, RunId, TenantId, UnixMillis};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pipeline::runs::Lane;
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 /// A request that is to be answered later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,22 @@ pub struct Job {
     pub not_before: Option<UnixMillis>,
     /// It has failed by then; and by the time that the server gives every job.
     pub deadline: Option<UnixMillis>,
+    /// The line of a batch that it is.
+    pub line: Option<Line>,
+    /// What is still said of a response that is made in the background when what was asked is forgotten: a request for
+    /// responses without its input.
+    pub(crate) background: Option<Json>,
+}
+
+/// A line of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The batch.
+    pub of: RunId,
+    /// Which line, from 1.
+    pub number: u64,
+    /// What its caller calls it.
+    pub custom_id: String,
 }
 
 /// The part that is read without the body.
@@ -42,6 +59,12 @@ pub(crate) struct About {
     headers: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) webhook: Option<String>,
+    /// Of a line of a batch: what its caller calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) custom_id: Option<String>,
+    /// Of a response that is made in the background: what is said of it for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) background: Option<Json>,
 }
 
 impl Job {
@@ -65,6 +88,8 @@ impl Job {
             lane: Lane::Normal,
             not_before: None,
             deadline: None,
+            line: None,
+            background: None,
         }
     }
 
@@ -96,6 +121,8 @@ impl Job {
             key: self.key.clone(),
             headers: self.headers.iter().filter_map(text).collect(),
             webhook: self.webhook.clone(),
+            custom_id: self.line.as_ref().map(|l| l.custom_id.clone()),
+            background: self.background.clone(),
         };
         serde_json::to_string(&about).map_err(|e| {
             Error::new(Code::Internal, format!("the job cannot be written: {e}; this is a defect"))
@@ -119,4 +146,9 @@ impl About {
             .body(Bytes::from(body))
             .map_err(|e| Error::new(Code::InvalidRequest, format!("the stored request cannot be made: {e}")))
     }
+}
+
+/// What its caller calls the line of a batch that is about that.
+pub(crate) fn custom_id(about: &str) -> String {
+    About::read(about).custom_id.unwrap_or_default()
 }

@@ -6,11 +6,10 @@ use contract::{Code, Error, RunId};
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use pipeline::runs::Lane;
 use serde::Deserialize;
 use store::Submitted;
 
-use super::Job;
+use super::{Job, Jobs};
 use crate::app::App;
 use crate::errors::{self, Failure, RatherAJob};
 use crate::headers::DEGRADED;
@@ -90,49 +89,15 @@ async fn accept(app: &App, parts: Parts, body: Bytes, busy: bool) -> Result<Resp
         return Err(drain::refusal().into());
     }
     let jobs = app.jobs().ok_or_else(|| Error::new(Code::Internal, "no jobs are kept here"))?;
-    let text = |name: HeaderName, most: usize| match parts.headers.get(&name) {
-        None => Ok(None),
-        Some(v) => match v.to_str() {
-            Ok(t) if !t.is_empty() && t.len() <= most => Ok(Some(t.to_owned())),
-            _ => {
-                let m = format!("`{name}` must be text of 1 to {most} characters");
-                Err(Error::new(Code::InvalidRequest, m).param(name.as_str()))
-            }
-        },
-    };
-    let idempotency_key = replay::key(&parts.headers)?;
-    let webhook = text(WEBHOOK, MAX_URL)?.or_else(|| jobs.inner.settings.webhook.clone());
-    if let (Some(url), Some(deliver)) = (&webhook, &jobs.inner.deliver) {
-        deliver.check(url).map_err(|why| {
-            Error::new(Code::InvalidRequest, format!("the webhook cannot be called: {why}"))
-                .param(WEBHOOK.as_str())
-        })?;
-    }
     check(app, &parts, &body)?;
+    let path = parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string);
     let mut headers = kept(&parts.headers);
     if busy {
         // Its record says why it was one.
         headers.insert(DEGRADED, HeaderValue::from_static(ladder::JOB));
     }
-    let job = Job {
-        tenant: caller.tenant.clone(),
-        key: caller.key,
-        path: parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string),
-        headers,
-        body,
-        webhook,
-        idempotency_key,
-        lane: Lane::Normal,
-        not_before: None,
-        deadline: None,
-    };
-    let new = RunId::of(app.request_id());
-    let made = jobs.submit(vec![(new, job)]).await?;
-    let id = match made.first() {
-        Some((id, Submitted::New)) => *id,
-        Some((_, Submitted::Known(id))) => *id,
-        Some((_, Submitted::Other)) | None => return Err(replay::reused().into()),
-    };
+    let job = Job { headers, ..Job::json(caller.tenant.clone(), caller.key, path, body) };
+    let id = store(app, &parts.headers, job).await?;
     let mut response = super::routes::json(StatusCode::ACCEPTED, jobs.show(id, Some(&caller.tenant)).await?);
     let out = response.headers_mut();
     out.insert(PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"));
@@ -143,9 +108,50 @@ async fn accept(app: &App, parts: Parts, body: Bytes, busy: bool) -> Result<Resp
     Ok(response)
 }
 
+/// Keeps a job with what the headers of its request say of it, or finds the one that it was before. Its id.
+pub(super) async fn store(app: &App, headers: &HeaderMap, job: Job) -> Result<RunId, Box<Failure>> {
+    let jobs = app.jobs().ok_or_else(|| Error::new(Code::Internal, "no jobs are kept here"))?;
+    let (webhook, idempotency_key) = (jobs.webhook(headers)?, replay::key(headers)?);
+    let job = Job { webhook, idempotency_key, ..job };
+    let made = jobs.submit(vec![(RunId::of(app.request_id()), job)]).await?;
+    match made.first() {
+        Some((id, Submitted::New)) => Ok(*id),
+        Some((_, Submitted::Known(id))) => Ok(*id),
+        Some((_, Submitted::Other)) | None => Err(replay::reused().into()),
+    }
+}
+
+/// The text of a header, if there is one.
+fn text(headers: &HeaderMap, name: &HeaderName, most: usize) -> Result<Option<String>, Error> {
+    match headers.get(name) {
+        None => Ok(None),
+        Some(v) => match v.to_str() {
+            Ok(t) if !t.is_empty() && t.len() <= most => Ok(Some(t.to_owned())),
+            _ => {
+                let m = format!("`{name}` must be text of 1 to {most} characters");
+                Err(Error::new(Code::InvalidRequest, m).param(name.as_str()))
+            }
+        },
+    }
+}
+
+impl Jobs {
+    /// Who is told about what a request leaves to be done: whom it names, else whom the settings name.
+    pub(crate) fn webhook(&self, headers: &HeaderMap) -> Result<Option<String>, Error> {
+        let webhook = text(headers, &WEBHOOK, MAX_URL)?.or_else(|| self.inner.settings.webhook.clone());
+        if let (Some(url), Some(deliver)) = (&webhook, &self.inner.deliver) {
+            deliver.check(url).map_err(|why| {
+                Error::new(Code::InvalidRequest, format!("the webhook cannot be called: {why}"))
+                    .param(WEBHOOK.as_str())
+            })?;
+        }
+        Ok(webhook)
+    }
+}
+
 /// The headers that decide the answer. Who calls is stored apart; what speaks of this connection or of how the answer is read
 /// (`forebay-resume`, `accept`, a proxy's words) means nothing to a job.
-fn kept(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
     const KEPT: [&str; 5] =
         ["content-type", "cache-control", "forebay-mid-stream", "anthropic-version", "anthropic-beta"];
     let kept = |name: &HeaderName| KEPT.contains(&name.as_str());

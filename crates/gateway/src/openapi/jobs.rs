@@ -85,7 +85,7 @@ fn job_id() -> Parameter {
     p
 }
 
-fn paged(o: OperationBuilder) -> OperationBuilder {
+pub(super) fn paged(o: OperationBuilder) -> OperationBuilder {
     let query = |name: &str, what: &str, kind| {
         ParameterBuilder::new()
             .name(name)

@@ -124,6 +124,7 @@ impl Modify for Operations {
         for (path, method, operation) in operations()
             .into_iter()
             .chain(super::files::operations())
+            .chain(super::batches::operations())
             .chain(super::jobs::operations())
             .chain(super::admin::operations())
         {
@@ -182,7 +183,7 @@ fn completions() -> Operation {
 
 fn responses() -> Operation {
     let o = keyed("openai", "create_response", "Ask a model or a pipeline by items").description(Some(
-        "Nothing is stored. With `stream` the answer is events: each has a `ResponseEvent` for its data, from \
+        "Nothing is stored but what is made in the `background`. With `stream` the answer is events: each has a `ResponseEvent` for its data, from \
          `response.created` to `response.completed` or `response.incomplete`. A stream that breaks ends with an `error` and \
          `response.failed`.",
     ));

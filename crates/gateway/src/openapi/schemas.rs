@@ -5,6 +5,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType};
 
 mod admin;
 mod anthropic;
+mod batches;
 mod completions;
 mod errors;
 mod files;
@@ -17,6 +18,7 @@ pub(super) use admin::{
     ConfigState, Costs, KeyInfo, KeyMade, KeyWanted, Keys, ModelInfos, ReloadRefused, Reloaded,
 };
 pub(super) use anthropic::{CountTokensRequest, InputTokens, MessageEvent, MessageObject, MessagesRequest};
+pub(super) use batches::{Batch, BatchRequest, Batches};
 pub(super) use completions::{CompletionRequest, TextChunk, TextCompletion};
 pub(super) use errors::{AnthropicError, OpenAiError};
 pub(super) use files::{FileDeleted, FileForm, FileObject, Files};
@@ -25,7 +27,7 @@ pub(super) use native::{PipelineForm, PipelineInput, PipelineOutput, Readiness, 
 pub(super) use openai::{
     AnthropicModel, AnthropicModels, ChatChunk, ChatCompletion, ChatCompletionRequest, Model, Models,
 };
-pub(super) use responses::{ResponseEvent, ResponseObject, ResponseRequest};
+pub(super) use responses::{ResponseDeleted, ResponseEvent, ResponseObject, ResponseRequest};
 
 /// Whatever a provider or a pipeline has there, null too.
 fn any() -> Schema {

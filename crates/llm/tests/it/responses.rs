@@ -5,7 +5,7 @@ mod stream;
 use bytes::BytesMut;
 use contract::{Code, Content, Error, Message, Part, Role, ToolCall, Usage};
 use llm::surface::Call;
-use llm::surface::responses::{Echo, Events, parse, render};
+use llm::surface::responses::{Echo, Events, Unanswered, parse, render, unanswered};
 use llm::{Answer, Delta, FinishReason};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -158,7 +158,9 @@ fn what_cannot_be_done_is_refused_by_its_name() {
         (json!({"prompt": {"id": "p"}}), "prompt"),
         (json!({"context_management": [{"type": "compaction"}]}), "context_management"),
         (json!({"moderation": {}}), "moderation"),
-        (json!({"background": true}), "background"),
+        (json!({"background": 1}), "background"),
+        (json!({"background": true, "store": false}), "store"),
+        (json!({"background": true, "stream": true}), "stream"),
         (json!({"store": true}), "store"),
         (json!({"truncation": "auto"}), "truncation"),
         (json!({"messages": []}), "messages"),
@@ -318,4 +320,27 @@ fn any_body() -> impl Strategy<Value = Json> {
         map.extend(fields.into_iter().map(|(k, v)| (k.to_owned(), v)));
         body
     })
+}
+
+#[test]
+fn what_is_made_in_the_background_has_an_object_before_it_has_an_answer() {
+    let (call, echo) = read(&json!({"model": "m", "input": "x", "background": true, "metadata": {"a": "b"}}));
+    assert!(echo.is_background() && !call.request.stream && !call.request.extra.contains_key("background"));
+    let failed = contract::Error::new(contract::Code::UpstreamError, "no");
+    for (why, status, error) in [
+        (Unanswered::Queued, "queued", Json::Null),
+        (Unanswered::InProgress, "in_progress", Json::Null),
+        (Unanswered::Cancelled, "cancelled", Json::Null),
+        (Unanswered::Failed(&failed), "failed", json!("upstream_error")),
+    ] {
+        let mut out = BytesMut::new();
+        unanswered(&mut out, "1", 5, "m", &echo, why);
+        let object: Json = serde_json::from_slice(&out).unwrap();
+        assert_eq!(
+            [&object["id"], &object["status"], &object["output"], &object["usage"], &object["background"]],
+            [&json!("resp_1"), &json!(status), &json!([]), &Json::Null, &json!(true)]
+        );
+        let code = object["error"].get("code").cloned().unwrap_or_default();
+        assert_eq!((&object["metadata"], code), (&json!({"a": "b"}), error));
+    }
 }

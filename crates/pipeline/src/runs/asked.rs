@@ -118,6 +118,7 @@ fn new_run(s: Submission, now: UnixMillis) -> Option<NewRun> {
         entries,
         input: s.input,
         key: s.key,
+        part: s.part,
     })
 }
 

@@ -16,7 +16,7 @@ use contract::{BoxFuture, Clock, Code, Error, RetryHint, RunId, StageName, Tenan
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
-use store::{Change, RunStore, SubmitKey};
+use store::{Change, Part, RunStore, SubmitKey};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +68,8 @@ pub struct Submission {
     pub input: Vec<u8>,
     /// What makes a second submission the same one.
     pub key: Option<SubmitKey>,
+    /// The batch that it is a line of.
+    pub part: Option<Part>,
 }
 
 /// The scheduler. Cheap to clone; clones are the same.

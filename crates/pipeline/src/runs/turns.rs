@@ -3,13 +3,16 @@
 //! Every target has places of its own, so that work for a target that hangs holds up none for another. Within a target the
 //! highest lane goes first, and in a lane the tenants take turns, by what each has under way there. A tenant that has nothing
 //! under way at a target gets a place also when the others have taken all: nobody waits for another's long work. All
-//! places together are bounded.
+//! places together are bounded. Runs of [`Lane::Low`] leave the last place of a target, and of all, to others, where there is
+//! more than one.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use contract::TenantId;
 use store::RunHead;
+
+use super::entry::Lane;
 
 /// How many places there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,13 +50,21 @@ impl Busy {
     }
 }
 
+/// All places but the last, if there are several.
+fn but_one(places: usize) -> usize {
+    places.saturating_sub(1).max(1)
+}
+
 /// Those of `due` that get a place, the first first.
 pub(super) fn choose(mut due: Vec<RunHead>, mut busy: Busy, places: Places) -> Vec<RunHead> {
     let mut chosen = Vec::new();
     while busy.all < places.all {
         let first = due.iter().enumerate().filter_map(|(n, run)| {
             let (share, target) = busy.of(run);
-            let room = target < places.of_target || share == 0;
+            let room = match run.lane <= Lane::Low.rank() {
+                true => target < but_one(places.of_target) && busy.all < but_one(places.all),
+                false => target < places.of_target || share == 0,
+            };
             room.then_some(((Reverse(run.lane), share, target, run.submitted_at, run.id), n))
         });
         let Some((_, n)) = first.min() else { break };
@@ -109,6 +120,15 @@ mod tests {
     }
 
     #[test]
+    fn what_can_wait_leaves_a_place_to_what_cannot() {
+        let low = |n| head(n, "m", "a", 0);
+        assert_eq!(order(vec![low(1), low(2), low(3)], &[], (3, 32)), [1, 2]);
+        assert_eq!(order(vec![low(1), head(2, "m", "a", 1)], &[("m", "a"), ("m", "a")], (3, 32)), [2]);
+        assert_eq!(order(vec![low(1), low(2)], &[], (1, 32)), [1], "the only place is for all");
+        assert_eq!(order(vec![low(1), head(2, "m", "b", 1)], &[("n", "a")], (2, 2)), [2]);
+    }
+
+    #[test]
     fn a_tenant_with_nothing_under_way_does_not_wait_for_anothers_long_work() {
         let due = vec![head(1, "m", "flood", 1), head(2, "m", "other", 1), head(3, "m", "other", 1)];
         let busy = [("m", "flood"), ("m", "flood")];
@@ -144,7 +164,8 @@ mod tests {
             }
             for left in due.iter().filter(|h| !chosen.contains(h)) {
                 let (share, target) = under_way.of(left);
-                prop_assert!(under_way.all >= all || (target >= of_target && share > 0), "{left:?} could go");
+                let low = left.lane == 0 && (target >= but_one(of_target) || under_way.all >= but_one(all));
+                prop_assert!(low || under_way.all >= all || (target >= of_target && share > 0), "{left:?} could go");
             }
         }
     }

@@ -15,7 +15,7 @@ pub(super) async fn expire(db: &Database, before: UnixMillis, limit: u32, bytes:
                  SELECT id, ended_at, \
                  (SELECT COALESCE(SUM(LENGTH(output)), 0) FROM run_outputs o WHERE o.run = runs.id) + \
                  (SELECT COALESCE(SUM(LENGTH(body)), 0) FROM deliveries d WHERE d.run = runs.id) AS size \
-                 FROM runs WHERE ended_at < $1 AND NOT EXISTS \
+                 FROM runs WHERE ended_at < $1 AND part_of IS NULL AND NOT EXISTS \
                  (SELECT 1 FROM deliveries d WHERE d.run = runs.id AND d.next_at IS NOT NULL) \
                  ORDER BY ended_at, id LIMIT $2)) WHERE ahead < $3",
     )

@@ -4,9 +4,10 @@
 //! nobody names: the next to open the store removes it. One process writes, and within it one change of files at a time.
 
 use std::collections::HashSet;
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use contract::{BoxFuture, TenantId, UnixMillis};
@@ -16,7 +17,7 @@ use tokio::sync::Mutex;
 
 use super::{Database, column, count};
 use crate::Error;
-use crate::files::{FileInfo, FilePage, FileStore};
+use crate::files::{FileInfo, FilePage, FileStore, FileWriter};
 
 /// Files in a database and a folder beside it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -103,13 +104,107 @@ fn info(row: &SqliteRow) -> Result<FileInfo, Error> {
     })
 }
 
-/// The content's name in the folder.
-fn name(tenant: &TenantId, content: &[u8]) -> String {
+/// The hash that names a content in the folder, before the first byte of that.
+fn hasher(tenant: &TenantId) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new_derive_key("forebay 2026 files");
     hasher.update(&(tenant.as_str().len() as u64).to_le_bytes());
     hasher.update(tenant.as_str().as_bytes());
-    hasher.update(content);
-    hasher.finalize().to_hex().to_string()
+    hasher
+}
+
+/// The content's name in the folder.
+fn name(tenant: &TenantId, content: &[u8]) -> String {
+    hasher(tenant).update(content).finalize().to_hex().to_string()
+}
+
+/// At most `most` bytes from `from` on; `None` when the content is gone.
+fn read_piece(path: &Path, from: u64, most: usize) -> std::io::Result<Option<Bytes>> {
+    let mut file = match std::fs::File::open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    file.seek(SeekFrom::Start(from))?;
+    let mut piece = Vec::with_capacity(most);
+    file.take(most as u64).read_to_end(&mut piece)?;
+    Ok(Some(piece.into()))
+}
+
+/// The name of the next file that is written piece by piece: no two are the same while a process lives, and none outlives it.
+static WRITERS: AtomicU64 = AtomicU64::new(0);
+
+/// A content on its way.
+struct Writer {
+    files: SqliteFiles,
+    tenant: TenantId,
+    part: PathBuf,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // What is in place has another name by now. What stays is removed by the next start.
+        let _ = remove(&self.part);
+    }
+}
+
+impl FileWriter for Writer {
+    fn write(&mut self, piece: Bytes) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            self.hasher.update(&piece);
+            self.bytes += piece.len() as u64;
+            let part = self.part.clone();
+            let append = move |_: &Path| {
+                std::fs::OpenOptions::new().append(true).create(true).open(part)?.write_all(&piece)
+            };
+            self.files.aside(append).await
+        })
+    }
+
+    fn finish(self: Box<Self>, file: FileInfo) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move {
+            let _one = self.files.changes.lock().await;
+            let named = self.hasher.finalize().to_hex().to_string();
+            let (part, name) = (self.part.clone(), named.clone());
+            let place = move |folder: &Path| {
+                std::fs::OpenOptions::new().append(true).create(true).open(&part)?.sync_all()?;
+                std::fs::rename(&part, folder.join(name))?;
+                std::fs::File::open(folder)?.sync_all()
+            };
+            self.files.aside(place).await?;
+            let file = FileInfo { bytes: self.bytes, ..file };
+            // A content that it had before is removed by the next start.
+            insert(&self.files.database, &self.tenant, &file, &named, REPLACING).await
+        })
+    }
+}
+
+const NEW: &str = "INSERT INTO files (id, tenant, name, purpose, bytes, created_at, expires_at, content) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+const REPLACING: &str = "INSERT INTO files (id, tenant, name, purpose, bytes, created_at, expires_at, content) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+    ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes, content = excluded.content";
+
+/// Names a content.
+async fn insert(
+    database: &Database,
+    tenant: &TenantId,
+    file: &FileInfo,
+    content: &str,
+    sql: &'static str,
+) -> Result<(), Error> {
+    sqlx::query(sql)
+        .bind(&file.id)
+        .bind(tenant.as_str())
+        .bind(&file.name)
+        .bind(&file.purpose)
+        .bind(column(file.bytes))
+        .bind(file.created_at.0)
+        .bind(file.expires_at.map(|t| t.0))
+        .bind(content)
+        .execute(&database.write)
+        .await?;
+    Ok(())
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {
@@ -167,20 +262,7 @@ impl FileStore for SqliteFiles {
                 }
             });
             let named = named.await?;
-            sqlx::query(
-                "INSERT INTO files (id, tenant, name, purpose, bytes, created_at, expires_at, content) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            )
-            .bind(&file.id)
-            .bind(tenant.as_str())
-            .bind(&file.name)
-            .bind(&file.purpose)
-            .bind(column(file.bytes))
-            .bind(file.created_at.0)
-            .bind(file.expires_at.map(|t| t.0))
-            .bind(&named)
-            .execute(&self.database.write)
-            .await?;
+            insert(&self.database, tenant, file, &named, NEW).await?;
             Ok(())
         })
     }
@@ -208,6 +290,43 @@ impl FileStore for SqliteFiles {
                 read => read.map(Some),
             });
             Ok(read.await?.map(|content| (file, Bytes::from(content))))
+        })
+    }
+
+    fn read_at<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        id: &'a str,
+        from: u64,
+        most: usize,
+        now: UnixMillis,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, Error>> {
+        Box::pin(async move {
+            let Some((_, content)) = self.find(tenant, id, now).await? else { return Ok(None) };
+            self.aside(move |folder| read_piece(&folder.join(content), from, most)).await
+        })
+    }
+
+    fn create<'a>(&'a self, tenant: &'a TenantId) -> BoxFuture<'a, Result<Box<dyn FileWriter>, Error>> {
+        Box::pin(async move {
+            let part = self.folder.join(format!("writing-{}.part", WRITERS.fetch_add(1, Ordering::Relaxed)));
+            let begun: Box<dyn FileWriter> = Box::new(Writer {
+                files: self.clone(),
+                tenant: tenant.clone(),
+                part,
+                hasher: hasher(tenant),
+                bytes: 0,
+            });
+            Ok(begun)
+        })
+    }
+
+    fn held<'a>(&'a self, tenant: &'a TenantId, now: UnixMillis) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(async move {
+            let _one = self.changes.lock().await;
+            self.expire(now).await?;
+            let sum = sqlx::query(HELD).bind(tenant.as_str()).bind(column(LEAST));
+            Ok(count(sum.fetch_one(&self.database.read).await?.try_get(0)?))
         })
     }
 

@@ -183,6 +183,27 @@ CREATE INDEX deliveries_next ON deliveries (next_at) WHERE next_at IS NOT NULL;
 
 CREATE TABLE webhook_secrets (tenant TEXT PRIMARY KEY, number BIGINT NOT NULL, since BIGINT NOT NULL);
 ",
+    "
+ALTER TABLE runs ADD COLUMN part_of BLOB;
+ALTER TABLE runs ADD COLUMN part BIGINT;
+CREATE INDEX runs_by_part ON runs (part_of, part) WHERE part_of IS NOT NULL;
+CREATE INDEX runs_by_part_status ON runs (part_of, status) WHERE part_of IS NOT NULL;
+CREATE INDEX runs_listed ON runs (tenant, id) WHERE part_of IS NULL;
+
+CREATE TABLE batches (
+  id BLOB PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  ended_at BIGINT,
+  version BIGINT NOT NULL,
+  output_file TEXT,
+  error_file TEXT,
+  about TEXT NOT NULL
+);
+CREATE INDEX batches_by_tenant ON batches (tenant, id);
+CREATE INDEX batches_open ON batches (id) WHERE ended_at IS NULL;
+CREATE INDEX batches_ended ON batches (ended_at) WHERE ended_at IS NOT NULL;
+",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that.

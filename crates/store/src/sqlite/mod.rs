@@ -3,6 +3,7 @@
 //! Commits are synced (`synchronous=FULL`): the journal may delete what the database has. The SQL is the portable
 //! subset (`$n`, `ON CONFLICT`, casts of sums), so that another database is a second set of types, not of statements.
 
+mod batches;
 mod cache;
 mod due;
 mod expiry;
@@ -24,6 +25,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 
+pub use batches::SqliteBatches;
 pub use cache::SqliteCache;
 pub use files::SqliteFiles;
 pub use keys::SqliteKeys;

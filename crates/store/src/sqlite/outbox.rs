@@ -48,22 +48,44 @@ fn receiver(url: &str) -> String {
     format!("{scheme}://{authority}").to_ascii_lowercase()
 }
 
-/// Adds a message. To a receiver that is gone nothing is sent.
-pub(super) async fn put(conn: &mut SqliteConnection, run: RunId, message: &NewDelivery) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO deliveries (id, run, tenant, url, body, state, created_at, next_at, tries, receiver) \
-         SELECT $1, r.id, r.tenant, $3, $4, CASE WHEN o.url IS NULL THEN 'waiting' ELSE 'disabled' END, $5, \
-                CASE WHEN o.url IS NULL THEN $5 END, 0, $6 \
-         FROM runs r LEFT JOIN webhooks_off o ON o.tenant = r.tenant AND o.url = $3 WHERE r.id = $2",
-    )
-    .bind(&message.id)
-    .bind(run.as_bytes().as_slice())
-    .bind(&message.url)
-    .bind(message.body.as_slice())
-    .bind(message.at.0)
-    .bind(receiver(&message.url))
-    .execute(conn)
-    .await?;
+/// What a message is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum About {
+    Run,
+    Batch,
+}
+
+/// Adds a message about a run or a batch. To a receiver that is gone nothing is sent.
+pub(super) async fn put(
+    conn: &mut SqliteConnection,
+    about: About,
+    id: RunId,
+    message: &NewDelivery,
+) -> Result<(), Error> {
+    macro_rules! insert {
+        ($of:literal) => {
+            concat!(
+                "INSERT INTO deliveries (id, run, tenant, url, body, state, created_at, next_at, tries, receiver) \
+                 SELECT $1, r.id, r.tenant, $3, $4, CASE WHEN o.url IS NULL THEN 'waiting' ELSE 'disabled' END, $5, \
+                        CASE WHEN o.url IS NULL THEN $5 END, 0, $6 FROM ",
+                $of,
+                " r LEFT JOIN webhooks_off o ON o.tenant = r.tenant AND o.url = $3 WHERE r.id = $2"
+            )
+        };
+    }
+    let sql = match about {
+        About::Run => insert!("runs"),
+        About::Batch => insert!("batches"),
+    };
+    sqlx::query(sql)
+        .bind(&message.id)
+        .bind(id.as_bytes().as_slice())
+        .bind(&message.url)
+        .bind(message.body.as_slice())
+        .bind(message.at.0)
+        .bind(receiver(&message.url))
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

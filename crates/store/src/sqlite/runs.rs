@@ -33,7 +33,7 @@ pub(super) fn id(row: &SqliteRow, at: usize) -> Result<RunId, Error> {
     Ok(RunId::from_bytes(bytes))
 }
 
-fn head(row: &SqliteRow) -> Result<RunHead, Error> {
+pub(super) fn head(row: &SqliteRow) -> Result<RunHead, Error> {
     Ok(RunHead {
         id: id(row, 0)?,
         tenant: TenantId::from(row.try_get::<String, _>(1)?),
@@ -101,7 +101,8 @@ async fn insert(conn: &mut SqliteConnection, run: &NewRun, room: &mut Room) -> R
     shares::add(&mut *conn, run).await?;
     sqlx::query(
         "INSERT INTO runs (id, tenant, kind, status, lane, submitted_at, due_at, entries, input, submit_key, submit_hash, about, \
-         target, as_of, deadline) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+         target, as_of, deadline, part_of, part) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(run.id.as_bytes().as_slice())
     .bind(run.tenant.as_str())
@@ -118,6 +119,8 @@ async fn insert(conn: &mut SqliteConnection, run: &NewRun, room: &mut Room) -> R
     .bind(&run.target)
     .bind(run.as_of.map(|t| t.0))
     .bind(run.deadline.map(|t| t.0))
+    .bind(run.part.map(|p| p.of.as_bytes().to_vec()))
+    .bind(run.part.map(|p| column(p.number)))
     .execute(&mut *conn)
     .await?;
     write_entries(conn, run.id, 0, &run.entries).await?;
@@ -207,7 +210,7 @@ impl RunStore for SqliteRuns {
                 write_output(&mut tx, change.id, output).await?;
             }
             if let Some(message) = &change.outbox {
-                outbox::put(&mut tx, change.id, message).await?;
+                outbox::put(&mut tx, outbox::About::Run, change.id, message).await?;
             }
             tx.commit().await?;
             Ok(true)
@@ -301,7 +304,7 @@ impl RunStore for SqliteRuns {
     ) -> BoxFuture<'a, Result<Vec<RunHead>, Error>> {
         Box::pin(async move {
             let mut query = QueryBuilder::<Sqlite>::new(HEAD);
-            query.push(" WHERE 1 = 1");
+            query.push(" WHERE part_of IS NULL");
             if let Some(t) = tenant {
                 query.push(" AND tenant = ").push_bind(t.as_str());
             }
@@ -316,10 +319,11 @@ impl RunStore for SqliteRuns {
     fn remove(&self, run: RunId) -> BoxFuture<'_, Result<bool, Error>> {
         Box::pin(async move {
             let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
-            let ended = sqlx::query("SELECT 1 FROM runs WHERE id = $1 AND ended_at IS NOT NULL")
-                .bind(run.as_bytes().as_slice())
-                .fetch_optional(&mut *tx)
-                .await?;
+            let ended =
+                sqlx::query("SELECT 1 FROM runs WHERE id = $1 AND ended_at IS NOT NULL AND part_of IS NULL")
+                    .bind(run.as_bytes().as_slice())
+                    .fetch_optional(&mut *tx)
+                    .await?;
             if ended.is_none() {
                 return Ok(false);
             }

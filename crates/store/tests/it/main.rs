@@ -8,6 +8,7 @@
     reason = "helpers of tests are tests, and a child process acknowledges by printing"
 )]
 
+mod batches;
 mod cost;
 mod crash;
 mod disk_full;

@@ -30,6 +30,7 @@ fn new(n: u128) -> NewRun {
         entries: vec!["submitted".into()],
         input: vec![7; 9],
         key: None,
+        part: None,
     }
 }
 

@@ -27,6 +27,7 @@ conforms! {
     a_file_is_its_tenants_until_it_is_deleted_or_expires: async |d| files(d).await;
     files_are_listed_by_pages_in_their_order: async |d| files(d).await;
     a_tenant_never_holds_more_than_its_limit: async |d| files(d).await;
+    a_file_that_is_written_piece_by_piece_is_there_when_it_is_whole: async |d| files(d).await;
     the_least_recently_used_part_goes_first: async |d| SqliteCache::open(d, 100).await.unwrap();
 }
 

@@ -224,3 +224,33 @@ pub(crate) async fn a_tenant_never_holds_more_than_its_limit(s: &dyn FileStore) 
     s.delete(&gold, "file-1", UnixMillis(50)).await.unwrap();
     put(&gold, 6, 12_000).await.unwrap();
 }
+
+pub(crate) async fn a_file_that_is_written_piece_by_piece_is_there_when_it_is_whole(s: &dyn FileStore) {
+    let (gold, now) = ("gold".into(), UnixMillis(50));
+    let mut writer = s.create(&gold).await.unwrap();
+    for piece in ["one ", "two ", "three"] {
+        writer.write(piece.into()).await.unwrap();
+    }
+    assert!(
+        s.list(&gold, &FilePage { purpose: None, after: None, limit: 9, ascending: true }, now)
+            .await
+            .unwrap()
+            .0
+            .is_empty()
+    );
+    writer.finish(file(1, 0)).await.unwrap();
+    let (info, content) = s.read(&gold, "file-1", now).await.unwrap().unwrap();
+    assert_eq!((info.bytes, &*content), (13, &b"one two three"[..]));
+    for (from, most, piece) in [(0, 5, "one t"), (5, 5, "wo th"), (10, 99, "ree"), (13, 9, ""), (99, 9, "")] {
+        let read = s.read_at(&gold, "file-1", from, most, now).await.unwrap();
+        assert_eq!(read.as_deref(), Some(piece.as_bytes()), "{from}");
+    }
+    assert_eq!(s.read_at(&"other".into(), "file-1", 0, 9, now).await.unwrap(), None);
+    // One of the same id takes its place; one that is dropped leaves nothing.
+    let mut again = s.create(&gold).await.unwrap();
+    again.write("four".into()).await.unwrap();
+    again.finish(file(1, 0)).await.unwrap();
+    s.create(&gold).await.unwrap().write("five".into()).await.unwrap();
+    assert_eq!(&*s.read(&gold, "file-1", now).await.unwrap().unwrap().1, b"four");
+    assert_eq!(s.held(&gold, now).await.unwrap(), 4096);
+}

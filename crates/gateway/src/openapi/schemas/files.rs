@@ -28,6 +28,15 @@ pub(in crate::openapi) enum Purpose {
     UserData,
 }
 
+/// What a file is for: `batch_output` is what a batch left.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::openapi) enum FilePurpose {
+    Batch,
+    UserData,
+    BatchOutput,
+}
+
 #[derive(Serialize, Deserialize, ToSchema)]
 pub(in crate::openapi) struct FileObject {
     /// `file-…`
@@ -42,7 +51,7 @@ pub(in crate::openapi) struct FileObject {
     #[schema(required)]
     expires_at: Option<i64>,
     filename: String,
-    purpose: Purpose,
+    purpose: FilePurpose,
     /// `processed`
     #[schema(pattern = "^processed$")]
     status: String,

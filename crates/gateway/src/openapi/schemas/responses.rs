@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
 
-/// A request. Nothing is stored: the whole conversation is in `input`. Fields that are not named here are passed on to the
+/// A request. No conversation is stored: the whole of it is in `input`. Fields that are not named here are passed on to the
 /// provider.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub(in crate::openapi) struct ResponseRequest {
@@ -41,9 +41,9 @@ pub(in crate::openapi) struct ResponseRequest {
     user: Option<String>,
     /// The same under its newer name.
     safety_identifier: Option<String>,
-    /// Must be false where it is there.
+    /// The same as `background` where it is there.
     store: Option<bool>,
-    /// Must be false where it is there.
+    /// Answer at once, with a response that is queued: `GET /v1/responses/{id}` shows what becomes of it. Not with `stream`.
     background: Option<bool>,
     /// Must be `disabled` where it is there.
     truncation: Option<String>,
@@ -162,9 +162,8 @@ pub(in crate::openapi) struct ResponseObject {
     safety_identifier: Option<String>,
     #[schema(required)]
     prompt_cache_key: Option<String>,
-    /// False.
+    /// Whether it is kept: the same as `background`.
     store: bool,
-    /// False.
     background: bool,
     /// `disabled`
     truncation: String,
@@ -172,7 +171,7 @@ pub(in crate::openapi) struct ResponseObject {
     #[schema(required)]
     previous_response_id: Option<String>,
     output: Vec<OutputItem>,
-    /// Null while it is in progress.
+    /// Null unless it was answered.
     #[schema(required)]
     usage: Option<ResponseUsage>,
 }
@@ -180,10 +179,12 @@ pub(in crate::openapi) struct ResponseObject {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::openapi) enum ResponseStatus {
+    Queued,
     InProgress,
     Completed,
     Incomplete,
     Failed,
+    Cancelled,
 }
 
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -377,4 +378,14 @@ pub(in crate::openapi) enum ResponseEvent {
         #[schema(required)]
         param: Option<String>,
     },
+}
+
+/// A response that was removed.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(in crate::openapi) struct ResponseDeleted {
+    id: String,
+    /// `response`
+    #[schema(pattern = "^response$")]
+    object: String,
+    deleted: bool,
 }

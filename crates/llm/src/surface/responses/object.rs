@@ -10,15 +10,19 @@ use crate::{Answer, FinishReason, json};
 /// How a response or an item of it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
+    Queued,
     InProgress,
     Completed,
     Incomplete,
     Failed,
+    Cancelled,
 }
 
 impl Status {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
+            Status::Queued => "queued",
+            Status::Cancelled => "cancelled",
             Status::InProgress => "in_progress",
             Status::Completed => "completed",
             Status::Incomplete => "incomplete",
@@ -234,4 +238,36 @@ pub fn render(out: &mut BytesMut, serial: &str, created: i64, model: &str, echo:
             item.write(out, &item.id(serial, index), if whole { Status::Completed } else { status });
         }
     });
+}
+
+/// Why a response that is made in the background has no output.
+#[derive(Debug, Clone, Copy)]
+pub enum Unanswered<'a> {
+    /// It waits for its turn.
+    Queued,
+    /// It is made now.
+    InProgress,
+    /// It was told to stop.
+    Cancelled,
+    /// It failed, for this.
+    Failed(&'a Error),
+}
+
+/// Writes the `response` object of one that has no output, yet or for ever. `serial` and `created` as of [`render`].
+pub fn unanswered(
+    out: &mut BytesMut,
+    serial: &str,
+    created: i64,
+    model: &str,
+    echo: &Echo,
+    why: Unanswered<'_>,
+) {
+    let (status, error) = match why {
+        Unanswered::Queued => (Status::Queued, None),
+        Unanswered::InProgress => (Status::InProgress, None),
+        Unanswered::Cancelled => (Status::Cancelled, None),
+        Unanswered::Failed(e) => (Status::Failed, Some(e)),
+    };
+    let end = End { status, reason: None, error, usage: None };
+    Object::new(serial, created, model, echo.clone()).write(out, &end, |_| {});
 }

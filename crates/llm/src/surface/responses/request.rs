@@ -10,12 +10,20 @@ use crate::{ChatRequest, json as write};
 
 /// What a response repeats of its request: members of its object, in JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Echo(Bytes);
+pub struct Echo {
+    members: Bytes,
+    background: bool,
+}
 
 impl Echo {
     /// The members, without braces.
     pub(super) fn members(&self) -> &[u8] {
-        &self.0
+        &self.members
+    }
+
+    /// Whether the response is made in the background: the caller has it later.
+    pub fn is_background(&self) -> bool {
+        self.background
     }
 }
 
@@ -56,6 +64,7 @@ pub fn parse(bytes: &[u8]) -> Result<(Call, Echo), Error> {
     let mut body = Body::parse(bytes)?;
     let model = body.model()?;
     refuse(&mut body)?;
+    let background = background(&mut body)?;
     let mut echo = Map::new();
     let mut messages = Vec::new();
     let instructions = body.text("instructions")?;
@@ -85,8 +94,8 @@ pub fn parse(bytes: &[u8]) -> Result<(Call, Echo), Error> {
         ("max_tool_calls", body.positive("max_tool_calls")?.into()),
         ("temperature", request.temperature.into()),
         ("top_p", request.top_p.into()),
-        ("background", false.into()),
-        ("store", false.into()),
+        ("background", background.into()),
+        ("store", background.into()),
         ("truncation", "disabled".into()),
         ("previous_response_id", Json::Null),
     ] {
@@ -95,14 +104,37 @@ pub fn parse(bytes: &[u8]) -> Result<(Call, Echo), Error> {
     extra.extend(body.0);
     request.extra = extra;
     let call = Call { model, request, include_usage: true, user };
-    Ok((call, members(&echo)))
+    Ok((call, Echo { members: members(&echo), background }))
 }
 
-fn members(echo: &Map<String, Json>) -> Echo {
+fn members(echo: &Map<String, Json>) -> Bytes {
     let mut out = BytesMut::new();
     write::value(&mut out, echo);
     let object = out.freeze();
-    Echo(object.slice(1.min(object.len())..object.len().saturating_sub(1)))
+    object.slice(1.min(object.len())..object.len().saturating_sub(1))
+}
+
+/// `background`, which goes together with `store` and not with `stream`.
+fn background(body: &mut Body) -> Result<bool, Error> {
+    let background = body.flag("background")?;
+    let stored = body
+        .take("store")
+        .map(|s| s.as_bool().ok_or_else(|| invalid("store", "`store` must be true or false")));
+    match (background, stored.transpose()?) {
+        (false, Some(true)) => {
+            let m = "`store` must be false or left out: no response is stored here but those of `background`";
+            Err(invalid("store", m))
+        }
+        (true, Some(false)) => {
+            let m = "`store` must be true or left out: what is made in the background is kept until it is fetched";
+            Err(invalid("store", m))
+        }
+        _ if background && body.0.get("stream").is_some_and(|s| s == true) => {
+            let m = "`stream` must be false: what is made in the background has no stream; GET /v1/responses/{id} shows it";
+            Err(invalid("stream", m))
+        }
+        _ => Ok(background),
+    }
 }
 
 /// Says no to what cannot be done, rather than do something else.
@@ -117,14 +149,6 @@ fn refuse(body: &mut Body) -> Result<(), Error> {
             let m = format!("`{name}` is no parameter of responses, which have {here} for it");
             return Err(invalid(name, m));
         }
-    }
-    if body.flag("background")? {
-        let m = "`background` must be false: responses are not made in the background";
-        return Err(invalid("background", m));
-    }
-    if body.flag("store")? {
-        let m = "`store` must be false or left out: no response is stored here";
-        return Err(invalid("store", m));
     }
     match body.text("truncation")?.as_deref() {
         None | Some("disabled") => {}

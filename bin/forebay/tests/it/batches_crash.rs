@@ -1,0 +1,111 @@
+//! `kill -9` at random points of a batch, again and again: every line ends once, in one file.
+//! `FOREBAY_KILLS` says how often (10 unless given), `FOREBAY_SEED` where chance begins.
+
+use std::time::Duration;
+
+use contract::{Clock as _, Deadline, SystemClock};
+use serde_json::{Value as Json, json};
+use store::{BatchStore as _, Reader};
+use testkit::{FakeUpstream, Script};
+
+use crate::server::Server;
+
+const LINES: usize = 200;
+
+fn env(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(otherwise)
+}
+
+/// A number below `n`, by splitmix64.
+fn below(state: &mut u64, n: u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (z ^ (z >> 31)) % n
+}
+
+fn get(server: &Server, path: &str) -> String {
+    let (status, _, body) = server.ask("GET", path, &[], "");
+    assert_eq!(status, 200, "{path}: {body}");
+    body
+}
+
+fn parse(text: &str) -> Json {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("not JSON ({e}): {text}"))
+}
+
+fn post(server: &Server, path: &str, kind: &str, body: &str) -> Json {
+    let (status, _, text) = server.ask("POST", path, &[("content-type", kind)], body);
+    assert_eq!(status, 200, "{path}: {text}");
+    parse(&text)
+}
+
+/// Every seventh line asks for a model that there is not.
+fn lines() -> String {
+    let line = |n: usize| {
+        let model = if n.is_multiple_of(7) { "nobody" } else { "m" };
+        json!({"custom_id": format!("id-{n}"), "method": "POST", "url": "/v1/chat/completions",
+               "body": {"model": model, "messages": [{"role": "user", "content": format!("line {n}")}]}})
+        .to_string()
+            + "\n"
+    };
+    (0..LINES).map(line).collect()
+}
+
+fn custom_ids(server: &Server, batch: &Json, file: &str) -> Vec<String> {
+    let Some(id) = batch[file].as_str() else { return Vec::new() };
+    let content = get(server, &format!("/v1/files/{id}/content"));
+    content.lines().map(|l| parse(l)["custom_id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_kills_at_any_moment_every_line_of_a_batch_ends_once_in_one_file() {
+    let (kills, mut chance) = (env("FOREBAY_KILLS", 10), env("FOREBAY_SEED", 11));
+    let script: Script =
+        serde_json::from_value(json!({"tokens": 4, "first_token": 5, "jitter": 0.9})).unwrap();
+    let up = FakeUpstream::start(script).await.unwrap();
+    let base = up.base_url();
+    let (folder, id) = tokio::task::spawn_blocking(move || {
+        let mut server = Server::start(&base, "jobs: {parallel: 4}\n");
+        let form = format!(
+            "--B\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n\
+             --B\r\ncontent-disposition: form-data; name=\"file\"; filename=\"l.jsonl\"\r\n\r\n{}\r\n--B--\r\n",
+            lines()
+        );
+        let file = post(&server, "/v1/files", "multipart/form-data; boundary=B", &form);
+        let wanted = json!({"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"});
+        let batch = post(&server, "/v1/batches", "application/json", &wanted.to_string());
+        let id = batch["id"].as_str().unwrap().to_owned();
+        for _ in 0..kills {
+            // The moment is by chance.
+            std::thread::park_timeout(Duration::from_micros(below(&mut chance, 700_000)));
+            server = Server::in_folder(server.kill());
+        }
+        let clock = SystemClock::default();
+        let deadline = Deadline::from_now(clock.now(), Duration::from_secs(180));
+        let batch = loop {
+            let batch = parse(&get(&server, &format!("/v1/batches/{id}")));
+            if batch["status"] == "completed" {
+                break batch;
+            }
+            assert!(!deadline.passed(clock.now()), "it never ended: {batch}");
+            std::thread::park_timeout(Duration::from_millis(50));
+        };
+        let failed = LINES.div_ceil(7);
+        assert_eq!(
+            batch["request_counts"],
+            json!({"total": LINES, "completed": LINES - failed, "failed": failed})
+        );
+        let of = |wrong: bool| {
+            (0..LINES).filter(|n| n.is_multiple_of(7) == wrong).map(|n| format!("id-{n}")).collect::<Vec<_>>()
+        };
+        assert_eq!(custom_ids(&server, &batch, "output_file_id"), of(false));
+        assert_eq!(custom_ids(&server, &batch, "error_file_id"), of(true));
+        (server.kill(), id)
+    })
+    .await
+    .unwrap();
+    let reader = Reader::open(folder.path()).await.unwrap();
+    assert!(reader.batches.open().await.unwrap().is_empty(), "{id} is not begun again");
+}
