@@ -139,6 +139,7 @@ fn submission(n: u128, input: &str, target: &str, tenant: &str, deadline: Option
         target: target.into(),
         input: input.as_bytes().to_vec(),
         key: None,
+        part: None,
     }
 }
 
