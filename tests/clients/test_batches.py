@@ -278,6 +278,16 @@ def test_a_webhook_tells_of_the_end_as_the_client_reads_it(project, upstream):
     headers, body = received[0]
     event = client.webhooks.unwrap(body, headers, secret=SECRET)
     assert (event.type, event.data.id) == ("batch.completed", batch.id)
+    # So are responses that are made in the background.
+    upstream["gpt"].script(tokens=9)
+    for more, how in [({}, "completed"), ({"max_output_tokens": 2}, "incomplete"), ({"model": "refused"}, "failed")]:
+        upstream["broken"].script(faults=[{"fault": {"status": {"status": 400}}}])
+        before = len(received)
+        response = client.responses.create(**{"model": "gpt", "input": "x", "background": True, **more})
+        stack.eventually(lambda: len(received) > before)
+        headers, body = received[-1]
+        event = client.webhooks.unwrap(body, headers, secret=SECRET)
+        assert (event.type, event.data.id) == (f"response.{how}", response.id)
     server.shutdown()
 
 
