@@ -6,10 +6,12 @@
 //!
 //! Requests under way go on with what they began with: see [`gateway::Current`].
 
+mod bounded;
 mod changes;
 mod files;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -25,6 +27,7 @@ use crate::Error;
 use crate::assembly::{Assembly, Made};
 use crate::config::{self, Config, Env, FILE, Problem, problem};
 use crate::wiring;
+use bounded::Bounded;
 use files::Files;
 use watch::Watch;
 
@@ -32,6 +35,8 @@ use watch::Watch;
 const QUIET: Duration = Duration::from_millis(150);
 /// A change that goes on for longer is looked at all the same.
 const LONGEST: Duration = Duration::from_secs(2);
+/// How long the files may take to be read: one that hangs (a network mount whose server is gone) is refused.
+const READ: Duration = Duration::from_secs(10);
 /// How often files that change while they are read are read again.
 const TRIES: usize = 5;
 /// Problems that are logged one by one.
@@ -110,6 +115,7 @@ struct Reloads {
     events: mpsc::Receiver<()>,
     tell: mpsc::Sender<()>,
     watch: Option<Watch>,
+    bounded: Bounded,
 }
 
 /// A sound configuration, read.
@@ -154,8 +160,10 @@ pub(crate) fn start(begun: Begun, current: Current) -> Result<Task<()>, Error> {
         events,
         tell,
         watch: None,
+        bounded: Bounded::new(READ),
     };
-    reloads.follow();
+    let folders = reloads.files.folders(&reloads.project);
+    reloads.follow_in(folders);
     reloads.state_mut(|s| s.watched = reloads.watch.is_some());
     Ok(task::spawn("reload", reloads.run()))
 }
@@ -203,17 +211,26 @@ impl Reloads {
             return self.config.server.watch;
         }
         let (project, files) = (self.project.clone(), self.files.clone());
-        let now = task::blocking("configuration", move || files.again(&project)).await;
+        let now = self.bounded.read(move || files.again(&project)).await;
+        let now = now.inspect_err(|e| tracing::warn!(error = %e, "the configuration stays as it is"));
         let changed = self.config.server.watch && now.is_ok_and(|now| now != self.files);
         if !changed {
             // A folder may have been replaced by another with the same in it.
-            self.follow();
+            self.follow().await;
         }
         changed
     }
 
     /// Looks where the files are now, if it is to.
-    fn follow(&mut self) {
+    async fn follow(&mut self) {
+        let (project, files) = (self.project.clone(), self.files.clone());
+        // Where that cannot be found out the folders of before are looked at.
+        if let Ok(folders) = self.bounded.read(move || files.folders(&project)).await {
+            self.follow_in(folders);
+        }
+    }
+
+    fn follow_in(&mut self, folders: BTreeSet<PathBuf>) {
         if !self.config.server.watch {
             self.watch = None;
             return;
@@ -225,7 +242,6 @@ impl Reloads {
                 })
                 .ok();
         }
-        let folders = self.files.folders(&self.project);
         if self.watch.as_mut().is_some_and(|w| w.follow(folders)) {
             // What happened there before is looked at once more.
             let _ = self.tell.try_send(());
@@ -239,8 +255,8 @@ impl Reloads {
     /// Reads the configuration, and puts it in place when it is sound.
     async fn attempt(&mut self, by: By) -> Result<Reloaded, ConfigRefusal> {
         let (project, assembly, known) = (self.project.clone(), self.assembly.clone(), self.files.clone());
-        let read = task::blocking("configuration", move || read(&project, &assembly, &known)).await;
-        let read = read.unwrap_or_else(|e| Err((Refused::other(&e.to_string()), self.files.clone())));
+        let read = self.bounded.read(move || read(&project, &assembly, &known)).await;
+        let read = read.unwrap_or_else(|e| Err((Refused::other(&e), self.files.clone())));
         let (sound, files) = match read {
             Ok(Sound { config, made, files }) => match self.assembly.put(made, &self.current).await {
                 Ok(()) => (Ok(config), files),
@@ -250,19 +266,19 @@ impl Reloads {
         };
         let before = std::mem::replace(&mut self.files, files);
         match sound {
-            Ok(config) => Ok(self.applied(by, config, &before)),
+            Ok(config) => Ok(self.applied(by, config, &before).await),
             Err(refused) => {
-                self.follow();
+                self.follow().await;
                 Err(self.refused(by, refused))
             }
         }
     }
 
-    fn applied(&mut self, by: By, config: Config, before: &Files) -> Reloaded {
+    async fn applied(&mut self, by: By, config: Config, before: &Files) -> Reloaded {
         let changed = changes::changes(&self.config, &config, before, &self.files);
         let needs_restart = changes::needs_restart(&self.began, &config, self.listen);
         self.config = config;
-        self.follow();
+        self.follow().await;
         let state = ConfigState {
             version: self.files.version(),
             loaded_at: SystemClock::default().wall(),

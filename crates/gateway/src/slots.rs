@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use admission::{Ask, Gate};
+use admission::{Ask, Gate, Priority};
 use contract::{BoxFuture, Clock, Code, Deadline, Error, ModelName, TenantId};
 use llm::{Slot, SlotOutcome, Slots};
 use pipeline::task;
@@ -24,6 +24,10 @@ impl FairSlots {
 }
 
 impl Slots for FairSlots {
+    fn gives_way(&self) -> bool {
+        inside::priority() == Some(Priority::Batch)
+    }
+
     fn acquire<'a>(
         &'a self,
         model: &'a ModelName,

@@ -226,6 +226,11 @@ impl ModelSettings {
 /// Contract: `acquire` waits until there is room, at most until the deadline, and fails with `Overloaded`,
 /// `RateLimited`, `BudgetExhausted` or `DeadlineExceeded`; dropping the future leaves the queue.
 pub trait Slots: Send + Sync {
+    /// Whether what this task asks for waits behind what others ask for.
+    fn gives_way(&self) -> bool {
+        false
+    }
+
     /// Waits for room for one attempt. `tokens` is its estimated input, for the virtual token counter. With a `mark` nothing
     /// was done yet for the caller: it may be refused because too many wait, and is known by the mark when it comes again.
     fn acquire<'a>(

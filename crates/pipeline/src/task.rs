@@ -99,6 +99,15 @@ pub async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| Crashed { name })
 }
 
+/// Runs work that waits for files aside. It holds no core, and goes on when nobody waits for it any more: whoever calls bounds
+/// how many there are.
+pub async fn reading<T: Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Crashed> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Crashed { name })
+}
+
 /// Waits.
 pub async fn sleep(d: Duration) {
     tokio::time::sleep(d).await;

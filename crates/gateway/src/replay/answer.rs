@@ -78,6 +78,10 @@ pub(crate) struct Answer {
     granted: AtomicUsize,
     /// The memory of the store, of which it gives back its part.
     used: Arc<AtomicUsize>,
+    /// What its tenant's answers under way hold, of which this is one until it is over.
+    under_way: Arc<AtomicUsize>,
+    /// Its part of that.
+    charged: AtomicUsize,
     /// Readers came or went, or it is to stop.
     attendance: Notify,
     /// A reader moved on.
@@ -100,8 +104,9 @@ impl Answer {
         asked: [u8; 32],
         window: Duration,
         granted: usize,
-        used: Arc<AtomicUsize>,
+        (used, under_way): (Arc<AtomicUsize>, Arc<AtomicUsize>),
     ) -> Arc<Answer> {
+        under_way.fetch_add(granted, Ordering::AcqRel);
         Arc::new(Answer {
             key,
             asked,
@@ -119,6 +124,8 @@ impl Answer {
             }),
             granted: AtomicUsize::new(granted),
             used,
+            under_way,
+            charged: AtomicUsize::new(granted),
             attendance: Notify::new(),
             progress: Notify::new(),
         })
@@ -210,6 +217,18 @@ impl Answer {
     /// More bytes of the store are its own.
     pub(crate) fn grant(&self, bytes: usize) {
         self.granted.fetch_add(bytes, Ordering::AcqRel);
+        self.charged.fetch_add(bytes, Ordering::AcqRel);
+        self.under_way.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// What its tenant's answers under way hold together.
+    pub(crate) fn under_way(&self) -> &AtomicUsize {
+        &self.under_way
+    }
+
+    /// It is over: from here on it goes when somebody needs its room.
+    fn discharge(&self) {
+        self.under_way.fetch_sub(self.charged.swap(0, Ordering::AcqRel), Ordering::AcqRel);
     }
 
     /// A keep-alive for those who have had everything.
@@ -231,6 +250,7 @@ impl Answer {
             return;
         }
         (s.phase, s.over, s.replays) = (phase, now, replays);
+        self.discharge();
         s.journal.finish();
         let slack = if s.journal.is_whole() { 0 } else { SLACK };
         let needed = OVERHEAD + slack + s.journal.kept();
@@ -251,6 +271,7 @@ impl Answer {
             }
             if s.phase == Phase::Running {
                 (s.phase, s.over, s.replays) = (Phase::Left, now, false);
+                self.discharge();
             }
         }
         true
@@ -297,6 +318,7 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
+        self.discharge();
         self.used.fetch_sub(self.granted(), Ordering::AcqRel);
     }
 }

@@ -81,7 +81,7 @@ where
         |word: String| Key { tenant: caller.tenant.clone(), key: caller.key.clone(), word: word.into() };
     let resumes = said.last.is_some();
     let window = said.window.unwrap_or_default().min(inner.replays.settings().resume);
-    let wish = Wish { key: said.key.map(own), asked, last: said.last, window };
+    let wish = Wish { tenant: caller.tenant.clone(), key: said.key.map(own), asked, last: said.last, window };
     let entered = inner.replays.enter(wish, inner.clock.now()).inspect_err(|e| {
         inner.metrics.replayed(Repeat::Refused);
         if e.code == Code::Overloaded {
@@ -136,7 +136,7 @@ pub(crate) async fn resumable(
 ) -> Response {
     let inner = &app.inner;
     let window = window.min(inner.replays.settings().resume);
-    let wish = Wish { key: None, asked: [0; 32], last: None, window };
+    let wish = Wish { tenant: tenant.clone(), key: None, asked: [0; 32], last: None, window };
     let Ok(Entered::Leads(reader)) = inner.replays.enter(wish, inner.clock.now()) else { return response };
     let call = std::future::ready(response);
     lead(app, tenant.clone(), Arc::clone(reader.answer()), Some(window), told, call);
@@ -165,7 +165,7 @@ pub(crate) async fn events(Path(id): Path<String>, State(app): State<App>, heade
 pub(super) fn by_id(app: &App, caller: &Caller, id: RequestId, last: Option<u64>) -> Result<Reader, Error> {
     let inner = &app.inner;
     // A tenant finds its own requests alone, and cannot tell whether others exist.
-    let found = inner.replays.find(&caller.tenant, id, inner.clock.now()).ok_or_else(store::not_resumable);
+    let found = inner.replays.find(&caller.tenant, id, inner.clock.now()).ok_or_else(store::unknown);
     let reader = found.and_then(|answer| match last {
         Some(last) => store::behind(&answer, last),
         None => answer.attach(0).map_err(|_| store::not_resumable()),

@@ -52,9 +52,32 @@ pub(crate) fn resume(app: &App, caller: &Caller, first: &[u8]) -> Option<Result<
     if first.len() > 1_024 {
         return None;
     }
-    let First::Resume { id, last_event_id } = serde_json::from_slice(first).ok()?;
+    let First::Resume { id, last_event_id } = match serde_json::from_slice(first) {
+        Ok(resume) => resume,
+        Err(e) => return says_resume(first).then(|| Err(malformed(&e))),
+    };
     let found = id.parse::<RequestId>().map_err(|e| Error::new(Code::InvalidRequest, e).param("id"));
-    Some(found.and_then(|id| layer::by_id(app, caller, id, last_event_id)).map(Kept::new))
+    let found = found.and_then(|id| layer::by_id(app, caller, id, last_event_id));
+    // In the words of this message, which has no headers.
+    let found = found.map_err(|e| match e.param.as_deref() {
+        Some("last-event-id") => e.param("last_event_id"),
+        _ => e,
+    });
+    Some(found.map(Kept::new))
+}
+
+/// Whether a message means to read on, however it says what.
+fn says_resume(first: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Typed {
+        r#type: String,
+    }
+    serde_json::from_slice::<Typed>(first).is_ok_and(|t| t.r#type == "resume")
+}
+
+fn malformed(e: &serde_json::Error) -> Error {
+    let m = format!("the message `resume` needs the `id` of a request and may have a `last_event_id`: {e}");
+    Error::new(Code::InvalidRequest, m).param("type")
 }
 
 /// Starts a run that is kept, or joins the one that goes on. `call` answers with a stream of native events.
@@ -164,5 +187,27 @@ impl Kept {
     /// Stops the run, for everybody who reads it.
     pub(crate) fn stop(&self, e: Error) {
         Arc::clone(self.reader.answer()).stop(e);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_means_to_read_on_is_no_input_and_what_is_wrong_with_it_is_said() {
+        for (message, means) in [
+            (r#"{"type":"resume"}"#, true),
+            (r#"{"type":"resume","id":7}"#, true),
+            (r#"{"type":"resume","id":"req_1","last":3}"#, true),
+            (r#"{"input":"resume"}"#, false),
+            (r#"{"type":"text","text":"resume"}"#, false),
+            ("resume", false),
+        ] {
+            assert_eq!(says_resume(message.as_bytes()), means, "{message}");
+            let Err(e) = serde_json::from_str::<First>(message) else { panic!("{message}") };
+            let said = malformed(&e);
+            assert!(said.code == Code::InvalidRequest && said.message.contains("last_event_id"), "{said}");
+        }
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Key {
 /// What a request asks of the store.
 #[derive(Debug)]
 pub(crate) struct Wish {
+    /// Whose memory the answer takes while it is under way.
+    pub(crate) tenant: TenantId,
     pub(crate) key: Option<Key>,
     /// The hash of what is asked.
     pub(crate) asked: [u8; 32],
@@ -95,6 +97,8 @@ struct Kept {
     by_key: HashMap<Key, Arc<Answer>>,
     by_id: HashMap<(TenantId, RequestId), Arc<Answer>>,
     over: HashMap<TenantId, Over>,
+    /// What each tenant's answers under way hold.
+    under_way: HashMap<TenantId, Arc<AtomicUsize>>,
 }
 
 /// A tenant's answers that are at their end.
@@ -150,10 +154,15 @@ impl Replays {
         } else if wish.last.is_some() {
             return Err(not_resumable());
         }
+        let own = Arc::clone(kept.under_way.entry(wish.tenant).or_default());
+        if !self.may_hold(&own, FLOOR) {
+            return Err(own_share());
+        }
         if !self.take(&mut kept, FLOOR) {
             return Err(no_room());
         }
-        let answer = Answer::new(wish.key, wish.asked, wish.window, FLOOR, Arc::clone(&self.used));
+        let used = (Arc::clone(&self.used), own);
+        let answer = Answer::new(wish.key, wish.asked, wish.window, FLOOR, used);
         let reader = answer.attach(0).map_err(|_| no_room())?;
         if let Some(key) = &answer.key {
             kept.by_key.insert(key.clone(), Arc::clone(&answer));
@@ -184,7 +193,7 @@ impl Replays {
     pub(crate) fn grow(&self, answer: &Answer) -> bool {
         let most = self.settings.answer.max(PIECE) + OVERHEAD + SLACK;
         let more = most.saturating_sub(answer.granted()).min(STEP);
-        if more == 0 || !self.take(&mut self.kept.lock(), more) {
+        if more == 0 || !self.may_hold(answer.under_way(), more) || !self.take(&mut self.kept.lock(), more) {
             return false;
         }
         answer.grant(more);
@@ -201,6 +210,12 @@ impl Replays {
             over.bytes += answer.granted();
             over.answers.push_back((id, Arc::clone(answer)));
         }
+    }
+
+    /// Whether a tenant whose answers under way hold `own` may hold so much more: they cannot be dropped for anybody, so that
+    /// they have half of all at most.
+    fn may_hold(&self, own: &AtomicUsize, bytes: usize) -> bool {
+        own.load(Ordering::Acquire).saturating_add(bytes) <= self.settings.memory / 2
     }
 
     /// Takes bytes, at the cost of finished answers if need be.
@@ -228,6 +243,7 @@ impl Replays {
             }
         }
         kept.over.retain(|_, over| !over.answers.is_empty());
+        kept.under_way.retain(|_, own| Arc::strong_count(own) > 1);
         for (tenant, id, answer) in &old {
             kept.remove(tenant, *id, answer);
         }
@@ -291,8 +307,9 @@ pub(crate) fn behind(answer: &Arc<Answer>, last: u64) -> Result<Reader, Error> {
     let place = match answer.head() {
         Some(head) if head.events => match answer.behind(last) {
             Behind::At(at) => at,
+            Behind::Dropped => return Err(not_resumable()),
             // An event that it does not have is of an answer before it.
-            Behind::Dropped | Behind::Ahead => return Err(not_resumable()),
+            Behind::Ahead => return Err(not_its_own()),
             Behind::Unnumbered => {
                 let m = "the events of this answer have no numbers: ask with `forebay-resume` to get them";
                 return Err(Error::new(Code::NotResumable, m));
@@ -315,6 +332,17 @@ pub(crate) fn not_resumable() -> Error {
     Error::new(Code::NotResumable, m).param("last-event-id")
 }
 
+/// Of a request by its id.
+pub(crate) fn unknown() -> Error {
+    let m = "no answer of that id is kept (any more): kept are streams asked for with Idempotency-Key or forebay-resume, and of pipelines with `resume`";
+    Error::new(Code::NotResumable, m).param("id")
+}
+
+fn not_its_own() -> Error {
+    let m = "this answer has no event of that id (yet): it is one of another answer, which was before it; ask again without Last-Event-ID";
+    Error::new(Code::NotResumable, m).param("last-event-id")
+}
+
 fn headless() -> Error {
     let m = "the answer under this key goes on, and its beginning is not kept: read on with Last-Event-ID, or wait for its end";
     Error::new(Code::NotResumable, m).param("idempotency-key")
@@ -323,6 +351,11 @@ fn headless() -> Error {
 fn crowded() -> Error {
     let m = "the answer has as many readers as it may have: ask again in a moment";
     Error::new(Code::Overloaded, m).retry(RetryHint::After(BACK))
+}
+
+fn own_share() -> Error {
+    let m = "the tenant's answers under way hold as much memory as one tenant's may: ask again in a moment, or without Idempotency-Key";
+    Error::new(Code::Overloaded, m).retry(RetryHint::After(BACK)).limit_source("server.replay.memory")
 }
 
 fn no_room() -> Error {

@@ -26,7 +26,8 @@ fn key(tenant: &str, word: &str) -> Key {
 }
 
 fn wish(tenant: &str, word: &str, asked: u8, last: Option<u64>) -> Wish {
-    Wish { key: Some(key(tenant, word)), asked: [asked; 32], last, window: Duration::from_secs(60) }
+    let window = Duration::from_secs(60);
+    Wish { tenant: tenant.into(), key: Some(key(tenant, word)), asked: [asked; 32], last, window }
 }
 
 fn stream() -> Head {
@@ -98,6 +99,30 @@ fn a_flood_of_answers_pushes_out_its_own_the_oldest_first() {
 }
 
 #[test]
+fn answers_under_way_of_one_tenant_leave_half_of_the_memory_to_others() {
+    let r = replays(2_000_000, 500_000);
+    let mut loud = Vec::new();
+    let refused = loop {
+        match r.enter(wish("loud", &loud.len().to_string(), 0, None), Tick(0)) {
+            Ok(Entered::Leads(reader)) => loud.push(reader),
+            other => break other.unwrap_err(),
+        }
+    };
+    assert!(refused.code == Code::Overloaded && refused.message.contains("tenant"), "{refused}");
+    assert!(loud.len() > 10 && r.used() <= 1_000_000);
+    // None of them grows at the others' cost either.
+    let one = Arc::clone(loud[0].answer());
+    while r.grow(&one) {}
+    assert!(r.used() <= 1_000_000);
+    let quiet = leads(&r, wish("quiet", "one", 0, None), Tick(0));
+    assert!(r.grow(quiet.answer()));
+    // What is over makes room for another of its tenant, and goes when somebody needs its memory.
+    one.end(Phase::Ended, Tick(1), true);
+    r.over(&"loud".into(), None, &one, false);
+    assert!(matches!(r.enter(wish("loud", "another", 0, None), Tick(1)), Ok(Entered::Leads(_))));
+}
+
+#[test]
 fn an_answer_is_kept_for_its_time_and_its_memory_is_given_back() {
     let r = replays(600_000, 100_000);
     kept(&r, "t", "one", 20_000, Tick(0));
@@ -157,7 +182,9 @@ fn there_are_no_more_answers_under_way_than_there_is_room_for() {
     let r = replays(200_000, 100_000);
     let mut under_way = Vec::new();
     let refused = loop {
-        match r.enter(wish("t", &under_way.len().to_string(), 0, None), Tick(0)) {
+        // A tenant's share is not what ends it.
+        let (tenant, word) = (format!("t{}", under_way.len()), under_way.len().to_string());
+        match r.enter(wish(&tenant, &word, 0, None), Tick(0)) {
             Ok(Entered::Leads(reader)) => under_way.push(reader),
             other => break other.unwrap_err(),
         }
@@ -167,7 +194,7 @@ fn there_are_no_more_answers_under_way_than_there_is_room_for() {
     // The failed one left nothing behind.
     let answer = Arc::clone(under_way.remove(0).answer());
     assert!(answer.leave(Tick(0)));
-    r.over(&"t".into(), None, &answer, true);
+    r.over(&"t0".into(), None, &answer, true);
     drop(answer);
     assert!(r.enter(wish("t", "another", 0, None), Tick(0)).is_ok());
 }

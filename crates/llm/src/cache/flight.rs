@@ -51,6 +51,8 @@ pub(super) struct Flight {
     deadline: Deadline,
     /// What is done when it breaks off: what the first reader wants.
     mid_stream: MidStream,
+    /// It waits behind what others ask for, until it has begun to answer.
+    gives_way: bool,
 }
 
 struct State {
@@ -113,7 +115,11 @@ type Polled = (Poll<Option<Result<Delta, Error>>>, Landed);
 impl Flight {
     /// A flight for a call that nothing has been done for, and [`FIRST`], who reads it and pays. The call is made of the
     /// context it must record in.
-    pub(super) fn new(cx: &Context, mid_stream: MidStream, call: impl FnOnce(Context) -> Call) -> Flight {
+    pub(super) fn new(
+        cx: &Context,
+        (mid_stream, gives_way): (MidStream, bool),
+        call: impl FnOnce(Context) -> Call,
+    ) -> Flight {
         let meter = Arc::new(Meter::apart(cx.meter.clone()));
         let own = Context { meter: meter.clone(), sink: None, ..cx.clone() };
         let state = State {
@@ -130,12 +136,13 @@ impl Flight {
         };
         let wakers = Arc::new(Wakers::default());
         let (arrived, deadline) = (cx.arrived, cx.deadline);
-        Flight { state: Mutex::new(state), wakers, meter, arrived, deadline, mid_stream }
+        Flight { state: Mutex::new(state), wakers, meter, arrived, deadline, mid_stream, gives_way }
     }
 
     /// A place to read from the beginning; `None` when that cannot be had any more, or would end long before the reader's
-    /// own time is over, or breaks off where the reader wants to be gone on with.
-    pub(super) fn join(&self, cx: &Context, mid_stream: MidStream) -> Option<u64> {
+    /// own time is over, or breaks off where the reader wants to be gone on with, or waits behind everybody where the reader
+    /// does not.
+    pub(super) fn join(&self, cx: &Context, (mid_stream, gives_way): (MidStream, bool)) -> Option<u64> {
         let now = cx.clock.now();
         let left = |d: Deadline| d.remaining(now);
         let long_enough = match (left(self.deadline), left(cx.deadline)) {
@@ -149,7 +156,8 @@ impl Flight {
             Phase::Failed(_) | Phase::Abandoned => false,
         };
         let alike = mid_stream != MidStream::Continue || self.mid_stream == mid_stream;
-        if !open || !long_enough || !alike {
+        let behind = self.gives_way && !gives_way && matches!(s.phase, Phase::Calling(_));
+        if !open || !long_enough || !alike || behind {
             return None;
         }
         let id = s.next;

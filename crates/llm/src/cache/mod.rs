@@ -78,6 +78,8 @@ struct Spot {
     key: Key,
     /// What the asker wants when the answer breaks off.
     mid_stream: MidStream,
+    /// Whether the asker waits behind others.
+    gives_way: bool,
     settings: CacheSettings,
 }
 
@@ -98,12 +100,12 @@ impl AnswerCache {
                 }
             }
             if let Some(flight) = inner.flights.get(&spot.key)
-                && let Some(reader) = flight.join(cx, spot.mid_stream)
+                && let Some(reader) = flight.join(cx, (spot.mid_stream, spot.gives_way))
             {
                 return Entered::Reads(flight.clone(), reader);
             }
         }
-        let flight = Arc::new(Flight::new(cx, spot.mid_stream, call));
+        let flight = Arc::new(Flight::new(cx, (spot.mid_stream, spot.gives_way), call));
         inner.flights.insert(spot.key, flight.clone());
         Entered::Reads(flight, flight::FIRST)
     }
@@ -134,7 +136,8 @@ pub(crate) async fn answer(
         let completion = models.upstream(model, request, asking, cx).await?;
         return Ok(Reply::alone(completion, None));
     };
-    let Some(spot) = spot(model, &settings, &request, &asking, cx) else {
+    let gives_way = models.slots().gives_way();
+    let Some(spot) = spot(model, &settings, &request, (asking.mid_stream(cx), gives_way), cx) else {
         count(&cx.meter, model, CacheResult::Bypass);
         let completion = models.upstream(model, request, asking, cx).await?;
         return Ok(Reply::alone(completion, Some(CacheResult::Bypass)));
@@ -186,7 +189,7 @@ fn spot(
     model: &ModelName,
     settings: &ModelSettings,
     request: &ChatRequest,
-    asking: &Asking,
+    (mid_stream, gives_way): (MidStream, bool),
     cx: &Context,
 ) -> Option<Spot> {
     let cache = settings.cache?;
@@ -199,7 +202,7 @@ fn spot(
         return None;
     }
     let key = key::of(&key::Shelf { tenant: &cx.tenant, user, model, settings }, request);
-    Some(Spot { model: model.clone(), key, mid_stream: asking.mid_stream(cx), settings: cache })
+    Some(Spot { model: model.clone(), key, mid_stream, gives_way, settings: cache })
 }
 
 /// Whether an error was that call's and not the request's: the same request may do better.

@@ -138,6 +138,9 @@ impl Stream for Reply {
     }
 }
 
+/// How long a call may take to end by itself at its deadline.
+const BY_ITSELF: Duration = Duration::from_secs(1);
+
 /// A reader of a call under way. Dropping it leaves the call.
 pub(super) struct Shared {
     pub(super) flight: Arc<Flight>,
@@ -215,10 +218,12 @@ impl Shared {
         self.flight.told().ok_or_else(|| Error::new(Code::Internal, "an answer began without a model"))
     }
 
-    /// The end of this reader's own time. The first one's is the call's: that ends by itself.
+    /// The end of this reader's own time. The first one's is the call's, which ends by itself: but not while it waits for a
+    /// reader that does not read.
     fn poll_late(&mut self, cx: &mut Poller<'_>) -> Poll<Error> {
         let left = self.deadline.remaining(self.clock.now());
-        let (false, Some(left)) = (self.reader == FIRST, left) else { return Poll::Pending };
+        let Some(left) = left else { return Poll::Pending };
+        let left = if self.reader == FIRST { left + BY_ITSELF } else { left };
         let timer = self.timer.get_or_insert_with(|| Box::pin(task::sleep(left)));
         timer.as_mut().poll(cx).map(|()| Error::new(Code::DeadlineExceeded, "the latency budget ran out"))
     }

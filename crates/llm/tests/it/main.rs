@@ -7,6 +7,7 @@
 )]
 
 mod cache;
+mod cache_lanes;
 mod call;
 mod cascade;
 mod codecs;

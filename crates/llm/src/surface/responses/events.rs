@@ -6,7 +6,8 @@
 //! act on the beginning of one. It ends with `error` and `response.failed`, which holds the items as far as they came.
 //!
 //! An answer that begins anew, for a caller who asked for that, says `response.forebay_reset`: the items before it are
-//! no part of the response. Their places are not given again.
+//! no part of the response. Their places are not given again: its `output_index` is the first item's that counts, which is
+//! the first of the `output` at the end.
 
 use std::collections::BTreeMap;
 
@@ -144,6 +145,9 @@ impl Events {
     fn reset(&mut self, out: &mut BytesMut) {
         self.leave(out, Status::Incomplete);
         self.next.event(out, "response.forebay_reset");
+        // The first that counts: the response holds the items from there on.
+        out.put_slice(br#","output_index":"#);
+        json::int(out, self.first + self.items.len());
         close(out);
         self.first += self.items.len();
         self.items.clear();

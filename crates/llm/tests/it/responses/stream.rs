@@ -121,6 +121,7 @@ fn an_answer_that_begins_anew_is_the_new_one_alone() {
     let events = streamed(&deltas, None);
     assert!(events.iter().enumerate().all(|(n, e)| e["sequence_number"] == n as u64));
     let at = events.iter().position(|e| e["type"] == "response.forebay_reset").unwrap();
+    assert_eq!(events[at]["output_index"], 3, "the first item that counts");
     let done = |events: &[Json]| -> Vec<(u64, String)> {
         let done = events.iter().filter(|e| e["type"] == "response.output_item.done");
         done.map(|e| (e["output_index"].as_u64().unwrap(), e["item"]["type"].as_str().unwrap().to_owned()))
