@@ -101,7 +101,7 @@ def render(got):
         text += "\n"
 
     text += (
-        f"`bench/overload/run.py`, forebay {got['version']}. The upstream has 16 places that an answer holds for 350 ms on average (250 to 450): it bears {got['capacity']:.1f} answers a second and "
+        f"`{got['command']}`, forebay {got['version']}. The upstream has 16 places that an answer holds for 350 ms on average (250 to 450): it bears {got['capacity']:.1f} answers a second and "
         "says 429 to more than 16 at once. Poisson arrivals, half of them streams; goodput is whole answers within 2 s, as a second has them.\n\n"
     )
     for name, title in (("steps", "## A load of up to ten times the capacity (`max_concurrency: 16`)"), ("adaptive", "## The same where nobody says what the upstream bears: the limit is found")):

@@ -2,7 +2,7 @@
 """Overload and isolation on the running server, in front of an upstream whose capacity is known.
 
     cargo build --release -p forebay
-    bench/overload/run.py                          # all of it, about twenty minutes; writes bench/results/overload.md
+    bench/overload/run.py                          # all of it, about a quarter of an hour; writes bench/results/overload.md
     bench/overload/run.py --only steps --short     # a look
 
 The upstream (`forebay fake-upstream`) has sixteen places; an answer takes one for about 350 ms, and what comes beyond them is answered
@@ -121,7 +121,9 @@ def main():
     p.add_argument("--only", default="steps,adaptive,returns,isolation")
     p.add_argument("--isolation", default="storm,outage,silence")
     p.add_argument("--factors", default="0.5,0.9,1,2,10")
-    p.add_argument("--overload", type=float, default=20, help="seconds of 10x in `returns`: as many more for each of the nine refused follow")
+    p.add_argument("--overload", type=float, default=10, help="seconds of 10x in `returns`: as many more for each of the nine refused follow")
+    p.add_argument("--seconds", type=float, default=20, help="how long each step and each round is measured")
+    p.add_argument("--same", action="store_true", help="in `returns` all ask the same, and nobody is known again")
     p.add_argument("--patience", type=float, default=3600, help="who is told to wait longer does not come back, and counts as not answered")
     p.add_argument("--more", default="", help="more lines of the configuration")
     p.add_argument("--seed", type=int, default=1)
@@ -131,10 +133,14 @@ def main():
     args.forebay, args.work = args.forebay.resolve(), args.work.resolve()
     args.server = (args.server or args.forebay).resolve()
     args.work.mkdir(parents=True, exist_ok=True)
-    only, seconds = set(args.only.split(",")), 10 if args.short else 30
+    only = set(args.only.split(","))
+    if args.short:
+        args.seconds, args.overload = args.seconds / 3, args.overload / 3
+    seconds = f"{args.seconds:g}"
     factors = [float(f) for f in args.factors.split(",")]
     version = subprocess.run([args.server, "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]
-    got = {"version": version, "capacity": CAPACITY}
+    words = [a for a in sys.argv[1:] if "/" not in a and a not in ("--forebay", "--server", "--work", "--out")]
+    got = {"version": version, "capacity": CAPACITY, "command": " ".join(["bench/overload/run.py", *words])}
     if "steps" in only:
         print(f"steps, max_concurrency {PLACES}:")
         got["steps"] = steps(args, args.work, f", max_concurrency: {PLACES}", factors, seconds)
@@ -142,11 +148,9 @@ def main():
         print("steps, the limit is found:")
         got["adaptive"] = steps(args, args.work, "", factors, seconds)
     if "returns" in only:
-        if args.short:
-            args.overload /= 3
-        got["returns"] = [returns(args, args.work, same) for same in (False, True)]
+        got["returns"] = [returns(args, args.work, args.same)]
     if "isolation" in only:
-        got["isolation"] = {w: isolation(args, args.work, w, 3, 10 if args.short else 25) for w in args.isolation.split(",")}
+        got["isolation"] = {w: isolation(args, args.work, w, 3, seconds) for w in args.isolation.split(",")}
     (args.work / "overload.json").write_text(json.dumps(got))
     text, failed = report.render(got)
     print(text)
