@@ -1,6 +1,14 @@
 //! Ten times what a model bears, in simulated time: a model of so many slots, callers that come as they like, and those who are
 //! refused come again once, when they were told.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's own world: what is not there is a failure"
+)]
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
@@ -168,8 +176,8 @@ fn simulate(slots: u32, mean: f64, loads: &[Load], lasting: Duration, seed: u64)
     w.clock.advance(Duration::from_secs_f64(mean));
     slot.finish(SlotOutcome::Ok { latency: Duration::from_secs_f64(mean) });
     let began = w.clock.now();
-    for tenant in 0..loads.len() {
-        let at = began.after(w.draw.gap(loads[tenant].per_second));
+    for (tenant, load) in loads.iter().enumerate() {
+        let at = began.after(w.draw.gap(load.per_second));
         w.at(at, Event::Arrive { tenant, mark: tenant as u64, again: false });
     }
     let mut marks = 100;
