@@ -83,6 +83,8 @@ fn world(bears: &[u32], cap: u32) -> World {
     let clock: Arc<dyn Clock> = Arc::new(RuntimeClock::starting_at(UnixMillis(1_000_000)));
     let mut settings = Settings::default();
     settings.default_model.max_concurrency = cap;
+    // It is about the endpoints: whoever asks waits.
+    settings.default_model.max_wait_ms = Some(60_000);
     let gate = Gate::new(settings, clock.clone());
     let models = Models::new(Arc::new(FairSlots::new(gate.clone(), clock.clone())));
     let upstreams: Vec<Arc<Upstream>> = bears.iter().map(|n| upstream(*n)).collect();
