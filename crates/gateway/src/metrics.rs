@@ -199,6 +199,7 @@ pub(crate) struct Metrics {
     replays: Family<ByOutcome, Counter>,
     replay_memory: Gauge,
     lag: Gauge,
+    tasks: Gauge,
     dropped: Family<Reason, Counter>,
     reloads: Family<Reload, Counter>,
     refused: Gauge,
@@ -259,6 +260,7 @@ impl Metrics {
             replays: Family::default(),
             replay_memory: Gauge::default(),
             lag: Gauge::default(),
+            tasks: Gauge::default(),
             dropped: Family::default(),
             reloads: Family::default(),
             refused: Gauge::default(),
@@ -297,6 +299,7 @@ impl Metrics {
         r.register("reserved_tokens", "Tokens held by requests under way", self.reserved_tokens.clone());
         r.register("reserved_usd", "Money held by requests under way", self.reserved_usd.clone());
         r.register("open_streams", "Streams that count against a limit", self.streams.clone());
+        r.register("tasks", "Tasks of the server that have not ended", self.tasks.clone());
         self.cache.register(r);
         self.jobs.register(r);
         r.register("telemetry_dropped", "Requests not told to the collector", self.dropped.clone());
@@ -496,6 +499,7 @@ impl Metrics {
             self.streams.get_or_create(&label).set(streams.map(|(_, n)| i64::from(*n)).sum());
         }
         self.lag.set(signed(ledger.lag_bytes));
+        self.tasks.set(signed(pipeline::task::alive() as u64));
         for (reason, n) in dropped {
             // The sums are the exporter's: never lower than what was shown before.
             self.dropped.get_or_create(&Reason { reason }).inner().fetch_max(*n, Ordering::Relaxed);

@@ -75,6 +75,11 @@ pub fn spawn<T: Send + 'static>(
     Task { handle: Some(tokio::spawn(fut)), name }
 }
 
+/// How many tasks of the current runtime have not ended: a server that leaks one shows it here. 0 outside of one.
+pub fn alive() -> usize {
+    tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks())
+}
+
 /// As many as there are cores: more would only share them, and each would end last.
 fn cores() -> Arc<Semaphore> {
     static CORES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
@@ -197,6 +202,19 @@ mod tests {
         drop(task);
         tokio::task::yield_now().await;
         assert!(ended.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_is_counted_until_it_ends() {
+        let before = alive();
+        let (one, two) = (spawn("one", std::future::pending::<()>()), spawn("two", async {}));
+        assert_eq!(alive(), before + 2);
+        two.await.unwrap();
+        assert_eq!(alive(), before + 1);
+        drop(one);
+        tokio::task::yield_now().await;
+        assert_eq!(alive(), before);
+        assert_eq!(std::thread::spawn(alive).join().unwrap(), 0);
     }
 
     #[tokio::test(start_paused = true)]
