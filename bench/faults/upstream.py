@@ -25,11 +25,11 @@ FIRST_TOKEN_MS, INTERVAL_MS = 200, 20
 class Upstream:
     """One fake provider on a port of its own."""
 
-    def __init__(self, forebay, folder, name, script):
+    def __init__(self, forebay, folder, name, script, port=0):
         self.name = name
         file = folder / f"{name}.json"
         file.write_text(json.dumps(script))
-        words = [str(forebay), "--json", "fake-upstream", "--listen", "127.0.0.1:0", "--script", str(file)]
+        words = [str(forebay), "--json", "fake-upstream", "--listen", f"127.0.0.1:{port}", "--script", str(file)]
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         said = ""
         while not said.rstrip().endswith("}"):
