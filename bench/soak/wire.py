@@ -156,8 +156,12 @@ def whole(surface, status, body, seen):
     elif surface == "responses":
         seen.text = "".join(c.get("text", "") for o in value["output"] for c in o.get("content", []))
         seen.finish = value["status"]
+    elif not value["complete"]:
+        # What was shown before the model failed, and why: a draft is no answer.
+        seen.end, (seen.code, seen.message) = "error", error_of(value)
+        return
     else:
-        seen.text, seen.finish = value["output"] or "", "done" if value["complete"] else "partial"
+        seen.text, seen.finish = value["output"] or "", "done"
     seen.end = "whole" if seen.finish else "cut"
 
 
