@@ -8,6 +8,7 @@ pub mod config;
 mod error;
 pub mod gguf;
 pub mod inventory;
+mod logs;
 mod pipelines;
 pub mod prices;
 mod reload;

@@ -27,6 +27,10 @@ const LONG_WINDOWS: f64 = 60.0;
 const BEST_CREEP: f64 = 0.0002;
 /// What is left of [`PROBE`] beyond what was refused before: looking for more costs a refusal each time.
 const WARY: f64 = 1.0 / 16.0;
+/// Refusals of late that show what it bears. Fewer may have any reason: another client's traffic, a limit by the minute.
+const SHOWN: f64 = 2.5;
+/// What is left of [`Limiter::strikes`] behind an answer.
+const FORGIVEN: f64 = 0.9;
 /// A second refusal within this time belongs to the same burst, unless latency says longer.
 const BURST: Duration = Duration::from_millis(250);
 
@@ -45,6 +49,10 @@ pub struct Limiter {
     lowered_at: Option<Tick>,
     /// What it is believed to bear, since one more was refused.
     bears: Option<f64>,
+    /// Refusals of late: each answer makes them a tenth less.
+    strikes: f64,
+    /// The least that one of these said it bears.
+    least: f64,
 }
 
 impl Limiter {
@@ -64,6 +72,8 @@ impl Limiter {
             peak_in_flight: 0,
             lowered_at: None,
             bears: None,
+            strikes: 0.0,
+            least: f64::INFINITY,
         }
     }
 
@@ -92,6 +102,10 @@ impl Limiter {
         }
         self.sum += latency.as_secs_f64().max(1e-9);
         self.samples += 1;
+        self.strikes *= FORGIVEN;
+        if self.strikes < 1.0 {
+            self.least = f64::INFINITY;
+        }
         self.peak_in_flight = self.peak_in_flight.max(in_flight);
         if self.samples >= WINDOW_SAMPLES {
             let short = self.sum / f64::from(self.samples);
@@ -127,15 +141,26 @@ impl Limiter {
         }
     }
 
-    /// The upstream refused a request that was the `nth` under way when it was sent: it bears fewer. Each refusal of a burst
-    /// counts, so that a limit far above what it bears is down in one.
-    pub fn refused(&mut self, nth: u32) {
-        if self.adaptive {
-            let bears = f64::from(nth.saturating_sub(1)).max(1.0);
-            if bears < self.limit {
-                self.limit = bears.clamp(1.0, self.cap);
-                self.bears = Some(self.limit);
+    /// The upstream refused a request that was the `nth` under way when it was sent. Several such of late, or one where it is
+    /// known to be at its limit, show what it bears: each of a burst counts, so that a limit far above that is down in one. A
+    /// stray one is what [`Limiter::overloaded`] is for.
+    pub fn refused(&mut self, now: Tick, nth: u32) {
+        if !self.adaptive {
+            return;
+        }
+        let mut bears = f64::from(nth.saturating_sub(1)).max(1.0);
+        self.strikes += 1.0;
+        self.least = self.least.min(bears);
+        if self.bears.is_none_or(|known| bears < known) {
+            if self.strikes < SHOWN {
+                self.overloaded(now);
+                return;
             }
+            bears = self.least;
+        }
+        if bears < self.limit {
+            self.limit = bears.clamp(1.0, self.cap);
+            self.bears = Some(self.limit);
         }
     }
 
@@ -166,7 +191,7 @@ mod tests {
                 now = now.after(Duration::from_millis(ms / 100));
                 match good {
                     true => limiter.succeeded(Duration::from_millis(ms), in_flight),
-                    false if ms % 2 == 0 => limiter.refused(in_flight),
+                    false if ms % 2 == 0 => limiter.refused(now, in_flight),
                     false => _ = limiter.overloaded(now),
                 }
                 prop_assert!((1..=cap.max(1)).contains(&limiter.limit()));
@@ -203,7 +228,7 @@ mod tests {
     #[test]
     fn one_burst_of_refusals_finds_what_is_borne_and_few_are_needed_to_stay_there() {
         let mut limiter = Limiter::new(256, None, true);
-        (17..=256).rev().for_each(|nth| limiter.refused(nth));
+        (17..=256).rev().for_each(|nth| limiter.refused(Tick(0), nth));
         assert_eq!(limiter.limit(), 16);
         // From here on an upstream that refuses the seventeenth.
         let (mut refused, mut served) = (0, 0);
@@ -211,7 +236,7 @@ mod tests {
             let n = limiter.limit();
             if n > 16 {
                 refused += 1;
-                limiter.refused(17);
+                limiter.refused(Tick(0), 17);
             } else {
                 served += 1;
                 limiter.succeeded(Duration::from_millis(100), n);
@@ -222,6 +247,21 @@ mod tests {
         // It bears more than before.
         run(&mut limiter, 400, |_| 0.1);
         assert_eq!(limiter.limit(), 256);
+    }
+
+    #[test]
+    fn a_stray_refusal_now_and_then_takes_no_more_than_a_burst_does() {
+        // One of 500 is refused, while three are under way, by an upstream that bears any number.
+        let mut limiter = Limiter::new(256, Some(16), true);
+        let mut now = Tick(0);
+        for n in 0..20_000 {
+            now = now.after(Duration::from_millis(50));
+            limiter.succeeded(Duration::from_millis(600), limiter.limit().min(12));
+            if n % 500 == 0 {
+                limiter.refused(now, 3);
+            }
+            assert!(n < 100 || limiter.limit() >= 8, "{} at {n}", limiter.limit());
+        }
     }
 
     #[test]

@@ -123,7 +123,10 @@ impl Jobs {
             scheduler.told(),
             scheduler.counts(),
         );
-        *jobs.inner.work.lock() = Some(task::spawn("jobs", scheduler.clone().work()));
+        *jobs.inner.work.lock() = Some({
+            let scheduler = scheduler.clone();
+            task::kept("jobs", move || scheduler.clone().work())
+        });
         let batches = Batches::new(
             app.inner.reader.batches.clone(),
             app.inner.clock.clone(),
@@ -139,15 +142,18 @@ impl Jobs {
         };
         let _ = jobs.inner.batches.set(batches);
         let drain = app.inner.drain.clone();
-        let (stop, ends) = (scheduler.clone(), drain.clone());
+        let (stop, sweep, ends) = (scheduler.clone(), scheduler.clone(), drain.clone());
         jobs.inner.beside.lock().extend([
-            task::spawn("outbox", outbox.work()),
-            task::spawn("sweep", scheduler.clone().sweep()),
-            task::spawn("count", scheduler.count()),
-            task::spawn("batches", async move {
-                tokio::select! {
-                    () = driver.work() => {}
-                    () = ends.started() => {}
+            task::kept("outbox", move || outbox.clone().work()),
+            task::kept("sweep", move || sweep.clone().sweep()),
+            task::kept("count", move || scheduler.clone().count()),
+            task::kept("batches", move || {
+                let (driver, ends) = (driver.clone(), ends.clone());
+                async move {
+                    tokio::select! {
+                        () = driver.work() => {}
+                        () = ends.started() => {}
+                    }
                 }
             }),
             task::spawn("drain", async move {

@@ -112,9 +112,18 @@ async fn until_quiet(
         move || current.app().generation.settings.send_timeout
     };
     // Dropped, and ended, with this.
-    let _readers = task::spawn("readers", shared.readers.clone().look(shared.clock.clone(), silence));
-    let _replays = task::spawn("replays", shared.replays.clone().look(shared.clock.clone()));
-    let _ended = task::spawn("ended", Ended::look(shared.clone()));
+    let _readers = task::kept("readers", {
+        let (readers, clock) = (shared.readers.clone(), shared.clock.clone());
+        move || readers.clone().look(clock.clone(), silence.clone())
+    });
+    let _replays = task::kept("replays", {
+        let (replays, clock) = (shared.replays.clone(), shared.clock.clone());
+        move || replays.clone().look(clock.clone())
+    });
+    let _ended = task::kept("ended", {
+        let shared = shared.clone();
+        move || Ended::look(shared.clone())
+    });
     let mut http1 = http1::Builder::new();
     http1
         .timer(TokioTimer::new())

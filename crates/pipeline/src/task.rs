@@ -75,6 +75,26 @@ pub fn spawn<T: Send + 'static>(
     Task { handle: Some(tokio::spawn(fut)), name }
 }
 
+/// How long a task that crashed is waited with before it begins anew.
+const ANEW: Duration = Duration::from_secs(1);
+
+/// Starts a task that has to be there for as long as its owner is: one that panics is begun anew after a second.
+pub fn kept<T, F>(name: &'static str, mut make: impl FnMut() -> F + Send + 'static) -> Task<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    spawn(name, async move {
+        loop {
+            match spawn(name, make()).await {
+                Ok(ended) => return ended,
+                Err(crashed) => tracing::error!(error = %crashed, "it is begun anew"),
+            }
+            sleep(ANEW).await;
+        }
+    })
+}
+
 /// How many tasks of the current runtime have not ended: a server that leaks one shows it here. 0 outside of one.
 pub fn alive() -> usize {
     tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks())
@@ -201,6 +221,26 @@ mod tests {
         assert!(!task.is_finished());
         drop(task);
         tokio::task::yield_now().await;
+        assert!(ended.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_is_kept_begins_anew_when_it_crashes_and_ends_with_its_owner() {
+        let begun = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let (of_it, ended) = (begun.clone(), Arc::new(AtomicBool::new(false)));
+        let on_drop = ended.clone();
+        let task = kept("frail", move || {
+            let (n, on_drop) = (of_it.fetch_add(1, Ordering::SeqCst), on_drop.clone());
+            async move {
+                assert!(n >= 2, "crashes on purpose");
+                let _set = SetOnDrop(on_drop);
+                std::future::pending::<()>().await;
+            }
+        });
+        sleep(ANEW * 5).await;
+        assert_eq!(begun.load(Ordering::SeqCst), 3);
+        drop(task);
+        sleep(ANEW).await;
         assert!(ended.load(Ordering::SeqCst));
     }
 

@@ -12,6 +12,7 @@ use super::Global;
 use super::project::{Opened, checked};
 use crate::Error;
 use crate::config::Config;
+use crate::logs::Stderr;
 use crate::reload::{self, Before, Begun};
 
 /// How much nicer the ledger's threads are than the rest: on one core that is busy with callers they still keep up with them; at 10 they
@@ -32,7 +33,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
     let config = checked(global)?;
     tracing_subscriber::fmt()
         .with_env_filter(super::log_filter(&config.telemetry.log))
-        .with_writer(std::io::stderr)
+        .with_writer(|| Stderr)
         .init();
     let limits = |e| Error::new(format!("cannot start: {e}"), "check the limits of this user");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(limits)?;

@@ -248,8 +248,8 @@ proptest! {
         let came = simulate(slots, mean, &[flood, light], lasting, seed);
         let refused = share(came[1].refused, came[1].new);
         prop_assert!(refused < 0.01, "{refused} of {}", came[1].new);
-        // One slot becomes free every mean ÷ slots; a few of its own may come together.
-        prop_assert!(p99(&came[1].waits) < mean / f64::from(slots) * 16.0, "{}", p99(&came[1].waits));
+        // One slot becomes free every mean ÷ slots; a few of its own may come together. Behind the flood it would be ten times as much.
+        prop_assert!(p99(&came[1].waits) < mean / f64::from(slots) * 32.0, "{}", p99(&came[1].waits));
         let again = share(came[0].served_again, came[0].again);
         prop_assert!(again > 0.9, "{again} of {} of the flood who came again", came[0].again);
     }

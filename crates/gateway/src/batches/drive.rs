@@ -31,6 +31,7 @@ const PROBLEMS: usize = 100;
 const CLEARED: u32 = 200;
 
 /// Brings the batches of a server on.
+#[derive(Clone)]
 pub(crate) struct Driver {
     pub(crate) batches: Batches,
     pub(crate) jobs: Jobs,

@@ -272,7 +272,7 @@ impl Turn {
         {
             match (e.upstream_status, e.retry) {
                 (Some(429 | 529), RetryHint::No | RetryHint::Elsewhere) => {
-                    b.limiter.refused(self.nth);
+                    b.limiter.refused(now, self.nth);
                     if self.nth > 1 && !self.probe {
                         // One too many, of those that it was sent: it is well, and is sent fewer.
                         verdict = Verdict::Nothing;

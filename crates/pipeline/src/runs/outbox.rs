@@ -146,7 +146,8 @@ fn choose(mut due: Vec<DueDelivery>, on_their_way: &OnTheirWay) -> Vec<DueDelive
     }
 }
 
-/// The outbox at work.
+/// The outbox at work. Clones are the same one.
+#[derive(Clone)]
 pub struct Outbox {
     store: Arc<dyn RunStore>,
     clock: Arc<dyn Clock>,

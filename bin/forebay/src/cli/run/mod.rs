@@ -28,6 +28,7 @@ use super::remote::{Refused, Remote, present};
 use super::source::segment;
 use super::{Global, print_json};
 use crate::Error;
+use crate::logs::Stderr;
 
 /// The largest answer that is taken whole.
 const ANSWER_LIMIT: usize = 256 << 20;
@@ -120,7 +121,7 @@ fn log(configured: &str) {
         if configured.contains("debug") || configured.contains("trace") { configured } else { "warn" };
     let _ = tracing_subscriber::fmt()
         .with_env_filter(super::log_filter(filter))
-        .with_writer(std::io::stderr)
+        .with_writer(|| Stderr)
         .try_init();
 }
 

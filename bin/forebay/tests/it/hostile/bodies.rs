@@ -156,7 +156,8 @@ fn a_prompt_or_items_that_are_wrong_are_refused_in_their_surface_s_shape() {
     for more in [
         r#""previous_response_id":"resp_1""#,
         r#""store":true"#,
-        r#""background":true"#,
+        r#""background":true,"stream":true"#,
+        r#""background":true,"store":false"#,
         r#""tools":[{"type":"web_search"}]"#,
         r#""text":{"format":7}"#,
         r#""max_output_tokens":0"#,

@@ -366,9 +366,9 @@ pub(in crate::openapi) enum ResponseEvent {
         name: String,
         arguments: String,
     },
-    /// The answer broke off and begins anew, for who asked for that: forget the items so far.
+    /// The answer broke off and begins anew, for who asked for that: forget the items before the one at `output_index`.
     #[serde(rename = "response.forebay_reset")]
-    Reset { sequence_number: u64 },
+    Reset { sequence_number: u64, output_index: u64 },
     #[serde(rename = "error")]
     Error {
         sequence_number: u64,
