@@ -113,12 +113,7 @@ fn sort(b: u8) -> Sort {
 
 fn estimate(text: &str) -> u64 {
     let (mut tokens, mut wide) = (0u64, 0u64);
-    let mut rest = text.as_bytes();
-    while let Some((first, others)) = rest.split_first() {
-        let sort = sort(*first);
-        let (length, behind) = run(sort, others);
-        rest = behind;
-        let run = 1 + length as u64;
+    let mut close = |sort: Sort, run: u64| {
         tokens += match sort {
             Sort::Letter => 1 + run.saturating_sub(4) / 6,
             Sort::Digit => run.div_ceil(3),
@@ -130,48 +125,21 @@ fn estimate(text: &str) -> u64 {
                 0
             }
         };
-    }
-    if text.is_empty() { 0 } else { (tokens + (wide * 2).div_ceil(5)).max(1) }
-}
-
-/// How many bytes go on with a run of this sort, and what stands behind them.
-fn run(of: Sort, mut bytes: &[u8]) -> (usize, &[u8]) {
-    let mut length = 0;
-    loop {
-        if of == Sort::Letter {
-            let letters = letters(bytes);
-            length += letters;
-            bytes = bytes.get(letters..).unwrap_or_default();
-        }
-        match bytes.split_first() {
-            Some((b, behind)) if matches!(sort(*b), s if s == of || s == Sort::Rest) => {
-                (length, bytes) = (length + 1, behind);
-            }
-            _ => return (length, bytes),
+    };
+    let mut bytes = text.bytes();
+    let Some(first) = bytes.next() else { return 0 };
+    let (mut last, mut run) = (sort(first), 1);
+    for b in bytes {
+        let s = sort(b);
+        if s == last || s == Sort::Rest {
+            run += 1;
+        } else {
+            close(last, run);
+            (last, run) = (s, 1);
         }
     }
-}
-
-/// ASCII letters at the beginning, as far as eight bytes at once tell of them: there may be more behind.
-fn letters(mut bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x80 * ONES;
-    let mut count = 0;
-    while let Some((eight, behind)) = bytes.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*eight);
-        let lower = (word | (0x20 * ONES)) & !HIGH;
-        // The high bit of each byte: at least `a`, and not beyond `z`. No sum carries into the next byte.
-        let from_a = lower + (0x80 - 0x61) * ONES;
-        let past_z = lower + (0x80 - 0x7B) * ONES;
-        let others = !(from_a & !past_z & !word) & HIGH;
-        let here = (others.trailing_zeros() / 8) as usize;
-        count += here;
-        if here < 8 {
-            break;
-        }
-        bytes = behind;
-    }
-    count
+    close(last, run);
+    (tokens + (wide * 2).div_ceil(5)).max(1)
 }
 
 /// Exact counting by one of OpenAI's encodings, loaded on first use and shared by the process.
@@ -233,38 +201,7 @@ mod tests {
         assert_eq!(Estimate.message(&turn(vec![Part::Other(image)])), 804);
     }
 
-    /// The estimate, a byte at a time.
-    fn by_bytes(text: &str) -> u64 {
-        let mut runs: Vec<(Sort, u64)> = Vec::new();
-        for s in text.bytes().map(sort) {
-            match runs.last_mut() {
-                Some((last, n)) if s == *last || s == Sort::Rest => *n += 1,
-                _ => runs.push((s, 1)),
-            }
-        }
-        let count = |(s, n): &(Sort, u64)| match s {
-            Sort::Letter => 1 + n.saturating_sub(4) / 6,
-            Sort::Digit => n.div_ceil(3),
-            Sort::Sign => n.div_ceil(2),
-            Sort::Blank => u64::from(*n > 1),
-            Sort::Wide | Sort::Rest => 0,
-        };
-        let wide: u64 = runs.iter().filter(|(s, _)| *s == Sort::Wide).map(|(_, n)| n).sum();
-        if runs.is_empty() {
-            0
-        } else {
-            (runs.iter().map(count).sum::<u64>() + (wide * 2).div_ceil(5)).max(1)
-        }
-    }
-
     proptest! {
-        #[test]
-        fn eight_bytes_at_once_are_counted_like_one_by_one(
-            text in prop_oneof![any::<String>(), "[@-Z`-{ a-z0-9éß漢\\[]{0,60}", "([a-zA-Z]{1,30}[ .]){0,8}"]
-        ) {
-            prop_assert_eq!(Estimate.count(&text), by_bytes(&text));
-        }
-
         #[test]
         fn a_text_has_at_least_one_token_and_at_most_one_a_byte(text in any::<String>()) {
             let n = Estimate.count(&text);
