@@ -160,8 +160,8 @@ impl Gate {
     /// What a request of this tenant would meet at `model` now. Takes the model's lock once; takes no place.
     pub fn outlook(&self, model: &ModelName, tenant: &TenantId, ask: Ask) -> Outlook {
         let (shared, weight, priority) = self.line(model, tenant);
-        let m = shared.lock();
-        m.outlook(tenant, weight, ask.priority.unwrap_or(priority), &ask)
+        let now = self.inner.clock.now();
+        shared.lock().outlook(now, tenant, (weight, ask.priority.unwrap_or(priority)), &ask)
     }
 
     /// Has the endpoints of `model` say what they bear together, or (`None`) the model find that for itself.

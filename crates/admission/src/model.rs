@@ -164,18 +164,38 @@ impl Model {
     }
 
     /// What a request would meet if it came now.
-    pub(crate) fn outlook(&self, tenant: &TenantId, weight: u32, priority: Priority, ask: &Ask) -> Outlook {
+    pub(crate) fn outlook(
+        &self,
+        now: Tick,
+        tenant: &TenantId,
+        (weight, priority): (u32, Priority),
+        ask: &Ask,
+    ) -> Outlook {
         let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
-        if self.has_room() {
+        if self.has_room_for(now, &work) {
             return Outlook { ahead: 0, wait: Some(Duration::ZERO) };
         }
         let (tokens, entries) = self.queue.ahead(&work, self.limit());
         Outlook { ahead: entries, wait: self.expected_wait(tokens) }
     }
 
-    /// Whether a request that comes now is served at once.
+    /// Whether some request that comes now is served at once.
     pub(crate) fn has_room(&self) -> bool {
         self.queue.is_empty() && self.in_flight < self.limit()
+    }
+
+    /// Whether `work` is served at once if it comes now. Something may wait and a slot be free all the same: then it is kept, for
+    /// a tenant that runs less than its share.
+    fn has_room_for(&self, now: Tick, work: &Work<'_>) -> bool {
+        let limit = self.limit();
+        if self.in_flight >= limit {
+            return false;
+        }
+        let within = || self.queue.is_within(work, limit);
+        match self.queue.next_priority() {
+            None => !self.is_kept(now, work.priority) || within(),
+            Some(next) => work.priority >= next && within(),
+        }
     }
 
     /// Whether the slots that are free are kept for tenants that run less than their share.
@@ -242,8 +262,7 @@ impl Model {
         mark: Option<u64>,
     ) -> (Asked, Vec<Waker>) {
         let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
-        let room =
-            self.has_room() && (self.queue.is_within(&work, self.limit()) || !self.is_kept(now, priority));
+        let room = self.has_room_for(now, &work);
         let turn = mark.is_some_and(|m| self.turns.claim(now, tenant, m, room));
         if room {
             let lane = self.queue.dispatch(&work);

@@ -53,19 +53,27 @@ const SHARED: usize = 5;
 /// Lanes kept before idle ones are looked through.
 const SWEEP_AT: usize = 64;
 
-/// A turn, in the order in which turns come.
-type Turn = (Tick, u64);
+/// When a turn is due, in the order in which turns come.
+type Due = (Tick, u64);
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    mark: u64,
+    /// It was told to come once more. Many do not, which says nothing about those who come the first time.
+    again: bool,
+}
 
 /// What one tenant was told.
 #[derive(Debug)]
 struct Lane {
-    /// Turns to come, with the marks of those to whom they belong.
-    ahead: BTreeMap<Turn, u64>,
+    /// Turns to come.
+    ahead: BTreeMap<Due, Turn>,
     /// Turns that have come and may still be claimed.
-    open: BTreeMap<Turn, u64>,
+    open: BTreeMap<Due, Turn>,
     /// The same turns by mark.
     marks: BTreeSet<(u64, Tick, u64)>,
-    /// The share of turns that are claimed.
+    /// The share of turns that are claimed, of those that were booked for who came first.
     kept: f64,
     schedule: Schedule,
     /// The sum over the turns ahead of the share that was expected to be claimed when they were booked.
@@ -166,15 +174,17 @@ impl Lane {
     /// Turns whose time has come are open; those that nobody came for are lost. Returns how many.
     fn advance(&mut self, now: Tick) -> usize {
         while let Some(first) = self.ahead.first_entry().filter(|e| e.key().0 <= now) {
-            let (turn, mark) = first.remove_entry();
-            self.open.insert(turn, mark);
+            let (due, turn) = first.remove_entry();
+            self.open.insert(due, turn);
             self.passed();
         }
         let mut lost = 0;
         while let Some(first) = self.open.first_entry().filter(|e| e.key().0.after(LATE) < now) {
-            let ((due, seq), mark) = first.remove_entry();
-            self.marks.remove(&(mark, due, seq));
-            self.kept -= self.kept * LEARN;
+            let ((due, seq), turn) = first.remove_entry();
+            self.marks.remove(&(turn.mark, due, seq));
+            if !turn.again {
+                self.kept -= self.kept * LEARN;
+            }
             lost += 1;
         }
         lost
@@ -252,7 +262,7 @@ impl Turns {
         }
         self.seq += 1;
         let due = now.after(wait);
-        lane.ahead.insert((due, self.seq), refused.mark);
+        lane.ahead.insert((due, self.seq), Turn { mark: refused.mark, again: refused.again });
         lane.marks.insert((refused.mark, due, self.seq));
         self.booked += 1;
         wait
@@ -264,14 +274,15 @@ impl Turns {
             return true;
         }
         let own = self.lanes.get(tenant).map_or(0, Lane::len);
-        if own * self.lanes.len() >= MOST {
+        let with_turns = self.lanes.values().filter(|l| l.len() > 0).count();
+        if own * with_turns.max(1) >= MOST {
             return false;
         }
         let Some(most) = self.lanes.values_mut().max_by_key(|l| l.len()) else { return false };
-        let Some(((due, seq), mark)) = most.ahead.pop_last().or_else(|| most.open.pop_last()) else {
+        let Some(((due, seq), turn)) = most.ahead.pop_last().or_else(|| most.open.pop_last()) else {
             return false;
         };
-        most.marks.remove(&(mark, due, seq));
+        most.marks.remove(&(turn.mark, due, seq));
         self.booked -= 1;
         true
     }
@@ -289,11 +300,14 @@ impl Turns {
             return false;
         };
         lane.marks.remove(&(mark, due, seq));
-        match lane.ahead.remove(&(due, seq)) {
-            Some(_) => lane.passed(),
-            None => drop(lane.open.remove(&(due, seq))),
+        let ahead = lane.ahead.remove(&(due, seq));
+        if ahead.is_some() {
+            lane.passed();
         }
-        lane.kept += (1.0 - lane.kept) * LEARN;
+        let turn = ahead.or_else(|| lane.open.remove(&(due, seq)));
+        if turn.is_some_and(|t| !t.again) {
+            lane.kept += (1.0 - lane.kept) * LEARN;
+        }
         self.booked -= 1;
         true
     }
@@ -424,6 +438,24 @@ mod tests {
         let first = book(&mut turns, 0, 100);
         let later = book(&mut turns, 60, 100);
         assert!(later * 5 < first, "{first:?}, then {later:?}");
+    }
+
+    #[test]
+    fn those_who_do_not_come_a_third_time_bring_the_others_no_closer_together() {
+        let (tenant, mut turns) = (TenantId::from("a"), Turns::default());
+        let at = |s: u64| Tick(s * 1_000_000_000);
+        let first = |mark| refused(&tenant, mark, Some(10.0));
+        let told: Vec<Duration> = (0..1_000).map(|m| turns.book(at(0), &first(m))).collect();
+        for mark in 10_000..10_200 {
+            turns.book(at(1), &Refused { again: true, ..first(mark) });
+        }
+        for (mark, wait) in (0..).zip(&told).filter(|(_, wait)| wait.as_secs() < 14) {
+            assert!(turns.claim(at(0).after(*wait), &tenant, mark, false));
+        }
+        let next = turns.book(at(14), &first(5_000));
+        let last = told.into_iter().max().unwrap();
+        // In the last blocks, of ten seconds each.
+        assert!(at(44).after(next) >= at(0).after(last), "{next:?} behind {last:?}");
     }
 
     #[test]

@@ -250,6 +250,9 @@ proptest! {
         prop_assert!(refused < 0.01, "{refused} of {}", came[1].new);
         // One slot becomes free every mean ÷ slots; a few of its own may come together. Behind the flood it would be ten times as much.
         prop_assert!(p99(&came[1].waits) < mean / f64::from(slots) * 32.0, "{}", p99(&came[1].waits));
+        // From eight slots on one is kept for it, while it has something running: then its next waits for nothing.
+        let at_once = came[1].waits.iter().filter(|w| **w == 0.0).count() as f64 / came[1].waits.len() as f64;
+        prop_assert!(slots < 16 || f64::from(slots) * part < 2.0 || at_once > 0.6, "{at_once} at once");
         let again = share(came[0].served_again, came[0].again);
         prop_assert!(again > 0.9, "{again} of {} of the flood who came again", came[0].again);
     }

@@ -108,6 +108,25 @@ fn a_slot_granted_and_never_seen_goes_to_the_next_who_is_woken_once() {
 }
 
 #[test]
+fn a_kept_slot_is_given_at_once_to_whom_it_is_kept_for_although_a_flood_waits() {
+    let (gate, _clock, model) = gate(16, 1_000);
+    let held = now(gate.slot(&model, &"light".into(), ask(1))).unwrap().unwrap();
+    let flood: Vec<SlotRequest> = (0..40).map(|_| gate.slot(&model, &"flood".into(), ask(1))).collect();
+    let seen = gate.snapshot().models.remove(0);
+    assert!(seen.in_flight < 16 && seen.queued_entries > 0, "{seen:?}");
+    assert_eq!(gate.outlook(&model, &"light".into(), ask(1)).ahead, 0);
+    assert!(gate.outlook(&model, &"flood".into(), ask(1)).ahead > 0);
+    let batch = Ask { priority: Some(admission::Priority::Batch), ..ask(1) };
+    assert!(
+        now(gate.slot(&model, &"light".into(), batch)).is_none(),
+        "not what can wait, before what cannot"
+    );
+    assert!(now(gate.slot(&model, &"light".into(), ask(1))).is_some_and(|got| got.is_ok()));
+    drop((flood, held));
+    assert!(gate.snapshot().is_empty());
+}
+
+#[test]
 fn refuses_at_once_when_the_first_output_budget_cannot_be_met_and_says_when_to_come_back() {
     let (gate, clock, model) = gate(1, 10);
     for _ in 0..10 {
