@@ -20,10 +20,12 @@
 
 mod ahead;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use ahash::AHashMap;
 use contract::{Deadline, TenantId, Tick};
+use rustc_hash::FxHashMap;
 
 use crate::settings::Priority;
 
@@ -133,8 +135,8 @@ struct Ticket<T> {
 pub struct FairQueue<T> {
     bounds: Bounds,
     output_milli: u128,
-    lanes: HashMap<LaneId, Lane>,
-    by_tenant: HashMap<TenantId, [Option<LaneId>; CLASSES]>,
+    lanes: FxHashMap<LaneId, Lane>,
+    by_tenant: AHashMap<TenantId, [Option<LaneId>; CLASSES]>,
     ready: [BTreeSet<(u128, LaneId)>; CLASSES],
     floor: [u128; CLASSES],
     tickets: Vec<Option<Ticket<T>>>,
@@ -156,8 +158,8 @@ impl<T> FairQueue<T> {
         let mut queue = FairQueue {
             bounds,
             output_milli: 0,
-            lanes: HashMap::new(),
-            by_tenant: HashMap::new(),
+            lanes: FxHashMap::default(),
+            by_tenant: AHashMap::new(),
             ready: [const { BTreeSet::new() }; CLASSES],
             floor: [0; CLASSES],
             tickets: Vec::new(),
@@ -258,10 +260,34 @@ impl<T> FairQueue<T> {
         self.recent.iter().any(|(id, at)| now.since(*at) <= RECENT && light(id))
     }
 
-    /// Whether `work` is of a lane that runs less than its share of the slots.
-    pub fn is_within(&self, work: &Work<'_>, slots: u32) -> bool {
-        let id = self.by_tenant.get(work.tenant).and_then(|l| *l.get(class_of(work.priority))?);
-        id.is_none_or(|id| self.is_below(id, slots))
+    /// The weight of lanes that neither run nor wait but may come any moment: `within` leaves them their share.
+    fn absent(&self, now: Tick, class: usize) -> u64 {
+        let recent = self.recent.iter().filter(|(_, at)| now.since(*at) <= RECENT);
+        let lanes = recent.filter_map(|(id, _)| self.lanes.get(id));
+        lanes.filter(|l| l.counted == 0 && l.class >= class).map(|l| u64::from(l.weight)).sum()
+    }
+
+    /// Whether a lane runs less than its share of the slots would be if all came that may come any moment.
+    fn is_within_lane(&self, now: Tick, id: LaneId, slots: u32) -> bool {
+        self.lanes.get(&id).is_some_and(|l| {
+            let own = if l.counted == 0 { u64::from(l.weight) } else { 0 };
+            let absent = self.absent(now, l.class).saturating_sub(own);
+            l.below(slots, self.contending(l.class) + absent) > 0.0
+        })
+    }
+
+    /// Whether `work` is of a lane that runs less than its share of the slots, when those count as well that may come any moment.
+    pub fn is_within(&self, now: Tick, work: &Work<'_>, slots: u32) -> bool {
+        self.lane_of(work).is_none_or(|id| self.is_within_lane(now, id, slots))
+    }
+
+    /// Whether something of the same lane waits already.
+    pub fn is_waiting(&self, work: &Work<'_>) -> bool {
+        self.lane_of(work).and_then(|id| self.lanes.get(&id)).is_some_and(|l| !l.queue.is_empty())
+    }
+
+    fn lane_of(&self, work: &Work<'_>) -> Option<LaneId> {
+        *self.by_tenant.get(work.tenant)?.get(class_of(work.priority))?
     }
 
     /// The class that is served next, when something waits.
@@ -270,10 +296,10 @@ impl<T> FairQueue<T> {
         self.lanes.get(&class.1).map(|l| l.priority)
     }
 
-    /// The next to be served of the lanes that run less than their share of the slots, if any waits.
-    pub fn pop_within(&mut self, slots: u32) -> Option<(LaneId, T)> {
+    /// The next to be served of the lanes that are within their share ([`FairQueue::is_within`]), if any waits.
+    pub fn pop_within(&mut self, now: Tick, slots: u32) -> Option<(LaneId, T)> {
         let class = self.ready.iter().rev().find(|class| !class.is_empty())?;
-        let id = class.iter().find(|(_, id)| self.is_below(*id, slots))?.1;
+        let id = class.iter().find(|(_, id)| self.is_within_lane(now, *id, slots))?.1;
         self.take(id)
     }
 

@@ -191,10 +191,10 @@ impl Model {
         if self.in_flight >= limit {
             return false;
         }
-        let within = || self.queue.is_within(work, limit);
+        let within = || self.queue.is_within(now, work, limit);
         match self.queue.next_priority() {
             None => !self.is_kept(now, work.priority) || within(),
-            Some(next) => work.priority >= next && within(),
+            Some(next) => work.priority >= next && !self.queue.is_waiting(work) && within(),
         }
     }
 
@@ -283,6 +283,8 @@ impl Model {
                     let refusal = self.refusal(Cause::PushedOut, self.room_in(tokens));
                     wakers.extend(other.resolve(Waiting::Refused(Box::new(refusal))));
                 }
+                // A slot that was kept may be no more.
+                wakers.extend(self.pump(now));
                 (Asked::Queued(ticket, waiter), wakers)
             }
             Err(_) => {
@@ -298,7 +300,7 @@ impl Model {
         while self.in_flight < self.limit() {
             let limit = self.limit();
             let kept = self.queue.next_priority().is_some_and(|p| self.is_kept(now, p));
-            let next = if kept { self.queue.pop_within(limit) } else { self.queue.pop(limit) };
+            let next = if kept { self.queue.pop_within(now, limit) } else { self.queue.pop(limit) };
             let Some((lane, (waiter, tokens))) = next else { break };
             self.in_flight += 1;
             self.queue.started(now, lane);

@@ -127,6 +127,22 @@ fn a_kept_slot_is_given_at_once_to_whom_it_is_kept_for_although_a_flood_waits() 
 }
 
 #[test]
+fn callers_that_hold_every_slot_they_can_leave_one_to_a_tenant_that_was_served_a_moment_ago() {
+    let (gate, clock, model) = gate(256, 1_000);
+    drop(now(gate.slot(&model, &"light".into(), ask(1))).unwrap().unwrap());
+    clock.advance(Duration::from_millis(300));
+    let mut held: Vec<SlotRequest> = (0..400).map(|_| gate.slot(&model, &"flood".into(), ask(1))).collect();
+    let light = now(gate.slot(&model, &"light".into(), ask(1)));
+    assert!(light.is_some_and(|got| got.is_ok()));
+    // Not for ever: whoever stays away gives up what is kept.
+    clock.advance(Duration::from_secs(11));
+    held.push(gate.slot(&model, &"flood".into(), ask(1)));
+    assert_eq!(gate.snapshot().models[0].in_flight, 256);
+    drop(held);
+    assert!(gate.snapshot().is_empty());
+}
+
+#[test]
 fn refuses_at_once_when_the_first_output_budget_cannot_be_met_and_says_when_to_come_back() {
     let (gate, clock, model) = gate(1, 10);
     for _ in 0..10 {
