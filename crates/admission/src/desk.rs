@@ -5,11 +5,12 @@
 //!
 //! Invariants: a refused request changes no counter; after every lease has ended nothing is held and no stream counts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ahash::AHashMap;
 use contract::{RetryHint, Tick, UnixMillis};
+use rustc_hash::FxHashMap;
 
 use crate::budget::{Account, Exhausted, Hold, Period};
 use crate::rates::{RateHeaders, RateShort, Rates, Short};
@@ -58,10 +59,11 @@ pub(crate) struct LeaseId(u64);
 #[derive(Debug)]
 pub(crate) struct Desk {
     settings: Arc<Settings>,
-    ids: HashMap<Scope, u32>,
-    counters: HashMap<u32, Counters>,
+    /// By names that callers make up, the end users': hashed with a secret.
+    ids: AHashMap<Scope, u32>,
+    counters: FxHashMap<u32, Counters>,
     next_scope: u32,
-    leases: HashMap<LeaseId, Lease>,
+    leases: FxHashMap<LeaseId, Lease>,
     next_lease: u64,
     next_expiry: Tick,
     mean_lease: Option<f64>,
@@ -82,10 +84,10 @@ impl Desk {
     pub(crate) fn new(settings: Arc<Settings>) -> Self {
         Desk {
             settings,
-            ids: HashMap::new(),
-            counters: HashMap::new(),
+            ids: AHashMap::new(),
+            counters: FxHashMap::default(),
             next_scope: 0,
-            leases: HashMap::new(),
+            leases: FxHashMap::default(),
             next_lease: 0,
             next_expiry: Tick(u64::MAX),
             mean_lease: None,

@@ -2,10 +2,10 @@
 //!
 //! Every step holds one lock for a few map look-ups, wakes nobody under it and never waits.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use ahash::AHashMap;
 use contract::{Clock, ModelName, Money, TenantId, Usage};
 
 use crate::budget::Period;
@@ -36,7 +36,7 @@ struct Inner {
 #[derive(Debug)]
 struct Lines {
     settings: Arc<Settings>,
-    models: HashMap<ModelName, Arc<Shared>>,
+    models: AHashMap<ModelName, Arc<Shared>>,
 }
 
 impl Inner {
@@ -101,7 +101,7 @@ impl Gate {
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let settings = Arc::new(settings);
         let desk = Mutex::new(Desk::new(settings.clone()));
-        let lines = RwLock::new(Lines { settings, models: HashMap::new() });
+        let lines = RwLock::new(Lines { settings, models: AHashMap::new() });
         Gate { inner: Arc::new(Inner { clock, desk, lines }) }
     }
 

@@ -14,9 +14,10 @@
 //! Invariants: a turn is claimed at most once; no two turns of a tenant are at the same time; never
 //! more than [`MOST`] turns are kept, and when there are too many, the tenant that holds most has none added.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use ahash::AHashMap;
 use contract::{TenantId, Tick};
 
 /// Turns kept for one model.
@@ -222,7 +223,7 @@ pub(crate) struct Refused<'a> {
 /// The turns of one model.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
-    lanes: HashMap<TenantId, Lane>,
+    lanes: AHashMap<TenantId, Lane>,
     booked: usize,
     seq: u64,
     sweep_at: usize,

@@ -1,9 +1,10 @@
 //! By what a request is known when it is refused and sent again: enough of it to tell it from its tenant's other requests
 //! as a rule, and little enough to cost nothing. Two requests with one mark change turns, and nothing else.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 
 use contract::{Content, Part, UserId};
+use rustc_hash::FxHasher;
 
 use crate::ChatRequest;
 
@@ -12,7 +13,7 @@ const TAIL: usize = 512;
 
 /// The mark of a request of this end user's that has this many tokens of input.
 pub(crate) fn of(request: &ChatRequest, user: Option<&UserId>, input: u64) -> u64 {
-    let mut h = DefaultHasher::new();
+    let mut h = FxHasher::default();
     (user, input, request.messages.len(), request.max_output_tokens, request.stream, request.seed)
         .hash(&mut h);
     match request.messages.last().map(|m| &m.content) {

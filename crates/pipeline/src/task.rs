@@ -138,6 +138,9 @@ pub async fn sleep(d: Duration) {
     tokio::time::sleep(d).await;
 }
 
+/// For deadlines that no clock can name.
+const FAR: Duration = Duration::from_secs(365 * 86_400);
+
 pin_project! {
     /// See [`within`].
     #[derive(Debug)]
@@ -145,6 +148,8 @@ pin_project! {
     pub struct Within<F> {
         #[pin]
         future: F,
+        until: Option<tokio::time::Instant>,
+        // Made at the first wait: most of what is given time needs none.
         #[pin]
         sleep: Option<tokio::time::Sleep>,
     }
@@ -153,16 +158,25 @@ pin_project! {
 /// Runs `future` until the deadline; dropping it is the cancellation. The time counts from this call on. (A struct, since a
 /// future that an `async fn` takes by value lies in memory twice.)
 pub fn within<F: Future>(clock: &dyn Clock, deadline: Deadline, future: F) -> Within<F> {
-    Within { future, sleep: deadline.remaining(clock.now()).map(tokio::time::sleep) }
+    let until = deadline.remaining(clock.now()).map(|left| {
+        let now = tokio::time::Instant::now();
+        // So far away that it is no moment: a year.
+        now.checked_add(left).unwrap_or(now + FAR)
+    });
+    Within { future, until, sleep: None }
 }
 
 impl<F: Future> Future for Within<F> {
     type Output = Result<F::Output, Elapsed>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let mut this = self.project();
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Ok(output));
+        }
+        let Some(until) = *this.until else { return Poll::Pending };
+        if this.sleep.is_none() {
+            this.sleep.set(Some(tokio::time::sleep_until(until)));
         }
         match this.sleep.as_pin_mut() {
             Some(sleep) => sleep.poll(cx).map(|()| Err(Elapsed)),
