@@ -8,7 +8,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
@@ -23,6 +22,7 @@ use serde_json::json;
 use store::{CostBy, KeyInfo, KeyStore as _, NewKey, Role};
 
 use crate::app::App;
+use crate::came::Came;
 use crate::openai::json_response;
 use crate::{auth, drain, errors};
 
@@ -233,14 +233,14 @@ async fn list_keys(State(app): State<App>, parts: Parts) -> Response {
 }
 
 /// `POST /v1/admin/keys`: makes a key; it opens the door when the answer is there.
-async fn create_key(State(app): State<App>, parts: Parts, body: Bytes) -> Response {
+async fn create_key(State(app): State<App>, parts: Parts, came: Came) -> Response {
     let made = async {
         let by = operator(&app, &parts)?;
         let kind = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         if !kind.trim_start().to_ascii_lowercase().starts_with("application/json") {
             return Err(Error::new(Code::InvalidRequest, "send the body as application/json"));
         }
-        let wanted: KeyWanted = serde_json::from_slice(&body).map_err(|e| {
+        let wanted: KeyWanted = serde_json::from_slice(&came.body).map_err(|e| {
             Error::new(Code::InvalidRequest, format!("the body is not what a key is to be: {e}"))
         })?;
         let invalid = |m: &str, param: &str| Err(Error::new(Code::InvalidRequest, m).param(param));

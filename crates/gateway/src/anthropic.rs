@@ -1,11 +1,10 @@
 //! Anthropic's surface: `POST /v1/messages`, `POST /v1/messages/count_tokens`.
 
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use contract::{Error, Surface};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use llm::surface::Call;
 use llm::surface::anthropic::{Events, parse, parse_count, render};
 use llm::{Answer, Delta};
@@ -13,10 +12,11 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::body::Encode;
+use crate::came::Came;
 use crate::chat::{Head, Protocol};
 use crate::errors::Failure;
 use crate::openai::json_response;
-use crate::{auth, errors, headers, router};
+use crate::{errors, headers, router};
 
 /// Messages.
 pub(crate) struct Anthropic;
@@ -57,14 +57,10 @@ impl Encode<Delta> for Events {
 }
 
 /// `POST /v1/messages/count_tokens`. Counts here: no provider is asked and nothing is charged.
-pub(crate) async fn count_tokens(
-    State(app): State<App>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let count = || -> Result<u64, Error> {
-        auth::caller(&app, &headers)?;
-        let call = parse_count(&errors::body(body, app.generation.settings.limits.body_bytes)?)?;
+pub(crate) async fn count_tokens(State(app): State<App>, mut came: Came) -> Response {
+    let mut count = || -> Result<u64, Error> {
+        came.caller(&app)?;
+        let call = parse_count(&came.body)?;
         router::target(&app, &call.model)?;
         Ok(router::input_tokens(&app, &call))
     };

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use contract::{Code, Error, Freshness, KeyId, MidStream, TenantId, TraceContext};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, ORIGIN};
 use http::uri::Authority;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderName, Uri};
 
 use crate::app::App;
 
@@ -27,7 +27,9 @@ pub(crate) struct Caller {
 }
 
 /// Says what may come in place of an answer: `job`, or `answer` for nothing else.
-pub(crate) const ACCEPT: &str = "forebay-accept";
+pub(crate) const ACCEPT: HeaderName = HeaderName::from_static("forebay-accept");
+const MID_STREAM: HeaderName = HeaderName::from_static("forebay-mid-stream");
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Checks the key, unless the call is made on behalf of somebody whose key was checked. The answer is the same for a missing,
 /// unknown, revoked and malformed one but for the first.
@@ -66,12 +68,12 @@ pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Error> {
 
 /// The header `forebay-mid-stream`.
 fn mid_stream(headers: &HeaderMap) -> Result<Option<MidStream>, Error> {
-    let Some(value) = headers.get("forebay-mid-stream") else { return Ok(None) };
+    let Some(value) = headers.get(MID_STREAM) else { return Ok(None) };
     match value.to_str().ok().and_then(MidStream::from_name) {
         Some(policy) => Ok(Some(policy)),
         None => {
             let m = "`forebay-mid-stream` must be one of error, restart, continue";
-            Err(Error::new(Code::InvalidRequest, m).param("forebay-mid-stream"))
+            Err(Error::new(Code::InvalidRequest, m).param(MID_STREAM.as_str()))
         }
     }
 }
@@ -84,7 +86,7 @@ fn takes_job(headers: &HeaderMap) -> Result<Option<bool>, Error> {
         Some("answer") => Ok(Some(false)),
         Some(_) => {
             let m = "`forebay-accept` must be job or answer";
-            Err(Error::new(Code::InvalidRequest, m).param(ACCEPT))
+            Err(Error::new(Code::InvalidRequest, m).param(ACCEPT.as_str()))
         }
     }
 }
@@ -128,7 +130,7 @@ pub(crate) fn is_this_machine(host: &str) -> bool {
 
 /// The key as it was sent.
 pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
-    if let Some(value) = headers.get("x-api-key") {
+    if let Some(value) = headers.get(API_KEY) {
         return value.to_str().ok();
     }
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;

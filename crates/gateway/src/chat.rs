@@ -1,27 +1,26 @@
 //! A chat call, the same for every protocol: key, body, admission, answer. What a protocol differs in is its [`Protocol`].
 
 use axum::body::Body;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
-use contract::{Error, RequestId, Surface, Tick};
+use bytes::BytesMut;
+use contract::{Error, RequestId, Surface};
 use futures_util::StreamExt;
+use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
 use llm::surface::Call;
 use llm::{Answer, Delta};
 
 use crate::app::App;
 use crate::body::{Encode, StreamBody};
+use crate::came::Came;
 use crate::deltas::Deltas;
 use crate::errors::{self, Failure};
 use crate::headers::Facts;
-use crate::intake::Arrived;
 use crate::jobs::background;
 use crate::openai::event_stream;
 use crate::request::Request;
-use crate::{auth, inside, router};
+use crate::{inside, router};
 
 /// What a chat protocol differs in.
 pub(crate) trait Protocol: 'static {
@@ -58,30 +57,21 @@ pub(crate) struct Head {
 }
 
 /// `POST` of a chat call.
-pub(crate) async fn post<P: Protocol>(
-    State(app): State<App>,
-    Extension(Arrived(arrived)): Extension<Arrived>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    match answer::<P>(&app, arrived, &headers, body).await {
+pub(crate) async fn post<P: Protocol>(State(app): State<App>, came: Came) -> Response {
+    match answer::<P>(&app, came).await {
         Ok(r) => r,
         Err(failure) => errors::answer(&app, P::SURFACE, failure),
     }
 }
 
-async fn answer<P: Protocol>(
-    app: &App,
-    arrived: Tick,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Box<Failure>> {
-    let caller = auth::caller(app, headers)?;
-    let body = errors::body(body, app.generation.settings.limits.body_bytes)?;
-    let (call, echo) = P::parse(&body)?;
+async fn answer<P: Protocol>(app: &App, mut came: Came) -> Result<Response, Box<Failure>> {
+    let (caller, arrived) = (came.caller(app)?, came.arrived);
+    let (call, echo) = P::parse(&came.body)?;
     if P::is_background(&echo) && inside::who().is_none() {
-        return Box::pin(background::accept(app, &caller, headers, body, &call.model)).await;
+        return Box::pin(background::accept(app, &caller, came.headers, came.body, call.model)).await;
     }
+    // Nothing of it is needed while the answer is made, and an answer may take long.
+    drop(came);
     let (stream, include_usage) = (call.request.stream, call.include_usage);
     let (model, input_tokens) = (call.model.as_str().to_owned(), router::input_tokens(app, &call));
     let created = app.inner.clock.wall().0 / 1_000;

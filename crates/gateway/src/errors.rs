@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use admission::{Cause, Refusal};
-use axum::extract::rejection::BytesRejection;
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use contract::{Code, Error, PipelineName, RequestId, RetryHint, Surface, UnixMillis};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
@@ -236,17 +235,6 @@ pub(crate) fn response(surface: Surface, failure: impl Into<Box<Failure>>) -> Re
 /// The error that an answer tells, for whoever made the call from within the process.
 #[derive(Debug, Clone)]
 pub(crate) struct Said(pub(crate) Arc<Error>);
-
-/// A body that was read, or why it could not be.
-pub(crate) fn body(read: Result<Bytes, BytesRejection>, limit: usize) -> Result<Bytes, Error> {
-    read.map_err(|e| {
-        if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Error::new(Code::TooLarge, format!("the body is larger than the limit of {limit} bytes"))
-        } else {
-            Error::new(Code::InvalidRequest, "the body ended before it was complete")
-        }
-    })
-}
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, Multipart, Path, Query, State};
 use axum::response::Response;
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use serde_json::{Value as Json, json};
 use store::{FileInfo, FilePage};
 
 use crate::app::App;
+use crate::came::Came;
 use crate::openai::json_response;
 use crate::{auth, errors, headers};
 
@@ -31,14 +32,10 @@ const STAYS: std::ops::RangeInclusive<i64> = 3_600..=2_592_000;
 const PAGE: u32 = 10_000;
 
 /// `POST /v1/files`.
-pub(crate) async fn upload(
-    State(app): State<App>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
+pub(crate) async fn upload(State(app): State<App>, mut came: Came) -> Response {
     let put = async {
-        let tenant = auth::caller(&app, &headers)?.tenant;
-        let body = errors::body(body, app.generation.settings.limits.body_bytes)?;
+        let tenant = came.caller(&app)?.tenant;
+        let Came { headers, body, .. } = came;
         let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let upload = form(kind, body).await?;
         let id = app.request_id().to_string();

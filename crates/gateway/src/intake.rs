@@ -20,8 +20,9 @@ use http_body::Body as _;
 use pipeline::task;
 
 use crate::app::App;
-use crate::auth;
+use crate::auth::{self, Caller};
 use crate::body::in_frames;
+use crate::came::Taken;
 use crate::errors::{self, Failure, RatherAJob};
 use crate::inside;
 use crate::jobs;
@@ -31,34 +32,41 @@ use crate::room::{Pace, Place};
 /// How long the rest of a refused body is taken and thrown away, so that its sender lives to read the refusal.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// When a request came: its head was there, and its body perhaps not yet. Totals and deadlines count from here.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Arrived(pub(crate) Tick);
+/// A key that was checked so long before the last byte of its body is checked again: it may have been revoked since.
+const KNOWN: Duration = Duration::from_secs(1);
 
 /// A layer over every route: what is behind it gets the whole body at once, or is not reached.
 pub(crate) async fn whole(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(Arrived(app.inner.clock.now()));
+    let arrived = app.inner.clock.now();
     let surface = surface(request.uri().path());
     if !is_text(request.uri().path()) {
         return errors::answer(&app, surface, Error::new(Code::NotFound, "there is nothing of that name"));
     }
     if request.body().is_end_stream() {
+        request.extensions_mut().insert(Taken { arrived, caller: None, body: Bytes::new() });
         return in_frames(next.run(request).await);
     }
     let (parts, mut body) = request.into_parts();
-    let taken = match auth::caller(&app, &parts.headers).and_then(|_| fits(&app, &parts.headers)) {
-        Ok(declared) => read(&app, &mut body, declared).await,
-        Err(e) => Err(e.into()),
-    };
-    match taken {
-        Ok(bytes) if jobs::is_wanted(&app, &parts) => jobs::submit(&app, parts, bytes).await,
-        // What is done on somebody's behalf is kept by whoever does it, and must stay in the task that says on whose.
-        Ok(bytes) if replay::is_asked(&parts.headers) && inside::who().is_none() => {
-            let own = app.clone();
-            let call = |parts, bytes| run(own, next, parts, bytes);
-            in_frames(replay::answer(&app, surface, parts, bytes, call).await)
+    match take(&app, &parts.headers, &mut body, arrived).await {
+        Ok((caller, bytes)) => {
+            // Its place in the connection's memory is given back before the answer is made.
+            drop(body);
+            // What is done on somebody's behalf is kept by whoever does it, and must stay in the task that says on whose.
+            if jobs::is_wanted(&app, &parts) {
+                return jobs::submit(&app, caller, parts, bytes).await;
+            }
+            if replay::is_asked(&parts.headers) && inside::who().is_none() {
+                let (own, same) = (app.clone(), caller.clone());
+                let call =
+                    move |parts, body| run(own, next, parts, Taken { arrived, caller: Some(same), body });
+                return in_frames(replay::answer(&app, surface, &caller, parts, bytes, call).await);
+            }
+            let taken = Taken { arrived, caller: Some(caller), body: bytes };
+            if jobs::is_possible(&app, &parts) {
+                return in_frames(or_a_job(app, next, parts, taken).await);
+            }
+            in_frames(next.run(behind(parts, taken)).await)
         }
-        Ok(bytes) => in_frames(run(app, next, parts, bytes).await),
         Err(failure) => {
             // A caller that waits for `100 Continue` has sent nothing, and a slow one was waited for already.
             if !parts.headers.contains_key(EXPECT) && failure.error.code != Code::DeadlineExceeded {
@@ -69,18 +77,44 @@ pub(crate) async fn whole(State(app): State<App>, mut request: Request, next: Ne
     }
 }
 
+/// The request for what is behind it. Its body is not in its place, where it would be read once more.
+fn behind(mut parts: Parts, taken: Taken) -> Request {
+    parts.extensions.insert(taken);
+    Request::from_parts(parts, Body::empty())
+}
+
 /// What is behind it, or a job in its place.
-async fn run(app: App, next: Next, parts: Parts, bytes: Bytes) -> Response {
-    let request = |parts, bytes| Request::from_parts(parts, Body::from(bytes));
-    if !jobs::is_possible(&app, &parts) {
-        return next.run(request(parts, bytes)).await;
+async fn run(app: App, next: Next, parts: Parts, taken: Taken) -> Response {
+    if jobs::is_possible(&app, &parts) {
+        return or_a_job(app, next, parts, taken).await;
     }
-    let again = (parts.clone(), bytes.clone());
-    let response = next.run(request(parts, bytes)).await;
-    if response.extensions().get::<RatherAJob>().is_none() {
-        return response;
+    next.run(behind(parts, taken)).await
+}
+
+/// What is behind it; should that say so, a job in its place.
+async fn or_a_job(app: App, next: Next, parts: Parts, taken: Taken) -> Response {
+    let (again, same) = (parts.clone(), taken.clone());
+    let response = next.run(behind(parts, taken)).await;
+    match same.caller {
+        Some(caller) if response.extensions().get::<RatherAJob>().is_some() => {
+            jobs::submit_instead(&app, caller, again, same.body, response).await
+        }
+        _ => response,
     }
-    jobs::submit_instead(&app, again.0, again.1, response).await
+}
+
+/// The body and who sends it, once that is known to be somebody who may.
+async fn take(
+    app: &App,
+    headers: &HeaderMap,
+    body: &mut Body,
+    arrived: Tick,
+) -> Result<(Caller, Bytes), Box<Failure>> {
+    let caller = auth::caller(app, headers)?;
+    let declared = fits(app, headers)?;
+    let (bytes, last) = read(app, body, declared, arrived).await?;
+    let caller = if last.since(arrived) < KNOWN { caller } else { auth::caller(app, headers)? };
+    Ok((caller, bytes))
 }
 
 /// Whether a path is UTF-8 once its escapes are read: what is not can name nothing.
@@ -130,12 +164,18 @@ fn too_large(limit: usize) -> Error {
     Error::new(Code::TooLarge, m)
 }
 
-async fn read(app: &App, body: &mut Body, declared: usize) -> Result<Bytes, Box<Failure>> {
+/// The whole body, and when the last of it came.
+async fn read(
+    app: &App,
+    body: &mut Body,
+    declared: usize,
+    start: Tick,
+) -> Result<(Bytes, Tick), Box<Failure>> {
     let limits = app.generation.settings.limits;
     let clock = &*app.inner.clock;
-    let mut pace = Pace::new(clock.now(), limits.read);
+    let mut pace = Pace::new(start, limits.read);
     // However steady it is, it may not take longer than an answer may.
-    let last = Deadline::from_now(clock.now(), app.generation.settings.total);
+    let last = Deadline::from_now(start, app.generation.settings.total);
     let mut place = Place::default();
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -157,7 +197,7 @@ async fn read(app: &App, body: &mut Body, declared: usize) -> Result<Bytes, Box<
         }
         // Most bodies come in one piece, and are neither counted nor copied.
         if so_far == 0 && body.is_end_stream() {
-            return Ok(data);
+            return Ok((data, came));
         }
         app.generation.room.take(clock, data.len(), &mut place).await?;
         let now = clock.now();
@@ -174,7 +214,7 @@ async fn read(app: &App, body: &mut Body, declared: usize) -> Result<Bytes, Box<
             rest.extend_from_slice(&data);
         }
     }
-    Ok(place.hold(if rest.is_empty() { first } else { rest.freeze() }))
+    Ok((place.hold(if rest.is_empty() { first } else { rest.freeze() }), clock.now()))
 }
 
 async fn linger(app: App, mut body: Body) {

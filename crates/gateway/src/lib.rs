@@ -11,6 +11,7 @@ mod app;
 mod auth;
 mod batches;
 mod body;
+mod came;
 mod chat;
 mod completions;
 mod configuration;

@@ -7,27 +7,25 @@ use std::sync::Arc;
 use std::task::{Context as Poller, Poll};
 
 use axum::body::Body;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use contract::{Code, Deadline, Document, Error, Event, Kind, Media, Meter, Outcome, Surface, Tick, Value};
 use futures_core::Stream;
 use futures_util::StreamExt;
+use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, StatusCode};
 use pipeline::live::Live;
 use pipeline::task;
 use serde_json::{Value as Json, json};
 
 use crate::app::{App, Pipeline};
-use crate::auth;
 use crate::auth::Caller;
 use crate::body::{Encode, StreamBody};
+use crate::came::Came;
 use crate::drain::{self, Cut};
 use crate::errors::{self, Failure};
 use crate::headers::Facts;
-use crate::intake::Arrived;
 use crate::ladder;
 use crate::openai::{event_stream, json_response};
 use crate::replay::{self, Told};
@@ -38,12 +36,10 @@ use crate::upload::{self, Given};
 pub(crate) async fn post(
     Path(name): Path<String>,
     State(app): State<App>,
-    Extension(Arrived(arrived)): Extension<Arrived>,
-    headers: HeaderMap,
     Query(query): Query<BTreeMap<String, String>>,
-    body: Result<Bytes, BytesRejection>,
+    came: Came,
 ) -> Response {
-    match answer(&app, &name, arrived, &headers, &query, body).await {
+    match answer(&app, &name, &query, came).await {
         Ok(r) => r,
         Err(failure) => errors::answer(&app, Surface::Native, failure),
     }
@@ -52,15 +48,13 @@ pub(crate) async fn post(
 async fn answer(
     app: &App,
     name: &str,
-    arrived: Tick,
-    headers: &HeaderMap,
     query: &BTreeMap<String, String>,
-    body: Result<Bytes, BytesRejection>,
+    mut came: Came,
 ) -> Result<Response, Box<Failure>> {
-    let caller = auth::caller(app, headers)?;
+    let caller = came.caller(app)?;
+    let Came { arrived, headers, body, .. } = came;
     let found = app.pipeline(name).ok_or_else(unknown)?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    let body = errors::body(body, app.generation.settings.limits.body_bytes)?;
     let mut given = taken(app, &caller, &found.1, arrived, &content_type, body).await?;
     let wants = |k: &str| headers.get(ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains(k));
     given.stream |= wants("text/event-stream") || query.get("stream").is_some_and(|v| v == "true");

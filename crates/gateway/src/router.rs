@@ -1,18 +1,18 @@
 //! Which path goes where, and the one way from a parsed call to an answer.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::Path;
 use axum::middleware;
 use axum::routing::{get, post};
 use contract::{Code, Error, Kind, ModelName, Role, Surface, Tick, Value};
 use futures_util::StreamExt;
-use http::HeaderMap;
 use llm::surface::Call;
 use llm::{Asking, TokenCounter};
 
 use crate::anthropic::Anthropic;
 use crate::app::App;
 use crate::auth::Caller;
+use crate::came::Came;
 use crate::completions::Completions;
 use crate::deltas::{Deltas, FromPipeline};
 use crate::errors::Failure;
@@ -49,15 +49,11 @@ pub fn router(app: App) -> Router {
     for (name, p) in &app.generation.pipelines {
         let Some(path) = &p.path else { continue };
         let name = name.as_str().to_owned();
-        let handler = move |state, arrived, headers: HeaderMap, query, body| {
-            native::post(axum::extract::Path(name.clone()), state, arrived, headers, query, body)
-        };
+        let handler = move |state, query, came: Came| native::post(Path(name.clone()), state, query, came);
         router = router.route(path, post(handler));
     }
-    let limit = app.generation.settings.limits.body_bytes;
     router
         .route_layer(middleware::from_fn_with_state(app.clone(), intake::whole))
-        .layer(DefaultBodyLimit::max(limit))
         .fallback(models::unknown)
         .method_not_allowed_fallback(models::wrong_method)
         .with_state(app)

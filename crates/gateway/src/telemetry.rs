@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use contract::{RequestId, RequestRecord, Trace, TraceContext};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 /// Takes ended requests.
 ///
@@ -33,9 +33,11 @@ impl Tracing {
     }
 }
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// The caller's position in its trace. Two headers contradict each other, and are read as none.
 pub(crate) fn caller(headers: &HeaderMap) -> Option<TraceContext> {
-    let mut all = headers.get_all("traceparent").iter();
+    let mut all = headers.get_all(TRACEPARENT).iter();
     let one = all.next()?.to_str().ok()?;
     if all.next().is_some() { None } else { TraceContext::parse(one) }
 }

@@ -1,11 +1,10 @@
 //! `/v1/batches`: to make batches, look at them and cancel them.
 
 use axum::Router;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use bytes::Bytes;
 use contract::{Code, Error, Surface, TenantId};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
@@ -13,6 +12,7 @@ use serde::Deserialize;
 
 use super::{Batches, create, named};
 use crate::app::App;
+use crate::came::Came;
 use crate::{admin, auth, drain, errors, headers, jobs};
 
 /// Batches of a page, unless asked for otherwise, and at most.
@@ -75,15 +75,14 @@ async fn page(
     batches(app)?.list(tenant, after, limit).await
 }
 
-async fn make(State(app): State<App>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+async fn make(State(app): State<App>, mut came: Came) -> Response {
     let made = async {
-        let caller = auth::caller(&app, &headers)?;
+        let caller = came.caller(&app)?;
         if app.is_draining() {
             return Err(drain::refusal());
         }
-        let body = errors::body(body, app.generation.settings.limits.body_bytes)?;
         let batches = batches(&app)?;
-        let id = create::create(&app, batches, &caller, &headers, &body).await?;
+        let id = create::create(&app, batches, &caller, &came.headers, &came.body).await?;
         batches.show(id, Some(&caller.tenant)).await
     };
     answer(&app, made.await)

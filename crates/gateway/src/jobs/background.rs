@@ -41,9 +41,9 @@ pub(crate) fn routes() -> Router<App> {
 pub(crate) async fn accept(
     app: &App,
     caller: &Caller,
-    headers: &HeaderMap,
+    headers: HeaderMap,
     body: Bytes,
-    model: &ModelName,
+    model: ModelName,
 ) -> Result<Response, Box<Failure>> {
     if app.is_draining() {
         return Err(drain::refusal().into());
@@ -52,13 +52,13 @@ pub(crate) async fn accept(
         let m = "`background` must be false: nothing is kept here";
         return Err(Error::new(Code::InvalidRequest, m).param("background").into());
     }
-    router::target(app, model)?;
+    router::target(app, &model)?;
     let asked: Json = serde_json::from_slice(&body).unwrap_or_default();
     let said = json!({
         "model": model, "background": true, "metadata": asked.get("metadata"), "input": "forgotten",
     });
     let job = Job::json(caller.tenant.clone(), caller.key.clone(), PATH, body);
-    let id = store(app, headers, Job { headers: kept(headers), background: Some(said), ..job }).await?;
+    let id = store(app, &headers, Job { headers: kept(&headers), background: Some(said), ..job }).await?;
     let text = jobs(app)?.response(id, &caller.tenant).await?;
     let mut response = json_body(text);
     headers::request_id(id.request(), Surface::Responses, response.headers_mut());

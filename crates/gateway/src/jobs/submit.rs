@@ -11,10 +11,11 @@ use store::Submitted;
 
 use super::{Job, Jobs};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::errors::{self, Failure, RatherAJob};
 use crate::headers::DEGRADED;
 use crate::intake::surface;
-use crate::{auth, drain, headers, inside, ladder, replay, router};
+use crate::{drain, headers, inside, ladder, replay, router};
 
 /// Routes whose calls can be jobs, besides pipelines.
 const ROUTES: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"];
@@ -58,10 +59,16 @@ pub(crate) fn is_possible(app: &App, parts: &Parts) -> bool {
 }
 
 /// Stores a request whose pipeline is busy, and answers 202; `busy`, its refusal, where that cannot be.
-pub(crate) async fn submit_instead(app: &App, parts: Parts, body: Bytes, busy: Response) -> Response {
+pub(crate) async fn submit_instead(
+    app: &App,
+    caller: Caller,
+    parts: Parts,
+    body: Bytes,
+    busy: Response,
+) -> Response {
     let Some(RatherAJob { pipeline, refusal }) = busy.extensions().get().cloned() else { return busy };
-    let Ok(tenant) = auth::caller(app, &parts.headers).map(|c| c.tenant) else { return busy };
-    let made = accept(app, parts, body, true).await;
+    let tenant = caller.tenant.clone();
+    let made = accept(app, caller, parts, body, true).await;
     ladder::became(app, &tenant, &pipeline, made.is_ok(), &refusal);
     match made {
         Ok(mut response) => {
@@ -75,16 +82,21 @@ pub(crate) async fn submit_instead(app: &App, parts: Parts, body: Bytes, busy: R
 }
 
 /// Stores the request and answers 202, or says what is wrong with it.
-pub(crate) async fn submit(app: &App, parts: Parts, body: Bytes) -> Response {
+pub(crate) async fn submit(app: &App, caller: Caller, parts: Parts, body: Bytes) -> Response {
     let surface = surface(parts.uri.path());
-    match accept(app, parts, body, false).await {
+    match accept(app, caller, parts, body, false).await {
         Ok(response) => response,
         Err(failure) => errors::answer(app, surface, failure),
     }
 }
 
-async fn accept(app: &App, parts: Parts, body: Bytes, busy: bool) -> Result<Response, Box<Failure>> {
-    let caller = auth::caller(app, &parts.headers)?;
+async fn accept(
+    app: &App,
+    caller: Caller,
+    parts: Parts,
+    body: Bytes,
+    busy: bool,
+) -> Result<Response, Box<Failure>> {
     if app.is_draining() {
         return Err(drain::refusal().into());
     }

@@ -32,6 +32,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 pub(crate) async fn answer<F>(
     app: &App,
     surface: Surface,
+    caller: &Caller,
     parts: Parts,
     body: Bytes,
     call: impl FnOnce(Parts, Bytes) -> F,
@@ -44,10 +45,8 @@ where
         return call(parts, body).await;
     }
     let asked = said::asked(&parts, &body);
-    let found = Said::of(&parts.headers).and_then(|said| {
-        let caller = auth::caller(app, &parts.headers)?;
-        enter(app, &caller, asked, said, || call(parts, body))
-    });
+    let found =
+        Said::of(&parts.headers).and_then(|said| enter(app, caller, asked, said, || call(parts, body)));
     match found {
         Ok((reader, how)) => respond(app, surface, reader, how).await,
         Err(e) => errors::answer(app, surface, e),
