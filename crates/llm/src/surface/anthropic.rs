@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use contract::{Code, Content, Error, Message, Part, Role, ToolCall, Usage};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Body, Call, invalid};
+use super::{Body, Call, invalid, listed, wrong};
 use crate::{Answer, ChatRequest, Delta, FinishReason, json as write};
 
 /// Reads the body of `POST /v1/messages`. Errors name the parameter at fault.
@@ -18,7 +18,7 @@ pub fn parse(bytes: &[u8]) -> Result<Call, Error> {
 
 /// Reads the body of `POST /v1/messages/count_tokens`: the same without `max_tokens`.
 pub fn parse_count(bytes: &[u8]) -> Result<Call, Error> {
-    let mut body = Body::parse(bytes)?;
+    let (mut body, said) = Body::conversation(bytes)?;
     let model = body.model()?;
     let mut messages = Vec::new();
     match body.take("system") {
@@ -28,8 +28,8 @@ pub fn parse_count(bytes: &[u8]) -> Result<Call, Error> {
             None => return Err(invalid("system", "`system` must be a string or an array of text blocks")),
         },
     }
-    for (i, m) in body.messages()?.into_iter().enumerate() {
-        message(m, &format!("messages[{i}]"), &mut messages)?;
+    for (i, m) in listed(said)?.into_iter().enumerate() {
+        message(Body(m), i, &mut messages)?;
     }
     let tools = match body.take("tools") {
         None => None,
@@ -57,7 +57,7 @@ pub fn parse_count(bytes: &[u8]) -> Result<Call, Error> {
         continues: false,
         extra: Map::new(),
     };
-    request.extra = body.0;
+    request.extra = body.0.rest();
     if alone {
         request.extra.insert("parallel_tool_calls".into(), false.into());
     }
@@ -99,9 +99,8 @@ fn result(v: Option<&Json>) -> Content {
 }
 
 /// One turn of the protocol is one message, or several: tool results stand alone.
-fn message(map: Map<String, Json>, at: &str, out: &mut Vec<Message>) -> Result<(), Error> {
-    let mut m = Body(map);
-    let bad = |field: &str, what: &str| invalid(&format!("{at}.{field}"), format!("`{at}.{field}` {what}"));
+fn message(mut m: Body<'_>, i: usize, out: &mut Vec<Message>) -> Result<(), Error> {
+    let bad = |field: &str, what: &str| wrong(i, field, what);
     let role = match m.take("role").as_ref().and_then(Json::as_str) {
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,

@@ -41,7 +41,7 @@ pub fn parse(bytes: &[u8]) -> Result<Call, Error> {
         stream,
         ..ChatRequest::default()
     };
-    request.extra = body.0;
+    request.extra = body.0.rest();
     Ok(Call { model, request, include_usage: stream && include_usage, user })
 }
 
@@ -62,7 +62,7 @@ fn prompt(said: Option<Json>) -> Result<String, Error> {
 }
 
 /// Says no to what cannot be done, rather than do something else.
-fn refuse(body: &mut Body) -> Result<(), Error> {
+fn refuse(body: &mut Body<'_>) -> Result<(), Error> {
     for name in ["n", "best_of"] {
         if body.positive(name)?.unwrap_or(1) != 1 {
             return Err(invalid(name, format!("`{name}` must be 1: ask again for another answer")));

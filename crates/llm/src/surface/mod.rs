@@ -2,12 +2,16 @@
 
 pub mod anthropic;
 pub mod completions;
+mod fields;
 pub mod openai;
 pub mod responses;
 
 use bytes::BytesMut;
 use contract::{Code, Error, ModelName, Part, UserId};
+use serde::Deserialize;
 use serde_json::{Map, Value as Json};
+
+use fields::{Conversation, Fields, Item, Messages};
 
 use crate::{ChatRequest, json};
 
@@ -48,6 +52,12 @@ fn limit_facts(out: &mut BytesMut, error: &Error, facts: &[(&str, Json)]) {
 
 fn invalid(param: &str, message: impl Into<String>) -> Error {
     Error::new(Code::InvalidRequest, message).param(param)
+}
+
+/// What is wrong with a field of a message.
+fn wrong(message: usize, field: &str, what: &str) -> Error {
+    let at = format!("messages[{message}].{field}");
+    invalid(&at, format!("`{at}` {what}"))
 }
 
 /// How many values a body may hold.
@@ -91,23 +101,38 @@ pub fn user(name: &str) -> Result<UserId, Error> {
 }
 
 /// A JSON object whose fields are taken out one by one; `null` is absent. What is left is unknown.
-struct Body(Map<String, Json>);
+struct Body<'a>(Fields<'a>);
 
-impl Body {
-    fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        bounded(bytes)?;
-        match serde_json::from_slice(bytes) {
-            Ok(Json::Object(map)) => Ok(Body(map)),
-            Ok(_) => Err(Error::new(Code::InvalidRequest, "the body must be a JSON object")),
-            Err(e) => Err(Error::new(
-                Code::InvalidRequest,
-                format!("the body is not valid JSON (line {}, column {})", e.line(), e.column()),
-            )),
+impl<'a> Body<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
+        match Self::read::<Item<'a>>(bytes)? {
+            Item::Object(fields) => Ok(Body(fields)),
+            Item::Other => Err(Self::no_object()),
         }
     }
 
+    /// The same of a body that is a conversation: its messages stand beside the rest.
+    fn conversation(bytes: &'a [u8]) -> Result<(Self, Messages<'a>), Error> {
+        match Self::read::<Conversation<'a>>(bytes)? {
+            Conversation::Object(fields, messages) => Ok((Body(fields), messages)),
+            Conversation::Other => Err(Self::no_object()),
+        }
+    }
+
+    fn read<T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
+        bounded(bytes)?;
+        serde_json::from_slice(bytes).map_err(|e| {
+            let m = format!("the body is not valid JSON (line {}, column {})", e.line(), e.column());
+            Error::new(Code::InvalidRequest, m)
+        })
+    }
+
+    fn no_object() -> Error {
+        Error::new(Code::InvalidRequest, "the body must be a JSON object")
+    }
+
     fn take(&mut self, name: &str) -> Option<Json> {
-        self.0.shift_remove(name).filter(|v| !v.is_null())
+        self.0.remove(name).filter(|v| !v.is_null())
     }
 
     fn text(&mut self, name: &str) -> Result<Option<String>, Error> {
@@ -197,20 +222,25 @@ impl Body {
             Some(_) => Err(invalid("user", "`user` must be a string")),
         }
     }
+}
 
-    fn messages(&mut self) -> Result<Vec<Map<String, Json>>, Error> {
-        let Some(Json::Array(all)) = self.take("messages") else {
-            return Err(invalid("messages", "`messages` must be an array"));
-        };
-        if all.is_empty() {
-            return Err(invalid("messages", "`messages` must hold at least one message"));
-        }
-        all.into_iter()
-            .enumerate()
-            .map(|(i, m)| match m {
-                Json::Object(m) => Ok(m),
-                _ => Err(invalid(&format!("messages[{i}]"), "a message must be an object")),
-            })
-            .collect()
+/// The messages of a conversation, of which there must be one.
+fn listed(messages: Messages<'_>) -> Result<Vec<Fields<'_>>, Error> {
+    let Messages::Array(all) = messages else {
+        return Err(invalid("messages", "`messages` must be an array"));
+    };
+    if all.is_empty() {
+        return Err(invalid("messages", "`messages` must hold at least one message"));
+    }
+    let each = all.into_iter().enumerate().map(|(i, m)| match m {
+        Item::Object(m) => Ok(m),
+        Item::Other => Err(invalid(&format!("messages[{i}]"), "a message must be an object")),
+    });
+    each.collect()
+}
+
+impl From<Map<String, Json>> for Body<'_> {
+    fn from(map: Map<String, Json>) -> Self {
+        Body(map.into())
     }
 }

@@ -2,20 +2,19 @@
 
 use bytes::{BufMut, BytesMut};
 use contract::{Content, Error, Message, Part, Role, ToolCall, Usage};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use super::{Body, Call, invalid};
+use super::{Body, Call, invalid, listed, wrong};
 use crate::{Answer, ChatRequest, Delta, FinishReason, codec, json};
 
 /// Reads the body of `POST /v1/chat/completions`. Errors name the parameter at fault.
 pub fn parse(bytes: &[u8]) -> Result<Call, Error> {
-    let mut body = Body::parse(bytes)?;
+    let (mut body, messages) = Body::conversation(bytes)?;
     let model = body.model()?;
-    let messages = body
-        .messages()?
+    let messages = listed(messages)?
         .into_iter()
         .enumerate()
-        .map(|(i, m)| message(m, &format!("messages[{i}]")))
+        .map(|(i, m)| message(Body(m), i))
         .collect::<Result<_, _>>()?;
     if body.positive("n")?.unwrap_or(1) != 1 {
         return Err(invalid("n", "`n` must be 1: ask again for another answer"));
@@ -48,14 +47,13 @@ pub fn parse(bytes: &[u8]) -> Result<Call, Error> {
         response_format,
         stream,
         continues: false,
-        extra: body.0,
+        extra: body.0.rest(),
     };
     Ok(Call { model, request, include_usage: stream && include_usage, user })
 }
 
-fn message(map: Map<String, Json>, at: &str) -> Result<Message, Error> {
-    let mut m = Body(map);
-    let bad = |field: &str, what: &str| invalid(&format!("{at}.{field}"), format!("`{at}.{field}` {what}"));
+fn message(mut m: Body<'_>, i: usize) -> Result<Message, Error> {
+    let bad = |field: &str, what: &str| wrong(i, field, what);
     let role = match m.take("role").as_ref().and_then(Json::as_str) {
         Some("system" | "developer") => Role::System,
         Some("user") => Role::User,

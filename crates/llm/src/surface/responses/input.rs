@@ -22,7 +22,7 @@ pub(super) fn read(input: Option<Json>, messages: &mut Vec<Message>) -> Result<(
     for (i, item) in items.into_iter().enumerate() {
         let at = format!("input[{i}]");
         match item {
-            Json::Object(map) => turns.item(Body(map), &at)?,
+            Json::Object(map) => turns.item(map.into(), &at)?,
             _ => return Err(invalid(&at, format!("`{at}` must be an object"))),
         }
     }
@@ -39,11 +39,11 @@ struct Turns<'a> {
 }
 
 impl Turns<'_> {
-    fn item(&mut self, mut item: Body, at: &str) -> Result<(), Error> {
+    fn item(&mut self, mut item: Body<'_>, at: &str) -> Result<(), Error> {
         let kind = item.take("type");
-        let kind = match (&kind, item.0.contains_key("role")) {
+        let kind = match (&kind, item.0.get("role").is_some()) {
             (None, true) => "message",
-            (None, false) if item.0.contains_key("id") => "item_reference",
+            (None, false) if item.0.get("id").is_some() => "item_reference",
             (Some(Json::String(kind)), _) => kind.as_str(),
             _ => return Err(bad(at, "type", "must be a string")),
         };
@@ -63,7 +63,7 @@ impl Turns<'_> {
         }
     }
 
-    fn message(&mut self, mut item: Body, at: &str) -> Result<(), Error> {
+    fn message(&mut self, mut item: Body<'_>, at: &str) -> Result<(), Error> {
         let role = match item.take("role").as_ref().and_then(Json::as_str) {
             Some("user") => Role::User,
             Some("assistant") => Role::Assistant,
@@ -98,7 +98,7 @@ impl Turns<'_> {
         }
     }
 
-    fn call(&mut self, mut item: Body, at: &str) -> Result<(), Error> {
+    fn call(&mut self, mut item: Body<'_>, at: &str) -> Result<(), Error> {
         let mut text = |name: &str| match item.take(name) {
             Some(Json::String(t)) => Ok(t),
             _ => Err(bad(at, name, "must be a string")),
@@ -114,7 +114,7 @@ impl Turns<'_> {
         Ok(())
     }
 
-    fn output(&mut self, mut item: Body, at: &str) -> Result<(), Error> {
+    fn output(&mut self, mut item: Body<'_>, at: &str) -> Result<(), Error> {
         let Some(Json::String(id)) = item.take("call_id") else {
             return Err(bad(at, "call_id", "must be a string"));
         };
@@ -124,7 +124,7 @@ impl Turns<'_> {
     }
 
     /// Reasoning that its provider has sealed goes back to it; any other has been of use already.
-    fn reasoning(&mut self, item: &Body, at: &str) -> Result<(), Error> {
+    fn reasoning(&mut self, item: &Body<'_>, at: &str) -> Result<(), Error> {
         let Some(summary) = item.0.get("summary").and_then(Json::as_array) else {
             return Err(bad(at, "summary", "must be an array"));
         };
@@ -178,7 +178,7 @@ fn part(said: Json, at: &str) -> Result<Part, Error> {
     let Json::Object(map) = said else {
         return Err(invalid(at, format!("`{at}` must be an object")));
     };
-    let mut p = Body(map);
+    let mut p = Body::from(map);
     let kind = p.take("type");
     match kind.as_ref().and_then(Json::as_str) {
         Some("input_text" | "output_text" | "text") => text(&mut p, "text", at).map(Part::Text),
@@ -212,14 +212,14 @@ fn part(said: Json, at: &str) -> Result<Part, Error> {
     }
 }
 
-fn text(part: &mut Body, field: &str, at: &str) -> Result<String, Error> {
+fn text(part: &mut Body<'_>, field: &str, at: &str) -> Result<String, Error> {
     match part.take(field) {
         Some(Json::String(t)) => Ok(t),
         _ => Err(bad(at, field, "must be a string")),
     }
 }
 
-fn stored(part: &mut Body, at: &str) -> Result<(), Error> {
+fn stored(part: &mut Body<'_>, at: &str) -> Result<(), Error> {
     match part.take("file_id") {
         None => Ok(()),
         Some(_) => Err(bad(at, "file_id", "names a file, which a request cannot: send it in the part")),

@@ -101,7 +101,7 @@ pub fn parse(bytes: &[u8]) -> Result<(Call, Echo), Error> {
     ] {
         echo.insert(name.into(), v);
     }
-    extra.extend(body.0);
+    extra.extend(body.0.rest());
     request.extra = extra;
     let call = Call { model, request, include_usage: true, user };
     Ok((call, Echo { members: members(&echo), background }))
@@ -115,7 +115,7 @@ fn members(echo: &Map<String, Json>) -> Bytes {
 }
 
 /// `background`, which goes together with `store` and not with `stream`.
-fn background(body: &mut Body) -> Result<bool, Error> {
+fn background(body: &mut Body<'_>) -> Result<bool, Error> {
     let background = body.flag("background")?;
     let stored = body
         .take("store")
@@ -138,7 +138,7 @@ fn background(body: &mut Body) -> Result<bool, Error> {
 }
 
 /// Says no to what cannot be done, rather than do something else.
-fn refuse(body: &mut Body) -> Result<(), Error> {
+fn refuse(body: &mut Body<'_>) -> Result<(), Error> {
     for (name, why) in ABSENT {
         if body.take(name).is_some() {
             return Err(invalid(name, format!("`{name}` is not supported: {why}")));
@@ -167,7 +167,7 @@ fn refuse(body: &mut Body) -> Result<(), Error> {
 
 /// `text`: the form of the output, in chat's words.
 fn format(
-    body: &mut Body,
+    body: &mut Body<'_>,
     extra: &mut Map<String, Json>,
     echo: &mut Map<String, Json>,
 ) -> Result<Option<Json>, Error> {
@@ -214,7 +214,7 @@ fn format(
 }
 
 fn reasoning(
-    body: &mut Body,
+    body: &mut Body<'_>,
     extra: &mut Map<String, Json>,
     echo: &mut Map<String, Json>,
 ) -> Result<(), Error> {
@@ -243,7 +243,7 @@ fn reasoning(
 }
 
 fn logprobs(
-    body: &mut Body,
+    body: &mut Body<'_>,
     extra: &mut Map<String, Json>,
     echo: &mut Map<String, Json>,
 ) -> Result<(), Error> {
@@ -273,7 +273,7 @@ fn logprobs(
 }
 
 /// The caller's own marks. They come back with the answer, and no provider sees them.
-fn metadata(body: &mut Body, echo: &mut Map<String, Json>) -> Result<(), Error> {
+fn metadata(body: &mut Body<'_>, echo: &mut Map<String, Json>) -> Result<(), Error> {
     let marks = match body.take("metadata") {
         None => Map::new(),
         Some(Json::Object(map)) => map,
@@ -292,7 +292,7 @@ fn metadata(body: &mut Body, echo: &mut Map<String, Json>) -> Result<(), Error> 
 
 /// The end user: `user`, or `safety_identifier`, which took its place.
 fn names(
-    body: &mut Body,
+    body: &mut Body<'_>,
     extra: &mut Map<String, Json>,
     echo: &mut Map<String, Json>,
 ) -> Result<Option<contract::UserId>, Error> {

@@ -13,7 +13,7 @@ pub(super) struct Tools {
 
 /// Takes `tools`, `tool_choice` and `parallel_tool_calls` out of a body.
 pub(super) fn read(
-    body: &mut Body,
+    body: &mut Body<'_>,
     extra: &mut Map<String, Json>,
     echo: &mut Map<String, Json>,
 ) -> Result<Tools, Error> {
