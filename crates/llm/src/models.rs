@@ -15,7 +15,14 @@ use crate::repair::{self, Candidate};
 use crate::rescue::Rescue;
 use crate::{ChatRequest, Completion, ModelSettings, Reply, Slots};
 
-type Table = Arc<BTreeMap<ModelName, Arc<ModelSettings>>>;
+/// The models, and what each of them may cost at most.
+#[derive(Default)]
+struct Listed {
+    models: BTreeMap<ModelName, Arc<ModelSettings>>,
+    dearest: BTreeMap<ModelName, Price>,
+}
+
+type Table = Arc<Listed>;
 
 /// All models. Clones share one table; replacing it leaves calls under way untouched.
 #[derive(Clone)]
@@ -46,7 +53,7 @@ impl Asking {
 
 impl std::fmt::Debug for Models {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.table.read().keys()).finish()
+        f.debug_set().entries(self.table.read().models.keys()).finish()
     }
 }
 
@@ -76,19 +83,22 @@ impl Models {
     /// The same of a registry that is not in force yet: answers that are kept are shared with the one that is, and stay as they
     /// are until [`Models::keep_answers`].
     pub fn prepare(&self, models: impl IntoIterator<Item = (ModelName, ModelSettings)>) {
-        let table: BTreeMap<_, _> = models.into_iter().map(|(n, s)| (n, Arc::new(s))).collect();
-        *self.table.write() = Arc::new(table);
+        let models: BTreeMap<_, _> = models.into_iter().map(|(n, s)| (n, Arc::new(s))).collect();
+        let dearest =
+            |name| chain(&models, name).iter().map(|c| c.settings.price).fold(Price::FREE, Price::dearest);
+        let dearest = models.keys().map(|name| (name.clone(), dearest(name))).collect();
+        *self.table.write() = Arc::new(Listed { models, dearest });
     }
 
     /// Has answers kept for the models that say so, and for no other.
     pub fn keep_answers(&self) {
         let table = self.table.read().clone();
-        self.caches.only(table.iter().filter(|(_, s)| s.cache.is_some()).map(|(n, _)| n.clone()));
+        self.caches.only(table.models.iter().filter(|(_, s)| s.cache.is_some()).map(|(n, _)| n.clone()));
     }
 
     /// The settings of a model.
     pub fn get(&self, name: &ModelName) -> Option<Arc<ModelSettings>> {
-        self.table.read().get(name).cloned()
+        self.table.read().models.get(name).cloned()
     }
 
     pub(crate) fn caches(&self) -> &Caches {
@@ -97,13 +107,12 @@ impl Models {
 
     /// All names, in order.
     pub fn names(&self) -> Vec<ModelName> {
-        self.table.read().keys().cloned().collect()
+        self.table.read().models.keys().cloned().collect()
     }
 
     /// The dearest price, part by part, of a model and all that may be asked in its place; free when there is none.
     pub fn dearest(&self, name: &ModelName) -> Price {
-        let table = self.table.read().clone();
-        chain(&table, name).iter().map(|c| c.settings.price).fold(Price::FREE, Price::dearest)
+        self.table.read().dearest.get(name).copied().unwrap_or(Price::FREE)
     }
 
     /// Asks a model, repairing unseen what fails before the first output. Resolves at that commit point: an `Err`
@@ -191,11 +200,11 @@ impl Models {
     /// Asks the model and all that may be asked in its place.
     pub(crate) async fn repair(&self, model: &ModelName, asked: &mut Asked<'_>) -> Result<Completion, Error> {
         let table = self.table.read().clone();
-        if !table.contains_key(model) {
+        if !table.models.contains_key(model) {
             let m = format!("there is no model `{model}`: ask GET /v1/models for those there are");
             return Err(Error::new(Code::NotFound, m).param("model"));
         }
-        let candidates = chain(&table, model);
+        let candidates = chain(&table.models, model);
         let answer = repair::repair(asked, &candidates).await?;
         Ok(answer.after(repair::attempts(asked)))
     }
@@ -215,7 +224,7 @@ impl Models {
             let each = |e: &crate::Endpoint| (model.clone(), e.name.clone(), e.health.state(now));
             s.endpoints.iter().map(each).collect::<Vec<_>>()
         };
-        table.iter().flat_map(of).collect()
+        table.models.iter().flat_map(of).collect()
     }
 }
 
