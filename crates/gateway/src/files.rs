@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequest, Multipart, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Query, State};
 use axum::response::Response;
 use bytes::Bytes;
 use contract::{Code, Error, RetryHint, Surface, TenantId, UnixMillis};
@@ -222,7 +222,9 @@ async fn form(content_type: &str, body: Bytes) -> Result<Upload, Error> {
     let broken =
         || wrong("file", "the form cannot be read: send it as multipart/form-data with `file` and `purpose`");
     let request = http::Request::builder().header(CONTENT_TYPE, content_type).body(Body::from(body));
-    let request = request.map_err(|_| broken())?;
+    let mut request = request.map_err(|_| broken())?;
+    // How large it may be was checked on its way in.
+    DefaultBodyLimit::disable().apply(&mut request);
     let mut parts = Multipart::from_request(request, &()).await.map_err(|_| broken())?;
     let (mut file, mut purpose, mut anchor, mut seconds) = (None, None, None, None);
     while let Some(part) = parts.next_field().await.map_err(|_| broken())? {
@@ -265,4 +267,19 @@ async fn form(content_type: &str, body: Bytes) -> Result<Upload, Error> {
         }
     };
     Ok(Upload { content, name, purpose, stays })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_s_form_may_be_as_large_as_any_body() {
+        let file = "x".repeat(3 << 20);
+        let text = format!(
+            "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\n{file}\r\n--b\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--b--\r\n"
+        );
+        let read = form("multipart/form-data; boundary=b", text.into()).await.unwrap();
+        assert_eq!(read.content.len(), file.len());
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, Multipart};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart};
 use bytes::Bytes;
 use contract::{Code, Error, Kind, Media, Message, UserId, Value};
 use http::header::CONTENT_TYPE;
@@ -148,10 +148,12 @@ pub struct Form {
 /// `invalid_request` when the form cannot be read, has another part, or no `file`.
 pub async fn form(content_type: &str, body: Bytes) -> Result<Form, Error> {
     let broken = |_| invalid("the form cannot be read: send it as multipart/form-data with a part `file`");
-    let request = http::Request::builder()
+    let mut request = http::Request::builder()
         .header(CONTENT_TYPE, content_type)
         .body(axum::body::Body::from(body))
         .map_err(|_| invalid("the content type of the form cannot be read"))?;
+    // How large it may be was checked on its way in.
+    DefaultBodyLimit::disable().apply(&mut request);
     let mut parts = Multipart::from_request(request, &()).await.map_err(|_| broken(()))?;
     let (mut file, mut stream, mut user) = (None, false, None);
     while let Some(part) = parts.next_field().await.map_err(|_| broken(()))? {
@@ -179,5 +181,20 @@ pub(crate) fn tokens(input: &Value) -> u64 {
         Value::Messages(m) => m.iter().map(|m| counter.count(&m.content.to_text())).sum(),
         Value::Json(j) => counter.count(&j.to_string()),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_form_may_be_as_large_as_any_body() {
+        let file = "x".repeat(3 << 20);
+        let text = format!(
+            "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\n{file}\r\n--b--\r\n"
+        );
+        let read = form("multipart/form-data; boundary=b", text.into()).await.unwrap();
+        assert_eq!(read.file.len(), file.len());
     }
 }
