@@ -16,7 +16,7 @@ use crate::body::{Encode, StreamBody};
 use crate::came::Came;
 use crate::deltas::Deltas;
 use crate::errors::{self, Failure};
-use crate::headers::Facts;
+use crate::headers::{Facts, MANY};
 use crate::jobs::background;
 use crate::openai::event_stream;
 use crate::request::Request;
@@ -67,7 +67,7 @@ pub(crate) async fn post<P: Protocol>(State(app): State<App>, came: Came) -> Res
 async fn answer<P: Protocol>(app: &App, mut came: Came) -> Result<Response, Box<Failure>> {
     let (caller, arrived) = (came.caller(app)?, came.arrived);
     let (call, echo) = P::parse(&came.body)?;
-    if P::is_background(&echo) && inside::who().is_none() {
+    if P::is_background(&echo) && !inside::is_behalf() {
         return Box::pin(background::accept(app, &caller, came.headers, came.body, call.model)).await;
     }
     // Nothing of it is needed while the answer is made, and an answer may take long.
@@ -88,6 +88,7 @@ async fn answer<P: Protocol>(app: &App, mut came: Came) -> Result<Response, Box<
         let mut out = BytesMut::with_capacity(256 + answer.text.len());
         P::render(&mut out, &head, &echo, &answer);
         let mut response = Response::new(Body::from(out.freeze()));
+        response.headers_mut().reserve(MANY);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         (response, facts)
     };

@@ -7,11 +7,16 @@ use axum::response::Response;
 use bytes::BytesMut;
 use contract::{Code, Error, PipelineName, RequestId, RetryHint, Surface, UnixMillis};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::{Value as Json, json};
 
 use crate::app::App;
 use crate::headers::{self, Rates};
+use crate::inside;
+
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const LIMIT_SOURCE: HeaderName = HeaderName::from_static("forebay-limit-source");
 
 /// A request that ends before its first byte, with what its answer says beside the error itself.
 #[derive(Debug)]
@@ -186,7 +191,7 @@ pub(crate) fn response(surface: Surface, failure: impl Into<Box<Failure>>) -> Re
     let failure = failure.into();
     let (e, status) = (&failure.error, failure.status());
     let facts = failure.budget.as_ref().map_or(&[][..], |b| &b.facts);
-    let mut body = BytesMut::new();
+    let mut body = BytesMut::with_capacity(256);
     match surface {
         Surface::Anthropic => {
             let kind = match status {
@@ -201,22 +206,23 @@ pub(crate) fn response(surface: Surface, failure: impl Into<Box<Failure>>) -> Re
     let mut response = Response::new(axum::body::Body::from(body.freeze()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    headers.reserve(headers::MANY);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     match e.retry {
         RetryHint::After(d) => {
             // Whole seconds, rounded up: coming back early would be refused again.
             headers.insert(RETRY_AFTER, HeaderValue::from(d.as_secs() + u64::from(d.subsec_nanos() > 0)));
             let ms = u64::try_from(d.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-            headers.insert("retry-after-ms", HeaderValue::from(ms));
+            headers.insert(RETRY_AFTER_MS, HeaderValue::from(ms));
         }
         // The request alone is larger than the limit. Clients try a 429 again unless they are told.
         RetryHint::No if matches!(e.code, Code::RateLimited | Code::Overloaded) => {
-            headers.insert("x-should-retry", HeaderValue::from_static("false"));
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         RetryHint::No | RetryHint::Elsewhere => {}
     }
     if let Some(Ok(source)) = e.limit_source.as_deref().map(HeaderValue::from_str) {
-        headers.insert("forebay-limit-source", source);
+        headers.insert(LIMIT_SOURCE, source);
     }
     if let Some(rates) = &failure.rates {
         rates.put(surface, headers);
@@ -228,11 +234,13 @@ pub(crate) fn response(surface: Surface, failure: impl Into<Box<Failure>>) -> Re
         let refusal = failure.error.clone();
         response.extensions_mut().insert(RatherAJob { pipeline, refusal });
     }
-    response.extensions_mut().insert(Said(Arc::new(failure.error)));
+    if inside::is_behalf() {
+        response.extensions_mut().insert(Said(Arc::new(failure.error)));
+    }
     response
 }
 
-/// The error that an answer tells, for whoever made the call from within the process.
+/// The error that an answer tells, for whoever makes the call on somebody's behalf.
 #[derive(Debug, Clone)]
 pub(crate) struct Said(pub(crate) Arc<Error>);
 

@@ -25,6 +25,9 @@ pub(crate) const DEGRADED: HeaderName = HeaderName::from_static("forebay-degrade
 const COST: HeaderName = HeaderName::from_static("forebay-cost-nanousd");
 const CACHE: HeaderName = HeaderName::from_static("forebay-cache");
 
+/// Answers have about as many headers: room for them is made at once.
+pub(crate) const MANY: usize = 16;
+
 /// Limit, remaining, reset of one kind of rate.
 type Names = [HeaderName; 3];
 
@@ -199,23 +202,40 @@ pub(crate) fn request_id(id: RequestId, surface: Surface, headers: &mut HeaderMa
 
 /// A duration as Go prints it, never shorter than it is: `350ms`, `1s`, `6m0s`, `1h0m0s`. Seconds are whole from a minute on.
 fn go_duration(d: Duration) -> String {
-    let ms = d.as_nanos().div_ceil(1_000_000);
-    if ms == 0 {
-        return "0s".to_owned();
+    let mut text = String::with_capacity(16);
+    let mut put = |n: u64, unit: &str| {
+        text.push_str(itoa::Buffer::new().format(n));
+        text.push_str(unit);
+    };
+    let ms = u64::try_from(d.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    match ms {
+        0 => put(0, "s"),
+        1..1_000 => put(ms, "ms"),
+        1_000..60_000 => match ms % 1_000 {
+            0 => put(ms / 1_000, "s"),
+            rest => {
+                put(ms / 1_000, ".");
+                // The thousandths without the zeros at their end.
+                let (mut digits, mut width) = (rest, 3);
+                while digits.is_multiple_of(10) {
+                    (digits, width) = (digits / 10, width - 1);
+                }
+                for place in (0..width).rev() {
+                    put(digits / 10_u64.pow(place) % 10, "");
+                }
+                text.push('s');
+            }
+        },
+        _ => {
+            let s = ms.div_ceil(1_000);
+            if s >= 3_600 {
+                put(s / 3_600, "h");
+            }
+            put(s / 60 % 60, "m");
+            put(s % 60, "s");
+        }
     }
-    if ms < 1_000 {
-        return format!("{ms}ms");
-    }
-    if ms < 60_000 {
-        let (s, rest) = (ms / 1_000, format!("{:03}", ms % 1_000));
-        let rest = rest.trim_end_matches('0');
-        return if rest.is_empty() { format!("{s}s") } else { format!("{s}.{rest}s") };
-    }
-    let s = ms.div_ceil(1_000);
-    match s / 3_600 {
-        0 => format!("{}m{}s", s / 60, s % 60),
-        h => format!("{h}h{}m{}s", s / 60 % 60, s % 60),
-    }
+    text
 }
 
 #[cfg(test)]

@@ -95,6 +95,11 @@ pub(crate) fn who() -> Option<(TenantId, Option<KeyId>)> {
     BEHALF.try_with(|b| (b.tenant.clone(), b.key.clone())).ok()
 }
 
+/// Whether this task calls on somebody's behalf.
+pub(crate) fn is_behalf() -> bool {
+    BEHALF.try_with(|_| ()).is_ok()
+}
+
 /// The class in which this task's calls wait, if it is not their tenant's.
 pub(crate) fn priority() -> Option<Priority> {
     BEHALF.try_with(|b| b.priority).ok()

@@ -55,7 +55,7 @@ pub(crate) async fn whole(State(app): State<App>, mut request: Request, next: Ne
             if jobs::is_wanted(&app, &parts) {
                 return jobs::submit(&app, caller, parts, bytes).await;
             }
-            if replay::is_asked(&parts.headers) && inside::who().is_none() {
+            if replay::is_asked(&parts.headers) && !inside::is_behalf() {
                 let (own, same) = (app.clone(), caller.clone());
                 let call =
                     move |parts, body| run(own, next, parts, Taken { arrived, caller: Some(same), body });

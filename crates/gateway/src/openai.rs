@@ -12,6 +12,7 @@ use llm::{Answer, Delta};
 
 use crate::body::Encode;
 use crate::chat::{Head, Protocol};
+use crate::headers::MANY;
 
 /// Chat completions.
 pub(crate) struct OpenAi;
@@ -60,6 +61,7 @@ pub(crate) fn json_response(status: StatusCode, value: &serde_json::Value) -> Re
 pub(crate) fn event_stream(body: Body) -> Response {
     let mut r = Response::new(body);
     let headers = r.headers_mut();
+    headers.reserve(MANY);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
