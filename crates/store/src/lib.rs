@@ -28,7 +28,7 @@ pub use keys::{
 };
 pub use ledger::{
     Admitted, CostBy, CostRow, Entry, Filter, Health, Ledger, LedgerStore, Recovery, Scope, ScopeSpent,
-    Settings,
+    Settings, Settled,
 };
 pub use project::{Reader, Store};
 pub use runs::{

@@ -12,10 +12,10 @@ use std::time::Duration;
 use contract::{RequestId, RequestRecord, UnixMillis};
 
 use crate::journal::{self, Disk, RealDisk};
-use crate::ledger::bill;
+use crate::ledger::{self, bill};
 use crate::{
-    CostBy, CostRow, Database, Entry, Error, Filter, KeyRing, KeyStore, Ledger, LedgerStore, Recovery,
-    Settings, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns,
+    CostBy, CostRow, Database, Error, Filter, KeyRing, KeyStore, Ledger, LedgerStore, Recovery, Settings,
+    SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns,
 };
 
 /// How soon a running server sees a key that another process made or revoked.
@@ -109,10 +109,7 @@ impl Reader {
     async fn pending(&self) -> Result<Vec<RequestRecord>, Error> {
         let from = self.ledger.position().await?;
         let folder = self.journal.clone();
-        let settled = |p: &Vec<u8>| match Entry::decode(p) {
-            Ok(Entry::Settled(r)) => Some(*r),
-            _ => None,
-        };
+        let settled = |p: &Vec<u8>| ledger::record(p);
         // The journal may be long when the database lags: it is read aside, not on a thread that serves streams.
         let read = tokio::task::spawn_blocking(move || {
             journal::read_after(&folder, from).map(|b| b.payloads.iter().filter_map(settled).collect())

@@ -8,6 +8,7 @@ use contract::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::Settled;
 use crate::{Error, journal::frame};
 
 /// A request that may cost something from now on.
@@ -89,7 +90,7 @@ pub enum Entry {
     /// A request entered.
     Admitted(Admitted),
     /// A request ended.
-    Settled(Box<RequestRecord>),
+    Settled(Settled),
 }
 
 /// Encodes into `buffer`, which is cleared, as a sealed frame.
@@ -111,12 +112,12 @@ fn id(payload: &[u8]) -> Option<RequestId> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Decodes payloads: first what ended, then those admissions whose end is not among it. Those that cannot be read are
+/// Decodes payloads of this process: first what ended, then those admissions whose end is not among it. Those that cannot be read are
 /// counted.
 pub(super) fn decode_open(payloads: &[Vec<u8>]) -> (Vec<Entry>, usize) {
     let (mut entries, mut bad) = (Vec::new(), 0);
     let (admitted, rest): (Vec<_>, Vec<_>) = payloads.iter().partition(|p| p.first() == Some(&ADMITTED));
-    let mut decode = |p: &[u8], entries: &mut Vec<Entry>| match Entry::decode(p) {
+    let mut decode = |p: &[u8], entries: &mut Vec<Entry>| match Entry::decode_own(p) {
         Ok(e) => entries.push(e),
         Err(_) => bad += 1,
     };
@@ -124,7 +125,7 @@ pub(super) fn decode_open(payloads: &[Vec<u8>]) -> (Vec<Entry>, usize) {
     let ended: HashSet<RequestId> = entries
         .iter()
         .filter_map(|e| match e {
-            Entry::Settled(r) => Some(r.id),
+            Entry::Settled(s) => Some(s.id()),
             Entry::Admitted(_) => None,
         })
         .collect();
@@ -134,21 +135,40 @@ pub(super) fn decode_open(payloads: &[Vec<u8>]) -> (Vec<Entry>, usize) {
 }
 
 impl Entry {
-    /// Reads a payload of the journal.
+    /// Reads a payload of the journal, whoever wrote it.
     pub fn decode(payload: &[u8]) -> Result<Entry, Error> {
+        Entry::decode_by(payload, Settled::read)
+    }
+
+    /// Reads a payload that this process wrote.
+    fn decode_own(payload: &[u8]) -> Result<Entry, Error> {
+        Entry::decode_by(payload, Settled::read_own)
+    }
+
+    fn decode_by(payload: &[u8], settled: fn(&str) -> Result<Settled, Error>) -> Result<Entry, Error> {
         match payload.split_first() {
             Some((&ADMITTED, json)) => Ok(Entry::Admitted(serde_json::from_slice(json)?)),
-            Some((&SETTLED, json)) => Ok(Entry::Settled(Box::new(serde_json::from_slice(json)?))),
+            Some((&SETTLED, json)) => settled(utf8(json)?).map(Entry::Settled),
             _ => Err(Error::Decode(serde::de::Error::custom("an unknown kind of journal entry"))),
         }
     }
 }
 
+fn utf8(json: &[u8]) -> Result<&str, Error> {
+    std::str::from_utf8(json).map_err(|e| Error::Decode(serde::de::Error::custom(e)))
+}
+
+/// The record in a payload, if it is that of a request that has ended.
+pub(crate) fn record(payload: &[u8]) -> Option<RequestRecord> {
+    let json = payload.strip_prefix(&[SETTLED])?;
+    serde_json::from_slice(json).ok()
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn admitted(n: u128) -> Admitted {
+    pub(in crate::ledger) fn admitted(n: u128) -> Admitted {
         Admitted {
             id: RequestId::from_parts(UnixMillis(5), n),
             at: UnixMillis(5),
@@ -182,7 +202,7 @@ mod tests {
         ];
         let (entries, bad) = decode_open(&payloads);
         assert_eq!(bad, 2);
-        let settled = Entry::Settled(Box::new(admitted(1).lost()));
+        let settled = Entry::Settled(Settled::new(&admitted(1).lost()).unwrap());
         assert_eq!(entries, [settled, Entry::Admitted(admitted(2))]);
     }
 }

@@ -13,7 +13,7 @@ use contract::RequestRecord;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::{Admitted, Entry, LedgerStore, entry};
+use super::{Admitted, Entry, LedgerStore, Settled, entry};
 use crate::Error;
 use crate::journal::{self, Disk, Journal, Limits, Position};
 
@@ -259,8 +259,9 @@ async fn recover(folder: &Path, store: &dyn LedgerStore) -> Result<Recovery, Err
             }
         }
     }
+    let open = store.open_requests().await?.into_iter();
     let lost: Vec<Entry> =
-        store.open_requests().await?.into_iter().map(|a| Entry::Settled(Box::new(a.lost()))).collect();
+        open.map(|a| Settled::new(&a.lost()).map(Entry::Settled)).collect::<Result<_, _>>()?;
     let at = store.position().await?;
     for chunk in lost.chunks(super::writer::BATCH) {
         store.apply(chunk, at).await?;

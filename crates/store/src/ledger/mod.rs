@@ -7,6 +7,7 @@
 pub(crate) mod bill;
 mod entry;
 mod handle;
+mod settled;
 mod writer;
 
 use contract::{
@@ -15,8 +16,11 @@ use contract::{
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use entry::record;
 pub use entry::{Admitted, Entry};
 pub use handle::{Health, Ledger, Recovery, Settings};
+pub use settled::Settled;
+pub(crate) use settled::{Attempt, Columns};
 
 use crate::Error;
 use crate::journal::Position;

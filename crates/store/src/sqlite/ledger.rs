@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use contract::{BoxFuture, RequestId, RequestRecord, UnixMillis};
+use contract::{BoxFuture, Name, RequestId, RequestRecord, UnixMillis};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::{Database, column, money, sums};
 use crate::journal::Position;
-use crate::{Admitted, CostBy, CostRow, Entry, Error, Filter, LedgerStore, ScopeSpent};
+use crate::ledger::{Attempt, Columns};
+use crate::{Admitted, CostBy, CostRow, Entry, Error, Filter, LedgerStore, ScopeSpent, Settled};
 
 /// Rows of one statement, at most.
 const ROWS: usize = 512;
@@ -51,38 +52,29 @@ fn with_ids(sql: &'static str, ids: &[RequestId]) -> QueryBuilder<Sqlite> {
     query
 }
 
-/// The attempts that need rows of their own. A call of one model that took one attempt is that attempt: its own row
-/// says all that sums ask for, and the record in it the rest.
-fn apart(r: &RequestRecord) -> &[contract::AttemptRecord] {
-    match r.attempts.as_slice() {
-        [a] if r.model.as_ref() == Some(&a.model) && (a.usage, a.cost) == (r.usage, r.cost) => &[],
-        all => all,
-    }
-}
-
-async fn insert_requests(conn: &mut SqliteConnection, records: &[&RequestRecord]) -> Result<(), Error> {
+async fn insert_requests(conn: &mut SqliteConnection, records: &[&Settled]) -> Result<(), Error> {
     for rows in groups(records) {
-        let json: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
         let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO requests (id, at, day, tenant, key_id, user_id, pipeline, model, ending, attempts, \
              input_tokens, output_tokens, cost, total_us, record) ",
         );
-        query.push_values(rows.iter().zip(json), |mut row, (r, json)| {
+        query.push_values(rows.iter(), |mut row, settled| {
+            let r = settled.columns();
             row.push_bind(r.id.as_bytes().to_vec())
                 .push_bind(r.at.0)
                 .push_bind(r.at.utc_day())
-                .push_bind(r.tenant.as_str())
-                .push_bind(r.key.as_ref().map(|k| k.as_str()))
-                .push_bind(r.user.as_ref().map(|u| u.as_str()))
-                .push_bind(r.pipeline.as_ref().map(|p| p.as_str()))
-                .push_bind(r.model.as_ref().map(|m| m.as_str()))
+                .push_bind(r.tenant.shared())
+                .push_bind(r.key.as_ref().map(Name::shared))
+                .push_bind(r.user.as_ref().map(Name::shared))
+                .push_bind(r.pipeline.as_ref().map(Name::shared))
+                .push_bind(r.model.as_ref().map(Name::shared))
                 .push_bind(r.ending.as_str())
-                .push_bind(column(apart(r).len() as u64))
+                .push_bind(column(r.apart().len() as u64))
                 .push_bind(column(r.usage.input_tokens))
                 .push_bind(column(r.usage.output_tokens))
                 .push_bind(money(r.cost))
                 .push_bind(column(r.total_us))
-                .push_bind(json);
+                .push_bind(settled.text().clone());
         });
         query.push(" ON CONFLICT (id) DO NOTHING");
         query.build().execute(&mut *conn).await?;
@@ -90,9 +82,12 @@ async fn insert_requests(conn: &mut SqliteConnection, records: &[&RequestRecord]
     Ok(())
 }
 
-async fn insert_attempts(conn: &mut SqliteConnection, records: &[&RequestRecord]) -> Result<(), Error> {
-    let attempts: Vec<_> =
-        records.iter().flat_map(|r| apart(r).iter().enumerate().map(move |(n, a)| (*r, n, a))).collect();
+async fn insert_attempts(conn: &mut SqliteConnection, records: &[&Settled]) -> Result<(), Error> {
+    let attempts: Vec<(&Columns, usize, &Attempt)> = records
+        .iter()
+        .map(|s| s.columns())
+        .flat_map(|r| r.apart().iter().enumerate().map(move |(n, a)| (r, n, a)))
+        .collect();
     for rows in groups(&attempts) {
         let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO attempts (request, number, at, day, tenant, stage, model, endpoint, ending, \
@@ -103,10 +98,10 @@ async fn insert_attempts(conn: &mut SqliteConnection, records: &[&RequestRecord]
                 .push_bind(column(*n as u64))
                 .push_bind(r.at.0)
                 .push_bind(r.at.utc_day())
-                .push_bind(r.tenant.as_str())
-                .push_bind(a.stage.as_ref().map(|s| s.as_str()))
-                .push_bind(a.model.as_str())
-                .push_bind(a.endpoint.as_str())
+                .push_bind(r.tenant.shared())
+                .push_bind(a.stage.as_ref().map(Name::shared))
+                .push_bind(a.model.shared())
+                .push_bind(a.endpoint.shared())
                 .push_bind(a.ending.as_str())
                 .push_bind(column(a.usage.input_tokens))
                 .push_bind(column(a.usage.output_tokens))
@@ -120,11 +115,13 @@ async fn insert_attempts(conn: &mut SqliteConnection, records: &[&RequestRecord]
 
 async fn settle(conn: &mut SqliteConnection, entries: &[Entry]) -> Result<HashSet<RequestId>, Error> {
     let mut seen = HashSet::new();
-    let settled = |e: &'_ Entry| matches!(e, Entry::Settled(r) if seen.insert(r.id));
-    let first: Vec<&Entry> = {
-        let mut settled = settled;
-        entries.iter().filter(|e| settled(e)).collect()
-    };
+    let first: Vec<&Settled> = entries
+        .iter()
+        .filter_map(|e| match e {
+            Entry::Settled(s) => seen.insert(s.id()).then_some(s),
+            Entry::Admitted(_) => None,
+        })
+        .collect();
     let ids: Vec<RequestId> = seen.iter().copied().collect();
     let mut known = HashSet::new();
     for chunk in groups(&ids) {
@@ -134,13 +131,8 @@ async fn settle(conn: &mut SqliteConnection, entries: &[Entry]) -> Result<HashSe
         }
         with_ids("DELETE FROM admitted WHERE id IN", chunk).build().execute(&mut *conn).await?;
     }
-    let fresh: Vec<&RequestRecord> = first
-        .into_iter()
-        .filter_map(|e| match e {
-            Entry::Settled(r) if !known.contains(r.id.as_bytes().as_slice()) => Some(&**r),
-            _ => None,
-        })
-        .collect();
+    let fresh: Vec<&Settled> =
+        first.into_iter().filter(|s| !known.contains(s.id().as_bytes().as_slice())).collect();
     insert_requests(conn, &fresh).await?;
     insert_attempts(conn, &fresh).await?;
     Ok(seen)

@@ -1,16 +1,20 @@
 //! The conformance suite: what every implementation of the storage traits must do. Each function takes a fresh one.
 
-use contract::{Money, UnixMillis};
+use contract::{Money, RequestRecord, UnixMillis};
 use store::journal::Position;
 use store::{
     CacheKey, CacheStore, CostBy, Entry, Error, FileInfo, FilePage, FileStore, Filter, KeyRing, KeyStore,
-    LedgerStore, NewKey, Refusal, Role, Scope,
+    LedgerStore, NewKey, Refusal, Role, Scope, Settled,
 };
 
 use crate::fixtures::{DAY, admitted, id, range, record};
 
+fn ended(r: &RequestRecord) -> Entry {
+    Entry::Settled(Settled::new(r).unwrap())
+}
+
 fn settled(n: u128) -> Entry {
-    Entry::Settled(Box::new(record(n)))
+    ended(&record(n))
 }
 
 const P: Position = Position { segment: 3, offset: 44 };
@@ -37,7 +41,7 @@ pub(crate) async fn the_newest_come_first_and_filters_hold(s: &dyn LedgerStore) 
     let mut other = record(9);
     other.tenant = "other".into();
     other.at = UnixMillis(3 * DAY);
-    let batch: Vec<Entry> = (0..5).map(settled).chain([Entry::Settled(Box::new(other.clone()))]).collect();
+    let batch: Vec<Entry> = (0..5).map(settled).chain([ended(&other)]).collect();
     s.apply(&batch, P).await.unwrap();
     let newest = s.recent(2, &Filter::default()).await.unwrap();
     assert_eq!(newest.iter().map(|r| r.id).collect::<Vec<_>>(), vec![id(9), id(4)]);
@@ -55,7 +59,7 @@ pub(crate) async fn every_bill_adds_up_to_the_same_sum(s: &dyn LedgerStore) {
     other.pipeline = None;
     other.at = UnixMillis(2 * DAY);
     let lost = admitted(7).lost();
-    let batch = [settled(1), settled(2), Entry::Settled(Box::new(other)), Entry::Settled(Box::new(lost))];
+    let batch = [settled(1), settled(2), ended(&other), ended(&lost)];
     s.apply(&batch, P).await.unwrap();
     let (from, to) = range();
     for by in [CostBy::Tenant, CostBy::Model, CostBy::Pipeline, CostBy::Key, CostBy::User, CostBy::Day] {
@@ -83,7 +87,7 @@ pub(crate) async fn hostile_figures_do_not_break_the_sums(s: &dyn LedgerStore) {
             let mut r = record(n);
             r.usage.input_tokens = u64::MAX;
             r.cost = Money::MAX;
-            Entry::Settled(Box::new(r))
+            ended(&r)
         })
         .collect();
     s.apply(&batch, P).await.unwrap();
