@@ -1,10 +1,13 @@
 //! Requests that have ended, on their way into the metrics and to the exporter of traces.
 //!
 //! A caller does not wait while its request is counted: what has ended is laid down here, and counted within [`LATE`] by
-//! [`Ended::look`], many at once. Whoever reads the metrics counts first ([`Ended::count`]), so that nobody sees them late.
+//! [`Ended::look`], [`SOME`] at once, so that a request that comes meanwhile waits no longer than they take. Whoever reads
+//! the metrics counts first ([`Ended::count`]), so that nobody sees them late.
 //!
-//! Invariant: each is counted once. Never more than [`MOST`] wait: whoever ends the next one counts them.
+//! Invariant: each is counted once. When [`MOST`] wait they are counted without delay, and while they still wait, whoever
+//! ends another counts [`FEW`]: more than came, so that never many more wait.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +23,10 @@ use crate::telemetry::Telemetry;
 const LATE: Duration = Duration::from_millis(20);
 /// Requests that may wait to be counted: a record has some two kilobytes.
 const MOST: usize = 256;
+/// Requests that are counted before others have their turn.
+const SOME: usize = 16;
+/// Requests that one that has ended counts when [`MOST`] wait.
+const FEW: usize = 2;
 
 /// A request that has ended, and where its trace goes, if it has one.
 type One = (Box<RequestRecord>, Option<(Arc<dyn Telemetry>, Trace)>);
@@ -27,8 +34,9 @@ type One = (Box<RequestRecord>, Option<(Arc<dyn Telemetry>, Trace)>);
 /// Where requests that have ended wait to be counted.
 #[derive(Default)]
 pub(crate) struct Ended {
-    waiting: Mutex<Vec<One>>,
+    waiting: Mutex<VecDeque<One>>,
     some: Notify,
+    many: Notify,
 }
 
 impl Ended {
@@ -41,33 +49,98 @@ impl Ended {
     ) {
         let waiting = {
             let mut waiting = self.waiting.lock();
-            waiting.push((record, trace));
+            waiting.push_back((record, trace));
             waiting.len()
         };
         match waiting {
             1 => self.some.notify_one(),
-            MOST.. => self.count(metrics),
+            MOST => self.many.notify_one(),
+            n if n > MOST => _ = self.count_at_most(FEW, metrics),
             _ => {}
         }
     }
 
     /// Counts all that wait.
     pub(crate) fn count(&self, metrics: &Metrics) {
-        let all = std::mem::take(&mut *self.waiting.lock());
-        for (record, trace) in all {
+        let all = self.waiting.lock().len();
+        self.count_at_most(all, metrics);
+    }
+
+    /// Counts the first of those that wait; says whether there are more.
+    fn count_at_most(&self, n: usize, metrics: &Metrics) -> bool {
+        for _ in 0..n {
+            let Some((record, trace)) = self.waiting.lock().pop_front() else { return false };
             metrics.ended(&record);
             if let Some((sink, trace)) = trace {
                 sink.ended(record, trace);
             }
         }
+        !self.waiting.lock().is_empty()
     }
 
     /// Counts what comes, for as long as it is polled.
     pub(crate) async fn look(shared: Arc<crate::app::Inner>) {
+        let ended = &shared.ended;
         loop {
-            shared.ended.some.notified().await;
-            task::sleep(LATE).await;
-            shared.ended.count(&shared.metrics);
+            ended.some.notified().await;
+            tokio::select! {
+                () = ended.many.notified() => {}
+                () = task::sleep(LATE) => {}
+            }
+            while ended.count_at_most(SOME, &shared.metrics) {
+                tokio::task::yield_now().await;
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Settings;
+    use crate::metrics::tests::{record, text};
+
+    fn waiting(ended: &Ended) -> usize {
+        ended.waiting.lock().len()
+    }
+
+    #[test]
+    fn nobody_counts_for_others_until_many_wait_and_then_a_few_each() {
+        let (ended, metrics) = (Ended::default(), Metrics::new(&Settings::default()));
+        let put = || ended.put(&metrics, Box::new(record("gold", Vec::new(), 10)), None);
+        for n in 1..=MOST {
+            put();
+            assert_eq!(waiting(&ended), n);
+        }
+        for _ in 0..5 {
+            put();
+            assert!(waiting(&ended) >= MOST - 1 && waiting(&ended) <= MOST);
+        }
+        let before = waiting(&ended);
+        assert!(ended.count_at_most(SOME, &metrics));
+        assert_eq!(waiting(&ended), before - SOME);
+        ended.count(&metrics);
+        assert_eq!(waiting(&ended), 0);
+        assert!(!ended.count_at_most(SOME, &metrics));
+    }
+
+    #[test]
+    fn each_is_counted_once_whoever_counts() {
+        let (ended, metrics) = (Ended::default(), Metrics::new(&Settings::default()));
+        std::thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| {
+                    for _ in 0..500 {
+                        ended.put(&metrics, Box::new(record("gold", Vec::new(), 10)), None);
+                    }
+                });
+            }
+            s.spawn(|| (0..50).for_each(|_| ended.count(&metrics)));
+        });
+        assert!(waiting(&ended) <= MOST + 4);
+        ended.count(&metrics);
+        let text = text(&metrics);
+        let line = r#"forebay_requests_total{surface="openai",ending="complete"} 2000"#;
+        assert!(text.contains(line), "{text}");
     }
 }

@@ -4,8 +4,10 @@
 //! A request is observed once, when it has ended, from its ledger record: nothing is on the path of a token.
 
 mod cache;
+mod calls;
 mod exposition;
 mod gen_ai;
+mod handles;
 mod jobs;
 mod names;
 mod overhead;
@@ -15,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use admission::BreakerState;
 use contract::{
-    Code, EndpointName, Error, ModelName, PipelineName, RequestRecord, StageName, Surface, TenantId,
+    Code, Ending, EndpointName, Error, ModelName, PipelineName, RequestRecord, StageName, Surface, TenantId,
 };
 use llm::EndpointState;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -30,7 +32,9 @@ pub(crate) use exposition::Format;
 
 use crate::app::Settings;
 use cache::Cache;
+use calls::{Call, Sort};
 use gen_ai::GenAi;
+use handles::Handles;
 use jobs::Jobs;
 use names::Names;
 
@@ -167,6 +171,8 @@ pub(crate) struct Metrics {
     own: Registry,
     gen_ai: GenAi,
     names: Names,
+    ends: Handles<(Surface, Ending), (Histogram, Counter)>,
+    calls: Handles<Sort, Call>,
     cache: Cache,
     jobs: Jobs,
     ended: Family<Ended, Counter>,
@@ -228,6 +234,8 @@ impl Metrics {
             own: Registry::with_prefix("forebay"),
             gen_ai: GenAi::new(settings),
             names: Names::new(settings),
+            ends: Handles::default(),
+            calls: Handles::default(),
             cache: Cache::default(),
             jobs: Jobs::default(),
             ended: Family::default(),
@@ -339,6 +347,7 @@ impl Metrics {
     /// The names of another configuration are labels from now on too.
     pub(crate) fn name(&self, settings: &Settings) {
         self.names.add(settings);
+        self.calls.forget();
     }
 
     /// A request came in.
@@ -395,9 +404,14 @@ impl Metrics {
 
     /// Counts a request that has ended.
     pub(crate) fn ended(&self, r: &RequestRecord) {
-        let labels = Ended { surface: surface(r.surface), ending: r.ending.as_str() };
-        self.duration.get_or_create(&labels).observe(r.total_us as f64 / 1e6);
-        self.ended.get_or_create(&labels).inc();
+        let find = || {
+            let labels = Ended { surface: surface(r.surface), ending: r.ending.as_str() };
+            (self.duration.get_or_create_owned(&labels), self.ended.get_or_create_owned(&labels))
+        };
+        self.ends.with((r.surface, r.ending), find, |(duration, ended)| {
+            duration.observe(r.total_us as f64 / 1e6);
+            ended.inc();
+        });
         if let Some(us) = r.first_output_us {
             self.first_output.observe(us as f64 / 1e6);
         }
@@ -419,33 +433,6 @@ impl Metrics {
     /// A pipeline does less because its models are busy.
     pub(crate) fn degraded(&self, pipeline: &PipelineName, rung: &'static str) {
         self.degraded.get_or_create(&Degraded { pipeline: Label(pipeline.clone()), rung }).inc();
-    }
-
-    fn attempts(&self, r: &RequestRecord) {
-        let tenant = self.names.tenant(&r.tenant);
-        for a in &r.attempts {
-            let model = Label(a.model.clone());
-            let labels = Attempt { model: model.clone(), ending: a.ending.as_str() };
-            self.attempts.get_or_create(&labels).inc();
-            let by_model = ByModel { model: model.clone() };
-            self.queue_wait.get_or_create(&by_model).observe(a.queued_us as f64 / 1e6);
-            if let Some(reason) = a.reason {
-                let labels = Again { model: model.clone(), reason: reason.as_str() };
-                self.retries.get_or_create(&labels).inc();
-            }
-            if let Some(other) = &a.instead_of {
-                let labels = Fallback { model: model.clone(), instead_of: Label(other.clone()) };
-                self.fallbacks.get_or_create(&labels).inc();
-            }
-            let pipeline = Maybe(r.pipeline.clone());
-            for (direction, n) in [("input", a.usage.input_tokens), ("output", a.usage.output_tokens)] {
-                let (model, pipeline, tenant) = (model.clone(), pipeline.clone(), tenant.clone());
-                self.tokens.get_or_create(&Tokens { model, pipeline, tenant, direction }).inc_by(n);
-            }
-            let payer = Payer { model, pipeline, tenant: tenant.clone() };
-            self.cost.get_or_create(&payer).inc_by(a.cost.as_usd());
-            self.gen_ai.observe(a, self.names.upstream(&a.model));
-        }
     }
 
     fn stages(&self, r: &RequestRecord) {
@@ -525,4 +512,4 @@ fn surface(s: Surface) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

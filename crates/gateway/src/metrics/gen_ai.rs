@@ -15,7 +15,7 @@ use super::{Histograms, Label};
 use crate::app::{Settings, Upstream};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Call {
+struct Asked {
     gen_ai_operation_name: &'static str,
     gen_ai_provider_name: Arc<str>,
     gen_ai_request_model: Arc<str>,
@@ -63,8 +63,8 @@ pub(super) struct GenAi {
     registry: Registry,
     usage: Usage,
     duration: Histograms<Ended>,
-    first_token: Histograms<Call>,
-    per_token: Histograms<Call>,
+    first_token: Histograms<Asked>,
+    per_token: Histograms<Asked>,
 }
 
 fn tokens() -> Histogram {
@@ -120,7 +120,7 @@ impl GenAi {
 
     fn registered(mut self) -> Self {
         let r = &mut self.registry;
-        let mut add = |name: &str, help: &str, h: Histograms<Call>| {
+        let mut add = |name: &str, help: &str, h: Histograms<Asked>| {
             r.register_with_unit(name, help, Unit::Seconds, h);
         };
         let first = "From asking a model to its first token";
@@ -136,62 +136,109 @@ impl GenAi {
         &self.registry
     }
 
-    /// An attempt at this upstream ended.
-    pub(super) fn observe(&self, a: &AttemptRecord, upstream: Upstream) {
-        let call = Call {
+    /// The counters of calls to this upstream that end like this one.
+    pub(super) fn call(&self, a: &AttemptRecord, upstream: Upstream) -> Call {
+        let asked = Asked {
             gen_ai_operation_name: "chat",
             gen_ai_provider_name: upstream.provider,
             gen_ai_request_model: upstream.model,
             forebay_model: Label(a.model.clone()),
         };
-        let asked = a.started_us.saturating_add(a.queued_us);
         let ended = Ended {
             gen_ai_operation_name: "chat",
-            gen_ai_provider_name: call.gen_ai_provider_name.clone(),
-            gen_ai_request_model: call.gen_ai_request_model.clone(),
-            forebay_model: call.forebay_model.clone(),
+            gen_ai_provider_name: asked.gen_ai_provider_name.clone(),
+            gen_ai_request_model: asked.gen_ai_request_model.clone(),
+            forebay_model: asked.forebay_model.clone(),
             error_type: a.error.as_ref().map_or("", |e| e.code.as_str()),
         };
-        self.duration.get_or_create(&ended).observe(seconds(asked, a.ended_us));
+        Call {
+            duration: self.duration.get_or_create_owned(&ended),
+            first_token: None,
+            per_token: None,
+            usage: self.usage.used(&asked),
+            asked,
+        }
+    }
+
+    /// An attempt ended, one of those calls.
+    pub(super) fn observe(&self, a: &AttemptRecord, call: &mut Call) {
+        let (asked, from) = (&call.asked, a.started_us.saturating_add(a.queued_us));
+        call.duration.observe(seconds(from, a.ended_us));
         if let Some(first) = a.first_token_us {
-            self.first_token.get_or_create(&call).observe(seconds(asked, first));
+            let first_token = || self.first_token.get_or_create_owned(asked);
+            call.first_token.get_or_insert_with(first_token).observe(seconds(from, first));
             let after_first = a.usage.output_tokens.saturating_sub(1);
             if after_first > 0 {
                 let each = seconds(first, a.ended_us) / after_first as f64;
-                self.per_token.get_or_create(&call).observe(each);
+                let per_token = || self.per_token.get_or_create_owned(asked);
+                call.per_token.get_or_insert_with(per_token).observe(each);
             }
         }
-        self.usage.observe(a, &call);
+        call.usage.observe(a);
     }
 }
 
+/// The counters of calls that end alike. Those of tokens are there from the first token on.
+pub(super) struct Call {
+    asked: Asked,
+    duration: Histogram,
+    first_token: Option<Histogram>,
+    per_token: Option<Histogram>,
+    usage: Used,
+}
+
+/// [`Usage`] of such calls.
+enum Used {
+    Histogram { input: Histogram, output: Histogram },
+    Counters { input: Counter, output: Counter, cached: Counter },
+}
+
 impl Usage {
-    fn observe(&self, a: &AttemptRecord, call: &Call) {
+    fn used(&self, asked: &Asked) -> Used {
         match self {
             Usage::Histogram(h) => {
-                for (kind, n) in [("input", a.usage.input_tokens), ("output", a.usage.output_tokens)] {
-                    let labels = Tokens {
-                        gen_ai_operation_name: call.gen_ai_operation_name,
-                        gen_ai_provider_name: call.gen_ai_provider_name.clone(),
-                        gen_ai_request_model: call.gen_ai_request_model.clone(),
-                        forebay_model: call.forebay_model.clone(),
+                let of = |kind| {
+                    h.get_or_create_owned(&Tokens {
+                        gen_ai_operation_name: asked.gen_ai_operation_name,
+                        gen_ai_provider_name: asked.gen_ai_provider_name.clone(),
+                        gen_ai_request_model: asked.gen_ai_request_model.clone(),
+                        forebay_model: asked.forebay_model.clone(),
                         gen_ai_token_type: kind,
-                    };
-                    h.get_or_create(&labels).observe(n as f64);
-                }
+                    })
+                };
+                Used::Histogram { input: of("input"), output: of("output") }
             }
             Usage::Counters { input, output, cached } => {
                 let labels = Modality {
-                    gen_ai_operation_name: call.gen_ai_operation_name,
-                    gen_ai_provider_name: call.gen_ai_provider_name.clone(),
-                    gen_ai_request_model: call.gen_ai_request_model.clone(),
-                    forebay_model: call.forebay_model.clone(),
+                    gen_ai_operation_name: asked.gen_ai_operation_name,
+                    gen_ai_provider_name: asked.gen_ai_provider_name.clone(),
+                    gen_ai_request_model: asked.gen_ai_request_model.clone(),
+                    forebay_model: asked.forebay_model.clone(),
                     // Providers do not break usage down.
                     gen_ai_token_modality: "unknown",
                 };
-                input.get_or_create(&labels).inc_by(a.usage.input_tokens);
-                output.get_or_create(&labels).inc_by(a.usage.output_tokens);
-                cached.get_or_create(&labels).inc_by(a.usage.cached_input_tokens);
+                Used::Counters {
+                    input: input.get_or_create_owned(&labels),
+                    output: output.get_or_create_owned(&labels),
+                    cached: cached.get_or_create_owned(&labels),
+                }
+            }
+        }
+    }
+}
+
+impl Used {
+    fn observe(&self, a: &AttemptRecord) {
+        let u = &a.usage;
+        match self {
+            Used::Histogram { input, output } => {
+                input.observe(u.input_tokens as f64);
+                output.observe(u.output_tokens as f64);
+            }
+            Used::Counters { input, output, cached } => {
+                input.inc_by(u.input_tokens);
+                output.inc_by(u.output_tokens);
+                cached.inc_by(u.cached_input_tokens);
             }
         }
     }

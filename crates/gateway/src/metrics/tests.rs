@@ -28,7 +28,7 @@ fn attempt(model: &str, from: u64, to: u64) -> AttemptRecord {
     }
 }
 
-fn record(tenant: &str, attempts: Vec<AttemptRecord>, total_us: u64) -> RequestRecord {
+pub(crate) fn record(tenant: &str, attempts: Vec<AttemptRecord>, total_us: u64) -> RequestRecord {
     RequestRecord {
         id: RequestId::from_parts(UnixMillis(0), 1),
         at: UnixMillis(0),
@@ -57,7 +57,7 @@ fn metrics() -> Metrics {
     Metrics::new(&Settings { tenants: ["gold".into()].into(), ..Settings::default() })
 }
 
-fn text(m: &Metrics) -> String {
+pub(crate) fn text(m: &Metrics) -> String {
     let mut out = String::new();
     encode_registry(&mut out, &m.own).unwrap();
     encode_registry(&mut out, m.gen_ai.registry()).unwrap();
@@ -77,6 +77,30 @@ fn labels_are_names_of_the_configuration_only() {
     for secret in ["made-up", "another", "someone", "text of an upstream", "slow down"] {
         assert!(!text.contains(secret), "{secret} in\n{text}");
     }
+}
+
+#[test]
+fn a_tenant_that_another_configuration_names_is_named_from_then_on() {
+    let m = metrics();
+    m.ended(&record("late", vec![attempt("m", 0, 10)], 10));
+    m.name(&Settings { tenants: ["late".into()].into(), ..Settings::default() });
+    (0..2).for_each(|_| m.ended(&record("late", vec![attempt("m", 0, 10)], 10)));
+    let text = text(&m);
+    assert!(text.contains(r#"forebay_cost_usd_total{model="m",pipeline="",tenant="other"} 1.0"#), "{text}");
+    assert!(text.contains(r#"forebay_cost_usd_total{model="m",pipeline="",tenant="late"} 2.0"#), "{text}");
+}
+
+#[test]
+fn a_call_without_output_makes_no_times_of_output() {
+    let m = metrics();
+    let silent = || AttemptRecord { first_token_us: None, ..attempt("m", 0, 10) };
+    m.ended(&record("gold", vec![silent()], 10));
+    assert!(!text(&m).contains("gen_ai_server_time_to_first_token_seconds_count"));
+    m.ended(&record("gold", vec![attempt("m", 0, 10), silent()], 10));
+    let text = text(&m);
+    let count = |name: &str| text.lines().find(|l| l.starts_with(name)).and_then(|l| l.rsplit(' ').next());
+    assert_eq!(count("gen_ai_server_time_to_first_token_seconds_count"), Some("1"));
+    assert_eq!(count("gen_ai_client_operation_duration_seconds_count"), Some("3"));
 }
 
 #[test]
