@@ -173,6 +173,7 @@ pub(crate) struct Metrics {
     names: Names,
     ends: Handles<(Surface, Ending), (Histogram, Counter)>,
     calls: Handles<Sort, Call>,
+    shed: Handles<(&'static str, Code, TenantId), Counter>,
     cache: Cache,
     jobs: Jobs,
     ended: Family<Ended, Counter>,
@@ -236,6 +237,7 @@ impl Metrics {
             names: Names::new(settings),
             ends: Handles::default(),
             calls: Handles::default(),
+            shed: Handles::default(),
             cache: Cache::default(),
             jobs: Jobs::default(),
             ended: Family::default(),
@@ -348,6 +350,7 @@ impl Metrics {
     pub(crate) fn name(&self, settings: &Settings) {
         self.names.add(settings);
         self.calls.forget();
+        self.shed.forget();
     }
 
     /// A request came in.
@@ -373,7 +376,11 @@ impl Metrics {
     }
 
     fn shed(&self, at: &'static str, code: Code, tenant: &TenantId) {
-        self.sheds.get_or_create(&Shed { at, code: code.as_str(), tenant: self.names.tenant(tenant) }).inc();
+        let find = || {
+            let tenant = self.names.tenant(tenant);
+            self.sheds.get_or_create_owned(&Shed { at, code: code.as_str(), tenant })
+        };
+        self.shed.with((at, code, tenant.clone()), find, |counter| _ = counter.inc());
     }
 
     /// A request found the answer of another, or not.

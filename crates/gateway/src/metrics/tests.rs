@@ -83,11 +83,15 @@ fn labels_are_names_of_the_configuration_only() {
 fn a_tenant_that_another_configuration_names_is_named_from_then_on() {
     let m = metrics();
     m.ended(&record("late", vec![attempt("m", 0, 10)], 10));
+    m.refused(&"late".into(), &Error::new(Code::RateLimited, "slow down"));
     m.name(&Settings { tenants: ["late".into()].into(), ..Settings::default() });
     (0..2).for_each(|_| m.ended(&record("late", vec![attempt("m", 0, 10)], 10)));
+    (0..3).for_each(|_| m.refused(&"late".into(), &Error::new(Code::RateLimited, "slow down")));
     let text = text(&m);
     assert!(text.contains(r#"forebay_cost_usd_total{model="m",pipeline="",tenant="other"} 1.0"#), "{text}");
     assert!(text.contains(r#"forebay_cost_usd_total{model="m",pipeline="",tenant="late"} 2.0"#), "{text}");
+    assert!(text.contains(r#"forebay_sheds_total{at="gate",code="rate_limited",tenant="other"} 1"#));
+    assert!(text.contains(r#"forebay_sheds_total{at="gate",code="rate_limited",tenant="late"} 3"#));
 }
 
 #[test]
