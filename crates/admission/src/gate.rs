@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use ahash::AHashMap;
-use contract::{Clock, ModelName, Money, TenantId, Usage};
+use contract::{Clock, ModelName, Money, TenantId, Tick, Usage};
 
 use crate::budget::Period;
 use crate::desk::{Desk, LeaseId};
@@ -155,6 +155,25 @@ impl Gate {
             Asked::Queued(ticket, waiter) => SlotRequest::queued(shared, ticket, waiter),
             Asked::Refused(refusal) => SlotRequest::refused(refusal),
         }
+    }
+
+    /// Refuses a request that [`Gate::slot_or_turn`] would refuse now, or does nothing: for who wants to know before it begins
+    /// anything. `mark` is asked for only when there is no room; without one it is not refused here.
+    pub fn refuse(
+        &self,
+        model: &ModelName,
+        tenant: &TenantId,
+        ask: Ask,
+        mark: impl FnOnce(Tick) -> Option<u64>,
+    ) -> Option<Box<Refusal>> {
+        let (shared, weight, priority) = self.line(model, tenant);
+        let standing = (weight, ask.priority.unwrap_or(priority));
+        let now = self.inner.clock.now();
+        if shared.lock().has_room_now(now, tenant, standing, &ask) {
+            return None;
+        }
+        let mark = mark(now)?;
+        shared.lock().refuse(now, tenant, standing, &ask, mark).map(Box::new)
     }
 
     /// What a request of this tenant would meet at `model` now. Takes the model's lock once; takes no place.

@@ -252,6 +252,40 @@ impl Model {
         RetryHint::After(self.turns.book(now, &Refused { tenant: work.tenant, mark, pace, after, again }))
     }
 
+    /// Whether a request that comes now is served at once.
+    pub(crate) fn has_room_now(
+        &self,
+        now: Tick,
+        tenant: &TenantId,
+        (weight, priority): (u32, Priority),
+        ask: &Ask,
+    ) -> bool {
+        let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
+        self.has_room_for(now, &work)
+    }
+
+    /// Refuses what [`Model::ask`] would refuse; `None`, and nothing is done, for what would be served or wait.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Tick,
+        tenant: &TenantId,
+        (weight, priority): (u32, Priority),
+        ask: &Ask,
+        mark: u64,
+    ) -> Option<Refusal> {
+        let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
+        if self.has_room_for(now, &work) {
+            return None;
+        }
+        let turn = self.turns.has(now, tenant, mark);
+        let cause = self.too_long(now, &work, Some(mark), turn)?;
+        if turn {
+            self.turns.claim(now, tenant, mark, false);
+        }
+        let retry = self.come_again(now, &work, &cause, Some(mark), turn);
+        Some(self.refusal(cause, retry))
+    }
+
     /// Asks for a slot. The wakers are of those whom it pushed out of the queue. `mark`: see [`crate::Gate::slot_or_turn`].
     pub(crate) fn ask(
         &mut self,

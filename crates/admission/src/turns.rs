@@ -191,6 +191,14 @@ impl Lane {
         lost
     }
 
+    /// The turn that a request with this mark may claim now: its first.
+    fn turn_of(&self, now: Tick, mark: u64, room: bool) -> Option<Due> {
+        let mut all = self.marks.range((mark, Tick(0), 0)..=(mark, Tick(u64::MAX), u64::MAX));
+        let (_, due, seq) = *all.next()?;
+        let shared = all.nth(SHARED - 2).is_some();
+        (room || (due.since(now) <= EARLY && !shared)).then_some((due, seq))
+    }
+
     /// How long until a turn behind all that are ahead, at this pace. The turn is booked.
     fn behind(&mut self, now: Tick, pace: f64) -> Duration {
         let kept = self.kept.max(LEAST_KEPT);
@@ -293,13 +301,7 @@ impl Turns {
     pub(crate) fn claim(&mut self, now: Tick, tenant: &TenantId, mark: u64, room: bool) -> bool {
         let Some(lane) = self.lanes.get_mut(tenant) else { return false };
         self.booked -= lane.advance(now);
-        let mut all = lane.marks.range((mark, Tick(0), 0)..=(mark, Tick(u64::MAX), u64::MAX));
-        let first = all.next().copied();
-        let shared = all.nth(SHARED - 2).is_some();
-        let Some((_, due, seq)) = first.filter(|(_, due, _)| room || (due.since(now) <= EARLY && !shared))
-        else {
-            return false;
-        };
+        let Some((due, seq)) = lane.turn_of(now, mark, room) else { return false };
         lane.marks.remove(&(mark, due, seq));
         let ahead = lane.ahead.remove(&(due, seq));
         if ahead.is_some() {
@@ -311,6 +313,13 @@ impl Turns {
         }
         self.booked -= 1;
         true
+    }
+
+    /// Whether a request that comes now has a turn, and there is no room without one. It goes on having it.
+    pub(crate) fn has(&mut self, now: Tick, tenant: &TenantId, mark: u64) -> bool {
+        let Some(lane) = self.lanes.get_mut(tenant) else { return false };
+        self.booked -= lane.advance(now);
+        lane.turn_of(now, mark, false).is_some()
     }
 
     /// A request of this tenant got a slot.

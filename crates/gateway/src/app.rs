@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::replay::{Replay, Replays};
 use crate::room::Room;
+use crate::sample::Sample;
 use crate::telemetry::Tracing;
 
 /// A pipeline that can be called.
@@ -182,6 +183,8 @@ pub(crate) struct Inner {
     pub(crate) files: Arc<dyn FileStore>,
     pub(crate) metrics: Metrics,
     pub(crate) ended: Ended,
+    /// Of requests that a full queue refuses.
+    pub(crate) sample: Sample,
     /// When it was put together: since when its models can be called.
     pub(crate) since: UnixMillis,
     pub(crate) drain: Drain,
@@ -229,6 +232,7 @@ impl App {
             files: store.files.clone(),
             metrics,
             ended: Ended::default(),
+            sample: Sample::default(),
             drain: Drain::default(),
             readers: Readers::default(),
             configuration: OnceLock::new(),

@@ -201,7 +201,7 @@ pub(crate) fn descend(app: &App, call: &Call<'_>, pipeline: Pipeline) -> Result<
             Rung::Shed => {
                 let e = shed(call.name, wait, busy.wait);
                 app.inner.metrics.degraded(call.name, SHED);
-                app.inner.metrics.refused(tenant, &e);
+                app.inner.metrics.refused(crate::metrics::At::Gate, tenant, &e);
                 return Err(e.into());
             }
         };
@@ -217,7 +217,7 @@ pub(crate) fn descend(app: &App, call: &Call<'_>, pipeline: Pipeline) -> Result<
 pub(crate) fn became(app: &App, tenant: &TenantId, name: &PipelineName, job: bool, refusal: &Error) {
     app.inner.metrics.degraded(name, if job { JOB } else { SHED });
     if !job {
-        app.inner.metrics.refused(tenant, refusal);
+        app.inner.metrics.refused(crate::metrics::At::Gate, tenant, refusal);
     }
 }
 

@@ -38,6 +38,7 @@ mod request;
 mod responses;
 mod room;
 mod router;
+mod sample;
 mod send_limit;
 mod serve;
 mod slots;

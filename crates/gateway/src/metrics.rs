@@ -129,6 +129,24 @@ struct Stage {
     stage: Label<StageName>,
 }
 
+/// Where a request was refused.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub(crate) enum At {
+    /// At the door: limits, budgets, a server that ends.
+    Gate,
+    /// At the queue of its model, or in it.
+    Queue,
+}
+
+impl At {
+    const fn as_str(self) -> &'static str {
+        match self {
+            At::Gate => "gate",
+            At::Queue => "queue",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Shed {
     at: &'static str,
@@ -173,7 +191,7 @@ pub(crate) struct Metrics {
     names: Names,
     ends: Handles<(Surface, Ending), (Histogram, Counter)>,
     calls: Handles<Sort, Call>,
-    shed: Handles<(&'static str, Code, TenantId), Counter>,
+    shed: Handles<(At, Code, TenantId), Counter>,
     cache: Cache,
     jobs: Jobs,
     ended: Family<Ended, Counter>,
@@ -370,15 +388,15 @@ impl Metrics {
         usize::try_from(self.in_flight.get()).unwrap_or(0)
     }
 
-    /// A request was refused before anything ran.
-    pub(crate) fn refused(&self, tenant: &TenantId, e: &Error) {
-        self.shed("gate", e.code, tenant);
+    /// A request was refused before anything ran, and has no record.
+    pub(crate) fn refused(&self, at: At, tenant: &TenantId, e: &Error) {
+        self.shed(at, e.code, tenant);
     }
 
-    fn shed(&self, at: &'static str, code: Code, tenant: &TenantId) {
+    fn shed(&self, at: At, code: Code, tenant: &TenantId) {
         let find = || {
             let tenant = self.names.tenant(tenant);
-            self.sheds.get_or_create_owned(&Shed { at, code: code.as_str(), tenant })
+            self.sheds.get_or_create_owned(&Shed { at: at.as_str(), code: code.as_str(), tenant })
         };
         self.shed.with((at, code, tenant.clone()), find, |counter| _ = counter.inc());
     }
@@ -430,7 +448,7 @@ impl Metrics {
             && matches!(e.code, Code::Overloaded | Code::RateLimited)
             && e.upstream_status.is_none()
         {
-            self.shed("queue", e.code, &r.tenant);
+            self.shed(At::Queue, e.code, &r.tenant);
         }
         self.attempts(r);
         self.stages(r);

@@ -136,7 +136,7 @@ pub(crate) async fn taken(
         () => None,
     };
     if let Some(e) = refusal {
-        app.inner.metrics.refused(&caller.tenant, &e);
+        app.inner.metrics.refused(crate::metrics::At::Gate, &caller.tenant, &e);
         return Err(e);
     }
     let total = pipeline.graph.budget.total.unwrap_or(app.generation.settings.total);
@@ -182,7 +182,7 @@ pub(crate) fn start(
         max_output_tokens: None,
         arrived,
     };
-    let request = Request::admit(app, caller, ask)?;
+    let request = Request::admit(app, caller, ask, |_| None)?;
     let live = start.live(given.input.clone(), request.cx.clone());
     Ok((request, live))
 }

@@ -22,6 +22,7 @@ use crate::errors::Failure;
 use crate::headers::Rates;
 use crate::inside;
 use crate::ladder::{self, Instead};
+use crate::metrics::At;
 use crate::replay::{self, Told};
 
 /// Output tokens reserved for a pipeline that limits money alone.
@@ -66,22 +67,33 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Lets a request in: limits, reservation, and a note in the journal that it may cost something.
-    pub(crate) fn admit(app: &App, caller: Caller, ask: Ask) -> Result<Request, Box<Failure>> {
+    /// Lets a request in: limits, reservation, and a note in the journal that it may cost something. `alone` says by what the
+    /// queue of its model knows it, when that alone decides ([`llm::Models::mark_if_alone`]): then most of what that refuses
+    /// is refused here, before anything is begun ([`crate::sample`]).
+    pub(crate) fn admit(
+        app: &App,
+        caller: Caller,
+        ask: Ask,
+        alone: impl FnOnce(Tick) -> Option<u64>,
+    ) -> Result<Request, Box<Failure>> {
         let tenant = caller.tenant.clone();
-        let entered = Self::enter(app, caller, ask);
-        if let Err(e) = &entered {
-            app.inner.metrics.refused(&tenant, &e.error);
-        }
-        entered
+        Self::enter(app, caller, ask, alone).map_err(|(at, failure)| {
+            app.inner.metrics.refused(at, &tenant, &failure.error);
+            failure
+        })
     }
 
-    fn enter(app: &App, caller: Caller, ask: Ask) -> Result<Request, Box<Failure>> {
+    fn enter(
+        app: &App,
+        caller: Caller,
+        ask: Ask,
+        alone: impl FnOnce(Tick) -> Option<u64>,
+    ) -> Result<Request, (At, Box<Failure>)> {
         if app.is_draining() {
-            return Err(drain::refusal().into());
+            return Err((At::Gate, drain::refusal().into()));
         }
         if !app.inner.ledger.is_healthy() {
-            return Err(storage_unavailable().into());
+            return Err((At::Gate, storage_unavailable().into()));
         }
         let Caller { tenant, key, trace: from, mid_stream, freshness, deferred, takes_job: _ } = caller;
         let id = inside::take_id().unwrap_or_else(|| app.request_id());
@@ -114,7 +126,19 @@ impl Request {
         // The wall clock at arrival: reading a document may have taken a while since.
         let since = app.inner.clock.now().since(ask.arrived).as_millis();
         let at = UnixMillis(app.inner.clock.wall().0.saturating_sub(i64::try_from(since).unwrap_or(0)));
-        let entry = app.inner.gate.enter(&who, &demand).map_err(|refusal| Failure::refused(*refusal, at))?;
+        let entry = app.inner.gate.enter(&who, &demand);
+        let entry = entry.map_err(|refusal| (At::Gate, Failure::refused(*refusal, at)))?;
+        if let Some(model) = model.as_ref().filter(|_| !inside::is_behalf()) {
+            let deadline = Deadline::from_now(ask.arrived, app.generation.settings.total);
+            let slot = admission::Ask { priority: None, tokens: ask.input_tokens, deadline };
+            let mark = |now| if app.inner.sample.takes(now, &tenant) { None } else { alone(now) };
+            if let Some(refusal) = app.inner.gate.refuse(model, &tenant, slot, mark) {
+                let mut failure = Failure::refused(*refusal, at);
+                failure.request = Some(id);
+                failure.rates = Some(Rates { windows: entry.rate_headers(), at });
+                return Err((At::Queue, failure));
+            }
+        }
         let reserved = entry.reserved();
         let admitted = Admitted {
             id,
@@ -131,7 +155,7 @@ impl Request {
             reserved_cost: reserved.money,
         };
         if app.inner.ledger.admitted(&admitted).is_err() {
-            return Err(storage_unavailable().into());
+            return Err((At::Gate, storage_unavailable().into()));
         }
         let record = RequestRecord {
             id,

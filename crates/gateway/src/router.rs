@@ -122,11 +122,12 @@ pub(crate) async fn call(
         Target::Model(_, price) => *price,
         Target::Pipeline(_, p) => p.price,
     };
-    let request = Request::admit(app, caller, ask)?;
+    let models = &app.generation.models;
+    let alone = |now| models.mark_if_alone(&call.model, &call.request, call.user.as_ref(), input_tokens, now);
+    let request = Request::admit(app, caller, ask, alone)?;
     let cut = || app.inner.drain.cut();
     let started = match run {
         None => {
-            let models = &app.generation.models;
             let unseen = !call.request.stream;
             let asking = Asking { input_tokens: Some(input_tokens), unseen, ..Asking::default() };
             let answer = models.call_as(&call.model, call.request, asking, &request.cx);

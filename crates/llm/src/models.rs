@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use std::sync::atomic::AtomicU32;
 
-use contract::{BoxFuture, Code, Context, EndpointName, Error, MidStream, ModelName, Price, Tick};
+use contract::{BoxFuture, Code, Context, EndpointName, Error, MidStream, ModelName, Price, Tick, UserId};
 use parking_lot::RwLock;
 
 use crate::attempt::Asked;
@@ -113,6 +113,22 @@ impl Models {
     /// The dearest price, part by part, of a model and all that may be asked in its place; free when there is none.
     pub fn dearest(&self, name: &ModelName) -> Price {
         self.table.read().dearest.get(name).copied().unwrap_or(Price::FREE)
+    }
+
+    /// By what a call is known at the queue of its model ([`Slots::acquire`]), when that queue alone decides whether it is refused:
+    /// no kept answer, no fallback, nothing the model does not take, an endpoint that can be asked. `None` for any other.
+    pub fn mark_if_alone(
+        &self,
+        model: &ModelName,
+        request: &ChatRequest,
+        user: Option<&UserId>,
+        input: u64,
+        now: Tick,
+    ) -> Option<u64> {
+        let settings = self.get(model)?;
+        let alone = settings.fallback.is_empty() && settings.cache.is_none();
+        (alone && repair::may_be_asked(&settings, request, input, now))
+            .then(|| crate::mark::of(request, user, input))
     }
 
     /// Asks a model, repairing unseen what fails before the first output. Resolves at that commit point: an `Err`

@@ -17,15 +17,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use contract::{Code, Context, Error, ModelName, Reason, RetryHint};
+use contract::{Code, Context, Error, ModelName, Reason, RetryHint, Tick};
 use pipeline::task;
 
-use crate::Endpoint;
 use crate::attempt::{Asked, Target};
 use crate::completion::Completion;
 use crate::hedge;
 use crate::model::{FallbackOn, ModelSettings};
 use crate::pool::pick::{self, Outlook, Places};
+use crate::{ChatRequest, Endpoint};
 
 /// A `Retry-After` up to this long is waited for; a longer one means elsewhere.
 const SHORT: Duration = Duration::from_secs(2);
@@ -276,6 +276,13 @@ fn fit(wanted: Option<u64>, settings: &ModelSettings, input: u64) -> Result<Opti
         return Err(Error::new(Code::ContextLengthExceeded, m).param("messages"));
     }
     Ok(limit.map(|m| m.min(window - certain)))
+}
+
+/// Whether a model is asked for this as soon as there is room.
+pub(crate) fn may_be_asked(settings: &ModelSettings, request: &ChatRequest, input: u64, now: Tick) -> bool {
+    fit(request.max_output_tokens, settings, input).is_ok()
+        && pick::outlook(&settings.endpoints, Places::default(), now) == Outlook::Now
+        && (!request.continues || settings.prefill.is_some())
 }
 
 /// What follows from an error. `here` is the endpoint when it may be asked once more.

@@ -129,21 +129,32 @@ impl World {
             tokens: load.tokens,
             deadline: Deadline::from_now(now, Duration::from_secs(600)),
         };
+        // Three of four are refused before anything is begun, where they would be refused behind it.
+        if self.draw.next() < 0.75
+            && let Some(refusal) = self.gate.refuse(&self.model, &self.names[tenant], ask, |_| Some(mark))
+        {
+            return self.refused(&refusal, tenant, mark, again);
+        }
         let mut request = self.gate.slot_or_turn(&self.model, &self.names[tenant], ask, mark);
         match poll(&mut request) {
             None => self.waiting.push((request, tenant, now, again)),
             Some(Ok(slot)) => self.serve(slot, tenant, now, again),
-            Some(Err(_)) if again => {}
-            Some(Err(refusal)) => {
-                self.came[tenant].refused += 1;
-                let RetryHint::After(told) = refusal.retry else { panic!("no time to come again") };
-                // Some come by whole seconds, and all of them over a network.
-                let whole = Duration::from_secs(told.as_secs() + 1);
-                let told = if self.draw.next() < 0.5 { whole } else { told };
-                let late = Duration::from_secs_f64(self.draw.next() * 0.2);
-                self.at(now.after(told).after(late), Event::Arrive { tenant, mark, again: true });
-            }
+            Some(Err(refusal)) => self.refused(&refusal, tenant, mark, again),
         }
+    }
+
+    fn refused(&mut self, refusal: &admission::Refusal, tenant: usize, mark: u64, again: bool) {
+        if again {
+            return;
+        }
+        self.came[tenant].refused += 1;
+        let RetryHint::After(told) = refusal.retry else { panic!("no time to come again") };
+        // Some come by whole seconds, and all of them over a network.
+        let whole = Duration::from_secs(told.as_secs() + 1);
+        let told = if self.draw.next() < 0.5 { whole } else { told };
+        let late = Duration::from_secs_f64(self.draw.next() * 0.2);
+        let at = self.clock.now().after(told).after(late);
+        self.at(at, Event::Arrive { tenant, mark, again: true });
     }
 }
 

@@ -143,6 +143,36 @@ fn callers_that_hold_every_slot_they_can_leave_one_to_a_tenant_that_was_served_a
 }
 
 #[test]
+fn what_would_be_refused_is_refused_without_being_asked_for_a_slot_and_nothing_else_is() {
+    let (gate, clock, model) = gate(2, 1_000);
+    let refuse = |mark: Option<u64>| gate.refuse(&model, &"a".into(), ask(1), |_| mark);
+    let first = now(gate.slot(&model, &"a".into(), ask(1))).unwrap().unwrap();
+    clock.advance(Duration::from_secs(1));
+    first.finish(SlotOutcome::Ok { latency: Duration::from_secs(1) });
+    let mut held = Vec::new();
+    let told = loop {
+        if let Some(refusal) = refuse(Some(7)) {
+            break refusal;
+        }
+        assert!(held.len() < 100, "never refused");
+        let slot = gate.slot_or_turn(&model, &"a".into(), ask(1), held.len() as u64 + 100);
+        held.push(slot);
+    };
+    // Sixteen may wait behind the two that run.
+    assert_eq!((held.len(), told.cause), (18, Cause::QueueFull));
+    assert!(refuse(None).is_none(), "who has no mark asks for its slot");
+    assert!(now(gate.slot_or_turn(&model, &"a".into(), ask(1), 8)).unwrap().is_err());
+    // It comes when it was told, and is not refused before it asks.
+    let RetryHint::After(after) = told.retry else { panic!("no time to come again") };
+    clock.advance(after);
+    assert!(refuse(Some(7)).is_none());
+    assert!(now(gate.slot_or_turn(&model, &"a".into(), ask(1), 7)).is_none(), "it may wait: it has its turn");
+    assert!(refuse(Some(7)).is_some(), "and has had it");
+    drop(held);
+    assert!(gate.snapshot().is_empty());
+}
+
+#[test]
 fn refuses_at_once_when_the_first_output_budget_cannot_be_met_and_says_when_to_come_back() {
     let (gate, clock, model) = gate(1, 10);
     for _ in 0..10 {

@@ -69,7 +69,7 @@ fn labels_are_names_of_the_configuration_only() {
     let m = metrics();
     m.ended(&record("gold", vec![attempt("m", 0, 10)], 10));
     m.ended(&record("made-up-by-a-key", vec![attempt("m", 0, 10)], 10));
-    m.refused(&"another".into(), &Error::new(Code::RateLimited, "slow down"));
+    m.refused(At::Gate, &"another".into(), &Error::new(Code::RateLimited, "slow down"));
     let text = text(&m);
     assert!(text.contains(r#"forebay_cost_usd_total{model="m",pipeline="",tenant="gold"} 1.0"#), "{text}");
     assert!(text.contains(r#"forebay_cost_usd_total{model="m",pipeline="",tenant="other"} 1.0"#));
@@ -83,10 +83,10 @@ fn labels_are_names_of_the_configuration_only() {
 fn a_tenant_that_another_configuration_names_is_named_from_then_on() {
     let m = metrics();
     m.ended(&record("late", vec![attempt("m", 0, 10)], 10));
-    m.refused(&"late".into(), &Error::new(Code::RateLimited, "slow down"));
+    m.refused(At::Gate, &"late".into(), &Error::new(Code::RateLimited, "slow down"));
     m.name(&Settings { tenants: ["late".into()].into(), ..Settings::default() });
     (0..2).for_each(|_| m.ended(&record("late", vec![attempt("m", 0, 10)], 10)));
-    (0..3).for_each(|_| m.refused(&"late".into(), &Error::new(Code::RateLimited, "slow down")));
+    (0..3).for_each(|_| m.refused(At::Gate, &"late".into(), &Error::new(Code::RateLimited, "slow down")));
     let text = text(&m);
     assert!(text.contains(r#"forebay_cost_usd_total{model="m",pipeline="",tenant="other"} 1.0"#), "{text}");
     assert!(text.contains(r#"forebay_cost_usd_total{model="m",pipeline="",tenant="late"} 2.0"#), "{text}");
@@ -177,7 +177,7 @@ fn every_metric_that_the_alerts_and_the_dashboard_name_exists() {
     let first_output_us = Some(1);
     let r = record("gold", vec![again, other], 30);
     m.ended(&RequestRecord { stages: vec![stage], first_output_us, ..r });
-    m.refused(&"gold".into(), &Error::new(Code::RateLimited, "slow down"));
+    m.refused(At::Gate, &"gold".into(), &Error::new(Code::RateLimited, "slow down"));
     let gate = admission::Gate::new(
         admission::Settings::default(),
         std::sync::Arc::new(contract::ManualClock::starting_at(UnixMillis(0))),

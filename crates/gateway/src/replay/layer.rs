@@ -84,7 +84,7 @@ where
     let entered = inner.replays.enter(wish, inner.clock.now()).inspect_err(|e| {
         inner.metrics.replayed(Repeat::Refused);
         if e.code == Code::Overloaded {
-            inner.metrics.refused(&caller.tenant, e);
+            inner.metrics.refused(crate::metrics::At::Gate, &caller.tenant, e);
         }
     })?;
     match entered {
