@@ -117,6 +117,12 @@ fn open(
         let m = "a server without keys takes no calls of web pages from elsewhere: make a key with `forebay key create` and send it";
         return Err(Error::new(Code::Forbidden, m));
     }
+    // A page whose own name was made to lead here says nothing of where it is from, as long as it only reads.
+    let host = asked.and_then(|h| h.parse::<Authority>().ok());
+    if headers.contains_key(HOST) && !host.is_some_and(|h| is_private(h.host())) {
+        let m = "a server without keys is called by an address or a private name, not by one that anybody may own: make a key with `forebay key create` and send it";
+        return Err(Error::new(Code::Forbidden, m));
+    }
     let (tenant, freshness) = (App::open_tenant(), freshness(headers));
     Ok(Caller { tenant, key: None, trace, mid_stream, freshness, takes_job, deferred: false })
 }
@@ -126,6 +132,17 @@ pub(crate) fn is_this_machine(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.eq_ignore_ascii_case("localhost")
         || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// Endings of names that nobody can buy: RFC 6761, RFC 6762, and what ICANN keeps for private use.
+const PRIVATE: [&str; 4] = ["localhost", "local", "internal", "test"];
+
+/// Whether a host is an address, or a name that leads nowhere on the Internet: of one label, or with a private ending.
+fn is_private(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+    let ending = bare.rsplit_once('.').map(|(_, last)| last);
+    bare.parse::<IpAddr>().is_ok()
+        || ending.is_none_or(|last| PRIVATE.iter().any(|own| own.eq_ignore_ascii_case(last)))
 }
 
 /// The key as it was sent.
@@ -141,6 +158,30 @@ pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_without_keys_is_not_called_by_a_name_that_anybody_may_own() {
+        let by = |host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            open(&headers, None, None, None).map(|_| ()).map_err(|e| e.code)
+        };
+        for own in [
+            "localhost:8080",
+            "10.0.0.5",
+            "[::1]:8080",
+            "forebay:8080",
+            "forebay.ml.svc.cluster.local",
+            "a.internal:1",
+            "LOCALHOST.",
+        ] {
+            assert_eq!(by(own), Ok(()), "{own}");
+        }
+        for other in ["evil.com", "evil.com:18082", "127.0.0.1.nip.io", "10.0.0.5.evil.com", "not a host", ""]
+        {
+            assert_eq!(by(other), Err(Code::Forbidden), "{other}");
+        }
+    }
 
     #[test]
     fn a_web_page_from_elsewhere_may_not_ask_a_server_without_keys() {
