@@ -76,10 +76,10 @@ def returns(args, folder, same):
         up.stop()
 
 
-def behind_all_else(program):
+def behind_all_else(storm, until):
     """Those who storm sit elsewhere: here they have what the server, the upstream and b's callers leave of two cores."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-    asyncio.run(program)
+    asyncio.run(storm.run(until))
 
 
 def isolation(args, folder, what, rounds, seconds):
@@ -89,7 +89,7 @@ def isolation(args, folder, what, rounds, seconds):
     if what == "outage":
         models["sick"] = model(f"http://127.0.0.1:{free_port()}")
     elif what == "silence":
-        ups.append(Upstream(args.forebay, folder, "sick", {"faults": [{"fault": {"silence": {"for": 60000}}}], "log": "off"}))
+        ups.append(Upstream(args.forebay, folder, "sick", {"faults": [{"fault": {"silence": {"lasting": 60000}}}], "log": "off"}))
         models["sick"] = model(ups[1].url) + ", timeouts: {first_token: 2s}"
     server = Server(args.server, folder / f"isolation-{what}", models, args.more)
     hurt = "m" if what == "storm" else "sick"
@@ -100,7 +100,7 @@ def isolation(args, folder, what, rounds, seconds):
             for beside in (False, True):
                 until, counts = threading.Event(), {}
                 storm = callers.Storm(server.port, server.keys["a"], hurt, 50)
-                thread = threading.Thread(target=behind_all_else, args=(storm.run(until),))
+                thread = threading.Thread(target=behind_all_else, args=(storm, until))
                 if beside:
                     thread.start()
                 try:
