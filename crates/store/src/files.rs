@@ -82,6 +82,8 @@ pub trait FileStore: Send + Sync + std::fmt::Debug {
     fn create<'a>(&'a self, tenant: &'a TenantId) -> BoxFuture<'a, Result<Box<dyn FileWriter>, Error>>;
     /// What a tenant's files count for together, in bytes.
     fn held<'a>(&'a self, tenant: &'a TenantId, now: UnixMillis) -> BoxFuture<'a, Result<u64, Error>>;
+    /// Removes at most `limit` files whose time is over, whosever, and the contents that only they had. How many it were.
+    fn expire(&self, now: UnixMillis, limit: u32) -> BoxFuture<'_, Result<u64, Error>>;
     /// A page of files, and whether there are more behind it.
     fn list<'a>(
         &'a self,

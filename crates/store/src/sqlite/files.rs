@@ -70,11 +70,13 @@ impl SqliteFiles {
         Ok(())
     }
 
-    async fn expire(&self, now: UnixMillis) -> Result<(), Error> {
-        let rows = sqlx::query("SELECT id, content FROM files WHERE expires_at <= $1").bind(now.0);
-        let rows = rows.fetch_all(&self.database.read).await?;
+    /// Removes at most `limit` files whose time is over. How many it were.
+    async fn remove_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, Error> {
+        let rows = sqlx::query("SELECT id, content FROM files WHERE expires_at <= $1 LIMIT $2").bind(now.0);
+        let rows = rows.bind(i64::from(limit)).fetch_all(&self.database.read).await?;
         let gone = rows.iter().map(|r| Ok((r.try_get(0)?, r.try_get(1)?)));
-        self.remove(gone.collect::<Result<_, sqlx::Error>>()?).await
+        self.remove(gone.collect::<Result<_, sqlx::Error>>()?).await?;
+        Ok(rows.len() as u64)
     }
 
     async fn find(
@@ -154,9 +156,9 @@ impl FileWriter for Writer {
             self.hasher.update(&piece);
             self.bytes += piece.len() as u64;
             let part = self.part.clone();
-            let append = move |_: &Path| {
-                std::fs::OpenOptions::new().append(true).create(true).open(part)?.write_all(&piece)
-            };
+            // Never created here: who was dropped meanwhile has removed it.
+            let append =
+                move |_: &Path| std::fs::OpenOptions::new().append(true).open(part)?.write_all(&piece);
             self.files.aside(append).await
         })
     }
@@ -167,7 +169,7 @@ impl FileWriter for Writer {
             let named = self.hasher.finalize().to_hex().to_string();
             let (part, name) = (self.part.clone(), named.clone());
             let place = move |folder: &Path| {
-                std::fs::OpenOptions::new().append(true).create(true).open(&part)?.sync_all()?;
+                std::fs::OpenOptions::new().append(true).open(&part)?.sync_all()?;
                 std::fs::rename(&part, folder.join(name))?;
                 std::fs::File::open(folder)?.sync_all()
             };
@@ -248,7 +250,7 @@ impl FileStore for SqliteFiles {
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let _one = self.changes.lock().await;
-            self.expire(file.created_at).await?;
+            self.remove_expired(file.created_at, u32::MAX).await?;
             let sum = sqlx::query(HELD).bind(tenant.as_str()).bind(column(LEAST));
             let row = sum.fetch_one(&self.database.read).await?;
             if count(row.try_get(0)?).saturating_add(file.bytes.max(LEAST)) > limit {
@@ -310,23 +312,31 @@ impl FileStore for SqliteFiles {
     fn create<'a>(&'a self, tenant: &'a TenantId) -> BoxFuture<'a, Result<Box<dyn FileWriter>, Error>> {
         Box::pin(async move {
             let part = self.folder.join(format!("writing-{}.part", WRITERS.fetch_add(1, Ordering::Relaxed)));
-            let begun: Box<dyn FileWriter> = Box::new(Writer {
+            let begun = Writer {
                 files: self.clone(),
                 tenant: tenant.clone(),
-                part,
+                part: part.clone(),
                 hasher: hasher(tenant),
                 bytes: 0,
-            });
-            Ok(begun)
+            };
+            self.aside(move |_| std::fs::File::create(part).map(|_| ())).await?;
+            Ok(Box::new(begun) as Box<dyn FileWriter>)
         })
     }
 
     fn held<'a>(&'a self, tenant: &'a TenantId, now: UnixMillis) -> BoxFuture<'a, Result<u64, Error>> {
         Box::pin(async move {
             let _one = self.changes.lock().await;
-            self.expire(now).await?;
+            self.remove_expired(now, u32::MAX).await?;
             let sum = sqlx::query(HELD).bind(tenant.as_str()).bind(column(LEAST));
             Ok(count(sum.fetch_one(&self.database.read).await?.try_get(0)?))
+        })
+    }
+
+    fn expire(&self, now: UnixMillis, limit: u32) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(async move {
+            let _one = self.changes.lock().await;
+            self.remove_expired(now, limit).await
         })
     }
 

@@ -72,3 +72,58 @@ async fn contents_that_no_file_names_are_removed_and_the_others_are_there_after_
     store.delete(&gold, "file-5", now).await.unwrap();
     assert!(contents().is_empty());
 }
+
+fn results(n: i64, expires_at: Option<UnixMillis>) -> FileInfo {
+    FileInfo {
+        id: format!("file-{n}"),
+        name: "a".to_owned(),
+        purpose: "batch_output".to_owned(),
+        bytes: 0,
+        created_at: UnixMillis(n),
+        expires_at,
+    }
+}
+
+#[tokio::test]
+async fn what_has_expired_goes_without_anybody_leaving_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = files(database(folder.path()).await).await;
+    let gold = TenantId::from("gold");
+    for n in 1..=3 {
+        let mut writer = store.create(&gold).await.unwrap();
+        writer.write(format!("content {n}").into()).await.unwrap();
+        writer.finish(results(n, (n < 3).then_some(UnixMillis(9)))).await.unwrap();
+    }
+    let contents = || std::fs::read_dir(folder.path().join("files")).unwrap().count();
+    assert_eq!((store.expire(UnixMillis(8), 9).await.unwrap(), contents()), (0, 3));
+    assert_eq!((store.expire(UnixMillis(9), 1).await.unwrap(), contents()), (1, 2));
+    assert_eq!((store.expire(UnixMillis(9), 9).await.unwrap(), contents()), (1, 1));
+}
+
+/// The threads that do I/O are busy, so that what is dropped meanwhile is done behind its drop.
+#[test]
+fn a_file_whose_writer_is_dropped_while_it_is_put_in_place_is_not_there() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let store = files(database(folder.path()).await).await;
+        let gold = TenantId::from("gold");
+        let mut writer = store.create(&gold).await.unwrap();
+        writer.write("half".into()).await.unwrap();
+        let (go, wait) = std::sync::mpsc::sync_channel::<()>(1);
+        let busy = tokio::task::spawn_blocking(move || wait.recv());
+        let mut finish = writer.finish(results(1, None));
+        std::future::poll_fn(|cx| {
+            assert!(finish.as_mut().poll(cx).is_pending());
+            std::task::Poll::Ready(())
+        })
+        .await;
+        drop(finish);
+        go.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        let left = std::fs::read_dir(folder.path().join("files")).unwrap().count();
+        assert_eq!(left, 0, "an empty content would be under the name of a whole one");
+    });
+}
