@@ -38,7 +38,7 @@ pub struct BatchChange {
     pub outbox: Option<NewDelivery>,
 }
 
-/// A line that has ended, and what it left.
+/// A line and what it left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartOutput {
     /// Which line.
@@ -73,16 +73,17 @@ pub trait BatchStore: Send + Sync + std::fmt::Debug {
     fn counts(&self, id: RunId) -> BoxFuture<'_, Result<Vec<(String, u64)>, Error>>;
     /// The runs of lines that have not ended, at most `limit`.
     fn open_parts(&self, id: RunId, limit: u32) -> BoxFuture<'_, Result<Vec<RunId>, Error>>;
-    /// Lines that have ended in the order of their numbers, from behind `after` on.
+    /// Lines in the order of their numbers, from behind `after` on, whether they have ended or not.
     fn parts(
         &self,
         id: RunId,
         after: Option<u64>,
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<PartOutput>, Error>>;
-    /// Removes at most `limit` lines of batches that have ended, whichever. How many it were.
+    /// Removes at most `limit` lines of batches that have ended, whichever, whether they have ended themselves or not. How many
+    /// it were. Nothing is written when there are none.
     fn clear(&self, limit: u32) -> BoxFuture<'_, Result<u64, Error>>;
     /// Removes batches that ended before `before` and of which no file is left, at most `limit`; not while a message about
-    /// one waits. How many it were.
+    /// one waits. How many it were. Nothing is written when there are none.
     fn expire(&self, before: UnixMillis, limit: u32) -> BoxFuture<'_, Result<u64, Error>>;
 }

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::runs::{delete, head, id};
-use super::{Database, column, count, outbox};
+use super::{Database, column, count, outbox, shares};
 use crate::{BatchChange, BatchStore, Error, PartOutput, StoredBatch};
 
 /// The batches in a database.
@@ -148,7 +148,7 @@ impl BatchStore for SqliteBatches {
             let rows = sqlx::query(
                 "SELECT id, tenant, kind, status, submitted_at, due_at, ended_at, entries, about, target, lane, part, \
                  (SELECT output FROM run_outputs o WHERE o.run = runs.id LIMIT 1) \
-                 FROM runs WHERE part_of = $1 AND part > $2 AND ended_at IS NOT NULL ORDER BY part LIMIT $3",
+                 FROM runs WHERE part_of = $1 AND part > $2 ORDER BY part LIMIT $3",
             )
             .bind(of.as_bytes().as_slice())
             .bind(after.map_or(-1, column))
@@ -164,17 +164,23 @@ impl BatchStore for SqliteBatches {
 
     fn clear(&self, limit: u32) -> BoxFuture<'_, Result<u64, Error>> {
         Box::pin(async move {
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            // Looked for beside the one writer: a batch that has ended stays so.
             let rows = sqlx::query(
-                "SELECT r.id FROM batches b JOIN runs r ON r.part_of = b.id \
-                 WHERE b.ended_at IS NOT NULL AND r.ended_at IS NOT NULL LIMIT $1",
+                "SELECT r.id, r.entries FROM batches b JOIN runs r ON r.part_of = b.id \
+                 WHERE b.ended_at IS NOT NULL LIMIT $1",
             )
             .bind(i64::from(limit))
-            .fetch_all(&mut *tx)
+            .fetch_all(&self.0.read)
             .await?;
+            if rows.is_empty() {
+                return Ok(0);
+            }
+            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
             for row in &rows {
-                let run: Vec<u8> = row.try_get(0)?;
-                delete(&mut tx, &run).await?;
+                let run = id(row, 0)?;
+                // One that nobody could read has not ended.
+                shares::take(&mut tx, run, count(row.try_get(1)?)).await?;
+                delete(&mut tx, run.as_bytes()).await?;
             }
             tx.commit().await?;
             Ok(rows.len() as u64)
@@ -183,7 +189,6 @@ impl BatchStore for SqliteBatches {
 
     fn expire(&self, before: UnixMillis, limit: u32) -> BoxFuture<'_, Result<u64, Error>> {
         Box::pin(async move {
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
             let rows = sqlx::query(
                 "SELECT id FROM batches b WHERE ended_at < $1 \
                  AND NOT EXISTS (SELECT 1 FROM files f WHERE f.id IN (b.output_file, b.error_file)) \
@@ -192,16 +197,31 @@ impl BatchStore for SqliteBatches {
             )
             .bind(before.0)
             .bind(i64::from(limit))
-            .fetch_all(&mut *tx)
+            .fetch_all(&self.0.read)
             .await?;
+            if rows.is_empty() {
+                return Ok(0);
+            }
+            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut removed = 0;
             for row in &rows {
                 let gone: Vec<u8> = row.try_get(0)?;
-                for of in ["DELETE FROM deliveries WHERE run = $1", "DELETE FROM batches WHERE id = $1"] {
-                    sqlx::query(of).bind(gone.as_slice()).execute(&mut *tx).await?;
+                // Somebody may have asked meanwhile that its message be sent once more.
+                let done = sqlx::query(
+                    "DELETE FROM batches WHERE id = $1 \
+                     AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.run = $1 AND d.next_at IS NOT NULL)",
+                )
+                .bind(gone.as_slice())
+                .execute(&mut *tx)
+                .await?;
+                if done.rows_affected() == 1 {
+                    removed += 1;
+                    let told = sqlx::query("DELETE FROM deliveries WHERE run = $1").bind(gone.as_slice());
+                    told.execute(&mut *tx).await?;
                 }
             }
             tx.commit().await?;
-            Ok(rows.len() as u64)
+            Ok(removed)
         })
     }
 }

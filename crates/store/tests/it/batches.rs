@@ -2,8 +2,8 @@
 
 use contract::{RequestId, RunId, TenantId, UnixMillis};
 use store::{
-    BatchChange, BatchStore, Change, NewDelivery, NewRun, Output, Part, Room, RunStore, SqliteBatches,
-    SqliteRuns, StoredBatch,
+    BatchChange, BatchStore, Change, DeliveryState, NewDelivery, NewRun, Output, Part, Room, RunStore,
+    SqliteBatches, SqliteRuns, StoredBatch, Tried,
 };
 
 use crate::fixtures::database;
@@ -127,7 +127,8 @@ async fn the_lines_of_a_batch_are_its_own_until_it_has_ended() {
         [(1, false), (2, true)]
     );
     let rest = s.parts(id(1), Some(2), 9).await.unwrap();
-    assert_eq!(rest.iter().map(|p| (p.number, p.head.about.as_str())).collect::<Vec<_>>(), [(3, "line 3")]);
+    let rest: Vec<_> = rest.iter().map(|p| (p.number, p.head.about.as_str(), p.head.ended_at)).collect();
+    assert_eq!(rest, [(3, "line 3", Some(UnixMillis(50))), (4, "line 4", None)]);
     // Neither a caller nor the sweep of runs takes one away under way.
     assert!(!runs.remove(line(1, 1).id).await.unwrap());
     assert_eq!(runs.expire(UnixMillis(99), 9, 1 << 20).await.unwrap(), 0);
@@ -140,4 +141,42 @@ async fn the_lines_of_a_batch_are_its_own_until_it_has_ended() {
     // While somebody is to be told of it, it stays.
     assert_eq!(s.expire(UnixMillis(99), 9).await.unwrap(), 0);
     assert!(s.get(id(1)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_line_that_nobody_could_end_goes_with_its_batch_and_gives_its_room_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = database(folder.path()).await;
+    let (s, runs) = (SqliteBatches::new(database.clone()), SqliteRuns::new(database));
+    s.create(&batch(1, "gold"), 9).await.unwrap();
+    runs.submit(&[line(1, 1), line(1, 2)], &ROOM).await.unwrap();
+    runs.append(&ended(1, 1, "succeeded")).await.unwrap();
+    assert_eq!((runs.open().await.unwrap(), s.clear(9).await.unwrap()), (1, 0));
+    s.update(&BatchChange { outbox: None, ..change(1, 0, Some(60)) }).await.unwrap();
+    assert_eq!(s.clear(9).await.unwrap(), 2);
+    assert_eq!((runs.open().await.unwrap(), runs.held(&"gold".into()).await.unwrap()), (0, (0, 0)));
+    assert_eq!(
+        (s.expire(UnixMillis(60), 9).await.unwrap(), s.expire(UnixMillis(61), 9).await.unwrap()),
+        (0, 1)
+    );
+    assert_eq!(s.get(id(1)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_message_about_a_batch_is_sent_again_also_to_a_receiver_that_was_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = database(folder.path()).await;
+    let (s, runs) = (SqliteBatches::new(database.clone()), SqliteRuns::new(database));
+    s.create(&batch(1, "gold"), 9).await.unwrap();
+    s.update(&change(1, 0, Some(60))).await.unwrap();
+    let state = DeliveryState::Disabled;
+    let gone = Tried { at: UnixMillis(61), state, next_at: None, answer: Some(410), problem: None };
+    assert!(runs.tried("msg_1", 0, &gone).await.unwrap());
+    assert_eq!(runs.deliveries(id(1)).await.unwrap()[0].state, state);
+    assert_eq!(runs.redeliver(id(1), UnixMillis(70)).await.unwrap(), 1);
+    assert_eq!(runs.deliveries_due(UnixMillis(70), 9).await.unwrap().len(), 1);
+    // The next batch is told about as well.
+    s.create(&batch(2, "gold"), 9).await.unwrap();
+    s.update(&change(2, 0, Some(80))).await.unwrap();
+    assert_eq!(runs.deliveries(id(2)).await.unwrap()[0].state, DeliveryState::Waiting);
 }
