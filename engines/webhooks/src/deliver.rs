@@ -112,7 +112,7 @@ impl Webhooks {
             false => self.signer.of_tenant(&m.tenant, &m.secrets).sign(&m.id, timestamp, &m.body),
         };
         let request = Request::post(uri)
-            .header(CONTENT_TYPE, "application/cloudevents+json; charset=utf-8")
+            .header(CONTENT_TYPE, kind(&m.body))
             .header(USER_AGENT, concat!("forebay/", env!("CARGO_PKG_VERSION")))
             .header("webhook-id", &m.id)
             .header("webhook-timestamp", timestamp)
@@ -139,6 +139,14 @@ impl Webhooks {
                 Delivered::Answer { status: r.status().as_u16(), retry_after }
             }
         }
+    }
+}
+
+/// What a message is. Those about jobs are CloudEvents, which begin with their version; those in OpenAI's form have none.
+fn kind(body: &[u8]) -> &'static str {
+    match body.starts_with(br#"{"specversion":"#) {
+        true => "application/cloudevents+json; charset=utf-8",
+        false => "application/json",
     }
 }
 
@@ -195,6 +203,15 @@ impl Deliver for Webhooks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_has_the_version_of_cloudevents_is_said_to_be_one() {
+        assert_eq!(
+            kind(br#"{"specversion":"1.0","id":"msg_1"}"#),
+            "application/cloudevents+json; charset=utf-8"
+        );
+        assert_eq!(kind(br#"{"id":"evt_1","type":"batch.completed"}"#), "application/json");
+    }
 
     #[test]
     fn a_time_to_wait_is_seconds_or_a_date() {
