@@ -120,9 +120,6 @@ impl Execute for Worker {
 
     fn announce(&self, run: &Run, head: &RunHead, output: Option<&[u8]>) -> Option<NewDelivery> {
         let about = About::read(&head.about);
-        if about.custom_id.is_some() {
-            self.lines.notify_one();
-        }
         let url = about.webhook?;
         let at = run.ended_at()?;
         // One message for each end, and a run has one.
@@ -135,6 +132,12 @@ impl Execute for Worker {
             .inspect_err(|e| tracing::error!(error = %e, "no webhook"))
             .ok()?;
         Some(NewDelivery { id, url, body: body.into_bytes(), at })
+    }
+
+    fn ended(&self, head: &RunHead) {
+        if About::read(&head.about).custom_id.is_some() {
+            self.lines.notify_one();
+        }
     }
 }
 

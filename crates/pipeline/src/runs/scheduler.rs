@@ -95,7 +95,7 @@ pub(super) struct Inner {
     pub(super) counts: Arc<Counts>,
     /// Places for what others ask for.
     pub(super) changes: Arc<Semaphore>,
-    /// Runs whose journal cannot be read: left as they are.
+    /// Runs whose journal cannot be read, as far as that was seen: left as they are.
     pub(super) unreadable: Mutex<HashSet<RunId>>,
 }
 
@@ -154,6 +154,11 @@ impl Scheduler {
     /// What was done so far.
     pub fn counts(&self) -> Arc<Counts> {
         self.inner.counts.clone()
+    }
+
+    /// Runs whose journal cannot be read, as far as that was seen: nothing is done about them.
+    pub fn unreadable(&self) -> HashSet<RunId> {
+        self.inner.unreadable.lock().clone()
     }
 
     /// Attempts under way in this process.
@@ -296,6 +301,9 @@ impl Scheduler {
             }
             if change.outbox.is_some() {
                 inner.told.notify_one();
+            }
+            if actions.iter().any(|a| matches!(a, Action::End(_))) {
+                inner.execute.ended(&stored.head);
             }
             self.stop_attempts(id, &actions);
             return Ok(Some((run, actions)));

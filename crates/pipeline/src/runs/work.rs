@@ -46,4 +46,7 @@ pub trait Execute: Send + Sync {
     /// attempt left, when one ended it.
     fn announce(&self, run: &Run, head: &store::RunHead, output: Option<&[u8]>)
     -> Option<store::NewDelivery>;
+
+    /// Is told that a run has ended, once that is on disk. `head` is as it was before.
+    fn ended(&self, head: &store::RunHead);
 }

@@ -39,6 +39,8 @@ struct Work {
     /// Every attempt that began: the run, and when.
     begun: Mutex<Vec<RunId>>,
     under_way: AtomicUsize,
+    /// What the store said of runs when their ends were told.
+    ended: Mutex<Vec<String>>,
 }
 
 struct UnderWay(Arc<Work>);
@@ -49,7 +51,7 @@ impl Drop for UnderWay {
     }
 }
 
-struct Shared(Arc<Work>);
+struct Shared(Arc<Work>, Arc<Memory>);
 
 impl Execute for Shared {
     fn execute(&self, task: Task) -> BoxFuture<'static, Finished> {
@@ -71,6 +73,10 @@ impl Execute for Shared {
 
     fn announce(&self, _: &Run, _: &RunHead, _: Option<&[u8]>) -> Option<NewDelivery> {
         None
+    }
+
+    fn ended(&self, head: &RunHead) {
+        self.0.ended.lock().unwrap().push(self.1.status(head.id));
     }
 }
 
@@ -94,8 +100,12 @@ impl World {
             open: 100,
             worker: "this".into(),
         };
-        let scheduler =
-            Scheduler::new(settings, store.clone(), clock.clone(), Arc::new(Shared(work.clone())));
+        let scheduler = Scheduler::new(
+            settings,
+            store.clone(),
+            clock.clone(),
+            Arc::new(Shared(work.clone(), store.clone())),
+        );
         let task = task::spawn("jobs", scheduler.clone().work());
         World { store, clock, work, scheduler, _task: task }
     }
@@ -260,4 +270,14 @@ async fn how_far_a_run_is_is_in_its_journal_for_everybody() {
     assert_eq!(world.store.count(id, "progressed"), 1, "it is noted when it changes");
     let run = world.scheduler.load(id).await.unwrap().unwrap();
     assert_eq!(run.stages().next().unwrap().1.progress, Some((1, None)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_told_once_and_when_it_is_on_disk() {
+    let world = World::new(2);
+    let (_, cancelled) = (world.submit(1, "1").await, world.submit(2, "500").await);
+    seconds(3).await;
+    world.scheduler.cancel(cancelled).await.unwrap();
+    world.scheduler.cancel(cancelled).await.unwrap();
+    assert_eq!(*world.work.ended.lock().unwrap(), ["succeeded", "cancelled"]);
 }
