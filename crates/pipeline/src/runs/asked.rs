@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contract::{Code, Error, RetryHint, RunId, UnixMillis};
+use contract::{Code, Error, RetryHint, RunId, TenantId, UnixMillis};
 use store::{NewRun, Room, Submitted};
 use tokio::sync::oneshot;
 
@@ -29,15 +29,33 @@ impl Scheduler {
         self.to_the_end("submit", async move { scheduler.take_in(submissions).await }).await?
     }
 
+    /// How much may be open.
+    fn bounds(&self) -> Room {
+        let open = self.inner.settings.open;
+        Room { runs: open, of_tenant: (open / SHARE).max(1), bytes_of_tenant: MAX_INPUTS }
+    }
+
+    /// How many runs a tenant could submit now within its share. Others may take of that in the next moment.
+    ///
+    /// # Errors
+    /// `storage_unavailable`.
+    pub async fn room(&self, tenant: &TenantId) -> Result<u64, Error> {
+        let (store, bounds) = (&self.inner.store, self.bounds());
+        let all = store.open().await.map_err(unavailable)?;
+        let (runs, bytes) = store.held(tenant).await.map_err(unavailable)?;
+        if bytes >= bounds.bytes_of_tenant {
+            return Ok(0);
+        }
+        Ok(bounds.of_tenant.saturating_sub(runs).min(bounds.runs.saturating_sub(all)))
+    }
+
     async fn take_in(self, submissions: Vec<Submission>) -> Result<Vec<Submitted>, Error> {
         let inner = &*self.inner;
         let now = inner.clock.wall();
         let new: Option<Vec<NewRun>> = submissions.into_iter().map(|s| new_run(s, now)).collect();
         let new = new
             .ok_or_else(|| Error::new(Code::Internal, "the plan of a run is not sound; this is a defect"))?;
-        let open = inner.settings.open;
-        let room = Room { runs: open, of_tenant: (open / SHARE).max(1), bytes_of_tenant: MAX_INPUTS };
-        let made = inner.store.submit(&new, &room).await.map_err(refused)?;
+        let made = inner.store.submit(&new, &self.bounds()).await.map_err(refused)?;
         let fresh = made.iter().filter(|m| **m == Submitted::New).count();
         inner.counts.submitted_more(fresh as u64);
         inner.wake.notify_one();
@@ -56,6 +74,16 @@ impl Scheduler {
             .to_the_end("cancel", async move { scheduler.change(id, |_| Input::Cancel, None).await })
             .await?;
         Ok(changed.map_err(unavailable)?.map(|(run, _)| run))
+    }
+
+    /// The same of a run whose journal may be unreadable: that one is left as it is, and is among [`Scheduler::unreadable`].
+    ///
+    /// # Errors
+    /// `storage_unavailable`.
+    pub async fn cancel_or_leave(&self, id: RunId) -> Result<(), Error> {
+        let scheduler = self.clone();
+        let cancel = async move { scheduler.change_or_leave(id, |_| Input::Cancel).await };
+        self.to_the_end("cancel", cancel).await?.map(|_| ()).map_err(unavailable)
     }
 
     /// Sends the messages about a run once more.

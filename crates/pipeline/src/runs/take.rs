@@ -86,8 +86,8 @@ impl Scheduler {
         }
     }
 
-    /// A change of a run that is due. One that cannot be read holds nobody up; what the storage itself refuses, all wait for.
-    async fn change_or_leave(
+    /// A change of a run that is due or is to stop. One that cannot be read holds nobody up; what the storage itself refuses, all wait for.
+    pub(super) async fn change_or_leave(
         &self,
         id: RunId,
         input: fn(Here) -> Input,
