@@ -8,6 +8,8 @@ use pipeline::runs::Lane;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::headers::DEGRADED;
+
 /// A request that is to be answered later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
@@ -96,8 +98,9 @@ impl Job {
     /// The same job in other words has the same hash: route, headers that decide the answer, and body.
     pub(super) fn hash(&self) -> blake3::Hash {
         let mut hash = blake3::Hasher::new();
-        let mut headers: Vec<(&str, &[u8])> =
-            self.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+        // Why it became a job decides nothing.
+        let headers = self.headers.iter().filter(|(n, _)| **n != DEGRADED);
+        let mut headers: Vec<(&str, &[u8])> = headers.map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
         headers.sort_unstable();
         let headers = headers.into_iter().flat_map(|(n, v)| [n.as_bytes(), v]);
         for part in [self.path.as_bytes(), &*self.body].into_iter().chain(headers) {
@@ -107,8 +110,12 @@ impl Job {
         hash.finalize()
     }
 
-    /// By what it is found again: as for live calls, what one API key of a tenant says another does not repeat.
+    /// By what it is found again: as for live calls, what one API key of a tenant says another does not repeat. A line is found by
+    /// its place in its batch, in words that no header can say: no caller's key is ever that of a line.
     pub(super) fn submit_key(&self) -> Option<String> {
+        if let Some(line) = &self.line {
+            return Some(format!("\n{} {}", line.of, line.number));
+        }
         let by = self.key.as_ref().map(ToString::to_string).unwrap_or_default();
         self.idempotency_key.as_ref().map(|word| format!("{by} {word}"))
     }
@@ -151,4 +158,19 @@ impl About {
 /// What its caller calls the line of a batch that is about that.
 pub(crate) fn custom_id(about: &str) -> String {
     About::read(about).custom_id.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_call_became_a_job_makes_no_other_job_of_it() {
+        let asked = Job::json("gold".into(), None, "/v1/pipelines/p", "{}");
+        let mut became = asked.clone();
+        became.headers.insert(DEGRADED, HeaderValue::from_static("job"));
+        assert_eq!(asked.hash(), became.hash());
+        became.headers.insert("forebay-mid-stream", HeaderValue::from_static("error"));
+        assert_ne!(asked.hash(), became.hash());
+    }
 }

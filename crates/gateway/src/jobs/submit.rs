@@ -67,6 +67,7 @@ pub(crate) async fn submit_instead(
     busy: Response,
 ) -> Response {
     let Some(RatherAJob { pipeline, refusal }) = busy.extensions().get().cloned() else { return busy };
+    let surface = surface(parts.uri.path());
     let tenant = caller.tenant.clone();
     let made = accept(app, caller, parts, body, true).await;
     ladder::became(app, &tenant, &pipeline, made.is_ok(), &refusal);
@@ -77,8 +78,15 @@ pub(crate) async fn submit_instead(
             response.headers_mut().insert(DEGRADED, HeaderValue::from_static(ladder::JOB));
             response
         }
+        // Asked again, these would be wrong again.
+        Err(failure) if is_about_headers(&failure.error) => errors::answer(app, surface, failure),
         Err(_) => busy,
     }
+}
+
+/// Whether an error is about what a request says of its job by headers.
+fn is_about_headers(e: &Error) -> bool {
+    [WEBHOOK.as_str(), "idempotency-key"].contains(&e.param.as_deref().unwrap_or_default())
 }
 
 /// Stores the request and answers 202, or says what is wrong with it.
