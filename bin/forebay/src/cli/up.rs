@@ -44,7 +44,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(limits)?;
-    runtime.block_on(serve(global, args, (config, before), behind.handle()))
+    let served = runtime.block_on(serve(global, args, (config, before), behind.handle()));
+    // The ledger is closed by now. A read of a file that hangs is not waited for.
+    runtime.shutdown_background();
+    behind.shutdown_background();
+    served
 }
 
 /// Makes the calling thread, and those it will start, nicer than the threads that answer callers.
