@@ -5,24 +5,32 @@
 //!
 //! ```text
 //! validating ── every line is sound ──▶ in_progress ── every line has ended ──▶ finalizing ──▶ completed
-//!      │                                    │      └── the time is over ──────▶ finalizing ──▶ expired
-//!      ├─ one is not ──▶ failed             │
+//!      │                                    │      ├── the time is over ──────▶ finalizing ──▶ expired
+//!      ├─ one is not ──▶ failed             │      └── its file is gone ──────▶ finalizing ──▶ failed
 //!      └───────────── cancel ───────────────┴──▶ cancelling ──▶ cancelled
 //! ```
 //!
-//! One task ([`drive`]) does that for all batches, a step at a time, and every step can be done again: a line is a run whose
-//! submission names batch and line, a file has an id made of the batch's, and a batch moves on only from the version that the
-//! step was decided on. So a batch that is cut off anywhere goes on with the next server.
+//! One task ([`drive`]) looks whose turn it is, and [`steps`] are what is done: a step of a batch at a time, and every step can be
+//! done again. A line is a run whose submission names batch and line, a file has an id made of the batch's, and a batch moves on
+//! only from the version that the step was decided on. So a batch that is cut off anywhere goes on with the next server.
 //!
-//! Invariants: every line ends once, in one of the two files. Of a batch no more than a window of lines is open, and no more
-//! than a piece of its file in memory. A tenant sees its own batches alone.
+//! Invariants: every line of a file that was found sound ends once, in one of the two files, as long as the file is there to be
+//! read: of one that is deleted under way, those lines do that were begun. A batch that is cancelled while its file is checked
+//! has neither file. No more than a window of a batch's lines is open; of its file a piece is in memory, or a line when that is
+//! longer, and of its answers a page. No batch waits for a long step of another, and none that fails is tried without a pause.
+//! A tenant sees its own batches alone.
 
 mod create;
 mod drive;
 mod lines;
 pub(crate) mod object;
+mod places;
 mod results;
 mod routes;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod tidy;
 
 use std::sync::Arc;
 
@@ -148,8 +156,8 @@ impl Batches {
         let mut batch = Batch::read(&stored.about)?;
         if stored.ended_at.is_none() {
             let counts = self.store.counts(stored.id).await.map_err(storage)?;
-            let of = |status: &str| counts.iter().filter(|(s, _)| s == status).map(|(_, n)| n).sum();
-            (batch.completed, batch.failed) = (of("succeeded"), of("failed"));
+            let of = |status: &str| counts.iter().filter(|(s, _)| s == status).map(|(_, n)| n).sum::<u64>();
+            (batch.completed, batch.failed) = (of("succeeded"), of("failed") + of("cancelled"));
         }
         Ok(object::shown(stored.id, stored.created_at, &batch))
     }

@@ -15,6 +15,7 @@ mod submit;
 mod target;
 pub(crate) mod view;
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use parking_lot::Mutex;
 use pipeline::runs::{Deliver, Outbox, Plan, Scheduler, SchedulerSettings, StagePlan, Submission};
 use pipeline::task::{self, Task};
 use store::{RunHead, RunStore, SubmitKey, Submitted};
+use tokio::sync::Notify;
 
 pub(crate) use self::execute::Kept;
 use self::execute::{Live, Worker};
@@ -32,6 +34,7 @@ pub use self::stored::{Job, Line};
 pub(crate) use self::submit::{is_possible, is_wanted, submit, submit_instead};
 use crate::batches::{Batches, BatchesSettings, Driver};
 use crate::current::{Current, Latest};
+use crate::drain::Drain;
 
 /// What a job's run is called among runs.
 const KIND: &str = "job";
@@ -127,35 +130,16 @@ impl Jobs {
             let scheduler = scheduler.clone();
             task::kept("jobs", move || scheduler.clone().work())
         });
-        let batches = Batches::new(
-            app.inner.reader.batches.clone(),
-            app.inner.clock.clone(),
-            jobs.inner.settings.batches,
-            [lines, scheduler.told()],
-        );
-        let driver = Driver {
-            batches: batches.clone(),
-            jobs: jobs.clone(),
-            files: app.inner.files.clone(),
-            gateway: current.downgrade(),
-            keep: jobs.inner.settings.keep,
-        };
-        let _ = jobs.inner.batches.set(batches);
+        let driver = jobs.driver(current, lines);
         let drain = app.inner.drain.clone();
-        let (stop, sweep, ends) = (scheduler.clone(), scheduler.clone(), drain.clone());
+        let (stop, sweep) = (scheduler.clone(), scheduler.clone());
+        let (tidy, ends, end) = (driver.clone(), drain.clone(), drain.clone());
         jobs.inner.beside.lock().extend([
             task::kept("outbox", move || outbox.clone().work()),
             task::kept("sweep", move || sweep.clone().sweep()),
             task::kept("count", move || scheduler.clone().count()),
-            task::kept("batches", move || {
-                let (driver, ends) = (driver.clone(), ends.clone());
-                async move {
-                    tokio::select! {
-                        () = driver.work() => {}
-                        () = ends.started() => {}
-                    }
-                }
-            }),
+            task::kept("batches", move || until(ends.clone(), driver.clone().work())),
+            task::kept("tidy", move || until(end.clone(), tidy.clone().tidy())),
             task::spawn("drain", async move {
                 drain.started().await;
                 stop.stop();
@@ -168,6 +152,34 @@ impl Jobs {
     /// The jobs in a folder that no server works on: to be looked at and cancelled.
     pub fn at_rest(store: Arc<dyn RunStore>, clock: Arc<dyn Clock>) -> Jobs {
         Jobs::over(store, clock, JobsSettings::default(), "nobody".to_owned(), Worker::nobody(), None)
+    }
+
+    /// The jobs of a gateway, on none of which anybody works, and who would bring its batches on.
+    #[cfg(test)]
+    pub(crate) fn resting(current: &Current, settings: JobsSettings) -> (Jobs, Driver) {
+        let app = current.app();
+        let (store, clock) = (app.inner.reader.runs.clone(), app.inner.clock.clone());
+        let jobs = Jobs::over(store, clock, settings, "nobody".to_owned(), Worker::of(current), None);
+        app.keep_jobs(jobs.clone());
+        let driver = jobs.driver(current, Arc::default());
+        (jobs, driver)
+    }
+
+    /// Who brings the batches of a gateway on, whose lines are these jobs; `lines` is notified when one has ended.
+    fn driver(&self, current: &Current, lines: Arc<Notify>) -> Driver {
+        let inner = &self.inner;
+        let app = current.app();
+        let wakes = [lines, inner.scheduler.told()];
+        let kept = app.inner.reader.batches.clone();
+        let batches = Batches::new(kept, inner.clock.clone(), inner.settings.batches, wakes);
+        let _ = inner.batches.set(batches.clone());
+        Driver {
+            batches,
+            jobs: self.clone(),
+            files: app.inner.files.clone(),
+            gateway: current.downgrade(),
+            keep: inner.settings.keep,
+        }
     }
 
     fn over(
@@ -239,7 +251,11 @@ impl Jobs {
                 stages: vec![stage],
                 lane: job.lane,
                 not_before: job.not_before,
-                deadline: Some(job.deadline.map_or(deadline, |d| d.min(deadline))),
+                // A line has the time of its batch, however long it waits behind others.
+                deadline: Some(match (job.deadline, &job.line) {
+                    (Some(own), Some(_)) => own,
+                    (own, _) => own.map_or(deadline, |d| d.min(deadline)),
+                }),
             };
             ids.push(id);
             submissions.push(Submission {
@@ -256,6 +272,11 @@ impl Jobs {
         }
         let made = self.inner.scheduler.submit(submissions).await?;
         Ok(ids.into_iter().zip(made).collect())
+    }
+
+    /// How many jobs a tenant could submit now.
+    pub(crate) async fn room(&self, tenant: &contract::TenantId) -> Result<u64, Error> {
+        self.inner.scheduler.room(tenant).await
     }
 
     /// The newest jobs first, of a tenant or of all, from behind `after` on, as JSON.
@@ -320,14 +341,50 @@ impl Jobs {
         self.inner.scheduler.cancel(id).await.map(|_| ())
     }
 
-    /// Why a job failed.
+    /// The same of one whose journal may be unreadable, which is left as it is.
+    pub(crate) async fn stop_or_leave(&self, id: RunId) -> Result<(), Error> {
+        self.inner.scheduler.cancel_or_leave(id).await
+    }
+
+    /// Jobs whose journals cannot be read, as far as that was seen.
+    pub(crate) fn unreadable(&self) -> HashSet<RunId> {
+        self.inner.scheduler.unreadable()
+    }
+
+    /// Why a job failed; `internal` when nobody can read that.
     pub(crate) async fn error(&self, id: RunId) -> Result<Option<Error>, Error> {
-        let run = self.inner.scheduler.load(id).await.map_err(storage)?;
-        Ok(run.and_then(|run| run.error().cloned()))
+        match self.inner.scheduler.load(id).await {
+            Ok(run) => Ok(run.and_then(|run| run.error().cloned())),
+            Err(e @ store::Error::Decode(_)) => {
+                tracing::error!(run = %id, error = %e, "failed to read a run's journal");
+                let m = "the record of this request cannot be read: see the server's log";
+                Ok(Some(Error::new(Code::Internal, m)))
+            }
+            Err(e) => Err(storage(e)),
+        }
+    }
+
+    /// The messages about a job or a batch, as JSON.
+    pub(crate) async fn deliveries(&self, about: RunId) -> Result<String, Error> {
+        Ok(view::deliveries(&self.store().deliveries(about).await.map_err(storage)?).to_string())
+    }
+
+    /// Sends the messages about a job or a batch once more, under the same ids, and gives them as JSON.
+    pub(crate) async fn redeliver(&self, about: RunId) -> Result<String, Error> {
+        self.inner.scheduler.redeliver(about).await?;
+        self.deliveries(about).await
     }
 
     fn store(&self) -> &dyn RunStore {
         &**self.inner.scheduler.store()
+    }
+}
+
+/// Work that ends with the server.
+async fn until(drain: Drain, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = drain.started() => {}
     }
 }
 

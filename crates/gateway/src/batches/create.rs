@@ -98,6 +98,7 @@ pub(super) async fn create(
         fed: 0,
         line: 0,
         offset: 0,
+        longest: None,
     };
     let new = StoredBatch {
         id,

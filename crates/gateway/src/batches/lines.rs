@@ -30,7 +30,7 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) enum Next {
     Line(Line),
-    /// The line of that number is longer than may be.
+    /// The line of that number is longer than may be. The next one is that behind it.
     TooLong(u64),
     End,
     /// There is no such file any more.
@@ -42,7 +42,7 @@ pub(super) struct Lines<'a> {
     pub(super) files: &'a dyn FileStore,
     pub(super) tenant: &'a TenantId,
     pub(super) file: &'a str,
-    /// The longest line, in bytes.
+    /// The longest line, in bytes without its end.
     pub(super) longest: usize,
     /// Lines before, and where they end.
     pub(super) number: u64,
@@ -50,6 +50,8 @@ pub(super) struct Lines<'a> {
     buffer: BytesMut,
     /// Searched so far without the end of a line.
     searched: usize,
+    /// In a line that is too long.
+    skips: bool,
     ended: bool,
 }
 
@@ -63,20 +65,44 @@ impl<'a> Lines<'a> {
         (number, offset): (u64, u64),
     ) -> Self {
         let buffer = BytesMut::new();
-        Lines { files, tenant, file, longest, number, offset, buffer, searched: 0, ended: false }
+        Lines {
+            files,
+            tenant,
+            file,
+            longest,
+            number,
+            offset,
+            buffer,
+            searched: 0,
+            skips: false,
+            ended: false,
+        }
     }
 
-    /// The next line that is not blank.
+    /// The next line that is not blank. Whether one is too long is decided by its own length, wherever the reading began.
     pub(super) async fn next(&mut self, now: UnixMillis) -> Result<Next, store::Error> {
         loop {
             let unread = self.buffer.get(self.searched..).unwrap_or_default();
             if let Some(at) = unread.iter().position(|b| *b == b'\n') {
-                let text = self.take(self.searched + at);
+                let length = self.searched + at;
+                let text = self.take(length);
                 self.buffer.advance(1);
                 self.offset += 1;
                 match text {
+                    _ if std::mem::take(&mut self.skips) => continue,
+                    _ if length > self.longest => return Ok(Next::TooLong(self.number)),
                     Some(line) => return Ok(Next::Line(Line { end: self.offset, ..line })),
                     None => continue,
+                }
+            }
+            if self.skips || self.buffer.len() > self.longest {
+                // Its number is counted with its end.
+                let begins = !std::mem::replace(&mut self.skips, true);
+                self.offset += self.buffer.len() as u64;
+                self.buffer.clear();
+                self.searched = 0;
+                if begins {
+                    return Ok(Next::TooLong(self.number + 1));
                 }
             }
             self.searched = self.buffer.len();
@@ -86,9 +112,6 @@ impl<'a> Lines<'a> {
                     0 => Next::End,
                     _ => self.take(rest).map_or(Next::End, Next::Line),
                 });
-            }
-            if self.buffer.len() > self.longest {
-                return Ok(Next::TooLong(self.number + 1));
             }
             let from = self.offset + self.buffer.len() as u64;
             let Some(piece) = self.files.read_at(self.tenant, self.file, from, PIECE, now).await? else {

@@ -88,6 +88,9 @@ pub(crate) struct Batch {
     pub(crate) fed: u64,
     pub(crate) line: u64,
     pub(crate) offset: u64,
+    /// How long its lines might be when its file was found sound, in bytes: they are read by that to the end.
+    #[serde(default)]
+    pub(crate) longest: Option<usize>,
 }
 
 impl Batch {

@@ -13,7 +13,7 @@ use super::object::{Batch, Status};
 use super::{Batches, name, serial, storage};
 use crate::jobs::{Jobs, Kept, custom_id};
 
-/// Lines that are looked at together.
+/// Lines that are looked at together: their answers are in memory at once.
 const PAGE: u32 = 16;
 /// What is written at once, in bytes.
 const PIECE: usize = 256 << 10;
@@ -70,6 +70,12 @@ fn why(batch: &Batch) -> Why {
     Why { code: code.to_owned(), message: message.to_owned() }
 }
 
+/// Why a line has no answer whose journal nobody can read.
+fn unreadable() -> Why {
+    let message = "The record of this request cannot be read: see the server's log.".to_owned();
+    Why { code: contract::Code::Internal.as_str().to_owned(), message }
+}
+
 impl Results<'_> {
     /// Writes both. `rest` are the lines behind those that are known to be jobs.
     pub(super) async fn write(&self, batch: &Batch, mut rest: Lines<'_>) -> Result<Written, Error> {
@@ -89,19 +95,37 @@ impl Results<'_> {
                 self.row(batch, part, &mut output, &mut errors).await?;
             }
         }
-        while let Next::Line(line) = rest.next(self.batches.clock.wall()).await.map_err(storage)? {
+        if batch.fed < batch.total {
+            self.not_begun(batch, &mut rest, &beyond, &mut errors).await?;
+        }
+        let (completed, failed) = (output.rows, errors.rows);
+        let output = output.end(self.info(batch, "output")).await?;
+        let errors = errors.end(self.info(batch, "errors")).await?;
+        Ok(Written { completed, failed, output, errors })
+    }
+
+    /// Writes the lines of `rest` that are not jobs, as far as they can be read.
+    async fn not_begun(
+        &self,
+        batch: &Batch,
+        rest: &mut Lines<'_>,
+        beyond: &HashSet<u64>,
+        errors: &mut Out<'_>,
+    ) -> Result<(), Error> {
+        loop {
+            let line = match rest.next(self.batches.clock.wall()).await.map_err(storage)? {
+                Next::Line(line) => line,
+                Next::TooLong(_) => continue,
+                Next::End | Next::Gone => return Ok(()),
+            };
             let Ok(request) = lines::read(&line, &batch.endpoint) else { continue };
-            if beyond.contains(&line.number) || batch.fed >= batch.total {
+            if beyond.contains(&line.number) {
                 continue;
             }
             let id = format!("batch_req_{}_{}", serial(self.stored.id), line.number);
             let custom_id = &request.custom_id;
             errors.row(&Row { id, custom_id, response: None, error: Some(why(batch)) }).await?;
         }
-        let (completed, failed) = (output.rows, errors.rows);
-        let output = output.end(self.info(batch, "output")).await?;
-        let errors = errors.end(self.info(batch, "errors")).await?;
-        Ok(Written { completed, failed, output, errors })
     }
 
     /// A file of that sort. Written again, it has the same id.
@@ -133,6 +157,7 @@ impl Results<'_> {
             (Some(kept), "succeeded") if (200..300).contains(&kept.status) => (output, None),
             (Some(_), _) => (errors, None),
             (None, "cancelled") => (errors, Some(why(batch))),
+            (None, _) if head.ended_at.is_none() => (errors, Some(unreadable())),
             (None, _) => (errors, Some(self.why(batch, head.id, head.ended_at).await?)),
         };
         let response =

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::{Batches, create, named};
 use crate::app::App;
 use crate::came::Came;
+use crate::jobs::Jobs;
 use crate::{admin, auth, drain, errors, headers, jobs};
 
 /// Batches of a page, unless asked for otherwise, and at most.
@@ -25,6 +26,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/v1/batches", post(make).get(list))
         .route("/v1/batches/{id}", get(show))
         .route("/v1/batches/{id}/cancel", post(cancel))
+        .route("/v1/batches/{id}/deliveries", get(deliveries))
+        .route("/v1/batches/{id}/redeliver", post(redeliver))
 }
 
 /// The routes of an operator.
@@ -52,9 +55,12 @@ fn answer(app: &App, result: Result<String, Error>) -> Response {
     }
 }
 
+fn kept(app: &App) -> Result<&Jobs, Error> {
+    app.jobs().ok_or_else(|| Error::new(Code::NotFound, "no batches are kept here"))
+}
+
 fn batches(app: &App) -> Result<&Batches, Error> {
-    let kept = app.jobs().and_then(|jobs| jobs.batches());
-    kept.ok_or_else(|| Error::new(Code::NotFound, "no batches are kept here"))
+    kept(app)?.batches().ok_or_else(|| Error::new(Code::NotFound, "no batches are kept here"))
 }
 
 async fn page(
@@ -114,6 +120,27 @@ async fn cancel(State(app): State<App>, Path(id): Path<String>, headers: HeaderM
         batches(&app)?.cancel(named(&id)?, Some(&caller.tenant)).await
     };
     answer(&app, ended.await)
+}
+
+async fn deliveries(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let listed = async {
+        let caller = auth::caller(&app, &headers)?;
+        let (kept, id) = (kept(&app)?, named(&id)?);
+        batches(&app)?.get(id, Some(&caller.tenant)).await?;
+        kept.deliveries(id).await
+    };
+    answer(&app, listed.await)
+}
+
+/// Sends what is to be told about a batch once more, under the same id.
+async fn redeliver(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let sent = async {
+        let caller = auth::caller(&app, &headers)?;
+        let (kept, id) = (kept(&app)?, named(&id)?);
+        batches(&app)?.get(id, Some(&caller.tenant)).await?;
+        kept.redeliver(id).await
+    };
+    answer(&app, sent.await)
 }
 
 async fn list_any(

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 
-use super::{Jobs, storage, view};
+use super::{Jobs, storage};
 use crate::app::App;
 use crate::{admin, auth, errors};
 
@@ -130,7 +130,7 @@ async fn deliveries(State(app): State<App>, Path(id): Path<String>, headers: Hea
         let caller = auth::caller(&app, &headers)?;
         let (jobs, id) = (jobs(&app)?, run(&id)?);
         jobs.head(id, Some(&caller.tenant)).await?;
-        Ok(view::deliveries(&jobs.store().deliveries(id).await.map_err(storage)?).to_string())
+        jobs.deliveries(id).await
     };
     answer(&app, listed.await)
 }
@@ -141,8 +141,7 @@ async fn redeliver(State(app): State<App>, Path(id): Path<String>, headers: Head
         let caller = auth::caller(&app, &headers)?;
         let (jobs, id) = (jobs(&app)?, run(&id)?);
         jobs.head(id, Some(&caller.tenant)).await?;
-        jobs.inner.scheduler.redeliver(id).await?;
-        Ok(view::deliveries(&jobs.store().deliveries(id).await.map_err(storage)?).to_string())
+        jobs.redeliver(id).await
     };
     answer(&app, sent.await)
 }

@@ -44,6 +44,24 @@ pub(super) fn operations() -> Vec<(&'static str, HttpMethod, Operation)> {
         ("/v1/batches/{id}", Get, answers(one(own("get_batch", "Show a batch")), "Batch", &read)),
         ("/v1/batches/{id}/cancel", Post, answers(one(own("cancel_batch", "End a batch")), "Batch", &read)),
         (
+            "/v1/batches/{id}/deliveries",
+            Get,
+            answers(
+                one(own("list_batch_deliveries", "List the webhooks about a batch")),
+                "Deliveries",
+                &read,
+            ),
+        ),
+        (
+            "/v1/batches/{id}/redeliver",
+            Post,
+            answers(
+                one(own("redeliver_batch", "Send the webhooks about a batch again")),
+                "Deliveries",
+                &read,
+            ),
+        ),
+        (
             "/v1/admin/batches",
             Get,
             answers(paged(any("list_any_batches", "List everybody's batches")), "Batches", &admin),
