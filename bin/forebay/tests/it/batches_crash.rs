@@ -1,29 +1,16 @@
 //! `kill -9` at random points of a batch, again and again: every line ends once, in one file.
-//! `FOREBAY_KILLS` says how often (10 unless given), `FOREBAY_SEED` where chance begins.
+//! 10 kills unless the environment says otherwise ([`crate::chance`]).
 
 use std::time::Duration;
 
-use contract::{Clock as _, Deadline, SystemClock};
 use serde_json::{Value as Json, json};
 use store::{BatchStore as _, Reader};
 use testkit::{FakeUpstream, Script};
 
+use crate::chance::{Chance, patiently};
 use crate::server::Server;
 
 const LINES: usize = 200;
-
-fn env(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(otherwise)
-}
-
-/// A number below `n`, by splitmix64.
-fn below(state: &mut u64, n: u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (z ^ (z >> 31)) % n
-}
 
 fn get(server: &Server, path: &str) -> String {
     let (status, _, body) = server.ask("GET", path, &[], "");
@@ -61,7 +48,7 @@ fn custom_ids(server: &Server, batch: &Json, file: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_kills_at_any_moment_every_line_of_a_batch_ends_once_in_one_file() {
-    let (kills, mut chance) = (env("FOREBAY_KILLS", 10), env("FOREBAY_SEED", 11));
+    let mut chance = Chance::from_env(10);
     let script: Script =
         serde_json::from_value(json!({"tokens": 4, "first_token": 5, "jitter": 0.9})).unwrap();
     let up = FakeUpstream::start(script).await.unwrap();
@@ -77,21 +64,15 @@ async fn after_kills_at_any_moment_every_line_of_a_batch_ends_once_in_one_file()
         let wanted = json!({"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"});
         let batch = post(&server, "/v1/batches", "application/json", &wanted.to_string());
         let id = batch["id"].as_str().unwrap().to_owned();
-        for _ in 0..kills {
-            // The moment is by chance.
-            std::thread::park_timeout(Duration::from_micros(below(&mut chance, 700_000)));
+        for _ in 0..chance.kills {
+            chance.pause(Duration::from_millis(700));
             server = Server::in_folder(server.kill());
         }
-        let clock = SystemClock::default();
-        let deadline = Deadline::from_now(clock.now(), Duration::from_secs(180));
-        let batch = loop {
-            let batch = parse(&get(&server, &format!("/v1/batches/{id}")));
-            if batch["status"] == "completed" {
-                break batch;
-            }
-            assert!(!deadline.passed(clock.now()), "it never ended: {batch}");
-            std::thread::park_timeout(Duration::from_millis(50));
-        };
+        let mut batch = Json::Null;
+        patiently("the batch ends", || {
+            batch = parse(&get(&server, &format!("/v1/batches/{id}")));
+            batch["status"] == "completed"
+        });
         let failed = LINES.div_ceil(7);
         assert_eq!(
             batch["request_counts"],

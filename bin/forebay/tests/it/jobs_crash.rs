@@ -1,5 +1,5 @@
 //! `kill -9` at random points, again and again: every job that was acknowledged ends exactly once, and whoever is to be told
-//! is told, always under one id. `FOREBAY_KILLS` says how often (20 unless given), `FOREBAY_SEED` where chance begins.
+//! is told, always under one id. 20 kills unless the environment says otherwise ([`crate::chance`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -7,30 +7,18 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use contract::{Clock as _, Deadline, RunId, SystemClock};
+use contract::RunId;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 use store::{Reader, RunStore as _};
 use testkit::{FakeUpstream, Script};
 
+use crate::chance::{Chance, patiently};
 use crate::server::Server;
 
 /// 32 bytes, and their base64.
 const KEY: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-
-fn env(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(otherwise)
-}
-
-/// A number below `n`, by splitmix64.
-fn below(state: &mut u64, n: u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (z ^ (z >> 31)) % n
-}
 
 /// HMAC-SHA256 by its definition, apart from the one under test.
 fn hmac(key: &[u8; 32], message: &[u8]) -> Vec<u8> {
@@ -104,18 +92,6 @@ fn take(mut socket: TcpStream, told: &Told) -> std::io::Result<()> {
     socket.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
 }
 
-/// Asks until it holds, for at most three minutes: a busy machine, many jobs.
-#[track_caller]
-fn patiently(what: &str, mut holds: impl FnMut() -> bool) {
-    let clock = SystemClock::default();
-    let deadline = Deadline::from_now(clock.now(), Duration::from_secs(180));
-    while !holds() {
-        assert!(!deadline.passed(clock.now()), "it never came to hold: {what}");
-        // Not to keep the server from what is waited for.
-        std::thread::park_timeout(Duration::from_millis(50));
-    }
-}
-
 /// Submits a job; its id when that was acknowledged.
 fn submit(address: SocketAddr, n: u64) -> Option<String> {
     let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"job {n}"}}]}}"#);
@@ -137,7 +113,8 @@ fn submit(address: SocketAddr, n: u64) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_kills_at_any_moment_every_acknowledged_job_ends_once_and_is_told_under_one_id() {
-    let (kills, mut chance) = (env("FOREBAY_KILLS", 20), env("FOREBAY_SEED", 11));
+    let mut chance = Chance::from_env(20);
+    let kills = chance.kills;
     let script: Script =
         serde_json::from_value(json!({"tokens": 8, "first_token": 40, "jitter": 0.9})).unwrap();
     let up = FakeUpstream::start(script).await.unwrap();
@@ -152,7 +129,7 @@ async fn after_kills_at_any_moment_every_acknowledged_job_ends_once_and_is_told_
         let mut n = 0;
         for _ in 0..kills {
             let address = server.address;
-            let more = 4 + below(&mut chance, 24);
+            let more = 4 + chance.below(24);
             let first = n;
             n += more;
             // Four callers at a time.
@@ -163,7 +140,7 @@ async fn after_kills_at_any_moment_every_acknowledged_job_ends_once_and_is_told_
                 })
                 .collect();
             // The moment is by chance: some while it is asked, some while it works, some while it tells.
-            std::thread::park_timeout(Duration::from_micros(below(&mut chance, 400_000)));
+            chance.pause(Duration::from_millis(400));
             let folder = server.kill();
             acknowledged.extend(submitting.into_iter().flat_map(|s| s.join().unwrap()));
             server = Server::in_folder(folder);

@@ -16,6 +16,7 @@ mod bench;
 mod budgets;
 mod caching;
 mod cancel;
+mod chance;
 mod collector;
 mod commands;
 mod cut;

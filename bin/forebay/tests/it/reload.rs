@@ -10,6 +10,7 @@ use testkit::{FakeUpstream, Handle, Script};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::chance::patiently;
 use crate::run::command;
 use crate::server::{Server, answer, eventually, read_rest, read_until, signal};
 
@@ -387,6 +388,25 @@ async fn a_server_that_is_about_to_end_changes_nothing_at_sighup() {
         let all = begun + &read_rest(stream);
         assert!(all.contains(r#""finish_reason":"stop""#) && all.contains("[DONE]"), "{all}");
         assert!(server.wait().success());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_ends_when_it_is_told_to_though_a_read_of_its_configuration_hangs() {
+    let up = upstream(json!({})).await;
+    let base = up.base_url();
+    blocking(move || {
+        let mut server = Server::start(&base, QUIET);
+        let file = server.folder.path().join("forebay.yaml");
+        std::fs::remove_file(&file).unwrap();
+        // Whoever opens it to read waits for somebody who writes.
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        signal("HUP", server.pid());
+        // After ten seconds.
+        patiently("the read is given up", || counted(&server, "refused") > 0.0);
+        server.terminate();
+        eventually("it has ended", || server.has_ended());
     })
     .await;
 }

@@ -100,6 +100,12 @@ impl Server {
         self.child.wait().unwrap()
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.gone = self.gone || self.child.try_wait().unwrap().is_some();
+        self.gone
+    }
+
     /// Sends a request and leaves the connection open for reading.
     pub fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> TcpStream {
         let mut socket = TcpStream::connect(self.address).unwrap();
