@@ -21,7 +21,7 @@ const STEP: usize = 4 << 20;
 const PROBLEMS: usize = 100;
 /// Lines that are stopped together.
 const STOPPED: u32 = 200;
-/// The most lines that have ids of their own.
+/// The last line that has an id of its own: blank ones count.
 const MAX_LINES: u64 = (1 << 24) - 1;
 
 /// Where a batch goes on: what was read of its file, and why no more can be.
@@ -68,7 +68,7 @@ impl Driver {
 
     /// How many requests there are, and what is wrong with them.
     async fn check(&self, mut lines: Lines<'_>, endpoint: &str) -> Result<(u64, Vec<Problem>), Error> {
-        let most = self.batches.settings.lines.min(MAX_LINES);
+        let most = self.batches.settings.lines;
         let (mut problems, mut known, mut total) = (Vec::new(), Known::default(), 0_u64);
         while problems.len() < PROBLEMS {
             let line = match lines.next(self.now()).await.map_err(storage)? {
@@ -83,6 +83,11 @@ impl Driver {
                     continue;
                 }
             };
+            if line.number > MAX_LINES {
+                let m = format!("The file has more than {MAX_LINES} lines.");
+                problems.push(whole("too_many_lines", m, Some(line.number)));
+                break;
+            }
             total += 1;
             if total > most {
                 let m = format!("The file has more than {most} requests, which a batch may have.");
@@ -179,8 +184,7 @@ impl Driver {
                 let body = Bytes::copy_from_slice(request.body.get().as_bytes());
                 let custom_id = request.custom_id.into_owned();
                 let of = Line { of: stored.id, number: line.number, custom_id };
-                let nth = batch.fed + read.jobs.len() as u64 + 1;
-                read.jobs.push((line_id(stored, nth), job(stored, batch, of, body)));
+                read.jobs.push(job(stored, batch, of, body));
             }
             read.behind = (line.number, line.end);
         }
@@ -263,19 +267,15 @@ fn gone() -> Problem {
     Problem { param: Some("input_file_id".to_owned()), ..whole("input_file_gone", message, None) }
 }
 
-/// The id of the `nth` request of a batch: it alone has it, and always the same. Those of a batch sort as its lines do, and the
-/// low bits tell attempts apart.
-fn line_id(stored: &StoredBatch, nth: u64) -> RunId {
+/// A line as a job, under an id that it alone has and always the same: its number has 24 bits. Those of a batch sort as its lines
+/// do, and the low bits tell attempts apart.
+fn job(stored: &StoredBatch, batch: &Batch, line: Line, body: Bytes) -> (RunId, Job) {
     let hash = blake3::derive_key("forebay 2026 lines of batches", stored.id.as_bytes());
     let of = u128::from(u64::from_be_bytes(*hash.first_chunk::<8>().unwrap_or(&[0; 8])));
-    RunId::of(RequestId::from_parts(stored.created_at, of << 40 | u128::from(nth) << 16))
-}
-
-/// A line as a job.
-fn job(stored: &StoredBatch, batch: &Batch, line: Line, body: Bytes) -> Job {
+    let id = RunId::of(RequestId::from_parts(stored.created_at, of << 40 | u128::from(line.number) << 16));
     let mut job = Job::json(stored.tenant.clone(), batch.key.clone(), batch.endpoint.clone(), body);
     job.lane = Lane::Low;
     job.deadline = Some(batch.expires_at);
     job.line = Some(line);
-    job
+    (id, job)
 }

@@ -229,19 +229,14 @@ async fn a_batch_is_not_judged_while_nobody_knows_how_long_a_line_may_be() {
 }
 
 #[tokio::test]
-async fn lines_have_ids_of_their_own_however_many_blank_ones_are_between_them() {
+async fn a_file_of_more_lines_than_there_are_ids_for_is_refused_however_many_are_blank() {
     let w = World::new(JobsSettings::default()).await;
-    let text = format!("{}{}{}", line(1), "\n".repeat((1 << 24) - 1), line(2));
-    w.limit(text.len());
-    let id = w.batch(&text).await;
-    w.step(id).await;
-    w.step(id).await;
-    let parts = w.store.reader.batches.parts(id, None, 9).await.unwrap();
-    let numbers: Vec<u64> = parts.iter().map(|p| p.number).collect();
-    assert_eq!(numbers, [1, (1 << 24) + 1]);
-    // The bits that tell lines apart are those of their order, whatever those above are.
-    let bits = |n: usize| u128::from_be_bytes(*parts[n].head.id.as_bytes()) >> 16 & 0xFF_FFFF;
-    assert_eq!((bits(0), bits(1)), (1, 2));
+    let text = |blank: usize| format!("{}{}{}", line(1), "\n".repeat(blank), line(2));
+    let most = (1 << 24) - 1;
+    w.limit(most);
+    assert_eq!(w.step(w.batch(&text(most - 2)).await).await.status, Status::InProgress);
+    let failed = w.step(w.batch(&text(most - 1)).await).await;
+    assert_eq!((failed.errors[0].code.as_str(), failed.errors[0].line), ("too_many_lines", Some(1 << 24)));
 }
 
 #[tokio::test]
