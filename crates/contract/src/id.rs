@@ -224,6 +224,11 @@ impl RunId {
     pub fn request(self) -> RequestId {
         RequestId(self.0)
     }
+
+    /// The id without its prefix: 32 hexadecimal digits, of which the ids of what belongs to the run are made.
+    pub fn serial(self) -> String {
+        self.0.simple().to_string()
+    }
 }
 
 impl fmt::Display for RunId {

@@ -173,7 +173,7 @@ impl Batches {
             files: [to.output_file.clone(), to.error_file.clone()],
             outbox: ended_at.and_then(|at| {
                 let (url, at_seconds) = (to.webhook.clone()?, at.0 / 1_000);
-                let serial = serial(from.id);
+                let serial = from.id.serial();
                 let body = serde_json::json!({
                     "id": format!("evt_{serial}"), "object": "event", "created_at": at_seconds,
                     "type": format!("batch.{}", to.status.as_str()), "data": {"id": name(from.id)},
@@ -196,14 +196,9 @@ impl Batches {
     }
 }
 
-/// The part of a batch's id that the ids of what belongs to it are made of.
-fn serial(id: RunId) -> String {
-    id.to_string().trim_start_matches("run_").to_owned()
-}
-
 /// A batch's id as it is shown.
 pub(crate) fn name(id: RunId) -> String {
-    format!("batch_{}", serial(id))
+    format!("batch_{}", id.serial())
 }
 
 /// The batch of that name.

@@ -10,7 +10,7 @@ use store::{FileInfo, FileStore, FileWriter, PartOutput, StoredBatch};
 
 use super::lines::{self, Lines, Next};
 use super::object::{Batch, Status};
-use super::{Batches, name, serial, storage};
+use super::{Batches, name, storage};
 use crate::jobs::{Jobs, Kept, custom_id};
 
 /// Lines that are looked at together: their answers are in memory at once.
@@ -122,7 +122,7 @@ impl Results<'_> {
             if beyond.contains(&line.number) {
                 continue;
             }
-            let id = format!("batch_req_{}_{}", serial(self.stored.id), line.number);
+            let id = format!("batch_req_{}_{}", self.stored.id.serial(), line.number);
             let custom_id = &request.custom_id;
             errors.row(&Row { id, custom_id, response: None, error: Some(why(batch)) }).await?;
         }
@@ -132,7 +132,7 @@ impl Results<'_> {
     fn info(&self, batch: &Batch, sort: &str) -> FileInfo {
         let now = self.batches.clock.wall();
         FileInfo {
-            id: format!("file-{}-{sort}", serial(self.stored.id)),
+            id: format!("file-{}-{sort}", self.stored.id.serial()),
             name: format!("{}_{sort}.jsonl", name(self.stored.id)),
             purpose: "batch_output".to_owned(),
             bytes: 0,
@@ -150,7 +150,7 @@ impl Results<'_> {
     ) -> Result<(), Error> {
         let head = &part.head;
         let custom_id = custom_id(&head.about);
-        let id = format!("batch_req_{}", serial(head.id));
+        let id = format!("batch_req_{}", head.id.serial());
         let kept: Option<Kept<'_>> =
             part.output.as_deref().and_then(|output| serde_json::from_slice(output).ok());
         let (to, error) = match (&kept, head.status.as_str()) {

@@ -47,7 +47,7 @@ struct Page {
 fn answer(app: &App, result: Result<String, Error>) -> Response {
     match result {
         Ok(text) => {
-            let mut r = jobs::json(StatusCode::OK, text);
+            let mut r = jobs::written(StatusCode::OK, text);
             headers::request_id(app.request_id(), Surface::Openai, r.headers_mut());
             r
         }

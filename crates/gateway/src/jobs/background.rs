@@ -11,8 +11,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::{Bytes, BytesMut};
 use contract::{Code, Error, ModelName, RunId, Surface, TenantId, UnixMillis};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, StatusCode};
 use llm::surface::responses::{Unanswered, parse, unanswered};
 use pipeline::runs::{Run, Status};
 use serde::Deserialize;
@@ -21,7 +20,7 @@ use serde_json::{Value as Json, json};
 use super::execute::Kept;
 use super::stored::About;
 use super::submit::{kept, store};
-use super::{Job, Jobs, STAGE, storage};
+use super::{Job, Jobs, STAGE, storage, written};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::errors::{self, Failure};
@@ -60,7 +59,7 @@ pub(crate) async fn accept(
     let job = Job::json(caller.tenant.clone(), caller.key.clone(), PATH, body);
     let id = store(app, &headers, Job { headers: kept(&headers), background: Some(said), ..job }).await?;
     let text = jobs(app)?.response(id, &caller.tenant).await?;
-    let mut response = json_body(text);
+    let mut response = written(StatusCode::OK, text);
     headers::request_id(id.request(), Surface::Responses, response.headers_mut());
     Ok(response)
 }
@@ -73,25 +72,14 @@ fn missing() -> Error {
     Error::new(Code::NotFound, "there is no response of that id: those of `background` are kept").param("id")
 }
 
-fn serial(id: RunId) -> String {
-    id.to_string().trim_start_matches("run_").to_owned()
-}
-
 fn named(id: &str) -> Result<RunId, Error> {
     id.strip_prefix("resp_").and_then(|serial| serial.parse().ok()).ok_or_else(missing)
-}
-
-fn json_body(text: impl Into<Body>) -> Response {
-    let mut r = Response::new(text.into());
-    r.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    r.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    r
 }
 
 fn answer<T: Into<Body>>(app: &App, result: Result<T, Error>) -> Response {
     match result {
         Ok(text) => {
-            let mut r = json_body(text);
+            let mut r = written(StatusCode::OK, text);
             headers::request_id(app.request_id(), Surface::Responses, r.headers_mut());
             r
         }
@@ -157,7 +145,7 @@ impl Jobs {
         })?;
         let said = About::read(&head.about).background.ok_or_else(missing)?;
         let run = self.inner.scheduler.load(id).await.map_err(storage)?.ok_or_else(missing)?;
-        let (serial, created) = (serial(id), head.submitted_at.0 / 1_000);
+        let (serial, created) = (id.serial(), head.submitted_at.0 / 1_000);
         if run.status() == Status::Succeeded {
             let outputs = self.store().outputs(id).await.map_err(storage)?;
             let kept = outputs.iter().find(|o| o.stage == STAGE).map(|o| o.value.as_slice());
@@ -213,7 +201,7 @@ pub(super) fn event(run: &Run, at: UnixMillis, output: Option<&[u8]>) -> String 
         Status::Cancelled => "cancelled",
         Status::Queued | Status::Running | Status::Failed => "failed",
     };
-    let serial = serial(run.id());
+    let serial = run.id().serial();
     json!({
         "id": format!("evt_{serial}"), "object": "event", "created_at": at.0 / 1_000,
         "type": format!("response.{how}"), "data": {"id": format!("resp_{serial}")},

@@ -123,7 +123,7 @@ impl Execute for Worker {
         let url = about.webhook?;
         let at = run.ended_at()?;
         // One message for each end, and a run has one.
-        let id = format!("msg_{}", run.id().to_string().trim_start_matches("run_"));
+        let id = format!("msg_{}", run.id().serial());
         if about.background.is_some() {
             let body = super::background::event(run, at, output);
             return Some(NewDelivery { id, url, body: body.into_bytes(), at });

@@ -45,9 +45,9 @@ struct Page {
     limit: Option<u32>,
 }
 
-/// JSON that is written already.
-pub(crate) fn json(status: StatusCode, text: String) -> Response {
-    let mut r = Response::new(Body::from(text));
+/// An answer of JSON that is written already.
+pub(crate) fn written(status: StatusCode, text: impl Into<Body>) -> Response {
+    let mut r = Response::new(text.into());
     *r.status_mut() = status;
     r.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     r.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -56,7 +56,7 @@ pub(crate) fn json(status: StatusCode, text: String) -> Response {
 
 fn answer(app: &App, result: Result<String, Error>) -> Response {
     match result {
-        Ok(text) => json(StatusCode::OK, text),
+        Ok(text) => written(StatusCode::OK, text),
         Err(e) => errors::answer(app, Surface::Native, e),
     }
 }

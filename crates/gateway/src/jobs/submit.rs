@@ -118,7 +118,8 @@ async fn accept(
     }
     let job = Job { headers, ..Job::json(caller.tenant.clone(), caller.key, path, body) };
     let id = store(app, &parts.headers, job).await?;
-    let mut response = super::routes::json(StatusCode::ACCEPTED, jobs.show(id, Some(&caller.tenant)).await?);
+    let mut response =
+        super::routes::written(StatusCode::ACCEPTED, jobs.show(id, Some(&caller.tenant)).await?);
     let out = response.headers_mut();
     out.insert(PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"));
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/jobs/{id}")) {
