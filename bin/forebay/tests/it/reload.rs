@@ -282,7 +282,7 @@ async fn the_last_of_many_quick_changes_is_in_force() {
             }
             std::thread::sleep(Duration::from_millis(40));
         }
-        eventually("the last is in force", || names(&server) == ["m19"]);
+        eventually("the last is in force", || names(&server) == ["m19"] && counted(&server, "applied") > 0.0);
         assert_eq!(ready(&server)["refused_at"], Json::Null);
         let before = counted(&server, "applied");
         assert!(before <= 20.0, "{before}");
@@ -291,6 +291,8 @@ async fn the_last_of_many_quick_changes_is_in_force() {
         std::fs::write(server.folder.path().join("unrelated"), "x").unwrap();
         std::fs::write(&path, with("m20")).unwrap();
         eventually("it is still looked at", || names(&server) == ["m20"]);
+        // It is counted behind the change.
+        eventually("one was applied", || counted(&server, "applied") > before);
         assert_eq!(counted(&server, "applied"), before + 1.0);
     })
     .await;
