@@ -18,7 +18,7 @@ use store::{FileStore, KeyRing, Ledger, Reader};
 use crate::admin::Inventory;
 use crate::configuration::Configuration;
 use crate::drain::Drain;
-use crate::ended::Ended;
+use crate::ended::{Ended, EndedRequests};
 use crate::jobs::Jobs;
 use crate::ladder::{Rung, WhenBusy};
 use crate::metrics::Metrics;
@@ -250,6 +250,11 @@ impl App {
         // Bodies that are being read keep their places where they took them.
         let room = if own == new { self.generation.room.clone() } else { Room::new(new) };
         App { inner: self.inner.clone(), generation: Generation::new(parts, room) }
+    }
+
+    /// What has ended of all generations.
+    pub fn ended(&self) -> EndedRequests {
+        EndedRequests(self.inner.clone())
     }
 
     /// Says who reads the configuration, for this generation and all others. The first one stays.

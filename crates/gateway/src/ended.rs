@@ -31,6 +31,17 @@ const FEW: usize = 2;
 /// A request that has ended, and where its trace goes, if it has one.
 type One = (Box<RequestRecord>, Option<(Arc<dyn Telemetry>, Trace)>);
 
+/// The requests of a gateway that have ended, for whoever closes what their traces go to.
+#[derive(Clone)]
+pub struct EndedRequests(pub(crate) Arc<crate::app::Inner>);
+
+impl EndedRequests {
+    /// Brings all of them into the metrics and to the exporter. Behind it nothing waits that ended before.
+    pub fn count(&self) {
+        self.0.ended.count(&self.0.metrics);
+    }
+}
+
 /// Where requests that have ended wait to be counted.
 #[derive(Default)]
 pub(crate) struct Ended {

@@ -52,6 +52,7 @@ pub use app::{App, Limits, Parts, Pipeline, Settings, Upstream};
 pub use batches::{Batches, BatchesSettings, named as batch_named};
 pub use configuration::{ConfigProblem, ConfigRefusal, ConfigState, Configuration, Reloaded};
 pub use current::Current;
+pub use ended::EndedRequests;
 pub use jobs::{Job, Jobs, JobsSettings, Line};
 pub use ladder::{KeptAnswers, Rung, WhenBusy};
 pub use replay::Replay;

@@ -25,6 +25,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) retries: &'a Retries,
     /// Attempts made for this answer so far.
     pub(crate) made: AtomicU32,
+    /// It had a slot: it is not refused any more because others wait.
+    pub(crate) let_in: AtomicBool,
     /// Why the first attempt of this call is not the first of its answer.
     pub(crate) again: Option<Reason>,
     /// The endpoint that broke the answer off: asked when there is no other.
@@ -95,10 +97,11 @@ pub(crate) async fn attempt(
     }
     let started_us = cx.elapsed_us();
     // A stage belongs to a request that was let in, and so does what is tried again.
-    let new = cx.stage.is_none() && asked.made.load(Ordering::Relaxed) == 0;
+    let new = cx.stage.is_none() && !asked.let_in.load(Ordering::Relaxed);
     let mark = new.then(|| crate::mark::of(&asked.request, cx.user.as_ref(), t.input));
     let wait = asked.slots.acquire(t.model, &cx.tenant, t.input, cx.deadline, mark);
     let slot = task::within(&*cx.clock, cx.deadline, wait).await.map_err(|_| late())??;
+    asked.let_in.store(true, Ordering::Relaxed);
     // Chosen with the slot in hand: what was free before the queue may not be behind it.
     let number = asked.made.fetch_add(1, Ordering::Relaxed) + 1;
     let random = pick::mix(seed(cx) ^ u64::from(number));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use contract::{BoxFuture, Code, Context, EndpointName, Error, MidStream, ModelName, Price, Tick, UserId};
 use parking_lot::RwLock;
@@ -202,6 +202,7 @@ impl Models {
                 slots: &*self.slots,
                 retries: &self.retries,
                 made: AtomicU32::new(0),
+                let_in: AtomicBool::new(false),
                 again: None,
                 avoid: None,
             };

@@ -9,7 +9,7 @@
 //! Invariant: a reader never has pieces of two answers in one: a restart is told, and a continuation was asked to begin
 //! where the text ends. What cannot be gone on with (a tool call, log probabilities) is not.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use contract::{BoxFuture, Context, EndpointName, Error, Message, MidStream, ModelName, Reason, Role, Usage};
 
@@ -148,6 +148,7 @@ impl Rescue {
             slots: &*slots,
             retries: models.retries(),
             made: AtomicU32::new(made),
+            let_in: AtomicBool::new(true),
             again: Some(reason),
             avoid: Some(broke),
         };

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use contract::{Clock, Surface, SystemClock};
-use gateway::{App, Current, Jobs};
+use gateway::{App, Current, EndedRequests, Jobs};
 use store::Store;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -61,6 +61,7 @@ pub(super) struct Opened {
     background: JoinHandle<Result<(), store::Error>>,
     export: Option<Export>,
     clock: Arc<dyn Clock>,
+    ended: EndedRequests,
     jobs: Option<Jobs>,
 }
 
@@ -93,7 +94,8 @@ impl Opened {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let means = Means { clock: clock.clone(), surface, open, export: sink };
         let (assembly, app) = Assembly::start(&global.project, config, &store, means).await?;
-        Ok((Opened { store, background, export, clock, jobs: None }, assembly, app))
+        let ended = app.ended();
+        Ok((Opened { store, background, export, clock, ended, jobs: None }, assembly, app))
     }
 
     /// Begins to work on jobs, on the current runtime.
@@ -109,6 +111,8 @@ impl Opened {
         }
         self.store.ledger.close();
         let closed = self.background.await;
+        // Of what ended when nobody was served any more, too.
+        self.ended.count();
         // The ledger first: a collector that hangs must not stand between a record and its database.
         if let Some(export) = self.export {
             export.close().await;

@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use testkit::{FakeUpstream, Script};
 
 use crate::collector::{Collector, Export, attribute, hex};
+use crate::run::{command, output, project};
 use crate::server::{Server, eventually};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -319,4 +320,27 @@ fn promtool(command: &str, text: &str) {
     let out = child.wait_with_output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success() && said.trim().is_empty(), "promtool {command}: {said}\n{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_in_the_folder_is_exported_before_it_ends() {
+    let up = FakeUpstream::start(script(json!({"text": "LOUD"}))).await.unwrap();
+    let collector = Collector::start(None);
+    let folder = project(&up.base_url());
+    let config = folder.path().join("forebay.yaml");
+    let told =
+        format!("{}telemetry: {{otlp: \"{}\"}}\n", std::fs::read_to_string(&config).unwrap(), collector.url);
+    std::fs::write(&config, told).unwrap();
+    let doc = folder.path().join("doc.md");
+    let ran = output(command(folder.path(), &["--json", "run", "shout", doc.to_str().unwrap()])).await;
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    let chat = blocking(move || {
+        let mut all = Vec::new();
+        collector.wait(|_, export| {
+            let Export::Spans(spans, _) = export else { return None };
+            all.extend(spans);
+            all.iter().find(|s| s.name == "chat gpt-test").cloned()
+        })
+    });
+    assert_eq!(chat.await.kind, 3, "a client's");
 }
