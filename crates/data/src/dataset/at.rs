@@ -1,0 +1,154 @@
+//! Which version somebody means.
+
+use std::fmt;
+use std::str::FromStr;
+
+use contract::UnixMillis;
+
+use crate::Error;
+use crate::dataset::{Dataset, number};
+use crate::source::instant;
+
+/// Which version: `@7`, `@2026-11-22`, `@2026-11-22T04:00:00Z`, `@9f86d081`, `@a-tag`, or the newest when nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum At {
+    /// The newest.
+    #[default]
+    Newest,
+    /// That number.
+    Version(u64),
+    /// What was newest at that time.
+    Time(UnixMillis),
+    /// What the tag names.
+    Tag(String),
+    /// The newest whose content name begins so.
+    Name(String),
+}
+
+impl At {
+    /// Whether a text may be a tag: it begins with a letter and cannot be taken for a name.
+    pub(super) fn is_tag(text: &str) -> bool {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        text.len() <= 64
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
+            && text.bytes().all(plain)
+            && !is_name(text)
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (8..=64).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+impl FromStr for At {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<At, Error> {
+        let plain = text.strip_prefix('@').unwrap_or(text);
+        if plain.is_empty() || plain == "newest" {
+            return Ok(At::Newest);
+        }
+        // A number has fewer than eight digits, a name at least as many.
+        if plain.len() < 8
+            && let Ok(version) = plain.parse()
+        {
+            return Ok(At::Version(version));
+        }
+        if let Some(millis) = instant(plain) {
+            return Ok(At::Time(UnixMillis(millis)));
+        }
+        if is_name(plain) {
+            return Ok(At::Name(plain.to_owned()));
+        }
+        if At::is_tag(plain) {
+            return Ok(At::Tag(plain.to_owned()));
+        }
+        let why = "say a number, a time as 2026-11-22T04:00:00Z, a tag, or eight or more digits of a name";
+        Err(Error::invalid(format!("the version `{text}`"), why))
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            At::Newest => f.write_str("the newest version"),
+            At::Version(version) => write!(f, "version {version}"),
+            At::Time(at) => write!(f, "a version at {} ms since the epoch", at.0),
+            At::Tag(tag) => write!(f, "the tag `{tag}`"),
+            At::Name(name) => write!(f, "a version named `{name}…`"),
+        }
+    }
+}
+
+impl Dataset {
+    /// The number of the version somebody means.
+    ///
+    /// # Errors
+    /// [`Error::NoDataset`], [`Error::NoVersion`].
+    pub async fn resolve(&self, at: &At) -> Result<u64, Error> {
+        let newest = number(&self.existing().await?);
+        let none =
+            |hint: String| Error::NoVersion { dataset: self.name.to_string(), at: at.to_string(), hint };
+        match at {
+            At::Newest => Ok(newest),
+            At::Version(version) if *version <= newest => Ok(*version),
+            At::Version(_) => Err(none(format!("the newest is {newest}"))),
+            At::Tag(tag) => match self.tag_named(tag).await? {
+                Some(tag) => Ok(tag.version),
+                None => {
+                    let tags = self.tags().await?;
+                    let names: Vec<_> = tags.iter().map(|t| t.tag.as_str()).collect();
+                    let none_yet = "there is no tag yet".to_owned();
+                    Err(none(if names.is_empty() {
+                        none_yet
+                    } else {
+                        format!("there are {}", names.join(", "))
+                    }))
+                }
+            },
+            At::Time(time) => {
+                let log = self.log(None).await?;
+                let first = log.last().and_then(|v| v.at);
+                let found = log.iter().find(|version| version.at.is_some_and(|at| at <= *time));
+                found.map(|version| version.version).ok_or_else(|| {
+                    none(format!("the first is of {} ms since the epoch", first.unwrap_or_default().0))
+                })
+            }
+            At::Name(name) => {
+                let log = self.log(None).await?;
+                let found =
+                    log.iter().find(|v| v.name.as_ref().is_some_and(|n| n.as_str().starts_with(name)));
+                found
+                    .map(|v| v.version)
+                    .ok_or_else(|| none("`forebay data log` shows the names there are".into()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_way_to_name_a_version_is_told_apart() {
+        let at = |text: &str| text.parse::<At>().unwrap();
+        assert_eq!(at(""), At::Newest);
+        assert_eq!(at("@7"), At::Version(7));
+        assert_eq!(at("1970-01-02"), At::Time(UnixMillis(86_400_000)));
+        assert_eq!(at("@1970-01-01T00:00:01Z"), At::Time(UnixMillis(1000)));
+        assert_eq!(at("deadbeef"), At::Name("deadbeef".into()));
+        assert_eq!(at("12345678"), At::Name("12345678".into()));
+        assert_eq!(at("@release-1"), At::Tag("release-1".into()));
+        assert!("a b".parse::<At>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_it(text in "\\PC{0,70}") {
+            let _ = text.parse::<At>();
+        }
+    }
+}

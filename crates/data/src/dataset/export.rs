@@ -1,0 +1,130 @@
+//! A version as a file: CSV, JSON lines, Parquet or Arrow, written a batch at a time, and there in full or not at all.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use tokio::sync::mpsc;
+
+use crate::Error;
+use crate::dataset::{At, Dataset, Select};
+use crate::source::Format;
+
+enum Writer {
+    Csv(Box<arrow::csv::Writer<BufWriter<File>>>),
+    Json(BufWriter<File>),
+    Parquet(Box<parquet::arrow::ArrowWriter<BufWriter<File>>>),
+    Arrow(Box<arrow::ipc::writer::FileWriter<BufWriter<File>>>),
+}
+
+fn other(e: impl std::fmt::Display) -> std::io::Error {
+    std::io::Error::other(e.to_string())
+}
+
+impl Writer {
+    fn new(file: File, format: Format, schema: &SchemaRef) -> std::io::Result<Writer> {
+        let file = BufWriter::with_capacity(1 << 16, file);
+        Ok(match format {
+            Format::Csv => {
+                let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(file);
+                // The header also of a file without rows.
+                writer.write(&RecordBatch::new_empty(schema.clone())).map_err(other)?;
+                Writer::Csv(Box::new(writer))
+            }
+            Format::Json => Writer::Json(file),
+            Format::Parquet => {
+                let writer = parquet::arrow::ArrowWriter::try_new(file, schema.clone(), None);
+                Writer::Parquet(Box::new(writer.map_err(other)?))
+            }
+            Format::Arrow => {
+                Writer::Arrow(Box::new(arrow::ipc::writer::FileWriter::try_new(file, schema).map_err(other)?))
+            }
+        })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> std::io::Result<()> {
+        match self {
+            Writer::Csv(writer) => writer.write(batch).map_err(other),
+            Writer::Json(file) => {
+                for row in super::Batch::of(batch.clone()).to_json() {
+                    serde_json::to_writer(&mut *file, &row)?;
+                    file.write_all(b"\n")?;
+                }
+                Ok(())
+            }
+            Writer::Parquet(writer) => writer.write(batch).map_err(other),
+            Writer::Arrow(writer) => writer.write(batch).map_err(other),
+        }
+    }
+
+    fn finish(self) -> std::io::Result<()> {
+        let file = match self {
+            Writer::Csv(writer) => writer.into_inner(),
+            Writer::Json(file) => file,
+            Writer::Parquet(writer) => writer.into_inner().map_err(other)?,
+            Writer::Arrow(writer) => writer.into_inner().map_err(other)?,
+        };
+        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+    }
+}
+
+impl Dataset {
+    /// Writes a version to a file, and says how many rows that were. The file appears when it is complete.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`]; [`Error::Storage`] when the file cannot be written.
+    pub async fn export(&self, at: &At, select: &Select, to: &Path, format: Format) -> Result<u64, Error> {
+        let mut rows = self.read(at, select).await?;
+        let schema = rows.schema().to_arrow();
+        let (sender, mut batches) = mpsc::channel::<RecordBatch>(2);
+        let to = to.to_owned();
+        let mut partial = to.clone().into_os_string();
+        partial.push(format!(".{}.partial", uuid::Uuid::now_v7()));
+        let partial = std::path::PathBuf::from(partial);
+        let writing = {
+            let (to, partial) = (to.clone(), partial.clone());
+            pipeline::task::blocking("data-export", move || {
+                let mut writer = Writer::new(File::create(&partial)?, format, &schema)?;
+                let mut written = 0;
+                loop {
+                    // The sender says that it is through by an empty batch: when it is only gone, the file is not complete.
+                    let Some(batch) = batches.blocking_recv() else {
+                        return Err(other("reading ended early"));
+                    };
+                    if batch.num_rows() == 0 {
+                        break;
+                    }
+                    writer.write(&batch)?;
+                    written += batch.num_rows() as u64;
+                }
+                writer.finish()?;
+                std::fs::rename(&partial, &to)?;
+                Ok(written)
+            })
+        };
+        let writing = pipeline::task::spawn("data-export", writing);
+        let read = async {
+            while let Some(batch) = rows.next_arrow().await? {
+                if batch.num_rows() > 0 && sender.send(batch).await.is_err() {
+                    return Ok(());
+                }
+            }
+            let _ = sender.send(RecordBatch::new_empty(rows.schema().to_arrow())).await;
+            Ok(())
+        }
+        .await;
+        drop(sender);
+        let written = match writing.await {
+            Ok(Ok(written)) => written,
+            Ok(Err(crashed)) | Err(crashed) => Err(other(crashed)),
+        };
+        if written.is_err() {
+            let _ = std::fs::remove_file(&partial);
+        }
+        read?;
+        written
+            .map_err(|e| Error::Storage { doing: "write the file", why: format!("`{}`: {e}", to.display()) })
+    }
+}

@@ -1,0 +1,133 @@
+//! Merge by key: a row takes the place of the one with its key.
+
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::prelude::{DataFrame, Expr, JoinType, SessionContext, ident, lit};
+use deltalake::DeltaTable;
+
+use crate::dataset::add::{Added, Pending};
+use crate::dataset::commit::{Refused, Replace};
+use crate::dataset::stage::{Staged, Stager, remove};
+use crate::dataset::{Dataset, Rows, number};
+use crate::{Error, store};
+
+/// How the key's columns of the new rows are called in a join.
+fn theirs(column: &str) -> String {
+    format!("__forebay_new_{column}")
+}
+
+impl Dataset {
+    /// Writes the rows that stay next to the staged ones, and commits both in the place of everything.
+    pub(super) async fn merge(
+        &self,
+        base: DeltaTable,
+        staged: Staged,
+        pending: &Pending<'_>,
+        key: &[String],
+    ) -> Result<Added, Error> {
+        let session = self.warehouse.session();
+        self.check_key(&session, &staged, pending, key).await?;
+        let held = self.fingerprint(&base).await?;
+        let staying = self.staying(&session, &base, &staged, pending, key).await?;
+        let replaced = held.rows.saturating_sub(staying.fingerprint.rows);
+        let after = staying.fingerprint.plus(staged.fingerprint);
+        let mut files = staying.files.clone();
+        files.extend(staged.files);
+        if after == held && self.same_rows(&base, &files, &pending.schema).await? {
+            remove(&*self.store(), &staying.files).await;
+            return Ok(pending.added(number(&base), &after, 0, false));
+        }
+        let facts = self.facts_of(&after, pending);
+        let all = Staged { files, fingerprint: after };
+        match self.commit(&base, &all, Replace::Everything, &pending.schema, &facts).await {
+            Ok(version) => Ok(pending.added(version, &after, replaced, true)),
+            Err(refused) => {
+                remove(&*self.store(), &staying.files).await;
+                Err(match refused {
+                    Refused::Failed(error) => error,
+                    Refused::Taken => Error::Conflict {
+                        dataset: self.name.to_string(),
+                        base: number(&base),
+                        theirs: number(&self.existing().await?),
+                    },
+                })
+            }
+        }
+    }
+
+    /// The key has to be columns of the dataset, and in the new rows unique and never null.
+    async fn check_key(
+        &self,
+        session: &SessionContext,
+        staged: &Staged,
+        pending: &Pending<'_>,
+        key: &[String],
+    ) -> Result<(), Error> {
+        let failed = |e| store::query("check the key", &e);
+        if let Some(unknown) = key.iter().find(|k| pending.schema.column(k).is_none()) {
+            let names: Vec<_> = pending.schema.names().collect();
+            return Err(Error::invalid(
+                format!("the key `{unknown}`"),
+                format!("the columns are {}", names.join(", ")),
+            ));
+        }
+        if key.is_empty() {
+            return Err(Error::invalid("the key", "a merge needs the columns that tell rows apart"));
+        }
+        let rows = self.staged_frame(session, &staged.files, &pending.schema).await?;
+        let named =
+            || format!("the key {}", key.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", "));
+        let null = key.iter().map(|k| ident(k).is_null()).reduce(Expr::or).unwrap_or_else(|| lit(false));
+        let without = rows.clone().filter(null).map_err(failed)?.count().await.map_err(failed)?;
+        if without > 0 {
+            let why = format!("{without} of the new rows lack it; remove them, or merge by other columns");
+            return Err(Error::invalid(named(), why));
+        }
+        let doubled = rows
+            .aggregate(key.iter().map(ident).collect(), vec![count(lit(1)).alias("__forebay_count")])
+            .and_then(|frame| frame.filter(ident("__forebay_count").gt(lit(1))))
+            .and_then(|frame| frame.limit(0, Some(1)))
+            .map_err(failed)?;
+        let columns = key.iter().filter_map(|k| pending.schema.column(k).cloned()).collect();
+        let doubled = Rows::run(doubled, crate::Schema { columns }).await?.all().await?;
+        if let Some(row) = doubled.first() {
+            let value = serde_json::Value::Object(row.clone());
+            let why = format!("it is not unique in the new rows: {value} comes more than once");
+            return Err(Error::invalid(named(), why));
+        }
+        Ok(())
+    }
+
+    /// Writes the rows of `base` whose key no new row has.
+    async fn staying(
+        &self,
+        session: &SessionContext,
+        base: &DeltaTable,
+        staged: &Staged,
+        pending: &Pending<'_>,
+        key: &[String],
+    ) -> Result<Staged, Error> {
+        let failed = |e| store::query("merge", &e);
+        let held = self.frame(session, base).await?;
+        let new = self.staged_frame(session, &staged.files, &pending.schema).await?;
+        let names: Vec<String> = key.iter().map(|k| theirs(k)).collect();
+        let new: DataFrame = new
+            .select(key.iter().zip(&names).map(|(k, n)| ident(k).alias(n)).collect::<Vec<_>>())
+            .map_err(failed)?;
+        let on: Vec<Expr> = key.iter().zip(&names).map(|(k, n)| ident(k).eq(ident(n))).collect();
+        let joined = held.join_on(new, JoinType::LeftAnti, on).map_err(failed)?;
+        let mut rows = Rows::run(joined, pending.schema.clone()).await?;
+        let mut stager = Stager::new(self, base, &pending.schema, true);
+        loop {
+            let step = match rows.next_arrow().await {
+                Ok(None) => break,
+                Ok(Some(batch)) => stager.write(&batch, &self.name).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = step {
+                stager.discard().await;
+                return Err(error);
+            }
+        }
+        stager.finish(&self.name).await
+    }
+}

@@ -1,0 +1,146 @@
+//! Rows on their way into a table: written as its files, and invisible until a commit names them.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use deltalake::DeltaTable;
+use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
+use deltalake::kernel::Add;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use tokio::sync::mpsc;
+
+use crate::dataset::Dataset;
+use crate::fingerprint::{Adder, Fingerprint, Key};
+use crate::source::{Batches, Source};
+use crate::{Error, Schema, store};
+
+/// Batches between the one who reads and the one who writes.
+const AHEAD: usize = 2;
+
+/// Files that are written and not committed.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    pub(super) files: Vec<Add>,
+    pub(super) fingerprint: Fingerprint,
+}
+
+/// Writes batches as files of a table.
+pub(super) struct Stager {
+    writer: DeltaWriter,
+    store: Arc<dyn ObjectStore>,
+    adder: Option<Adder>,
+}
+
+impl Stager {
+    pub(super) fn new(dataset: &Dataset, table: &DeltaTable, schema: &Schema, add_up: bool) -> Stager {
+        let store = table.log_store().object_store(None);
+        let level = ZstdLevel::try_new(3).unwrap_or_default();
+        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+        let config = WriterConfig::new(
+            schema.to_arrow(),
+            Vec::new(),
+            Some(properties),
+            NonZeroU64::new(dataset.warehouse.inner.settings.file_bytes),
+            None,
+            Default::default(),
+            None,
+        );
+        let adder = add_up.then(|| Adder::new(Key::default()));
+        Stager { writer: DeltaWriter::new(Arc::clone(&store), config), store, adder }
+    }
+
+    pub(super) async fn write(&mut self, batch: &RecordBatch, dataset: &str) -> Result<(), Error> {
+        if let Some(adder) = &mut self.adder {
+            adder.add(batch);
+        }
+        self.writer.write(batch).await.map_err(|e| store::table("write the files of", dataset, &e))
+    }
+
+    pub(super) async fn finish(self, dataset: &str) -> Result<Staged, Error> {
+        let fingerprint = self.adder.map(|adder| adder.total()).unwrap_or_default();
+        let files = self.writer.close().await.map_err(|e| store::table("write the files of", dataset, &e))?;
+        Ok(Staged { files, fingerprint })
+    }
+
+    /// Takes back what was written, as far as that is possible: what stays belongs to no version, and `gc` removes it.
+    pub(super) async fn discard(self) {
+        if let Ok(files) = self.writer.close().await {
+            remove(&*self.store, &files).await;
+        }
+    }
+}
+
+/// Removes files that no version names.
+pub(super) async fn remove(store: &dyn ObjectStore, files: &[Add]) {
+    for file in files {
+        if let Err(error) = store.delete(&Path::from(file.path.as_str())).await {
+            tracing::warn!(%error, "a file that no version names stays until gc");
+        }
+    }
+}
+
+impl Dataset {
+    /// Reads a source as `schema` into files of the table. After an error there are none.
+    pub(super) async fn stage(
+        &self,
+        table: &DeltaTable,
+        source: &Source,
+        schema: &Schema,
+    ) -> Result<Staged, Error> {
+        let (sender, mut batches) = mpsc::channel::<Result<RecordBatch, Error>>(AHEAD);
+        let (source, wanted) = (source.clone(), schema.clone());
+        // Reads and adds up on one core while this task encodes and writes on another.
+        let reading = pipeline::task::blocking("data-read", move || {
+            let mut adder = Adder::new(Key::default());
+            let mut reader = match source.open(&wanted) {
+                Ok(reader) => reader,
+                Err(error) => {
+                    let _ = sender.blocking_send(Err(error));
+                    return Fingerprint::default();
+                }
+            };
+            loop {
+                let next = reader.next();
+                if let Ok(Some(batch)) = &next {
+                    adder.add(batch);
+                }
+                let Some(next) = next.transpose() else { break };
+                let failed = next.is_err();
+                if sender.blocking_send(next).is_err() || failed {
+                    break;
+                }
+            }
+            adder.total()
+        });
+        let reading = pipeline::task::spawn("data-read", reading);
+        let mut stager = Stager::new(self, table, schema, false);
+        while let Some(batch) = batches.recv().await {
+            let written = match batch {
+                Ok(batch) => stager.write(&batch, &self.name).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written {
+                batches.close();
+                stager.discard().await;
+                return Err(error);
+            }
+        }
+        let fingerprint = match reading.await {
+            Ok(Ok(fingerprint)) => fingerprint,
+            Ok(Err(crashed)) | Err(crashed) => {
+                stager.discard().await;
+                return Err(Error::Table {
+                    doing: "read the source for",
+                    dataset: self.name.to_string(),
+                    why: crashed.to_string(),
+                });
+            }
+        };
+        let staged = stager.finish(&self.name).await?;
+        Ok(Staged { fingerprint, ..staged })
+    }
+}
