@@ -6,6 +6,8 @@ mod commit;
 mod diff;
 mod export;
 mod facts;
+#[cfg(test)]
+mod faults;
 mod gc;
 mod log;
 mod merge;

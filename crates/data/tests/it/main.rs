@@ -1,4 +1,12 @@
 //! Datasets as their users see them: files in, versions out.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests, and a child process acknowledges by printing"
+)]
 
 mod add;
 mod bad_input;
