@@ -24,6 +24,11 @@ impl Dataset {
         pending: &Pending<'_>,
         key: &[String],
     ) -> Result<Added, Error> {
+        let state = base.snapshot().map_err(|e| store::table("open", &self.name, &e))?;
+        if let Some(column) = state.metadata().partition_columns().first() {
+            let why = format!("it is partitioned by `{column}`; append to it, or overwrite it");
+            return Err(self.defect("merge into", &why));
+        }
         let session = self.warehouse.session();
         self.check_key(&session, &staged, pending, key).await?;
         let held = self.fingerprint(&base).await?;
@@ -116,7 +121,7 @@ impl Dataset {
         let on: Vec<Expr> = key.iter().zip(&names).map(|(k, n)| ident(k).eq(ident(n))).collect();
         let joined = held.join_on(new, JoinType::LeftAnti, on).map_err(failed)?;
         let mut rows = Rows::run(joined, pending.schema.clone()).await?;
-        let mut stager = Stager::new(self, base, &pending.schema, true);
+        let mut stager = Stager::new(self, base, &pending.schema, true)?;
         loop {
             let step = match rows.next_arrow().await {
                 Ok(None) => break,

@@ -8,6 +8,8 @@ mod export;
 mod facts;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod foreign;
 mod gc;
 mod log;
 mod merge;

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use deltalake::DeltaTable;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::Add;
@@ -13,6 +14,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use tokio::sync::mpsc;
 
+use crate::batch::physically;
 use crate::dataset::Dataset;
 use crate::fingerprint::{Adder, Fingerprint, Key};
 use crate::source::{Batches, Source};
@@ -31,18 +33,33 @@ pub(super) struct Staged {
 /// Writes batches as files of a table.
 pub(super) struct Stager {
     writer: DeltaWriter,
+    /// The columns as the table has them: another writer's table may keep an `int` in 32 bits, and its files have to.
+    physical: SchemaRef,
     store: Arc<dyn ObjectStore>,
     adder: Option<Adder>,
 }
 
 impl Stager {
-    pub(super) fn new(dataset: &Dataset, table: &DeltaTable, schema: &Schema, add_up: bool) -> Stager {
+    /// A stager of rows under `schema`: the table's own, or what a commit will put in its place.
+    ///
+    /// # Errors
+    /// [`Error::Table`] when the table has rules that only its other writers know how to keep.
+    pub(super) fn new(
+        dataset: &Dataset,
+        table: &DeltaTable,
+        schema: &Schema,
+        add_up: bool,
+    ) -> Result<Stager, Error> {
         let store = table.log_store().object_store(None);
+        let (physical, partitions) = match table.version() {
+            Some(_) => dataset.physical(table, schema)?,
+            None => (schema.to_arrow(), Vec::new()),
+        };
         let level = ZstdLevel::try_new(3).unwrap_or_default();
         let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
         let config = WriterConfig::new(
-            schema.to_arrow(),
-            Vec::new(),
+            Arc::clone(&physical),
+            partitions,
             Some(properties),
             NonZeroU64::new(dataset.warehouse.inner.settings.file_bytes),
             None,
@@ -50,14 +67,21 @@ impl Stager {
             None,
         );
         let adder = add_up.then(|| Adder::new(Key::default()));
-        Stager { writer: DeltaWriter::new(Arc::clone(&store), config), store, adder }
+        Ok(Stager { writer: DeltaWriter::new(Arc::clone(&store), config), physical, store, adder })
     }
 
     pub(super) async fn write(&mut self, batch: &RecordBatch, dataset: &str) -> Result<(), Error> {
         if let Some(adder) = &mut self.adder {
             adder.add(batch);
         }
-        self.writer.write(batch).await.map_err(|e| store::table("write the files of", dataset, &e))
+        let written = match physically(batch, &self.physical) {
+            Ok(batch) => self.writer.write(&batch).await,
+            Err((column, why)) => {
+                let why = format!("the column `{column}` cannot take it: {why}");
+                return Err(Error::Table { doing: "write rows to", dataset: dataset.to_owned(), why });
+            }
+        };
+        written.map_err(|e| store::table("write the files of", dataset, &e))
     }
 
     pub(super) async fn finish(self, dataset: &str) -> Result<Staged, Error> {
@@ -84,6 +108,36 @@ pub(super) async fn remove(store: &dyn ObjectStore, files: &[Add]) {
 }
 
 impl Dataset {
+    /// The columns of a table as its files hold them, and those it is partitioned by.
+    fn physical(&self, table: &DeltaTable, schema: &Schema) -> Result<(SchemaRef, Vec<String>), Error> {
+        let state = table.snapshot().map_err(|e| store::table("open", &self.name, &e))?;
+        let rules = ["delta.constraints.", "delta.columnMapping.mode", "delta.identity", "delta.appendOnly"];
+        let rule = state.metadata().configuration().iter().find(|(key, value)| {
+            let off = matches!(value.as_str(), "none" | "false");
+            rules.iter().any(|rule| key.starts_with(rule)) && !off
+        });
+        let arrow = state.snapshot().arrow_schema();
+        let generated = arrow.fields().iter().find(|f| f.metadata().keys().any(|k| k.starts_with("delta.")));
+        if let Some(rule) = rule.map(|(key, _)| key.as_str()).or(generated.map(|f| f.name().as_str())) {
+            let why = format!(
+                "`{rule}` is a rule that another writer set and that is not kept here; write to a copy"
+            );
+            return Err(self.defect("write to", &why));
+        }
+        let partitions = state.metadata().partition_columns().to_vec();
+        let own = self.schema_of(table)?;
+        if own == *schema {
+            return Ok((arrow, partitions));
+        }
+        // Replaced columns: the table keeps its partitions, so their columns have to stay.
+        match partitions.iter().find(|p| schema.column(p) != own.column(p)) {
+            Some(gone) => {
+                Err(self.defect("write to", &format!("it is partitioned by `{gone}`, which has to stay")))
+            }
+            None => Ok((schema.to_arrow(), partitions)),
+        }
+    }
+
     /// Reads a source as `schema` into files of the table. After an error there are none.
     pub(super) async fn stage(
         &self,
@@ -117,7 +171,7 @@ impl Dataset {
             adder.total()
         });
         let reading = pipeline::task::spawn("data-read", reading);
-        let mut stager = Stager::new(self, table, schema, false);
+        let mut stager = Stager::new(self, table, schema, false)?;
         while let Some(batch) = batches.recv().await {
             let written = match batch {
                 Ok(batch) => stager.write(&batch, &self.name).await,
