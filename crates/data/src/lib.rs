@@ -23,6 +23,7 @@
 //! guessed that can be silently wrong: no encoding from bytes, no day from `01/02/2013`, no number from `007`.
 
 mod batch;
+mod canonical;
 mod dataset;
 mod error;
 mod fingerprint;
