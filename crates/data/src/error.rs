@@ -123,6 +123,12 @@ pub enum Error {
         /// What the table layer said.
         why: String,
     },
+    /// A file of expectations does not make sense; every problem in it is told.
+    #[error("understand the expectations: {}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Expectations {
+        /// What is wrong, in the order of the file.
+        problems: Vec<crate::expect::Problem>,
+    },
     /// A SQL text cannot be planned or run.
     #[error("run the query: {0}")]
     Query(String),
@@ -132,7 +138,7 @@ impl Error {
     /// The documented code of this failure.
     pub fn code(&self) -> Code {
         match self {
-            Error::Invalid { .. } | Error::Query(_) => Code::InvalidRequest,
+            Error::Invalid { .. } | Error::Expectations { .. } | Error::Query(_) => Code::InvalidRequest,
             Error::NoDataset { .. } | Error::NoVersion { .. } => Code::NotFound,
             Error::Source { .. } => Code::InvalidDocument,
             Error::Conflict { .. } => Code::Overloaded,

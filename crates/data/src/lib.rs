@@ -15,6 +15,9 @@
 //! is wrong anywhere leaves nothing at all. Of writers at once, appends are all kept, in some order; an overwrite or a merge
 //! that was overtaken is refused ([`Error::Conflict`]), because it was made against rows that are not the newest.
 //!
+//! **A gate** ([`Dataset::add_checked`]) looks at rows on that way: those that break an [expectation](expect) go to the quarantine
+//! beside the dataset, with reasons, or the change is refused as a whole; the previous version stays what everybody reads.
+//!
 //! **Bounds.** No file is ever read whole into memory. A change holds a few batches (of at most 8192 rows, about 8 MiB of text)
 //! and what one data file needs to be encoded ([`Settings::file_bytes`], and a row group of it at most); joins, groups and
 //! sorts stay within [`Settings::memory_bytes`] and go through files beyond it. The log is read an entry at a time.
@@ -26,6 +29,7 @@ mod batch;
 mod canonical;
 mod dataset;
 mod error;
+pub mod expect;
 mod fingerprint;
 mod schema;
 mod source;
@@ -33,7 +37,8 @@ mod store;
 mod warehouse;
 
 pub use dataset::{
-    Added, At, Batch, Change, Collected, Dataset, Diff, Gc, How, Rows, Select, Shown, Tag, Version,
+    Added, At, Batch, Change, Collected, Dataset, Diff, Gate, Gated, Gc, How, Policy, Quarantined, Rows,
+    Select, Shown, Tag, Version,
 };
 pub use error::{Error, Place};
 pub use fingerprint::Name;

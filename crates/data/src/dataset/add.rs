@@ -87,13 +87,24 @@ impl Dataset {
             None => self.table()?,
         };
         let staged = self.stage(&table, source, &schema).await?;
-        let source = source.describe();
+        let (source, read) = (source.describe(), staged.fingerprint.rows);
+        let pending = Pending { change, source, schema, read, checked: None, pinned: false };
+        self.settle(base, table, staged, &pending).await
+    }
+
+    /// Makes staged rows a version; when that does not come about, takes their files back.
+    pub(super) async fn settle(
+        &self,
+        base: Option<DeltaTable>,
+        table: DeltaTable,
+        staged: Staged,
+        pending: &Pending<'_>,
+    ) -> Result<Added, Error> {
         let files = staged.files.clone();
-        let pending = Pending { change, source, schema, read: staged.fingerprint.rows };
-        let result = match (&change.how, base) {
-            (How::Merge { key }, Some(base)) => self.merge(base, staged, &pending, key).await,
+        let result = match (&pending.change.how, base) {
+            (How::Merge { key }, Some(base)) => self.merge(base, staged, pending, key).await,
             (How::Merge { .. }, None) | (How::Append | How::Overwrite, _) => {
-                self.land(table, staged, &pending).await
+                self.land(table, staged, pending).await
             }
         };
         if !matches!(&result, Ok(added) if added.new) {
@@ -103,7 +114,7 @@ impl Dataset {
     }
 
     /// The columns the source is read as: those of the dataset, unless they are replaced.
-    async fn schema_for(
+    pub(super) async fn schema_for(
         &self,
         base: Option<&DeltaTable>,
         source: &Source,
@@ -130,7 +141,7 @@ impl Dataset {
     }
 
     /// Commits an append or an overwrite.
-    async fn land(
+    pub(super) async fn land(
         &self,
         mut table: DeltaTable,
         staged: Staged,
@@ -164,7 +175,8 @@ impl Dataset {
                     table = self.existing().await?;
                     let theirs = number(&table);
                     // Rows can be added to other rows; they cannot take the place of rows that nobody has looked at.
-                    if replace == Replace::Everything || self.schema_of(&table)? != pending.schema {
+                    let alone = replace == Replace::Everything || pending.pinned;
+                    if alone || self.schema_of(&table)? != pending.schema {
                         return Err(Error::Conflict { dataset: self.name.to_string(), base, theirs });
                     }
                 }
@@ -205,6 +217,7 @@ impl Dataset {
         facts.source = Some(pending.source.clone()).filter(|s| !s.is_empty());
         facts.who.clone_from(&pending.change.who);
         facts.message.clone_from(&pending.change.message);
+        facts.checked.clone_from(&pending.checked);
         facts
     }
 
@@ -248,6 +261,10 @@ pub(super) struct Pending<'a> {
     pub(super) schema: Schema,
     /// Rows of the source.
     pub(super) read: u64,
+    /// The attempt at a gate that let it through.
+    pub(super) checked: Option<String>,
+    /// Whether it holds only against the version that was current when it was looked at.
+    pub(super) pinned: bool,
 }
 
 impl Pending<'_> {

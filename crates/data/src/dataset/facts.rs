@@ -43,6 +43,9 @@ pub(super) struct Facts {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) message: Option<String>,
+    /// The attempt at a gate that let it through, as the quarantine names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) checked: Option<String>,
     /// Tells this attempt from any other: a commit whose answer was lost is found again by it.
     pub(super) attempt: String,
 }
@@ -64,6 +67,7 @@ impl Facts {
             source: None,
             who: None,
             message: None,
+            checked: None,
             attempt: uuid::Uuid::now_v7().to_string(),
         }
     }

@@ -14,7 +14,8 @@ use object_store::{
 };
 use url::Url;
 
-use crate::dataset::{At, Change, Dataset, How, Select};
+use crate::dataset::{At, Change, Dataset, Gate, How, Policy, Select};
+use crate::expect::{Config, Suite};
 use crate::{Error, Settings, Source, Warehouse};
 
 /// A disk that takes so many writes and is full then; and, when told to, does what it is asked and says it failed.
@@ -137,6 +138,39 @@ async fn a_disk_that_fills_at_any_write_leaves_the_previous_version() {
         }
         assert!(writes >= 2, "{how:?}: the files and the commit were failed in turn");
     }
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_at_any_write_behind_a_gate_loses_no_row_and_shows_none_half() {
+    let config =
+        r#"{"expectations": [{"range": {"column": "a", "min": 0}}, {"unique": {"columns": ["a"]}}]}"#;
+    let suite = Suite::new(&serde_json::from_str::<Config>(config).unwrap()).unwrap();
+    let gate = Gate { suite, policy: Policy::Quarantine { max_share: 0.5 } };
+    let folder = tempfile::tempdir().unwrap();
+    let plenty = on_disk(folder.path(), i64::MAX, false);
+    plenty.add(&source(folder.path(), "a\n1\n2\n"), &Change::default()).await.unwrap();
+    let mut writes = 0;
+    loop {
+        let tight = on_disk(folder.path(), writes, false);
+        let held = plenty.quarantine(None, 100).await.unwrap().len();
+        match tight.add_checked(&source(folder.path(), "a\n3\n-1\n"), &Change::default(), &gate).await {
+            Ok(gated) => {
+                assert_eq!(gated.added.unwrap().version, 1);
+                assert_eq!(plenty.quarantine(Some(&gated.attempt), 100).await.unwrap().len(), 1);
+                break;
+            }
+            Err(error) => {
+                assert!(matches!(error, Error::Storage { .. }), "after {writes} writes: {error:?}");
+                assert_eq!(plenty.show(&At::Newest).await.unwrap().version.version, 0);
+                assert_eq!(count(&plenty).await, 2);
+                let now = plenty.quarantine(None, 100).await.unwrap().len();
+                assert!(now == held || now == held + 1, "an attempt's rows are all there or none");
+            }
+        }
+        writes += 1;
+        assert!(writes < 20, "it never succeeds");
+    }
+    assert!(writes >= 4, "both tables' files and entries were failed in turn");
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ pub struct Version {
     pub who: Option<String>,
     /// Why.
     pub message: Option<String>,
+    /// The attempt at a gate that made it, as the quarantine names it; `None` when no expectations were looked at.
+    pub checked: Option<String>,
     /// Whether its rows or columns differ from those of the version before, as far as the log says.
     pub changes: bool,
     /// The tags that name it.
@@ -83,6 +85,7 @@ impl Dataset {
                 source: own.and_then(|f| f.source.clone()),
                 who: own.and_then(|f| f.who.clone()),
                 message: own.and_then(|f| f.message.clone()),
+                checked: own.and_then(|f| f.checked.clone()),
                 changes: entry.changes || own.is_some(),
                 tags: tags.iter().filter(|t| t.version == version).map(|t| t.tag.clone()).collect(),
             });

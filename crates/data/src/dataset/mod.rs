@@ -10,12 +10,16 @@ mod facts;
 mod faults;
 #[cfg(test)]
 mod foreign;
+mod gate;
 mod gc;
 mod log;
 mod merge;
+mod profile;
+mod quarantine;
 mod read;
 mod stage;
 mod tag;
+mod validate;
 
 use std::sync::Arc;
 
@@ -30,8 +34,10 @@ use crate::{Error, Schema, store};
 pub use add::{Added, Change, How};
 pub use at::At;
 pub use diff::Diff;
+pub use gate::{Gate, Gated, Policy};
 pub use gc::{Collected, Gc};
 pub use log::{Shown, Version};
+pub use quarantine::Quarantined;
 pub use read::{Batch, Rows, Select};
 pub use tag::Tag;
 

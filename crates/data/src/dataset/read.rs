@@ -158,7 +158,7 @@ impl Rows {
 }
 
 impl Batch {
-    pub(super) fn of(batch: RecordBatch) -> Batch {
+    pub(crate) fn of(batch: RecordBatch) -> Batch {
         Batch(batch)
     }
 

@@ -190,7 +190,7 @@ pub(super) fn open(source: &Source, file: &Path, schema: &Schema) -> Result<CsvB
         let at = table.header.iter().position(|h| *h == column.name).unwrap_or_default();
         columns.push((at, column.ty.to_string(), cells));
     }
-    Ok(CsvBatches { table, schema: schema.clone(), columns })
+    Ok(CsvBatches { table, schema: schema.clone(), columns, lines: Vec::new() })
 }
 
 pub(super) struct CsvBatches {
@@ -198,14 +198,18 @@ pub(super) struct CsvBatches {
     schema: Schema,
     /// Per column of the schema: its place in the row, its type as text, its values.
     columns: Vec<(usize, String, Cells)>,
+    /// The lines of the last batch's rows.
+    lines: Vec<u64>,
 }
 
 impl Batches for CsvBatches {
     fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
         let (mut rows, mut bytes) = (0, 0);
+        self.lines.clear();
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.table.row()? {
             rows += 1;
             bytes += self.table.record.as_slice().len();
+            self.lines.extend(self.table.record.position().map(csv::Position::line));
             for (at, ty, cells) in &mut self.columns {
                 let field = self.table.record.get(*at).unwrap_or_default();
                 let field = self.table.utf8(field, || self.table.name(*at))?;
@@ -221,6 +225,10 @@ impl Batches for CsvBatches {
         }
         let columns = self.columns.iter_mut().map(|(_, _, cells)| cells.finish()).collect();
         batch(&self.schema, columns, &self.table.file).map(Some)
+    }
+
+    fn lines(&self) -> &[u64] {
+        &self.lines
     }
 }
 

@@ -156,6 +156,7 @@ impl Source {
             schema: schema.clone(),
             files: self.files()?.into(),
             current: None,
+            file: PathBuf::new(),
         })
     }
 
@@ -198,6 +199,11 @@ pub(crate) fn instant(text: &str) -> Option<i64> {
 pub(crate) trait Batches: Send {
     /// The next batch, `None` after the last. After an error the file is not read further.
     fn next(&mut self) -> Result<Option<RecordBatch>, Error>;
+
+    /// The lines that the rows of the last batch begin on, where the format has lines and they are known.
+    fn lines(&self) -> &[u64] {
+        &[]
+    }
 }
 
 /// Batches of a source, file after file. It blocks, so it runs aside from the runtime.
@@ -206,6 +212,15 @@ pub(crate) struct Reader {
     schema: Schema,
     files: VecDeque<PathBuf>,
     current: Option<Box<dyn Batches>>,
+    /// The file that is being read.
+    file: PathBuf,
+}
+
+impl Reader {
+    /// The file that the last batch is from.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
 }
 
 impl Batches for Reader {
@@ -217,6 +232,7 @@ impl Batches for Reader {
                 return Ok(Some(batch));
             }
             let Some(file) = self.files.pop_front() else { return Ok(None) };
+            self.file.clone_from(&file);
             self.current = Some(match self.source.format_of(&file)? {
                 Format::Csv => Box::new(csv::open(&self.source, &file, &self.schema)?),
                 Format::Json => Box::new(json::open(&self.source, &file, &self.schema)?),
@@ -224,6 +240,10 @@ impl Batches for Reader {
                 Format::Arrow => Box::new(columnar::open_arrow(&file, &self.schema)?),
             });
         }
+    }
+
+    fn lines(&self) -> &[u64] {
+        self.current.as_ref().map(|current| current.lines()).unwrap_or_default()
     }
 }
 

@@ -10,6 +10,8 @@
 
 mod add;
 mod bad_input;
+mod expect;
+mod gate;
 mod properties;
 mod support;
 mod versions;

@@ -1,0 +1,187 @@
+//! Rows that a gate did not let through, beside the dataset: a Delta table of its own, named `_quarantine.` and the dataset's name,
+//! which no dataset can be called.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field};
+use contract::UnixMillis;
+use datafusion::prelude::{ident, lit};
+use deltalake::DeltaTable;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::dataset::add::Pending;
+use crate::dataset::stage::{Stager, remove};
+use crate::dataset::{Change, Dataset, How, Rows};
+use crate::{Column, ColumnType, Error, Schema, store};
+
+/// A row in quarantine, or what was wrong with all rows of an attempt together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Quarantined {
+    /// The attempt that brought it; when it made a version, the log names it there.
+    pub attempt: String,
+    /// When, in milliseconds since the epoch.
+    pub at: i64,
+    /// Who made the attempt.
+    pub who: Option<String>,
+    /// The file it stood in.
+    pub source: Option<String>,
+    /// The line it began on, counted from 1, where the format has lines.
+    pub line: Option<u64>,
+    /// The names of the expectations it breaks.
+    pub reasons: Vec<String>,
+    /// The row; `None` when the reasons are about all rows together.
+    pub row: Option<Map<String, Value>>,
+}
+
+/// A bad row on its way there.
+pub(super) struct Bad {
+    pub(super) row: Map<String, Value>,
+    pub(super) line: Option<u64>,
+    pub(super) reasons: Vec<String>,
+}
+
+/// What all entries of an attempt share.
+pub(super) struct Entries {
+    pub(super) attempt: String,
+    pub(super) at_ms: i64,
+    pub(super) who: Option<String>,
+}
+
+impl Entries {
+    /// The columns of every quarantine.
+    pub(super) fn schema() -> Schema {
+        let column = |name: &str, ty| Column { name: name.to_owned(), ty };
+        let texts = ColumnType::List(Box::new(ColumnType::Text));
+        Schema {
+            columns: vec![
+                column("attempt", ColumnType::Text),
+                column("at", ColumnType::Timestamp),
+                column("who", ColumnType::Text),
+                column("source", ColumnType::Text),
+                column("line", ColumnType::Int),
+                column("reasons", texts),
+                column("row", ColumnType::Text),
+            ],
+        }
+    }
+
+    /// The entries of bad rows of one file.
+    pub(super) fn batch(&self, source: &str, bad: &[Bad]) -> Result<RecordBatch, Error> {
+        let rows = bad.iter().map(|b| Some(Value::Object(b.row.clone()).to_string())).collect();
+        let lines = bad.iter().map(|b| b.line.and_then(|line| i64::try_from(line).ok())).collect();
+        self.columns(source, bad.iter().map(|b| b.reasons.as_slice()), lines, rows)
+    }
+
+    /// The entry of what was wrong with all rows together.
+    pub(super) fn whole(&self, reasons: &[String], source: String) -> Option<Result<RecordBatch, Error>> {
+        if reasons.is_empty() {
+            return None;
+        }
+        let (line, row) = (Int64Array::from(vec![None]), StringArray::from(vec![None::<String>]));
+        Some(self.columns(&source, std::iter::once(reasons), line, row))
+    }
+
+    fn columns<'a>(
+        &self,
+        source: &str,
+        reasons: impl Iterator<Item = &'a [String]>,
+        lines: Int64Array,
+        rows: StringArray,
+    ) -> Result<RecordBatch, Error> {
+        let n = lines.len();
+        let texts = |text: Option<&str>| Arc::new(StringArray::from(vec![text; n])) as ArrayRef;
+        let mut lists = ListBuilder::new(StringBuilder::new()).with_field(Arc::new(Field::new(
+            "element",
+            DataType::Utf8,
+            true,
+        )));
+        for names in reasons {
+            lists.append_value(names.iter().map(Some));
+        }
+        let micros = self.at_ms.saturating_mul(1000);
+        let columns: Vec<ArrayRef> = vec![
+            texts(Some(&self.attempt)),
+            Arc::new(TimestampMicrosecondArray::from(vec![micros; n]).with_timezone("UTC")),
+            texts(self.who.as_deref()),
+            texts(Some(source)),
+            Arc::new(lines),
+            Arc::new(lists.finish()),
+            Arc::new(rows),
+        ];
+        RecordBatch::try_new(Entries::schema().to_arrow(), columns).map_err(|e| Error::Query(e.to_string()))
+    }
+}
+
+impl Dataset {
+    /// The table of what did not come in.
+    pub(super) fn aside(&self) -> Result<Dataset, Error> {
+        Dataset::new(self.warehouse.clone(), &format!("_quarantine.{}", self.name))
+    }
+
+    /// Commits entries to this quarantine.
+    pub(super) async fn hold(
+        &self,
+        table: DeltaTable,
+        entries: Stager,
+        change: &Change,
+        source: String,
+    ) -> Result<(), Error> {
+        let staged = entries.finish(&self.name).await?;
+        if staged.files.is_empty() {
+            return Ok(());
+        }
+        let files = staged.files.clone();
+        let change = Change { how: How::Append, who: change.who.clone(), message: change.message.clone() };
+        let read = staged.fingerprint.rows;
+        let schema = Entries::schema();
+        let pending = Pending { change: &change, source, schema, read, checked: None, pinned: false };
+        let landed = self.land(table, staged, &pending).await;
+        if landed.is_err() {
+            remove(&*self.store(), &files).await;
+        }
+        landed.map(|_| ())
+    }
+
+    /// What gates did not let into this dataset, the newest first, at most `limit`; of one attempt only, when it is given.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn quarantine(&self, attempt: Option<&str>, limit: usize) -> Result<Vec<Quarantined>, Error> {
+        let failed = |e| store::query("read the quarantine", &e);
+        let aside = self.aside()?;
+        let Some(table) = aside.current().await? else { return Ok(Vec::new()) };
+        let session = self.warehouse.session();
+        let mut frame = aside.frame(&session, &table).await?;
+        if let Some(attempt) = attempt {
+            frame = frame.filter(ident("attempt").eq(lit(attempt))).map_err(failed)?;
+        }
+        let order = vec![
+            ident("at").sort(false, false),
+            ident("attempt").sort(false, false),
+            ident("source").sort(true, false),
+            ident("line").sort(true, false),
+        ];
+        let frame = frame.sort(order).and_then(|frame| frame.limit(0, Some(limit))).map_err(failed)?;
+        let rows = Rows::run(frame, Entries::schema()).await?.all().await?;
+        Ok(rows.into_iter().map(entry).collect())
+    }
+}
+
+fn entry(row: Map<String, Value>) -> Quarantined {
+    let text = |key: &str| row.get(key).and_then(Value::as_str).map(str::to_owned);
+    let at = text("at").and_then(|at| crate::source::instant(&at)).map_or(UnixMillis(0), UnixMillis);
+    let reasons = row.get("reasons").and_then(Value::as_array).into_iter().flatten();
+    Quarantined {
+        attempt: text("attempt").unwrap_or_default(),
+        at: at.0,
+        who: text("who"),
+        source: text("source"),
+        line: row.get("line").and_then(Value::as_u64),
+        reasons: reasons.filter_map(|r| r.as_str().map(str::to_owned)).collect(),
+        row: text("row").and_then(|row| serde_json::from_str(&row).ok()),
+    }
+}

@@ -1,0 +1,64 @@
+//! Expectations: what data has to be like before anything else is done with it.
+//!
+//! A [`Config`] is what somebody wrote, a [`Suite`] what of it makes sense, a [`Report`] what came of looking. In between a
+//! suite is bound to the columns of a dataset (`plan`), and a [`tally`](self) is kept over batches: the same plan and the same
+//! tally serve a version that is scanned ([`Dataset::validate`](crate::Dataset::validate)) and rows that are about to be added
+//! ([`Dataset::add_checked`](crate::Dataset::add_checked)).
+//!
+//! **One pass.** Conditions of rows are compiled to the query engine's vectorised expressions, everything else is counted
+//! beside them, so that the columns concerned are read once, a batch at a time, by as many partitions as the scan has. Two checks
+//! need more: `unique` is a grouping of its own, which spills to files, and `distribution` and `references` read the *other*
+//! version or dataset first.
+//!
+//! **Bounds.** A tally holds counts, bins and at most [`EXAMPLES`] rows per expectation; a set of another dataset's values at
+//! most a million digests; the categories of a distribution at most 10,000 texts.
+//!
+//! **Invariants.** An expectation that cannot be looked at has not passed: a missing column, a wrong type and an expression that
+//! fails are outcomes with a problem, never errors and never silence. Nulls pass every check of values, as in SQL: `not_null`
+//! is the one that is about them. Comparing floats, -0 is 0, and a NaN is in no range and no set.
+
+mod config;
+mod literal;
+mod outcome;
+mod plan;
+mod profile;
+
+mod psi;
+mod report;
+mod sql;
+mod suite;
+mod tally;
+
+pub use config::{
+    Config, Distribution, Expectation, Extra, Freshness, History, Length, NotNull, Pattern, Range,
+    References, SchemaCheck, Set, Severity, Sql, Unique, Volume,
+};
+pub use profile::{ColumnProfile, Profile};
+pub use report::{Outcome, Report};
+pub use suite::Suite;
+
+pub(crate) use outcome::Ends;
+pub(crate) use plan::{Given, Kind, Plan, plain, present};
+
+pub(crate) use profile::{Sketch, propose};
+pub(crate) use psi::{CATEGORIES, Reference, numbers};
+pub(crate) use suite::Check;
+pub(crate) use tally::{Duplicates, Keys, Tally, Verdict, row};
+
+/// How many failing rows a report shows for an expectation.
+pub(crate) const EXAMPLES: usize = 5;
+
+/// Something that is wrong with a file of expectations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: `expectations[3]`, counted from 0.
+    pub place: String,
+    /// What.
+    pub what: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}

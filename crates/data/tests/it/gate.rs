@@ -1,0 +1,119 @@
+//! Changes behind a gate: what comes in, what goes to quarantine, and that nothing is half visible.
+
+use data::{At, Change, Gate, How, Policy};
+use serde_json::{Value, json};
+
+use crate::expect::suite;
+use crate::support::{Bench, append, how, sorted};
+
+fn gate(expectations: Value, policy: Policy) -> Gate {
+    Gate { suite: suite(expectations), policy }
+}
+
+const SOME: Policy = Policy::Quarantine { max_share: 0.5 };
+
+#[tokio::test]
+async fn bad_rows_go_to_quarantine_with_reasons_and_lines_and_the_others_come_in() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    let checks = gate(
+        json!([
+            {"name": "delay is plausible", "range": {"column": "delay", "min": 0}},
+            {"name": "carrier is there", "not_null": {"column": "carrier"}},
+            {"name": "carrier is short", "length": {"column": "carrier", "max": 2}, "severity": "warn"},
+        ]),
+        SOME,
+    );
+    let source = bench.source("may.csv", "delay,carrier\n1,AA\n-5,\n\"2\",\"A\nBC\"\n-7,UA\n");
+    let change = Change { who: Some("ann".into()), ..Change::default() };
+    let gated = x.add_checked(&source, &change, &checks).await.unwrap();
+    assert_eq!((gated.added.as_ref().unwrap().rows, gated.quarantined), (2, 2));
+    assert_eq!(sorted(&x, &At::Newest).await.len(), 2);
+    let held = x.quarantine(None, 10).await.unwrap();
+    let told: Vec<_> = held.iter().map(|q| (q.line.unwrap(), q.reasons.join(" + "))).collect();
+    let expected = [(3, "delay is plausible + carrier is there"), (6, "delay is plausible")];
+    assert_eq!(told, expected.map(|(line, why)| (line, why.to_owned())));
+    assert_eq!(Value::Object(held[0].row.clone().unwrap()), json!({"delay": -5, "carrier": null}));
+    assert_eq!((held[0].source.as_deref(), held[0].who.as_deref()), (Some("may.csv"), Some("ann")));
+    assert_eq!(held[0].at, crate::support::START);
+    assert_eq!(x.log(None).await.unwrap()[0].checked.as_ref(), Some(&gated.attempt));
+    assert_eq!(x.quarantine(Some(&gated.attempt), 1).await.unwrap().len(), 1);
+    assert!(x.quarantine(Some("another"), 10).await.unwrap().is_empty());
+    assert_eq!(bench.warehouse.datasets().await.unwrap(), ["x"], "the quarantine is no dataset");
+}
+
+#[tokio::test]
+async fn a_change_that_is_refused_leaves_the_version_and_tells_why() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    let first = append(&x, &bench.source("a.csv", "a\n1\n2\n")).await.unwrap();
+    let range = json!([{"range": {"column": "a", "min": 0}}]);
+    for (checks, text, held, reasons) in [
+        (gate(range.clone(), Policy::Fail), "a\n3\n-1\n", 1, "range of a"),
+        (gate(range.clone(), SOME), "a\n3\n-1\n-2\n", 2, "range of a"),
+        (gate(range, Policy::Quarantine { max_share: 1.0 }), "a\n-1\n", 1, "range of a"),
+        (gate(json!([{"volume": {"min": 3}}]), SOME), "a\n3\n4\n", 0, "volume"),
+        (gate(json!([{"unique": {"columns": ["a"]}}]), SOME), "a\n2\n3\n", 0, "unique of a"),
+        (
+            gate(json!([{"sql": {"condition": "1 / (a - a) > 0"}}]), SOME),
+            "a\n3\n",
+            0,
+            "sql of 1 / (a - a) > 0",
+        ),
+    ] {
+        for change in [Change::default(), how(How::Merge { key: vec!["a".into()] })] {
+            if reasons.starts_with("unique") && change.how != How::Append {
+                continue;
+            }
+            let gated = x.add_checked(&bench.source("b.csv", text), &change, &checks).await.unwrap();
+            assert!(gated.added.is_none() && !gated.report.passed, "{reasons}");
+            assert_eq!(gated.quarantined, held, "{reasons}");
+            let told = x.quarantine(Some(&gated.attempt), 10).await.unwrap();
+            assert_eq!(told.len() as u64, held.max(1), "{reasons}");
+            assert!(told.iter().all(|q| q.reasons == [reasons] && q.row.is_some() == (held > 0)), "{told:?}");
+            let shown = x.show(&At::Newest).await.unwrap();
+            assert_eq!((shown.version.version, &shown.name), (0, &first.name));
+            assert_eq!(bench.data_files("x"), 1, "what was staged is gone");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_first_change_that_is_refused_makes_no_dataset() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    let checks = gate(json!([{"not_null": {"column": "b"}}]), Policy::Fail);
+    let gated =
+        x.add_checked(&bench.source("a.csv", "a,b\n1,\n2,x\n"), &Change::default(), &checks).await.unwrap();
+    assert!(gated.added.is_none());
+    assert!(!x.exists().await.unwrap());
+    assert_eq!(x.quarantine(None, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_counted_over_rows_together_is_counted_over_those_that_come_in() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    let checks = gate(
+        json!([{"range": {"column": "a", "min": 0}}, {"volume": {"min": 2, "max": 2}}, {"unique": {"columns": ["a"]}}]),
+        SOME,
+    );
+    let gated = x
+        .add_checked(&bench.source("a.csv", "a\n-1\n-1\n1\n2\n"), &Change::default(), &checks)
+        .await
+        .unwrap();
+    assert_eq!(gated.added.unwrap().rows, 2, "{:?}", gated.report);
+    assert_eq!((gated.report.rows, gated.quarantined), (4, 2));
+}
+
+#[tokio::test]
+async fn a_source_that_is_wrong_somewhere_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    append(&x, &bench.source("a.csv", "a\n1\n")).await.unwrap();
+    let checks = gate(json!([{"range": {"column": "a", "min": 0}}]), SOME);
+    let error = x.add_checked(&bench.source("b.csv", "a\n2\n-1\nx\n"), &Change::default(), &checks).await;
+    assert!(matches!(error, Err(data::Error::Source { .. })));
+    assert_eq!((bench.data_files("x"), bench.data_files("_quarantine.x")), (1, 0));
+    assert!(x.quarantine(None, 10).await.unwrap().is_empty());
+}
