@@ -89,7 +89,7 @@ impl Dataset {
         let staged = self.stage(&table, source, &schema).await?;
         let (source, read) = (source.describe(), staged.fingerprint.rows);
         let pending = Pending { change, source, schema, read, checked: None, pinned: false };
-        self.settle(base, table, staged, &pending).await
+        Box::pin(self.settle(base, table, staged, &pending)).await
     }
 
     /// Makes staged rows a version; when that does not come about, takes their files back.

@@ -52,7 +52,7 @@ pub enum Policy {
 pub struct Gated {
     /// Names this attempt in the quarantine, and in the log when it made a version.
     pub attempt: String,
-    /// What was expected and found.
+    /// What was expected and found. It has not passed when rows are in quarantine, also when the others were added.
     pub report: Report,
     /// What was added; `None` when the change was refused: the dataset is as it was.
     #[serde(skip)]
@@ -84,8 +84,13 @@ impl Dataset {
     /// not quarantined.
     ///
     /// # Errors
-    /// As [`Dataset::add`]. A refused change is no error: [`Gated::added`] is `None` and the report says why.
+    /// As [`Dataset::add`]; [`Error::Invalid`] for a share that is none. A refused change is no error: [`Gated::added`] is `None` and the report says why.
     pub async fn add_checked(&self, source: &Source, change: &Change, gate: &Gate) -> Result<Gated, Error> {
+        if let Policy::Quarantine { max_share } = gate.policy
+            && !(0.0..=1.0).contains(&max_share)
+        {
+            return Err(Error::invalid(format!("the share of bad rows {max_share}"), "it is 0 to 1"));
+        }
         let base = self.current().await?;
         let schema = self.schema_for(base.as_ref(), source, &change.how).await?;
         let table = match &base {
@@ -93,7 +98,7 @@ impl Dataset {
             None => self.table()?,
         };
         let session = self.warehouse.session();
-        let mut given = self.given(&session, &gate.suite, &schema).await?;
+        let mut given = Box::pin(self.given(&session, &gate.suite, &schema)).await?;
         if base.is_some() {
             for (at, versions) in histories(&gate.suite) {
                 let log = self.log(Some(versions)).await?;
@@ -112,7 +117,8 @@ impl Dataset {
         };
         let good = Stager::new(self, &table, &schema, true)?;
         let bad = Stager::new(&aside, &aside_table, &Entries::schema(), true)?;
-        let mut sifted = self.sift(source, &plan, gate.policy, &entries, (good, bad)).await?;
+        // Boxed: two writers of files are large.
+        let mut sifted = Box::pin(self.sift(source, &plan, gate.policy, &entries, (good, bad))).await?;
 
         let files = sifted.good.files.clone();
         let looked = async {
@@ -125,7 +131,7 @@ impl Dataset {
             }
             duplicates(&frame, &plan, &schema).await
         };
-        let duplicates = match looked.await {
+        let duplicates = match Box::pin(looked).await {
             Ok(duplicates) => duplicates,
             Err(error) => {
                 sifted.bad.discard().await;
@@ -158,7 +164,7 @@ impl Dataset {
             None => Ok(()),
         };
         let settled = match noted {
-            Ok(()) => aside.hold(aside_table, sifted.bad, change, source.describe()).await,
+            Ok(()) => Box::pin(aside.hold(aside_table, sifted.bad, change, source.describe())).await,
             Err(error) => Err(error),
         };
         if refused || settled.is_err() {
@@ -173,7 +179,7 @@ impl Dataset {
         let read = sifted.good.fingerprint.rows;
         let checked = Some(attempt.clone());
         let pending = Pending { change, source: source.describe(), schema, read, checked, pinned };
-        let added = self.settle(base, table, sifted.good, &pending).await?;
+        let added = Box::pin(self.settle(base, table, sifted.good, &pending)).await?;
         Ok(Gated { attempt, report, added: Some(added), quarantined })
     }
 

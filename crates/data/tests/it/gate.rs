@@ -1,6 +1,7 @@
 //! Changes behind a gate: what comes in, what goes to quarantine, and that nothing is half visible.
 
 use data::{At, Change, Gate, How, Policy};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::expect::suite;
@@ -114,6 +115,49 @@ async fn a_source_that_is_wrong_somewhere_leaves_nothing_behind() {
     let checks = gate(json!([{"range": {"column": "a", "min": 0}}]), SOME);
     let error = x.add_checked(&bench.source("b.csv", "a\n2\n-1\nx\n"), &Change::default(), &checks).await;
     assert!(matches!(error, Err(data::Error::Source { .. })));
+    let none = gate(json!([]), Policy::Quarantine { max_share: f64::NAN });
+    let error = x.add_checked(&bench.source("b.csv", "a\n2\n"), &Change::default(), &none).await;
+    assert!(matches!(error, Err(data::Error::Invalid { .. })));
     assert_eq!((bench.data_files("x"), bench.data_files("_quarantine.x")), (1, 0));
     assert!(x.quarantine(None, 10).await.unwrap().is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn every_row_comes_in_or_is_in_quarantine_with_all_of_its_reasons(rows in proptest::collection::vec((any::<Option<i8>>(), "[ab]{1,2}"), 1..30)) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bench = Bench::new();
+            let x = bench.dataset("x");
+            let checks = gate(
+                json!([
+                    {"name": "there", "not_null": {"column": "n"}},
+                    {"name": "positive", "range": {"column": "n", "min": 0}},
+                    {"name": "short", "length": {"column": "s", "max": 1}},
+                ]),
+                Policy::Quarantine { max_share: 1.0 },
+            );
+            let lines = rows.iter().map(|(n, s)| format!("{},{s}\n", n.map(|n| n.to_string()).unwrap_or_default()));
+            let mut source = bench.source("x.csv", format!("n,s\n{}", lines.collect::<String>()));
+            source.types = [("n".to_owned(), "int".parse().unwrap())].into();
+            let gated = x.add_checked(&source, &Change::default(), &checks).await.unwrap();
+            let (mut good, mut bad) = (Vec::new(), Vec::new());
+            for (at, (n, s)) in rows.iter().enumerate() {
+                let broken = [("there", n.is_none()), ("positive", n.is_some_and(|n| n < 0)), ("short", s.len() > 1)];
+                let reasons: Vec<String> =
+                    broken.iter().filter(|(_, broken)| *broken).map(|(name, _)| (*name).to_owned()).collect();
+                let row = json!({"n": n, "s": s});
+                if reasons.is_empty() { good.push(row.to_string()) } else { bad.push((at as u64 + 2, reasons, row)) }
+            }
+            let held = x.quarantine(Some(&gated.attempt), 100).await.unwrap();
+            let held: Vec<_> =
+                held.into_iter().map(|q| (q.line.unwrap(), q.reasons, Value::Object(q.row.unwrap()))).collect();
+            assert_eq!(held, bad);
+            good.sort();
+            let came_in = if gated.added.is_some() { sorted(&x, &At::Newest).await } else { Vec::new() };
+            assert_eq!(came_in, good);
+        });
+    }
 }
