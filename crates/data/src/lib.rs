@@ -18,6 +18,8 @@
 //! **A gate** ([`Dataset::add_checked`]) looks at rows on that way: those that break an [expectation](expect) go to the quarantine
 //! beside the dataset, with reasons, or the change is refused as a whole; the previous version stays what everybody reads.
 //!
+//! **Features** ([`features`]) are columns of datasets, read as they were known at a time.
+//!
 //! **Bounds.** No file is ever read whole into memory. A change holds a few batches (of at most 8192 rows, about 8 MiB of text)
 //! and what one data file needs to be encoded ([`Settings::file_bytes`], and a row group of it at most); joins, groups and
 //! sorts stay within [`Settings::memory_bytes`] and go through files beyond it. The log is read an entry at a time.
@@ -30,6 +32,7 @@ mod canonical;
 mod dataset;
 mod error;
 pub mod expect;
+pub mod features;
 mod fingerprint;
 mod schema;
 mod source;

@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use tokio::sync::mpsc;
 
 use crate::Error;
-use crate::dataset::{At, Dataset, Select};
+use crate::dataset::{At, Dataset, Rows, Select};
 use crate::source::Format;
 
 enum Writer {
@@ -76,7 +76,17 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::read`]; [`Error::Storage`] when the file cannot be written.
     pub async fn export(&self, at: &At, select: &Select, to: &Path, format: Format) -> Result<u64, Error> {
-        let mut rows = self.read(at, select).await?;
+        self.read(at, select).await?.write(to, format).await
+    }
+}
+
+impl Rows {
+    /// Writes the rows to a file, and says how many that were. The file appears when it is complete.
+    ///
+    /// # Errors
+    /// As [`Rows::next`]; [`Error::Storage`] when the file cannot be written.
+    pub async fn write(mut self, to: &Path, format: Format) -> Result<u64, Error> {
+        let rows = &mut self;
         let schema = rows.schema().to_arrow();
         let (sender, mut batches) = mpsc::channel::<RecordBatch>(2);
         let to = to.to_owned();

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type};
+use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{DataFrame, ParquetReadOptions, SessionContext};
 use deltalake::DeltaTable;
 use deltalake::kernel::Add;
@@ -82,7 +85,7 @@ impl Dataset {
     }
 
     /// A version as a table of a query.
-    pub(super) async fn frame(
+    pub(crate) async fn frame(
         &self,
         session: &SessionContext,
         table: &DeltaTable,
@@ -116,9 +119,19 @@ impl Dataset {
 }
 
 impl Rows {
-    pub(super) async fn run(frame: DataFrame, schema: Schema) -> Result<Rows, Error> {
+    pub(crate) async fn run(frame: DataFrame, schema: Schema) -> Result<Rows, Error> {
         let stream = frame.execute_stream().await.map_err(|e| store::query("read rows", &e))?;
         Ok(Rows { schema, stream })
+    }
+
+    /// Rows that are made a batch at a time, in the types of the columns.
+    pub(crate) fn made(
+        schema: Schema,
+        batches: impl Iterator<Item = Result<RecordBatch, ArrowError>> + Send + 'static,
+    ) -> Rows {
+        let batches = batches.map(|batch| batch.map_err(DataFusionError::from));
+        let stream = RecordBatchStreamAdapter::new(schema.to_arrow(), futures_util::stream::iter(batches));
+        Rows { schema, stream: Box::pin(stream) }
     }
 
     /// The columns.

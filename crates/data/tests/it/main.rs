@@ -11,6 +11,7 @@
 mod add;
 mod bad_input;
 mod expect;
+mod features;
 mod gate;
 mod properties;
 mod support;
