@@ -60,7 +60,7 @@ async fn make(warehouse: &Warehouse, folder: &Path) -> Result<(), Failed> {
     for hour in 0..HOURS {
         for entity in 0..ENTITIES {
             let n = scattered(hour * ENTITIES + entity);
-            let late = if n % 20 == 0 { 86_400 } else { 60 };
+            let late = if n.is_multiple_of(20) { 86_400 } else { 60 };
             let (event, received) = (at(hour * 3600), at(hour * 3600 + late));
             writeln!(file, "{entity},{event},{received},{},{},{}.5", n % 1000, n % 77, n % 100)?;
         }

@@ -17,6 +17,8 @@ use crate::{ColumnType, Dataset, Error, Schema, store};
 
 /// How many batches are joined at once, at most: each of them has slots of its own until the end.
 const WORKERS: usize = 4;
+/// How far statistics may be off, in microseconds.
+const MARGIN: i64 = 1000;
 
 /// What a view's rows are measured against.
 pub(super) struct Plan {
@@ -51,7 +53,8 @@ impl Plan {
         self.ttl.map_or(i64::MIN, |ttl| at.saturating_sub(ttl))
     }
 
-    /// Leaves out rows that no slot can take, as far as files and row groups can tell by their statistics.
+    /// Leaves out rows that no slot can take, as far as files and row groups can tell by their statistics. Those of Delta are
+    /// cut to milliseconds, so the bounds are wider by one; what is exact is [`Plan::absorb`].
     fn narrow(&self, frame: DataFrame) -> Result<DataFrame, Error> {
         let mut conditions = Vec::new();
         let event = self.columns.columns.get(self.key_columns);
@@ -64,12 +67,16 @@ impl Plan {
             _ => None,
         };
         if let (Some(event), Some((first, last))) = (event, self.slots.span()) {
-            conditions.extend(literal(&event.ty, last).map(|last| ident(&event.name).lt_eq(last)));
-            let oldest = self.ttl.and_then(|_| literal(&event.ty, self.oldest(first)));
+            conditions.extend(
+                literal(&event.ty, last.saturating_add(MARGIN)).map(|last| ident(&event.name).lt_eq(last)),
+            );
+            let oldest = self.ttl.and_then(|_| literal(&event.ty, self.oldest(first).saturating_sub(MARGIN)));
             conditions.extend(oldest.map(|oldest| ident(&event.name).gt_eq(oldest)));
         }
         if let (Some(ingest), Some(cut)) = (ingest, self.cut) {
-            conditions.extend(literal(&ingest.ty, cut).map(|cut| ident(&ingest.name).lt_eq(cut)));
+            conditions.extend(
+                literal(&ingest.ty, cut.saturating_add(MARGIN)).map(|cut| ident(&ingest.name).lt_eq(cut)),
+            );
         }
         match conditions.into_iter().reduce(Expr::and) {
             None => Ok(frame),
