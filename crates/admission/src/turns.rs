@@ -127,7 +127,8 @@ struct Schedule {
 impl Schedule {
     /// The next turn, of which one takes `each`.
     fn next(&mut self, now: Tick, each: Duration) -> Tick {
-        let end = self.from.after(self.long);
+        // What is given is as long as it is, also when the last turn reaches beyond the block.
+        let end = self.from.after(self.long.max(self.given));
         if self.given >= self.long || end <= now {
             let ahead = end.since(now);
             self.from = end.max(now);
