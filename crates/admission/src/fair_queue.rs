@@ -260,14 +260,14 @@ impl<T> FairQueue<T> {
         self.recent.iter().any(|(id, at)| now.since(*at) <= RECENT && light(id))
     }
 
-    /// The weight of lanes that neither run nor wait but may come any moment: `within` leaves them their share.
+    /// The weight of lanes that neither run nor wait but may come any moment: who is to be within its share leaves them theirs.
     fn absent(&self, now: Tick, class: usize) -> u64 {
         let recent = self.recent.iter().filter(|(_, at)| now.since(*at) <= RECENT);
         let lanes = recent.filter_map(|(id, _)| self.lanes.get(id));
         lanes.filter(|l| l.counted == 0 && l.class >= class).map(|l| u64::from(l.weight)).sum()
     }
 
-    /// Whether a lane runs less than its share of the slots would be if all came that may come any moment.
+    /// Whether a lane runs less than what its share of the slots is when all have come that may come any moment.
     fn is_within_lane(&self, now: Tick, id: LaneId, slots: u32) -> bool {
         self.lanes.get(&id).is_some_and(|l| {
             let own = if l.counted == 0 { u64::from(l.weight) } else { 0 };

@@ -146,9 +146,8 @@ impl Gate {
 
     fn asked(&self, model: &ModelName, tenant: &TenantId, ask: Ask, mark: Option<u64>) -> SlotRequest {
         let (shared, weight, priority) = self.line(model, tenant);
-        let standing = (weight, ask.priority.unwrap_or(priority));
         let now = self.inner.clock.now();
-        let (asked, wakers) = shared.lock().ask(now, tenant, standing, &ask, mark);
+        let (asked, wakers) = shared.lock().ask(now, &ask.of(tenant, weight, priority), mark);
         wake(wakers);
         match asked {
             Asked::Granted(grant) => SlotRequest::granted(Slot::new(shared, grant)),
@@ -167,20 +166,20 @@ impl Gate {
         mark: impl FnOnce(Tick) -> Option<u64>,
     ) -> Option<Box<Refusal>> {
         let (shared, weight, priority) = self.line(model, tenant);
-        let standing = (weight, ask.priority.unwrap_or(priority));
-        let now = self.inner.clock.now();
-        if shared.lock().has_room_now(now, tenant, standing, &ask) {
+        let (now, work) = (self.inner.clock.now(), ask.of(tenant, weight, priority));
+        if shared.lock().has_room_for(now, &work) {
             return None;
         }
+        // Made out of the request's text: not under the lock.
         let mark = mark(now)?;
-        shared.lock().refuse(now, tenant, standing, &ask, mark).map(Box::new)
+        shared.lock().refuse(now, &work, mark).map(Box::new)
     }
 
     /// What a request of this tenant would meet at `model` now. Takes the model's lock once; takes no place.
     pub fn outlook(&self, model: &ModelName, tenant: &TenantId, ask: Ask) -> Outlook {
         let (shared, weight, priority) = self.line(model, tenant);
         let now = self.inner.clock.now();
-        shared.lock().outlook(now, tenant, (weight, ask.priority.unwrap_or(priority)), &ask)
+        shared.lock().outlook(now, &ask.of(tenant, weight, priority))
     }
 
     /// Has the endpoints of `model` say what they bear together, or (`None`) the model find that for itself.

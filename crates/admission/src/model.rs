@@ -50,6 +50,14 @@ pub struct Ask {
     pub deadline: Deadline,
 }
 
+impl Ask {
+    /// The same as work of a tenant of this weight, whose class counts where the request names none.
+    pub(crate) fn of<'a>(&self, tenant: &'a TenantId, weight: u32, priority: Priority) -> Work<'a> {
+        let priority = self.priority.unwrap_or(priority);
+        Work { tenant, weight, priority, deadline: self.deadline, tokens: self.tokens }
+    }
+}
+
 /// What a request would meet at a model if it came now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outlook {
@@ -164,18 +172,11 @@ impl Model {
     }
 
     /// What a request would meet if it came now.
-    pub(crate) fn outlook(
-        &self,
-        now: Tick,
-        tenant: &TenantId,
-        (weight, priority): (u32, Priority),
-        ask: &Ask,
-    ) -> Outlook {
-        let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
-        if self.has_room_for(now, &work) {
+    pub(crate) fn outlook(&self, now: Tick, work: &Work<'_>) -> Outlook {
+        if self.has_room_for(now, work) {
             return Outlook { ahead: 0, wait: Some(Duration::ZERO) };
         }
-        let (tokens, entries) = self.queue.ahead(&work, self.limit());
+        let (tokens, entries) = self.queue.ahead(work, self.limit());
         Outlook { ahead: entries, wait: self.expected_wait(tokens) }
     }
 
@@ -186,7 +187,7 @@ impl Model {
 
     /// Whether `work` is served at once if it comes now. Something may wait and a slot be free all the same: then it is kept, for
     /// a tenant that runs less than its share.
-    fn has_room_for(&self, now: Tick, work: &Work<'_>) -> bool {
+    pub(crate) fn has_room_for(&self, now: Tick, work: &Work<'_>) -> bool {
         let limit = self.limit();
         if self.in_flight >= limit {
             return false;
@@ -252,65 +253,37 @@ impl Model {
         RetryHint::After(self.turns.book(now, &Refused { tenant: work.tenant, mark, pace, after, again }))
     }
 
-    /// Whether a request that comes now is served at once.
-    pub(crate) fn has_room_now(
-        &self,
-        now: Tick,
-        tenant: &TenantId,
-        (weight, priority): (u32, Priority),
-        ask: &Ask,
-    ) -> bool {
-        let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
-        self.has_room_for(now, &work)
-    }
-
     /// Refuses what [`Model::ask`] would refuse; `None`, and nothing is done, for what would be served or wait.
-    pub(crate) fn refuse(
-        &mut self,
-        now: Tick,
-        tenant: &TenantId,
-        (weight, priority): (u32, Priority),
-        ask: &Ask,
-        mark: u64,
-    ) -> Option<Refusal> {
-        let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
-        if self.has_room_for(now, &work) {
+    pub(crate) fn refuse(&mut self, now: Tick, work: &Work<'_>, mark: u64) -> Option<Refusal> {
+        if self.has_room_for(now, work) {
             return None;
         }
-        let turn = self.turns.has(now, tenant, mark);
-        let cause = self.too_long(now, &work, Some(mark), turn)?;
+        let turn = self.turns.has(now, work.tenant, mark);
+        let cause = self.too_long(now, work, Some(mark), turn)?;
         if turn {
-            self.turns.claim(now, tenant, mark, false);
+            self.turns.claim(now, work.tenant, mark, false);
         }
-        let retry = self.come_again(now, &work, &cause, Some(mark), turn);
+        let retry = self.come_again(now, work, &cause, Some(mark), turn);
         Some(self.refusal(cause, retry))
     }
 
     /// Asks for a slot. The wakers are of those whom it pushed out of the queue. `mark`: see [`crate::Gate::slot_or_turn`].
-    pub(crate) fn ask(
-        &mut self,
-        now: Tick,
-        tenant: &TenantId,
-        (weight, priority): (u32, Priority),
-        ask: &Ask,
-        mark: Option<u64>,
-    ) -> (Asked, Vec<Waker>) {
-        let work = Work { tenant, weight, priority, deadline: ask.deadline, tokens: ask.tokens };
-        let room = self.has_room_for(now, &work);
-        let turn = mark.is_some_and(|m| self.turns.claim(now, tenant, m, room));
+    pub(crate) fn ask(&mut self, now: Tick, work: &Work<'_>, mark: Option<u64>) -> (Asked, Vec<Waker>) {
+        let room = self.has_room_for(now, work);
+        let turn = mark.is_some_and(|m| self.turns.claim(now, work.tenant, m, room));
         if room {
-            let lane = self.queue.dispatch(&work);
+            let lane = self.queue.dispatch(work);
             self.in_flight += 1;
             self.queue.started(now, lane);
-            self.turns.served(now, tenant);
-            return (Asked::Granted(Grant { lane, tokens: ask.tokens, since: now }), Vec::new());
+            self.turns.served(now, work.tenant);
+            return (Asked::Granted(Grant { lane, tokens: work.tokens, since: now }), Vec::new());
         }
-        if let Some(cause) = self.too_long(now, &work, mark, turn) {
-            let retry = self.come_again(now, &work, &cause, mark, turn);
+        if let Some(cause) = self.too_long(now, work, mark, turn) {
+            let retry = self.come_again(now, work, &cause, mark, turn);
             return (Asked::Refused(self.refusal(cause, retry)), Vec::new());
         }
         let waiter = Arc::new(Waiter(Mutex::new(Waiting::Queued(None))));
-        match self.queue.push(&work, (waiter.clone(), ask.tokens)) {
+        match self.queue.push(work, (waiter.clone(), work.tokens)) {
             Ok((ticket, pushed_out)) => {
                 let mut wakers = Vec::new();
                 for (other, tokens) in pushed_out {
@@ -322,7 +295,7 @@ impl Model {
                 (Asked::Queued(ticket, waiter), wakers)
             }
             Err(_) => {
-                let retry = self.come_again(now, &work, &Cause::QueueFull, mark, turn);
+                let retry = self.come_again(now, work, &Cause::QueueFull, mark, turn);
                 (Asked::Refused(self.refusal(Cause::QueueFull, retry)), Vec::new())
             }
         }
