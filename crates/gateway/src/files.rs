@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Query, State};
+use axum::extract::{FromRequest, Multipart, Path, Query, State};
 use axum::response::Response;
 use bytes::Bytes;
 use contract::{Code, Error, RetryHint, Surface, TenantId, UnixMillis};
@@ -20,7 +20,7 @@ use store::{FileInfo, FilePage};
 use crate::app::App;
 use crate::came::Came;
 use crate::openai::json_response;
-use crate::{auth, errors, headers};
+use crate::{auth, errors, headers, upload};
 
 /// What files are for.
 const PURPOSES: [&str; 2] = ["batch", "user_data"];
@@ -221,10 +221,7 @@ async fn form(content_type: &str, body: Bytes) -> Result<Upload, Error> {
     let wrong = |param: &str, m: &str| Error::new(Code::InvalidRequest, m).param(param);
     let broken =
         || wrong("file", "the form cannot be read: send it as multipart/form-data with `file` and `purpose`");
-    let request = http::Request::builder().header(CONTENT_TYPE, content_type).body(Body::from(body));
-    let mut request = request.map_err(|_| broken())?;
-    // How large it may be was checked on its way in.
-    DefaultBodyLimit::disable().apply(&mut request);
+    let request = upload::form_request(content_type, body).map_err(|_| broken())?;
     let mut parts = Multipart::from_request(request, &()).await.map_err(|_| broken())?;
     let (mut file, mut purpose, mut anchor, mut seconds) = (None, None, None, None);
     while let Some(part) = parts.next_field().await.map_err(|_| broken())? {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, FromRequest, Multipart};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request};
 use bytes::Bytes;
 use contract::{Code, Error, Kind, Media, Message, UserId, Value};
 use http::header::CONTENT_TYPE;
@@ -148,12 +148,8 @@ pub struct Form {
 /// `invalid_request` when the form cannot be read, has another part, or no `file`.
 pub async fn form(content_type: &str, body: Bytes) -> Result<Form, Error> {
     let broken = |_| invalid("the form cannot be read: send it as multipart/form-data with a part `file`");
-    let mut request = http::Request::builder()
-        .header(CONTENT_TYPE, content_type)
-        .body(axum::body::Body::from(body))
+    let request = form_request(content_type, body)
         .map_err(|_| invalid("the content type of the form cannot be read"))?;
-    // How large it may be was checked on its way in.
-    DefaultBodyLimit::disable().apply(&mut request);
     let mut parts = Multipart::from_request(request, &()).await.map_err(|_| broken(()))?;
     let (mut file, mut stream, mut user) = (None, false, None);
     while let Some(part) = parts.next_field().await.map_err(|_| broken(()))? {
@@ -170,6 +166,14 @@ pub async fn form(content_type: &str, body: Bytes) -> Result<Form, Error> {
     }
     let (file, media) = file.ok_or_else(|| invalid("the form has no part `file`"))?;
     Ok(Form { file, media, stream, user })
+}
+
+/// A form whose bytes are all there, for [`Multipart`]. How large it may be was checked on its way in.
+pub(crate) fn form_request(content_type: &str, body: Bytes) -> Result<Request, http::Error> {
+    let request = http::Request::builder().header(CONTENT_TYPE, content_type);
+    let mut request = request.body(axum::body::Body::from(body))?;
+    DefaultBodyLimit::disable().apply(&mut request);
+    Ok(request)
 }
 
 /// The estimated tokens of an input.

@@ -62,25 +62,13 @@ pub(super) fn open_parquet(file: &Path, schema: &Schema) -> Result<Columnar, Err
         .with_batch_size(BATCH_ROWS)
         .build()
         .map_err(|e| Error::source(Place::file(file), e.to_string(), TRUNCATED))?;
-    Ok(Columnar {
-        file: file.to_owned(),
-        inner: Box::new(reader),
-        schema: schema.clone(),
-        rows: 0,
-        rest: None,
-    })
+    Ok(Columnar::over(reader, file, schema))
 }
 
 pub(super) fn open_arrow(file: &Path, schema: &Schema) -> Result<Columnar, Error> {
     let reader = arrow(file)?;
     check(&reader.schema(), file, schema)?;
-    Ok(Columnar {
-        file: file.to_owned(),
-        inner: Box::new(reader),
-        schema: schema.clone(),
-        rows: 0,
-        rest: None,
-    })
+    Ok(Columnar::over(reader, file, schema))
 }
 
 fn check(theirs: &SchemaRef, file: &Path, schema: &Schema) -> Result<(), Error> {
@@ -100,6 +88,18 @@ pub(super) struct Columnar {
     rows: u64,
     /// What is left of a batch that was larger than a batch may be.
     rest: Option<RecordBatch>,
+}
+
+impl Columnar {
+    fn over(reader: impl RecordBatchReader + Send + 'static, file: &Path, schema: &Schema) -> Self {
+        Columnar {
+            file: file.to_owned(),
+            inner: Box::new(reader),
+            schema: schema.clone(),
+            rows: 0,
+            rest: None,
+        }
+    }
 }
 
 impl Batches for Columnar {
