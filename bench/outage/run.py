@@ -331,11 +331,7 @@ def main():
             d.stop()
     rows, bad = summarize(args, seen, folder)
     text = page(args, rows, bad, seen, cpu)
-    (args.work / "result.json").write_text(json.dumps({"rows": rows, "bad": bad, "calls": seen["callers"].calls, "wrong": seen["callers"].wrong}, indent=0))
-    print(text)
-    if args.out:
-        args.out.write_text(text)
-    sys.exit(1 if bad else 0)
+    setting.finish(args, {"rows": rows, "bad": bad, "calls": seen["callers"].calls, "wrong": seen["callers"].wrong}, text, bad)
 
 
 if __name__ == "__main__":

@@ -256,12 +256,8 @@ def main():
                     "never told": len(set(load.jobs) - {id for id, _ in load.told})}
     seen["about"] = {"minutes": args.minutes, "rate": args.rate, "share": args.share, "seed": args.seed, "flaps": args.flaps, "began": began.isoformat(timespec="seconds"),
                      "version": setting.version(args.forebay)}
-    (args.work / "result.json").write_text(json.dumps(seen, indent=1))
     text, bad = page.write(seen)
-    print(text)
-    if args.out:
-        args.out.write_text(text)
-    sys.exit(1 if bad else 0)
+    setting.finish(args, seen, text, bad)
 
 
 if __name__ == "__main__":

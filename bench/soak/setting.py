@@ -200,3 +200,12 @@ class Project:
 
 def version(forebay):
     return subprocess.run([str(forebay), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def finish(args, result, text, bad):
+    """Leaves what a run gave, says it, and ends the program: with 1 when something was bad."""
+    (args.work / "result.json").write_text(json.dumps(result, indent=1))
+    print(text)
+    if args.out:
+        args.out.write_text(text)
+    sys.exit(1 if bad else 0)
