@@ -245,6 +245,7 @@ pub fn context() -> Context {
         trace: None,
         retrying: false,
         mid_stream: contract::MidStream::Error,
+        attempt: None,
         freshness: contract::Freshness::default(),
         sink: None,
     }

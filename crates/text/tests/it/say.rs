@@ -129,6 +129,7 @@ pub(crate) async fn run(stages: Vec<StageSpec>, output: Kind, text: &str) -> Ran
         trace: None,
         retrying: false,
         mid_stream: contract::MidStream::Error,
+        attempt: None,
         freshness: contract::Freshness::default(),
         sink: None,
     };
