@@ -15,7 +15,7 @@ mod submit;
 mod target;
 pub(crate) mod view;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub struct JobsSettings {
     /// Jobs at once, of each model and pipeline.
     pub parallel: usize,
+    /// Stages of durable runs at once of each concurrency group.
+    pub groups: BTreeMap<String, usize>,
     /// How often a job whose attempt failed by a fault that may pass is attempted in all.
     pub attempts: u32,
     /// How long a job is kept when it has ended.
@@ -69,6 +71,7 @@ impl Default for JobsSettings {
     fn default() -> Self {
         JobsSettings {
             parallel: 4,
+            groups: BTreeMap::new(),
             attempts: 3,
             keep: Duration::from_secs(7 * 86_400),
             within: Duration::from_secs(86_400),
@@ -192,6 +195,7 @@ impl Jobs {
     ) -> Jobs {
         let scheduling = SchedulerSettings {
             parallel: settings.parallel,
+            groups: settings.groups.clone(),
             lease: LEASE,
             keep: settings.keep,
             open: settings.waiting,
@@ -245,10 +249,8 @@ impl Jobs {
             let hash = job.hash();
             let retry =
                 pipeline::runs::Retry { attempts: self.inner.settings.attempts, ..Default::default() };
-            let stage =
-                StagePlan { name: STAGE.into(), after: Vec::new(), input: hash.to_hex().to_string(), retry };
+            let stage = StagePlan { retry, ..StagePlan::new(STAGE, hash.to_hex().to_string()) };
             let plan = Plan {
-                stages: vec![stage],
                 lane: job.lane,
                 not_before: job.not_before,
                 // A line has the time of its batch, however long it waits behind others.
@@ -256,6 +258,7 @@ impl Jobs {
                     (Some(own), Some(_)) => own,
                     (own, _) => own.map_or(deadline, |d| d.min(deadline)),
                 }),
+                ..Plan::of(vec![stage])
             };
             ids.push(id);
             submissions.push(Submission {
@@ -268,6 +271,7 @@ impl Jobs {
                 part: job.line.as_ref().map(|l| store::Part { of: l.of, number: l.number }),
                 key: job.submit_key().map(|key| SubmitKey { key, hash: hash.into() }),
                 input: job.body.into(),
+                adopt: None,
             });
         }
         let made = self.inner.scheduler.submit(submissions).await?;
@@ -290,7 +294,7 @@ impl Jobs {
         limit: u32,
     ) -> Result<String, Error> {
         // One more tells whether there are more.
-        let heads = self.store().list(tenant, after, limit.saturating_add(1)).await.map_err(storage)?;
+        let heads = self.store().list(KIND, tenant, after, limit.saturating_add(1)).await.map_err(storage)?;
         view::list(&heads, usize::try_from(limit).unwrap_or(usize::MAX))
     }
 

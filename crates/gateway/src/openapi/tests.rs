@@ -504,11 +504,10 @@ fn what_an_operator_reads_and_writes_is_described() {
 
 /// A job brought to an end of that sort, by what a server would do.
 fn job(end: pipeline::runs::Report, kept: &str) -> [String; 3] {
-    use pipeline::runs::{Input, Lane, Plan, Retry, Run, StagePlan};
+    use pipeline::runs::{Input, Plan, Run, StagePlan};
     let id = contract::RunId::of(RequestId::from_parts(UnixMillis(1), 7));
     let name = contract::StageName::from(crate::jobs::STAGE);
-    let stage = StagePlan { name: name.clone(), after: vec![], input: "x".into(), retry: Retry::default() };
-    let plan = Plan { stages: vec![stage], lane: Lane::Normal, not_before: None, deadline: None };
+    let plan = Plan::of(vec![StagePlan::new(name.clone(), "x")]);
     let head = store::RunHead {
         id,
         tenant: "gold".into(),
@@ -527,8 +526,13 @@ fn job(end: pipeline::runs::Report, kept: &str) -> [String; 3] {
     let mut run = Run::new(id);
     run.step(UnixMillis(0), Input::Submit(plan));
     let queued = show(&run, None, None);
-    let here =
-        pipeline::runs::Here { worker: "w".into(), lease: Duration::from_secs(9), attempts: Vec::new() };
+    let here = pipeline::runs::Here {
+        worker: "w".into(),
+        lease: Duration::from_secs(9),
+        attempts: Vec::new(),
+        places: 1,
+        groups: Default::default(),
+    };
     run.step(UnixMillis(1), Input::Take(here));
     let progress = pipeline::runs::Report::Progress(1, Some(2));
     run.step(UnixMillis(2), Input::Report { stage: name.clone(), attempt: 1, report: progress });
