@@ -280,6 +280,11 @@ impl App {
         self.inner.jobs.get()
     }
 
+    /// Durable runs, where somebody works on them.
+    pub fn runs(&self) -> Option<crate::runs::Runs> {
+        self.jobs().and_then(Jobs::runs)
+    }
+
     /// From now on new requests are refused as `draining`.
     pub fn drain(&self) {
         self.inner.drain.start();

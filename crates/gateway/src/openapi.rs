@@ -9,6 +9,7 @@ mod batches;
 mod files;
 mod jobs;
 mod operations;
+mod runs;
 mod schemas;
 
 use axum::extract::State;
@@ -46,6 +47,7 @@ const PIPELINE: &str = "/v1/pipelines/{name}";
         schemas::PipelineInput, schemas::PipelineForm, schemas::PipelineOutput, schemas::RunEvent,
         schemas::RequestRecord, schemas::Readiness,
         schemas::Jobs, schemas::Job, schemas::JobRemoved, schemas::Deliveries,
+        schemas::RunWanted, schemas::Run, schemas::Runs, schemas::RunDecision, schemas::RunLog,
         schemas::Keys, schemas::KeyInfo, schemas::KeyWanted, schemas::KeyMade, schemas::Costs, schemas::ModelInfos,
         schemas::ConfigState, schemas::Reloaded, schemas::ReloadRefused,
         schemas::OpenAiError, schemas::AnthropicError,

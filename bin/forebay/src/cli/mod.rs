@@ -22,6 +22,7 @@ mod project;
 mod reload;
 mod remote;
 mod run;
+mod runs;
 mod schema;
 mod source;
 mod storage;
@@ -102,6 +103,8 @@ pub enum Command {
     Reload,
     /// Run a pipeline on a document, and stream the answer.
     Run(run::Args),
+    /// List, show, retry, approve and end durable runs of pipelines, and read what they said.
+    Runs(runs::Args),
     /// Check forebay.yaml and report every problem.
     Check,
     /// Print the JSON Schema of forebay.yaml, for editors.
@@ -158,6 +161,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Up(args) => up::run(&cli.global, args),
         Command::Reload => reload::run(&cli.global),
         Command::Run(args) => run::run(&cli.global, args),
+        Command::Runs(args) => runs::run(&cli.global, args),
         Command::Check => check::run(&cli.global, registry),
         Command::Schema => schema::run(registry),
         Command::Key(args) => key::run(&cli.global, args),

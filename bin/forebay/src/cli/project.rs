@@ -99,8 +99,13 @@ impl Opened {
     }
 
     /// Begins to work on jobs, on the current runtime.
-    pub(super) fn work(&mut self, config: &Config, current: &Current) -> Result<(), Error> {
-        self.jobs = Some(wiring::jobs(config, current, self.clock.clone())?);
+    pub(super) fn work(
+        &mut self,
+        config: &Config,
+        current: &Current,
+        assembly: &Assembly,
+    ) -> Result<(), Error> {
+        self.jobs = Some(wiring::jobs(config, current, assembly.durable(), self.clock.clone())?);
         Ok(())
     }
 

@@ -94,7 +94,7 @@ async fn serve(
     let open = at.ip().is_loopback();
     let (mut opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, behind).await?;
     let current = Current::new(app);
-    opened.work(&config, &current)?;
+    opened.work(&config, &current, &assembly)?;
     let begun =
         Begun { project: global.project.clone(), config, before, assembly, listen: args.listen.is_none() };
     let reloads = reload::start(begun, current.clone())?;

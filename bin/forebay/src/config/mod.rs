@@ -13,6 +13,7 @@ mod placeholder;
 pub mod pool;
 pub mod problem;
 mod rules;
+pub mod runs;
 pub mod schema;
 mod semantics;
 pub mod spans;

@@ -13,6 +13,7 @@ mod jobs;
 mod native;
 mod openai;
 mod responses;
+mod runs;
 
 pub(super) use admin::{
     ConfigState, Costs, KeyInfo, KeyMade, KeyWanted, Keys, ModelInfos, ReloadRefused, Reloaded,
@@ -28,6 +29,7 @@ pub(super) use openai::{
     AnthropicModel, AnthropicModels, ChatChunk, ChatCompletion, ChatCompletionRequest, Model, Models,
 };
 pub(super) use responses::{ResponseDeleted, ResponseEvent, ResponseObject, ResponseRequest};
+pub(super) use runs::{Run, RunDecision, RunLog, RunWanted, Runs};
 
 /// Whatever a provider or a pipeline has there, null too.
 fn any() -> Schema {

@@ -57,6 +57,7 @@ fn every_route_is_described_and_every_description_is_a_route() {
     routes.extend(routed(include_str!("../jobs/routes.rs")));
     routes.extend(routed(include_str!("../jobs/background.rs")));
     routes.extend(routed(include_str!("../batches/routes.rs")));
+    routes.extend(routed(include_str!("../runs/routes.rs")));
     assert!(routes.len() >= 16 && routes.values().all(|m| !m.is_empty()), "the routes are found: {routes:?}");
     assert_eq!(described(), routes);
 }
@@ -531,7 +532,9 @@ fn job(end: pipeline::runs::Report, kept: &str) -> [String; 3] {
         lease: Duration::from_secs(9),
         attempts: Vec::new(),
         places: 1,
+        grouped: true,
         groups: Default::default(),
+        busy: Default::default(),
     };
     run.step(UnixMillis(1), Input::Take(here));
     let progress = pipeline::runs::Report::Progress(1, Some(2));

@@ -66,6 +66,8 @@ pub struct Asked {
     pub cause: Json,
     /// What makes a second request the same one.
     pub key: Option<String>,
+    /// A bound on its stages under way together with those of other runs that name the same.
+    pub bound: Option<(String, u32)>,
     /// Work of one name holds up none of another; the pipeline's name, without.
     pub target: Option<String>,
     /// The run whose finished stages are not done again, where they are the same.
@@ -86,6 +88,7 @@ impl Asked {
             not_before: None,
             cause: Json::Null,
             key: None,
+            bound: None,
             target: None,
             resumes: None,
         }

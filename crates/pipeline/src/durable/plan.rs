@@ -56,13 +56,14 @@ pub(super) fn plan(
             }
             let name =
                 names.get(at).and_then(|n| n.get(number)).cloned().unwrap_or_else(|| node.name.clone());
-            stages.push(stage(
-                &Site { name: &name, each: node.each.is_some() },
-                (node, spec),
-                &given,
-                &names,
-                (registry, project),
-            )?);
+            let site = Site { name: &name, each: node.each.is_some() };
+            let made = stage(&site, (node, spec), &given, &names, (registry, project))?;
+            stages.push(match &asked.bound {
+                Some((group, places)) if made.group.is_none() => {
+                    StagePlan { group: Some(group.clone()), places: Some((*places).max(1)), ..made }
+                }
+                _ => made,
+            });
         }
         if stages.len() > STAGES {
             let m = format!("the run has more than {STAGES} stages");

@@ -62,7 +62,7 @@ impl Scheduler {
     async fn attempt(&self, begun: Begun) -> Option<Begun> {
         let inner = self.inner.clone();
         let (run, stage, attempt) = (begun.head.id, begun.stage.name.clone(), begun.attempt);
-        let (held, grouped) = (begun.held, begun.stage.group.is_some());
+        let held = begun.held;
         let timeout = begun.stage.timeout_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
         let work = async {
             let given = async {
@@ -143,8 +143,7 @@ impl Scheduler {
             // Whoever told it to stop has recorded why; else the lease goes back.
             None => (Report::Returned, None),
         };
-        // A place of a group is given out by the one who counts them.
-        let goes_on = report != Report::Returned && !grouped;
+        let goes_on = report != Report::Returned;
         self.report(run, stage, attempt, report, output, goes_on).await
         // `held` is dropped behind this: until then the attempt is ours.
     }
@@ -184,8 +183,7 @@ impl Scheduler {
         let inputs = |here: Here| {
             let said = Input::Report { stage: stage.clone(), attempt, report: report.clone() };
             let stopping = self.inner.stopping.is_cancelled() || self.inner.pressed.load(Ordering::Relaxed);
-            let next = (goes_on && !stopping)
-                .then(|| Input::Take(Here { places: 1, groups: self.no_groups(), ..here }));
+            let next = (goes_on && !stopping).then(|| Input::Take(Here { grouped: false, ..here }));
             std::iter::once(said).chain(next).collect()
         };
         loop {

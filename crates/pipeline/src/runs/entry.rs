@@ -104,6 +104,9 @@ pub struct StagePlan {
     /// The concurrency group whose places it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// How many places that group has, where the configuration knows no such group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub places: Option<u32>,
     /// What it is, for whoever does the work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Json>,
@@ -122,6 +125,7 @@ impl StagePlan {
             approval: false,
             timeout_ms: None,
             group: None,
+            places: None,
             spec: None,
         }
     }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use contract::StageName;
 
 use super::entry::{Contract, Plan, StagePlan};
+use super::state::Here;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Links {
@@ -17,6 +18,8 @@ pub(super) struct Links {
     /// The group of each stage; 0 for those that have none.
     groups: Vec<usize>,
     names: Vec<String>,
+    /// The places of each group that says so itself.
+    places_of: Vec<Option<u32>>,
 }
 
 impl Links {
@@ -27,6 +30,7 @@ impl Links {
         let (mut dependents, mut callers) = (vec![Vec::new(); n], vec![Vec::new(); n]);
         let (mut groups, mut names) = (Vec::with_capacity(n), Vec::<String>::new());
         let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let mut places_of = Vec::new();
         for (at, stage) in plan.stages.iter().enumerate() {
             for needed in &stage.after {
                 if let Some(of) = places.get(needed).and_then(|p| dependents.get_mut(*p)) {
@@ -42,11 +46,12 @@ impl Links {
                 None => 0,
                 Some(name) => *numbers.entry(name).or_insert_with(|| {
                     names.push(name.clone());
+                    places_of.push(stage.places);
                     names.len()
                 }),
             });
         }
-        Links { places, dependents, callers, groups, names }
+        Links { places, dependents, callers, groups, names, places_of }
     }
 
     pub(super) fn place(&self, name: &StageName) -> Option<usize> {
@@ -70,9 +75,15 @@ impl Links {
         self.names.len() + 1
     }
 
-    /// The numbers of those groups.
-    pub(super) fn numbers<'a>(&self, names: impl Iterator<Item = &'a String>) -> Vec<usize> {
-        names.filter_map(|name| self.names.iter().position(|n| n == name)).map(|at| at + 1).collect()
+    /// The numbers of the groups that have no place left.
+    pub(super) fn full(&self, here: &Here) -> Vec<usize> {
+        let full = |(name, own): (&String, &Option<u32>)| match here.groups.get(name) {
+            _ if !here.grouped => true,
+            Some(left) => *left == 0,
+            None => own.is_some_and(|own| here.busy.get(name).is_some_and(|n| *n >= own as usize)),
+        };
+        let all = self.names.iter().zip(&self.places_of).enumerate();
+        all.filter(|(_, of)| full(*of)).map(|(at, _)| at + 1).collect()
     }
 
     /// The places of the stages that a stage needs, in the order of the plan, each once.

@@ -172,8 +172,12 @@ pub struct Here {
     pub attempts: Vec<(StageName, u32)>,
     /// How many stages it may begin.
     pub places: usize,
+    /// Whether it may begin stages of concurrency groups: where nobody counts them it may not.
+    pub grouped: bool,
     /// How many stages it may begin of each concurrency group; those that are not named have no bound.
     pub groups: BTreeMap<String, usize>,
+    /// How many stages are under way of each concurrency group, over all runs.
+    pub busy: BTreeMap<String, usize>,
 }
 
 /// What happened.

@@ -112,12 +112,14 @@ impl Run {
             if self.ended.is_some() || self.is_full() {
                 return;
             }
-            let full = here.groups.iter().filter(|(_, left)| **left == 0).map(|(name, _)| name);
-            let full = self.links.numbers(full);
+            let full = self.links.full(&here);
             let first = self.line.first(now, &full, |at| self.links.group(at));
             let Some((plan, state)) = first.and_then(|at| self.stage_at(at)) else { return };
-            if let Some(left) = plan.group.as_ref().and_then(|g| here.groups.get_mut(g)) {
-                *left = left.saturating_sub(1);
+            if let Some(group) = &plan.group {
+                if let Some(left) = here.groups.get_mut(group) {
+                    *left = left.saturating_sub(1);
+                }
+                *here.busy.entry(group.clone()).or_default() += 1;
             }
             let (stage, attempt) = (plan.name.clone(), state.attempts + 1);
             let (key, until) = (self.key(&stage), later(now, here.lease));

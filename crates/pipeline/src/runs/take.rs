@@ -86,32 +86,31 @@ impl Scheduler {
     pub(super) fn here(&self, run: RunId) -> Here {
         let running = self.inner.running.lock();
         let own = running.iter().filter(|((id, _), _)| *id == run);
+        let (groups, busy) = self.places(&running);
         Here {
             worker: self.inner.settings.worker.clone(),
             lease: self.inner.settings.lease,
             attempts: own.map(|((_, stage), held)| (stage.clone(), held.attempt)).collect(),
             places: 1,
-            groups: self.left(&running),
+            grouped: true,
+            groups,
+            busy,
         }
     }
 
-    /// The places that concurrency groups have left.
-    fn left(&self, running: &HashMap<(RunId, StageName), Held>) -> BTreeMap<String, usize> {
-        let mut left = self.inner.settings.groups.clone();
-        if left.is_empty() {
-            return left;
-        }
+    /// The places that concurrency groups have left, and how many are taken.
+    fn places(
+        &self,
+        running: &HashMap<(RunId, StageName), Held>,
+    ) -> (BTreeMap<String, usize>, BTreeMap<String, usize>) {
+        let (mut left, mut busy) = (self.inner.settings.groups.clone(), BTreeMap::new());
         for group in running.values().filter_map(|held| held.group.as_ref()) {
             if let Some(n) = left.get_mut(group) {
                 *n = n.saturating_sub(1);
             }
+            *busy.entry(group.clone()).or_default() += 1;
         }
-        left
-    }
-
-    /// The same when nobody counts them: none has any.
-    pub(super) fn no_groups(&self) -> BTreeMap<String, usize> {
-        self.inner.settings.groups.keys().map(|name| (name.clone(), 0)).collect()
+        (left, busy)
     }
 
     /// A change of a run that is due or is to stop. One that cannot be read holds nobody up; what the storage itself refuses, all wait for.

@@ -146,7 +146,15 @@ impl World {
             registry.register(Join { did: did.clone(), inputs, name, tries: Arc::clone(&tries) });
         }
         let work = task::spawn("work", scheduler.clone().work());
-        World { durable, scheduler, store, did, registry, _work: work, n: u128::from(worker.as_bytes()[0]) << 20 }
+        World {
+            durable,
+            scheduler,
+            store,
+            did,
+            registry,
+            _work: work,
+            n: u128::from(worker.as_bytes()[0]) << 20,
+        }
     }
 
     fn define(&self, stages: Vec<StageSpec>) {

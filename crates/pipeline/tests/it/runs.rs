@@ -381,7 +381,15 @@ fn take(run: &mut Run, now: i64) -> Vec<Action> {
 }
 
 fn here(worker: &str, attempts: Vec<(StageName, u32)>) -> Here {
-    Here { worker: worker.to_owned(), lease: LEASE, attempts, places: 1, groups: BTreeMap::new() }
+    Here {
+        worker: worker.to_owned(),
+        lease: LEASE,
+        attempts,
+        places: 1,
+        grouped: true,
+        groups: BTreeMap::new(),
+        busy: BTreeMap::new(),
+    }
 }
 
 fn report(run: &mut Run, now: i64, attempt: u32, report: Report) -> Vec<Action> {

@@ -112,8 +112,14 @@ pub(crate) async fn run(stages: Vec<StageSpec>, output: Kind, text: &str) -> Ran
     let mut registry = Registry::default();
     text::register(&mut registry);
     registry.register(Say);
-    let spec =
-        PipelineSpec { input: Kind::Document, output, budget: Budget::default(), stages, result: None, durable: Default::default() };
+    let spec = PipelineSpec {
+        input: Kind::Document,
+        output,
+        budget: Budget::default(),
+        stages,
+        result: None,
+        durable: Default::default(),
+    };
     let graph = pipeline::check(&spec, &registry).unwrap();
     let clock = RuntimeClock::starting_at(UnixMillis(0));
     let meter = Arc::new(Meter::default());
