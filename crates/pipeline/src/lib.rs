@@ -11,6 +11,7 @@ mod registry;
 pub mod runs;
 mod spec;
 pub mod task;
+pub mod units;
 
 pub use check::{check, durable as is_durable};
 pub use graph::{Graph, Node, Source as NodeSource};
