@@ -3,8 +3,10 @@
 //!
 //! The only crate that spawns tasks.
 
+pub mod artifacts;
 mod check;
 pub mod durable;
+pub mod exec;
 mod graph;
 pub mod live;
 mod registry;

@@ -11,6 +11,7 @@
 
 mod check;
 mod durable;
+mod exec;
 mod live;
 mod memory;
 mod runs;
