@@ -8,7 +8,9 @@ mod check;
 pub mod durable;
 pub mod exec;
 mod graph;
+mod kinds;
 pub mod live;
+pub mod outside;
 mod registry;
 pub mod runs;
 mod spec;
@@ -17,5 +19,6 @@ pub mod units;
 
 pub use check::{check, durable as is_durable};
 pub use graph::{Graph, Node, Source as NodeSource};
+pub use kinds::{Parts, register};
 pub use registry::{Problem, Registry, Shows, Site, StageKind};
 pub use spec::{DurableSpec, Finding, OnFailure, PipelineSpec, Place, Source, StageInRuns, StageSpec};

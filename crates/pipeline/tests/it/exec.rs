@@ -21,7 +21,7 @@ use crate::stages::context;
 
 /// A log that keeps its first lines, and tells of each.
 #[derive(Default)]
-pub(super) struct Log {
+pub(crate) struct Log {
     lines: Mutex<Vec<String>>,
     bytes: std::sync::atomic::AtomicU64,
     said: Notify,
@@ -40,7 +40,7 @@ impl StageLog for Log {
 }
 
 impl Log {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.lines.lock().join("\n")
     }
 
@@ -53,13 +53,13 @@ impl Log {
 }
 
 /// A project and its artifacts.
-pub(super) struct Bench {
+pub(crate) struct Bench {
     folder: TempDir,
     parts: ExecParts,
 }
 
 impl Bench {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let project = folder.path().join("project");
         fs::create_dir(&project).unwrap();
@@ -75,14 +75,14 @@ impl Bench {
         self.parts.artifacts.clone()
     }
 
-    pub(super) fn stage(&self, config: &Json) -> Arc<dyn Stage> {
+    pub(crate) fn stage(&self, config: &Json) -> Arc<dyn Stage> {
         let name = StageName::new("train");
         let site = Site { name: &name, each: false };
         ExecKind::new(self.parts.clone()).build(config, &site).unwrap()
     }
 
     /// An attempt with a folder of its own.
-    pub(super) fn attempt(&self, name: &str) -> (Context, Arc<Log>) {
+    pub(crate) fn attempt(&self, name: &str) -> (Context, Arc<Log>) {
         let log = Arc::new(Log::default());
         let mut cx = context();
         let attempt = Attempt {

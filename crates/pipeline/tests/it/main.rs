@@ -14,6 +14,7 @@ mod durable;
 mod exec;
 mod live;
 mod memory;
+mod outside;
 mod runs;
 mod scheduler;
 mod stages;

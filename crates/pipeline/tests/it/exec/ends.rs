@@ -104,7 +104,8 @@ async fn attempts_at_once_do_not_end_each_others_processes() {
 async fn more_memory_than_allowed_ends_a_command() {
     let bench = Bench::new();
     // One that allocates more is refused it by the system.
-    let config = json!({"command": "head -c 300000000 /dev/zero | tail -c 300000000 >/dev/null || exit 9", "memory": "100mib"});
+    let config =
+        json!({"command": "dd if=/dev/zero of=/dev/null bs=300M count=1 || exit 9", "memory": "100mib"});
     let e = bench.run(config, &[]).await.0.unwrap_err();
     assert!(e.code == Code::CommandFailed && e.message.contains("exit code 9"), "{e}");
     // Many that hold less each are more together.
