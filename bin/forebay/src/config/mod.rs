@@ -18,13 +18,13 @@ pub mod schema;
 mod semantics;
 pub mod spans;
 pub mod tree;
-pub mod units;
 mod validate;
 
 use std::path::Path;
 
 use ::pipeline::Registry;
 
+pub use ::pipeline::units;
 pub use env::Env;
 pub use model::Config;
 pub use problem::Problem;

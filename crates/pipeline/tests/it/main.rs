@@ -11,8 +11,10 @@
 
 mod check;
 mod durable;
+mod exec;
 mod live;
 mod memory;
+mod outside;
 mod runs;
 mod scheduler;
 mod stages;
