@@ -4,6 +4,7 @@ mod add;
 mod at;
 mod commit;
 mod diff;
+mod effect;
 mod export;
 mod facts;
 #[cfg(test)]
@@ -15,8 +16,11 @@ mod gc;
 mod log;
 mod merge;
 mod profile;
+mod put;
 mod quarantine;
 mod read;
+mod report;
+mod sieve;
 mod stage;
 mod tag;
 mod validate;
@@ -32,7 +36,7 @@ use url::Url;
 use crate::warehouse::Warehouse;
 use crate::{Error, Schema, store};
 
-pub use add::{Added, Change, How};
+pub use add::{Added, Change, Effect, How};
 pub use at::At;
 pub use diff::Diff;
 pub use gate::{Gate, Gated, Policy};
@@ -40,6 +44,7 @@ pub use gc::{Collected, Gc};
 pub use log::{Shown, Version};
 pub use quarantine::Quarantined;
 pub use read::{Batch, Rows, Select};
+pub(crate) use sieve::{Looked, Sieved};
 pub use tag::Tag;
 
 /// A dataset of a warehouse. Cheap to clone; holds nothing of the table, so that every call sees its newest version.
