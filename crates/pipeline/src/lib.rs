@@ -4,6 +4,7 @@
 //! The only crate that spawns tasks.
 
 mod check;
+pub mod durable;
 mod graph;
 pub mod live;
 mod registry;
@@ -11,7 +12,7 @@ pub mod runs;
 mod spec;
 pub mod task;
 
-pub use check::check;
+pub use check::{check, durable as is_durable};
 pub use graph::{Graph, Node, Source as NodeSource};
 pub use registry::{Problem, Registry, Shows, Site, StageKind};
-pub use spec::{Finding, OnFailure, PipelineSpec, Place, Source, StageSpec};
+pub use spec::{DurableSpec, Finding, OnFailure, PipelineSpec, Place, Source, StageInRuns, StageSpec};

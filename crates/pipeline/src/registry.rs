@@ -37,6 +37,11 @@ pub trait StageKind: Send + Sync {
         true
     }
 
+    /// Another one when the same stage gives something else than an earlier version of this program did.
+    fn version(&self) -> u32 {
+        1
+    }
+
     /// What a stage of this kind shows its caller unless the configuration says otherwise.
     fn shows(&self) -> Shows {
         Shows::Nothing

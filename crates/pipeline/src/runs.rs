@@ -43,6 +43,7 @@ pub use counts::Counts;
 pub use entry::{Contract, Entry, Lane, Plan, Retry, StagePlan};
 pub use outbox::{Deliver, Delivered, Message, Outbox, next_delivery, signed_with};
 pub use run::Run;
+pub(crate) use scheduler::unavailable;
 pub use scheduler::{Adopt, Scheduler, SchedulerSettings, Submission};
-pub use state::{Action, Held, Here, Input, Phase, Report, StageState, Status};
+pub use state::{Action, Held, Here, Input, Made, Phase, Report, StageState, Status};
 pub use work::{ByKind, Execute, Finished, Given, Task};

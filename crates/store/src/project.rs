@@ -15,7 +15,7 @@ use crate::journal::{self, Disk, RealDisk};
 use crate::ledger::{self, bill};
 use crate::{
     CostBy, CostRow, Database, Error, Filter, KeyRing, KeyStore, Ledger, LedgerStore, Recovery, Settings,
-    SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns,
+    SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteResults, SqliteRuns,
 };
 
 /// How soon a running server sees a key that another process made or revoked.
@@ -34,6 +34,8 @@ pub struct Reader {
     pub keys: Arc<SqliteKeys>,
     /// The runs.
     pub runs: Arc<SqliteRuns>,
+    /// What stages of runs made.
+    pub results: Arc<SqliteResults>,
     /// The batches.
     pub batches: Arc<SqliteBatches>,
     database: Database,
@@ -61,6 +63,7 @@ impl Reader {
             ledger: Arc::new(SqliteLedger::new(database.clone())),
             keys: Arc::new(SqliteKeys::new(database.clone())),
             runs: Arc::new(SqliteRuns::new(database.clone())),
+            results: Arc::new(SqliteResults::new(database.clone())),
             batches: Arc::new(SqliteBatches::new(database.clone())),
             database,
         })

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::config::{HowConfig, dataset, how, problem, tables};
+use super::config::{HowConfig, dataset, how, open, problem, tables};
 use super::job::Job;
 use super::kind::{Config, Made, Work};
 use super::table::Table;
@@ -62,7 +62,7 @@ impl SqlConfig {
         }
     }
 
-    /// The query as far as it can be read: what is still to be filled in stands for a number, or a part of a name.
+    /// The query as far as it can be read: what is still to be filled in stands for a name, or a part of one.
     fn parsed(&self, means: &dyn Means) -> Result<Query, Problem> {
         let (text, from, pointer) = self.text(means)?;
         let filled = if self.query.is_some() { masked(&text) } else { text };
@@ -79,6 +79,8 @@ impl SqlConfig {
             let own = self.inputs.as_ref().is_some_and(|inputs| inputs.contains(name));
             match Named::of(name) {
                 _ if own => {}
+                // Which table it is, is not known yet.
+                _ if name.contains(LATER) && self.query.as_deref().is_some_and(open) => {}
                 Some(named) if self.inputs.is_some() || means.dataset(&named.dataset).is_some() => {
                     datasets.push(named);
                 }
@@ -113,7 +115,10 @@ impl Named {
     }
 }
 
-/// The text with as many digits in the place of everything that is still to be filled in, so that other places stay what they are.
+/// What stands for one place that is still to be filled in is at least this.
+const LATER: &str = "xxxxx";
+
+/// The text with as many letters in the place of everything that is still to be filled in, so that other places stay what they are.
 fn masked(text: &str) -> String {
     let mut rest = text;
     let mut out = String::with_capacity(text.len());
@@ -127,7 +132,7 @@ fn masked(text: &str) -> String {
         };
         let end = from.find(close).map_or(from.len(), |end| end + close.len());
         let (inside, after) = from.split_at(end);
-        let fill = if close == "}}" { '1' } else { ' ' };
+        let fill = if close == "}}" { 'x' } else { ' ' };
         out.extend(inside.chars().map(|c| if c == '\n' { c } else { fill }));
         rest = after;
     }
@@ -207,8 +212,10 @@ impl Config for SqlConfig {
     }
 
     fn cached(&self, means: &dyn Means) -> bool {
-        // What is published has an effect beside its value; what reads the newest of a dataset depends on that too.
-        let reads = |query: Query| self.split(&query, means).1.iter().any(Named::moves);
+        // What is published has an effect beside its value; what reads the newest of a dataset depends on that too, and what may
+        // read any table may do so.
+        let any = |query: &Query| query.tables.iter().any(|t| t.contains(LATER));
+        let reads = |query: Query| any(&query) || self.split(&query, means).1.iter().any(Named::moves);
         self.into.is_none() && self.parsed(means).is_ok_and(|query| !reads(query))
     }
 }
@@ -265,7 +272,6 @@ impl Work for Selecting {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::config::open;
     use super::*;
 
     #[test]
@@ -273,7 +279,7 @@ mod tests {
         let text = "select * from x\nwhere m = {{ params.month }} and y = 'a{{ b }}c' {% if x %} {# no #}";
         let masked = masked(text);
         assert_eq!(masked.chars().count(), text.chars().count());
-        assert!(masked.starts_with("select * from x\nwhere m = 1111"), "{masked}");
+        assert!(masked.starts_with("select * from x\nwhere m = xxxx"), "{masked}");
         assert!(Query::parse(&masked).is_ok(), "{masked}");
     }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::active::{Begun, Needed};
 use super::entry::StagePlan;
 use super::scheduler::{Held, STORAGE, Scheduler, unavailable};
-use super::state::{Here, Input, Report};
+use super::state::{Here, Input, Made, Report};
 use super::work::{Finished, Given, Task};
 use crate::task;
 
@@ -131,14 +131,13 @@ impl Scheduler {
         };
         let hash = |output: &[u8]| blake3::hash(output).to_hex().to_string();
         let (report, output) = match finished {
-            Some(Finished { output, result: Ok(()), reused: None, .. }) => {
-                (Report::Done(hash(&output)), Some(output))
+            Some(Finished { output, result: Ok(()), reused, note, .. }) => {
+                let made = Made { output: hash(&output), reused, partial: None, note };
+                (Report::Made(made), Some(output))
             }
-            Some(Finished { output, result: Ok(()), reused: Some(run), .. }) => {
-                (Report::Reused(hash(&output), run), Some(output))
-            }
-            Some(Finished { output, result: Err(e), partial: true, .. }) => {
-                (Report::Partial(hash(&output), e), Some(output))
+            Some(Finished { output, result: Err(e), partial: true, note, .. }) => {
+                let made = Made { output: hash(&output), reused: None, partial: Some(e), note };
+                (Report::Made(made), Some(output))
             }
             Some(Finished { output, result: Err(e), .. }) => (Report::Failed(e), Some(output)),
             // Whoever told it to stop has recorded why; else the lease goes back.

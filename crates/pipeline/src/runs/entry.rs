@@ -271,6 +271,9 @@ pub enum Entry {
         /// What is missing of it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         partial: Option<Error>,
+        /// Why it was made, or was not: for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
     /// Fact: the output of another run's stage is this one's: it was asked for again, and this much was done.
     Adopted {

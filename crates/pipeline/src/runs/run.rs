@@ -235,13 +235,13 @@ impl Run {
                 let Some(place) = self.links.place(stage) else { return };
                 self.with(place, |s| s.progress = Some((*done, *of)));
             }
-            Entry::Done { at, stage, attempt, output, reused, partial } => {
+            Entry::Done { at, stage, attempt, output, reused, partial, note } => {
                 let Some(place) = self.links.place(stage) else { return };
                 self.with(place, |s| {
                     (s.output, s.ended_by, s.reused) = (Some(output.clone()), Some(*attempt), *reused);
-                    if partial.is_some() {
-                        s.error.clone_from(partial);
-                    }
+                    // What went wrong before it is over.
+                    s.error.clone_from(partial);
+                    s.note.clone_from(note);
                 });
                 self.settle(place, Phase::Done, *at);
             }

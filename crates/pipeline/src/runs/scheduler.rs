@@ -296,7 +296,7 @@ pub(super) fn replay(id: RunId, entries: &[String]) -> Result<Run, store::Error>
 }
 
 /// What a caller is told of a storage that cannot be used.
-pub(super) fn unavailable(e: store::Error) -> Error {
+pub(crate) fn unavailable(e: store::Error) -> Error {
     tracing::error!(error = %e, "failed to use the storage of runs");
     let m = "the storage cannot be used now: see the server's log";
     Error::new(Code::StorageUnavailable, m).retry(RetryHint::After(Duration::from_secs(5)))

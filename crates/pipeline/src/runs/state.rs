@@ -116,6 +116,8 @@ pub struct StageState {
     pub ended_by: Option<u32>,
     /// The run whose output it is, when another one had made it.
     pub reused: Option<RunId>,
+    /// Why its output was made, or was not.
+    pub note: Option<String>,
     /// Who said that it may start, or may not.
     pub decided_by: Option<String>,
     /// What went wrong last.
@@ -141,6 +143,7 @@ impl StageState {
             ended_by: None,
             reused: None,
             decided_by: None,
+            note: None,
             error: None,
             started_at: None,
             ended_at: None,
@@ -236,14 +239,25 @@ pub enum Report {
     Progress(u64, Option<u64>),
     /// It has an output, of this hash.
     Done(String),
-    /// It has the output, of this hash, that this run had made of the same.
-    Reused(String, RunId),
-    /// It has an output, of this hash, from which something is missing. Whether that is one says the stage's contract.
-    Partial(String, Error),
+    /// It has an output, and there is more to say of that.
+    Made(Made),
     /// It failed.
     Failed(Error),
     /// It was not brought to its end, for no fault of its own.
     Returned,
+}
+
+/// An output, and what there is to say of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Made {
+    /// Its hash.
+    pub output: String,
+    /// The run that had made the same of the same, when nothing was done here.
+    pub reused: Option<RunId>,
+    /// What is missing of it. Whether it is an output then says the stage's contract.
+    pub partial: Option<Error>,
+    /// Why it was made, or was not: for people.
+    pub note: Option<String>,
 }
 
 /// What is to be done, in this order. Nothing is, before all that is to be recorded is on disk.

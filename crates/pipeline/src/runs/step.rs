@@ -5,7 +5,7 @@ use contract::{Code, Error, StageName, UnixMillis};
 use super::entry::{Contract, Entry, StagePlan};
 use super::retry::{Tried, Verdict, decide, later};
 use super::run::Run;
-use super::state::{Action, Held, Here, Input, Phase, Report, StageState, Status};
+use super::state::{Action, Held, Here, Input, Made, Phase, Report, StageState, Status};
 
 impl Run {
     /// Takes what happened at `now`. What is to be recorded is part of the run already.
@@ -143,16 +143,17 @@ impl Run {
                 self.record(out, Entry::Progressed { at: now, stage, attempt, done, of });
             }
             Report::Returned if leased => self.record(out, Entry::Returned { at: now, stage, attempt }),
-            Report::Partial(_, error) if leased && !takes_partial => {
-                self.failed(out, now, stage, attempt, error);
-            }
             Report::Failed(error) if leased => self.failed(out, now, stage, attempt, error),
-            Report::Done(output) => self.done(out, now, stage, attempt, (output, None, None)),
-            Report::Reused(output, run) => self.done(out, now, stage, attempt, (output, Some(run), None)),
-            Report::Partial(output, error) if takes_partial => {
-                self.done(out, now, stage, attempt, (output, None, Some(error)));
+            Report::Done(output) => {
+                self.done(out, now, stage, attempt, Made { output, ..Made::default() });
             }
-            Report::Progress(..) | Report::Returned | Report::Failed(_) | Report::Partial(..) => {}
+            Report::Made(Made { partial: Some(error), .. }) if !takes_partial => {
+                if leased {
+                    self.failed(out, now, stage, attempt, error);
+                }
+            }
+            Report::Made(made) => self.done(out, now, stage, attempt, made),
+            Report::Progress(..) | Report::Returned | Report::Failed(_) => {}
         }
     }
 
@@ -191,21 +192,18 @@ impl Run {
     }
 
     /// Whoever is first: the effect of all attempts is the same, and one that was taken for lost may have it.
-    fn done(
-        &mut self,
-        out: &mut Vec<Action>,
-        now: UnixMillis,
-        stage: StageName,
-        attempt: u32,
-        (output, reused, partial): (String, Option<contract::RunId>, Option<Error>),
-    ) {
+    fn done(&mut self, out: &mut Vec<Action>, now: UnixMillis, stage: StageName, attempt: u32, made: Made) {
         let Some((_, state)) = self.stage(&stage) else { return };
         if attempt < 1 || attempt > state.attempts || state.phase.is_end() {
             return;
         }
         let other = state.held().map(|h| h.attempt).filter(|a| *a != attempt);
         let key = self.key(&stage);
-        self.record(out, Entry::Done { at: now, stage: stage.clone(), attempt, output, reused, partial });
+        let Made { output, reused, partial, note } = made;
+        self.record(
+            out,
+            Entry::Done { at: now, stage: stage.clone(), attempt, output, reused, partial, note },
+        );
         if let Some(attempt) = other {
             out.push(Action::Stop { stage: stage.clone(), attempt });
         }

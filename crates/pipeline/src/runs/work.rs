@@ -53,22 +53,24 @@ pub struct Finished {
     pub partial: bool,
     /// The run that had made that output of the same, when nothing was done.
     pub reused: Option<RunId>,
+    /// Why it was made, or was not: for people.
+    pub note: Option<String>,
 }
 
 impl Finished {
     /// It has an output.
     pub fn done(output: Vec<u8>) -> Finished {
-        Finished { output, result: Ok(()), partial: false, reused: None }
+        Finished { output, result: Ok(()), partial: false, reused: None, note: None }
     }
 
     /// It failed.
     pub fn failed(error: Error) -> Finished {
-        Finished { output: Vec::new(), result: Err(error), partial: false, reused: None }
+        Finished { output: Vec::new(), result: Err(error), partial: false, reused: None, note: None }
     }
 
     /// It has an output, from which something is missing: whether that is one says the stage's contract.
     pub fn partial(output: Vec<u8>, error: Error) -> Finished {
-        Finished { output, result: Err(error), partial: true, reused: None }
+        Finished { output, result: Err(error), partial: true, reused: None, note: None }
     }
 }
 

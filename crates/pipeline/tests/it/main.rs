@@ -10,6 +10,7 @@
 )]
 
 mod check;
+mod durable;
 mod live;
 mod memory;
 mod runs;

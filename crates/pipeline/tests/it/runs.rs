@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contract::{Code, Error, RequestId, RetryHint, RunId, StageName, UnixMillis};
-use pipeline::runs::{Action, Contract, Entry, Here, Input, Phase, Plan, Report, Run, StagePlan, Status};
+use pipeline::runs::{
+    Action, Contract, Entry, Here, Input, Made, Phase, Plan, Report, Run, StagePlan, Status,
+};
 use proptest::prelude::*;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -261,7 +263,14 @@ impl World {
             }
             Event::Cancel => self.step("", Input::Cancel),
             Event::Decide(n, yes) => self.decide(n, yes),
-            Event::Partial(n) => self.report(n, Report::Partial(format!("output {n}"), error(0))),
+            Event::Partial(n) => self.report(
+                n,
+                Report::Made(Made {
+                    output: format!("output {n}"),
+                    partial: Some(error(0)),
+                    ..Made::default()
+                }),
+            ),
             Event::Tick => self.step("", Input::Tick(self.of(""))),
         }
     }

@@ -12,6 +12,7 @@ mod keys;
 mod ledger;
 mod migrations;
 mod outbox;
+mod results;
 mod runs;
 mod shares;
 mod sums;
@@ -30,6 +31,7 @@ pub use cache::SqliteCache;
 pub use files::SqliteFiles;
 pub use keys::SqliteKeys;
 pub use ledger::SqliteLedger;
+pub use results::SqliteResults;
 pub use runs::SqliteRuns;
 
 use crate::Error;
