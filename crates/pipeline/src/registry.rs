@@ -31,9 +31,9 @@ pub trait StageKind: Send + Sync {
         false
     }
 
-    /// Whether its output depends on nothing but its configuration, its files and its inputs, so that a durable run may take it
-    /// from an earlier one.
-    fn cached(&self) -> bool {
+    /// Whether the output of a stage of this configuration depends on nothing but that, its files and its inputs, so that a
+    /// durable run may take it from an earlier one.
+    fn cached(&self, _config: &Json) -> bool {
         true
     }
 

@@ -62,10 +62,10 @@ pub struct Gated {
 }
 
 /// A batch of the source and where its rows stand there.
-struct Piece {
-    batch: RecordBatch,
-    file: String,
-    lines: Vec<u64>,
+pub(super) struct Piece {
+    pub(super) batch: RecordBatch,
+    pub(super) file: String,
+    pub(super) lines: Vec<u64>,
 }
 
 /// What came through, and what did not.
@@ -142,16 +142,7 @@ impl Dataset {
         let (rows, kept) = (sifted.tally.rows, sifted.tally.kept);
         let ends = Ends { dataset: &self.name, version: None, now_ms, duplicates: &duplicates };
         let report = plan.report(sifted.tally, &ends);
-        let together: Vec<String> = report
-            .outcomes
-            .iter()
-            .enumerate()
-            .filter(|(at, o)| {
-                let alone = plan.refuses_rows(*at) && o.problem.is_none();
-                !o.passed && o.severity == Severity::Error && !alone
-            })
-            .map(|(_, o)| o.name.clone())
-            .collect();
+        let together = together(&plan, &report);
         let refused = match gate.policy {
             Policy::Fail => !report.passed,
             Policy::Quarantine { max_share } => {
@@ -260,8 +251,17 @@ fn pieces_of(source: &Source, schema: &Schema, to: &mpsc::Sender<Result<Piece, E
     }
 }
 
+/// The expectations about all rows together that did not pass, and those that could not be looked at.
+pub(super) fn together(plan: &Plan, report: &Report) -> Vec<String> {
+    let broken = report.outcomes.iter().enumerate().filter(|(at, o)| {
+        let alone = plan.refuses_rows(*at) && o.problem.is_none();
+        !o.passed && o.severity == Severity::Error && !alone
+    });
+    broken.map(|(_, o)| o.name.clone()).collect()
+}
+
 /// Which rows of a piece may pass, and the others with their reasons.
-fn look(plan: &Plan, piece: &Piece, tally: &mut Tally) -> (BooleanArray, Vec<Bad>) {
+pub(super) fn look(plan: &Plan, piece: &Piece, tally: &mut Tally) -> (BooleanArray, Vec<Bad>) {
     let verdicts = plan.verdicts(&piece.batch);
     tally.rows(plan, &piece.batch, &verdicts);
     let rows = piece.batch.num_rows();

@@ -134,6 +134,22 @@ impl Rows {
         Rows { schema, stream: Box::pin(stream) }
     }
 
+    /// The rows that a function makes of each batch, with the same columns.
+    pub(crate) fn mapped(
+        self,
+        mut each: impl FnMut(RecordBatch) -> Result<RecordBatch, ArrowError> + Send + 'static,
+    ) -> Rows {
+        let Rows { schema, stream } = self;
+        let arrow = schema.to_arrow();
+        let own = schema.clone();
+        let batches = stream.map(move |batch| {
+            let batch = conform(&batch?, &own)
+                .map_err(|(column, why)| ArrowError::CastError(format!("`{column}`: {why}")))?;
+            each(batch).map_err(DataFusionError::from)
+        });
+        Rows { schema, stream: Box::pin(RecordBatchStreamAdapter::new(arrow, batches)) }
+    }
+
     /// The columns.
     pub fn schema(&self) -> &Schema {
         &self.schema

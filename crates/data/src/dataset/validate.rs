@@ -229,7 +229,7 @@ async fn deciles(sorted: DataFrame, n: u64) -> Result<Vec<(f64, u64)>, Error> {
 }
 
 /// Tallies all rows of a frame.
-async fn scan(frame: DataFrame, plan: &Arc<Plan>) -> Result<Tally, Error> {
+pub(super) async fn scan(frame: DataFrame, plan: &Arc<Plan>) -> Result<Tally, Error> {
     let columns: Vec<_> = plan.schema.names().map(ident).collect();
     let frame = frame.select(columns).map_err(|e| store::query(LOOKING, &e))?;
     let looking = Arc::clone(plan);

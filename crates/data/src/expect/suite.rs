@@ -108,6 +108,15 @@ impl Suite {
         self.expected.len()
     }
 
+    /// Whether what comes of them depends on the rows alone: not on versions before, other datasets or the clock.
+    pub fn of_rows_alone(&self) -> bool {
+        self.expected.iter().all(|expected| match &expected.check {
+            Check::Freshness { .. } | Check::Distribution { .. } | Check::References { .. } => false,
+            Check::Volume(volume) => volume.history.is_none(),
+            _ => true,
+        })
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.expected.is_empty()

@@ -31,6 +31,7 @@
 mod entities;
 mod join;
 mod keys;
+mod label;
 mod latest;
 #[cfg(test)]
 mod naive;
@@ -38,5 +39,6 @@ mod order;
 mod training;
 mod view;
 
+pub use label::Label;
 pub use training::{AsOf, Entities, Joined, TrainingSet, TrainingSetSpec, Use};
 pub use view::{FeatureView, FeatureViewConfig, NaiveTimes};

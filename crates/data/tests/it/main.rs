@@ -14,6 +14,7 @@ mod expect;
 mod features;
 mod gate;
 mod properties;
+mod stages;
 mod support;
 mod versions;
 mod writers;

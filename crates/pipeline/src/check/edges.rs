@@ -34,7 +34,7 @@ pub(super) fn resolve(spec: &PipelineSpec, built: Vec<Built>, found: &mut Found)
                 );
             }
             let by_kind = b.kind.shows() == Shows::Draft && s.each.is_none();
-            let cached = s.runs.cache.unwrap_or(b.kind.cached());
+            let cached = s.runs.cache.unwrap_or_else(|| b.kind.cached(&s.config));
             let shows = if s.draft.unwrap_or(by_kind) { Shows::Draft } else { Shows::Nothing };
             Node {
                 name: s.name.clone(),
