@@ -1,5 +1,5 @@
-//! The graph of stages: checked before anything runs, its budget split into a plan, executed live; and runs that outlive
-//! the process ([`runs`]).
+//! The graph of stages: checked before anything runs, its budget split into a plan, executed live; runs that outlive
+//! the process ([`runs`]); and what starts them ([`triggers`]).
 //!
 //! The only crate that spawns tasks.
 
@@ -10,6 +10,7 @@ mod registry;
 pub mod runs;
 mod spec;
 pub mod task;
+pub mod triggers;
 
 pub use check::check;
 pub use graph::{Graph, Node, Source as NodeSource};

@@ -13,5 +13,6 @@ mod check;
 mod live;
 mod memory;
 mod runs;
+mod schedule;
 mod scheduler;
 mod stages;
