@@ -13,6 +13,7 @@
 //! *and* a day of the week that are both given mean either, as in every cron.
 
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::{DateTime, Offset as _, TimeZone as _, Timelike as _};
 use chrono_tz::Tz;
@@ -58,10 +59,10 @@ pub enum ScheduleError {
     Zone(String),
 }
 
-/// A cron expression in a time zone.
+/// A cron expression in a time zone. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Schedule {
-    expression: Expression,
+    expression: Arc<Expression>,
     zone: Tz,
     written: String,
 }
@@ -105,7 +106,8 @@ impl Schedule {
     /// See [`ScheduleError`]; also for an expression that never comes up, such as `0 0 30 2 *`.
     pub fn parse(expression: &str, in_zone: &str) -> Result<Schedule, ScheduleError> {
         let written = expression.split_whitespace().collect::<Vec<_>>().join(" ");
-        let schedule = Schedule { expression: Expression::parse(expression)?, zone: zone(in_zone)?, written };
+        let parsed = Arc::new(Expression::parse(expression)?);
+        let schedule = Schedule { expression: parsed, zone: zone(in_zone)?, written };
         match schedule.next(UnixMillis(0)) {
             Some(_) => Ok(schedule),
             None => Err(ScheduleError::Never),

@@ -16,3 +16,4 @@ mod runs;
 mod schedule;
 mod scheduler;
 mod stages;
+mod triggers;

@@ -94,8 +94,8 @@ fn offset(zone: Tz, at: i64) -> i64 {
 
 /// When the offset of a zone changes, day by day.
 fn changes(zone: Tz, within: std::ops::Range<i64>) -> Vec<i64> {
-    let days: Vec<i64> = within.step_by(86_400).collect();
-    days.windows(2).filter(|d| offset(zone, d[0]) != offset(zone, d[1])).map(|d| d[0]).collect()
+    let days: Vec<(i64, i64)> = within.step_by(86_400).map(|day| (day, offset(zone, day))).collect();
+    days.windows(2).filter(|d| d[0].1 != d[1].1).map(|d| d[0].0).collect()
 }
 
 fn found(schedule: &Schedule, from: i64, to: i64) -> Vec<i64> {
