@@ -1,7 +1,9 @@
 //! What starts durable pipelines besides a call: times, versions of datasets, ends of runs, events, alerts, files.
 //!
-//! [`Triggers`] decides about one pipeline, as a pure machine over its [`Memory`].
+//! [`Triggers`] decides about one pipeline, as a pure machine over its [`Memory`]; [`Driver`] brings what is decided to disk and
+//! then lets it happen.
 
+mod driver;
 mod event;
 mod expression;
 mod memory;
@@ -10,6 +12,7 @@ mod schedule;
 mod step;
 mod times;
 
+pub use driver::{Came, Driver, EndedRun, Start, Watch};
 pub use event::{Event, EventRule};
 pub use memory::{LastStart, MOST_BYTES, MOST_CAUSES, Memory, REMEMBERED};
 pub use plan::{Cause, Missed, Overlap, StartRun, Trigger, TriggerPlan, When};

@@ -1,6 +1,6 @@
-//! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files**, the **runs** and
-//! the **batches**, each behind a trait ([`LedgerStore`], [`KeyStore`], [`CacheStore`], [`FileStore`], [`RunStore`], [`BatchStore`]) with one implementation
-//! on SQLite.
+//! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files**, the **runs**,
+//! the **batches**, and what the **triggers** have seen, each behind a trait ([`LedgerStore`], [`KeyStore`], [`CacheStore`], [`FileStore`], [`RunStore`],
+//! [`BatchStore`], [`TriggerStore`]) with one implementation on SQLite.
 //!
 //! The database is never on the path of a token. A record is first appended to the [`journal`] by one `write(2)`, which
 //! a `kill -9` of the process cannot undo; [`Ledger::writer`] moves it into the database later, in batches, in the same
@@ -18,6 +18,7 @@ mod ledger;
 mod project;
 mod runs;
 mod sqlite;
+mod triggers;
 
 pub use batches::{BatchChange, BatchStore, PartOutput, StoredBatch};
 pub use cache::{CacheKey, CacheStats, CacheStore};
@@ -35,4 +36,7 @@ pub use runs::{
     Change, Delivery, DeliveryState, DueDelivery, LaneCount, NewDelivery, NewRun, Output, Part, Room,
     RunHead, RunStore, SecretNumber, StoredRun, SubmitKey, Submitted, Tried,
 };
-pub use sqlite::{Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns};
+pub use sqlite::{
+    Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns, SqliteTriggers,
+};
+pub use triggers::{StoredTriggers, TriggerStore};

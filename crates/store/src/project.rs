@@ -15,7 +15,7 @@ use crate::journal::{self, Disk, RealDisk};
 use crate::ledger::{self, bill};
 use crate::{
     CostBy, CostRow, Database, Error, Filter, KeyRing, KeyStore, Ledger, LedgerStore, Recovery, Settings,
-    SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns,
+    SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns, SqliteTriggers,
 };
 
 /// How soon a running server sees a key that another process made or revoked.
@@ -36,6 +36,8 @@ pub struct Reader {
     pub runs: Arc<SqliteRuns>,
     /// The batches.
     pub batches: Arc<SqliteBatches>,
+    /// What triggers have seen.
+    pub triggers: Arc<SqliteTriggers>,
     database: Database,
 }
 
@@ -62,6 +64,7 @@ impl Reader {
             keys: Arc::new(SqliteKeys::new(database.clone())),
             runs: Arc::new(SqliteRuns::new(database.clone())),
             batches: Arc::new(SqliteBatches::new(database.clone())),
+            triggers: Arc::new(SqliteTriggers::new(database.clone())),
             database,
         })
     }

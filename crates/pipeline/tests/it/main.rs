@@ -10,6 +10,7 @@
 )]
 
 mod check;
+mod driver;
 mod live;
 mod memory;
 mod runs;

@@ -258,6 +258,9 @@ struct World {
 
 struct Died;
 
+/// A start that was asked for, and its run, if there was room.
+type Asked = (String, Option<RunId>);
+
 impl World {
     fn new(overlap: Overlap, missed: Missed) -> World {
         let schedule = Schedule::parse("*/5 * * * *", "Europe/Berlin").unwrap();
@@ -316,7 +319,7 @@ impl World {
         Ok(took)
     }
 
-    fn act(&mut self, input: &Input<'_>) -> Result<(Took, Vec<(String, Option<RunId>)>), Died> {
+    fn act(&mut self, input: &Input<'_>) -> Result<(Took, Vec<Asked>), Died> {
         let now = self.now;
         let (actions, took) = self.process.as_mut().unwrap().step(now, input);
         let mut told = Vec::new();

@@ -204,6 +204,9 @@ CREATE INDEX batches_by_tenant ON batches (tenant, id);
 CREATE INDEX batches_open ON batches (id) WHERE ended_at IS NULL;
 CREATE INDEX batches_ended ON batches (ended_at) WHERE ended_at IS NOT NULL;
 ",
+    "
+CREATE TABLE triggers (pipeline TEXT PRIMARY KEY, version BIGINT NOT NULL, memory TEXT NOT NULL);
+",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that.

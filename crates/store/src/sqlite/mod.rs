@@ -15,6 +15,7 @@ mod outbox;
 mod runs;
 mod shares;
 mod sums;
+mod triggers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use files::SqliteFiles;
 pub use keys::SqliteKeys;
 pub use ledger::SqliteLedger;
 pub use runs::SqliteRuns;
+pub use triggers::SqliteTriggers;
 
 use crate::Error;
 
