@@ -1,5 +1,5 @@
-//! The graph of stages: checked before anything runs, its budget split into a plan, executed live; and runs that outlive
-//! the process ([`runs`]).
+//! The graph of stages: checked before anything runs, its budget split into a plan, executed live; runs that outlive
+//! the process ([`runs`]); and what starts them ([`triggers`]).
 //!
 //! The only crate that spawns tasks.
 
@@ -15,6 +15,7 @@ mod registry;
 pub mod runs;
 mod spec;
 pub mod task;
+pub mod triggers;
 pub mod units;
 
 pub use check::{check, durable as is_durable};

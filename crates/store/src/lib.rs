@@ -1,6 +1,6 @@
-//! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files**, the **runs** and
-//! the **batches**, each behind a trait ([`LedgerStore`], [`KeyStore`], [`CacheStore`], [`FileStore`], [`RunStore`], [`BatchStore`]) with one implementation
-//! on SQLite.
+//! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files**, the **runs**,
+//! the **batches**, and what the **triggers** have seen, each behind a trait ([`LedgerStore`], [`KeyStore`], [`CacheStore`], [`FileStore`], [`RunStore`],
+//! [`BatchStore`], [`TriggerStore`]) with one implementation on SQLite.
 //!
 //! The database is never on the path of a token. A record is first appended to the [`journal`] by one `write(2)`, which
 //! a `kill -9` of the process cannot undo; [`Ledger::writer`] moves it into the database later, in batches, in the same
@@ -19,6 +19,7 @@ mod project;
 mod results;
 mod runs;
 mod sqlite;
+mod triggers;
 
 pub use batches::{BatchChange, BatchStore, PartOutput, StoredBatch};
 pub use cache::{CacheKey, CacheStats, CacheStore};
@@ -39,4 +40,6 @@ pub use runs::{
 };
 pub use sqlite::{
     Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteResults, SqliteRuns,
+    SqliteTriggers,
 };
+pub use triggers::{StoredTriggers, TriggerStore};

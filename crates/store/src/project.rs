@@ -16,6 +16,7 @@ use crate::ledger::{self, bill};
 use crate::{
     CostBy, CostRow, Database, Error, Filter, KeyRing, KeyStore, Ledger, LedgerStore, Recovery, Settings,
     SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteResults, SqliteRuns,
+    SqliteTriggers,
 };
 
 /// How soon a running server sees a key that another process made or revoked.
@@ -38,6 +39,8 @@ pub struct Reader {
     pub results: Arc<SqliteResults>,
     /// The batches.
     pub batches: Arc<SqliteBatches>,
+    /// What triggers have seen.
+    pub triggers: Arc<SqliteTriggers>,
     database: Database,
 }
 
@@ -65,6 +68,7 @@ impl Reader {
             runs: Arc::new(SqliteRuns::new(database.clone())),
             results: Arc::new(SqliteResults::new(database.clone())),
             batches: Arc::new(SqliteBatches::new(database.clone())),
+            triggers: Arc::new(SqliteTriggers::new(database.clone())),
             database,
         })
     }

@@ -220,6 +220,8 @@ CREATE TABLE stage_results (
 );
 CREATE INDEX stage_results_newest ON stage_results (tenant, pipeline, stage, at);
 CREATE INDEX stage_results_at ON stage_results (at);
+
+CREATE TABLE triggers (pipeline TEXT PRIMARY KEY, version BIGINT NOT NULL, memory TEXT NOT NULL);
 ",
 ];
 

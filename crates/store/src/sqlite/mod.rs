@@ -16,6 +16,7 @@ mod results;
 mod runs;
 mod shares;
 mod sums;
+mod triggers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub use keys::SqliteKeys;
 pub use ledger::SqliteLedger;
 pub use results::SqliteResults;
 pub use runs::SqliteRuns;
+pub use triggers::SqliteTriggers;
 
 use crate::Error;
 

@@ -18,3 +18,4 @@ mod opening;
 mod runs;
 mod sqlite;
 mod suite;
+mod triggers;
