@@ -17,14 +17,16 @@
 //! fails are outcomes with a problem, never errors and never silence. Nulls pass every check of values, as in SQL: `not_null`
 //! is the one that is about them. Comparing floats, -0 is 0, and a NaN is in no range and no set.
 
+mod bind;
 mod config;
+mod file;
 mod literal;
 mod outcome;
 mod plan;
 mod profile;
-
 mod psi;
 mod report;
+mod sense;
 mod sql;
 mod suite;
 mod tally;
@@ -33,12 +35,14 @@ pub use config::{
     Config, Distribution, Expectation, Extra, Freshness, History, Length, NotNull, Pattern, Range,
     References, SchemaCheck, Set, Severity, Sql, Unique, Volume,
 };
+pub use file::{Written, json_schema};
 pub use profile::{ColumnProfile, Profile};
 pub use report::{Outcome, Report};
 pub use suite::Suite;
 
+pub(crate) use bind::{plain, present};
 pub(crate) use outcome::Ends;
-pub(crate) use plan::{Given, Kind, Plan, plain, present};
+pub(crate) use plan::{Given, Kind, Plan};
 
 pub(crate) use profile::{Sketch, propose};
 pub(crate) use psi::{CATEGORIES, Reference, numbers};
@@ -48,17 +52,45 @@ pub(crate) use tally::{Duplicates, Keys, Tally, Verdict, row};
 /// How many failing rows a report shows for an expectation.
 pub(crate) const EXAMPLES: usize = 5;
 
-/// Something that is wrong with a file of expectations.
+/// Something that is wrong with expectations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where: `expectations[3]`, counted from 0.
-    pub place: String,
-    /// What.
+    /// Where, as a JSON pointer: `/expectations/3/range/min`, counted from 0.
+    pub pointer: String,
+    /// What is wrong there.
     pub what: String,
+    /// What to do about it.
+    pub remedy: String,
 }
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
+        write!(f, "{}: {}; {}", self.pointer.trim_start_matches('/'), self.what, self.remedy)
+    }
+}
+
+/// Something that is wrong with one expectation: `key` is the place in it, `range/min`.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    key: String,
+    what: String,
+    remedy: String,
+}
+
+impl Fault {
+    pub(crate) fn new(key: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Fault {
+        Fault { key: key.into(), what: what.into(), remedy: remedy.into() }
+    }
+
+    /// The problem of the expectation that stands there.
+    pub(crate) fn at(self, at: usize) -> Problem {
+        let key = if self.key.is_empty() { String::new() } else { format!("/{}", self.key) };
+        Problem { pointer: format!("/expectations/{at}{key}"), what: self.what, remedy: self.remedy }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; {}", self.what, self.remedy)
     }
 }

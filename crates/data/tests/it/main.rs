@@ -11,6 +11,7 @@
 mod add;
 mod bad_input;
 mod expect;
+mod expect_file;
 mod features;
 mod gate;
 mod properties;
