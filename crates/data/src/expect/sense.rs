@@ -162,7 +162,7 @@ fn pattern(c: &config::Pattern) -> Vec<Fault> {
     let none = StringArray::from(vec![""]);
     let Err(error) = regexp_is_match_scalar(&none, &c.regex, None) else { return vec![] };
     let said = error.to_string();
-    let why = said.rsplit("error: ").next().unwrap_or(&said).trim().replace('\n', " ");
+    let why = said.rsplit("error: ").next().and_then(|why| why.lines().next()).unwrap_or(&said);
     let remedy =
         "write it in the syntax of Rust's regex (no look-around, no back-references), best in single quotes";
     vec![Fault::new("pattern/regex", format!("this is no regular expression: {why}"), remedy)]

@@ -79,7 +79,7 @@ fn every_mistake_of_sense_is_told_at_its_place() {
     let places: Vec<_> = problems.iter().map(|p| (p.line, p.column)).collect();
     assert_eq!(
         places,
-        [(2, 29), (3, 33), (4, 23), (5, 37), (6, 5), (8, 27), (11, 11)],
+        [(2, 29), (3, 33), (4, 22), (5, 37), (6, 5), (8, 27), (11, 11)],
         "{:#?}",
         said(&problems)
     );
