@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::{Clock, SystemClock};
-use data::expect::{Config, Suite};
+use data::expect::Written;
 use data::{At, Change, Settings, Source, Warehouse};
 use serde_json::{Map, Value, json};
 
@@ -22,9 +22,9 @@ pub(crate) async fn run(words: &[&str]) -> Result<Value> {
             Ok(json!({"rows": added.rows, "seconds": clock.now().since(start).as_secs_f64()}))
         }
         "run" => {
-            let config: Config = serde_json::from_str(&std::fs::read_to_string(file)?)?;
-            let suite = Suite::new(&config)?;
-            let report = dataset.validate(&At::default(), &suite).await?;
+            let text = std::fs::read_to_string(file)?;
+            let written = Written::parse(&text).map_err(|problems| format!("{file}: {problems:?}"))?;
+            let report = dataset.validate(&At::default(), &written.suite).await?;
             let mut failed = Map::new();
             for outcome in &report.outcomes {
                 if let Some(problem) = &outcome.problem {

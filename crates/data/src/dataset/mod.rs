@@ -19,6 +19,7 @@ mod quarantine;
 mod read;
 mod stage;
 mod tag;
+mod unique;
 mod validate;
 
 use std::sync::Arc;

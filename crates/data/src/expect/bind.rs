@@ -61,9 +61,8 @@ impl<'a> Binder<'a> {
             Check::Schema { columns, closed } => Kind::Columns(differences(self.full, columns, *closed)),
             Check::Volume(_) => Kind::Rows,
             Check::Unique(c) => {
-                // Looked at by a query of its own, over all columns.
                 for (at, name) in c.columns.iter().enumerate() {
-                    known(self.full, name, &format!("unique/columns/{at}"))?;
+                    self.column(name, &format!("unique/columns/{at}"), used)?;
                 }
                 Kind::Unique(c.columns.clone())
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
@@ -9,7 +10,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 
 use crate::expect::bind::Binder;
-use crate::expect::suite::{Check, Expected, Suite};
+use crate::expect::suite::{Expected, Suite};
 use crate::expect::tally::{Keys, Verdict};
 use crate::expect::{Reference, Severity};
 use crate::{Column, Error, Schema};
@@ -45,6 +46,19 @@ pub(crate) enum Kind {
     Problem(String),
 }
 
+/// What a suite is bound for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scope {
+    /// Rows of a change, with all of their columns.
+    Change,
+    /// All rows of a version: batches have only the columns that some expectation looks at, and rows that are the same are found on
+    /// the way, within so many bytes.
+    Scan {
+        /// The bytes.
+        room: usize,
+    },
+}
+
 /// One expectation, bound.
 pub(super) struct Bound {
     pub(super) kind: Kind,
@@ -58,27 +72,27 @@ pub(crate) struct Plan {
     pub(crate) given: Given,
     /// The columns that batches have to have.
     pub(crate) schema: Schema,
+    /// Bytes that are left for the hashes of rows; `None` when they are not wanted.
+    pub(crate) room: Option<AtomicUsize>,
     bound: Vec<Bound>,
 }
 
 impl Plan {
-    /// Binds a suite to rows whose columns are `full`. Batches have to have all of them, or when `project` is set only those that
-    /// some expectation looks at.
+    /// Binds a suite to rows whose columns are `full`.
     pub(crate) fn new(
         session: &SessionContext,
         suite: Suite,
         full: &Schema,
         given: Given,
-        project: bool,
+        scope: Scope,
     ) -> Result<Plan, Error> {
         let mut schema = full.clone();
-        if project {
+        if let Scope::Scan { .. } = scope {
             let binder = Binder::new(session, full, full)?;
             let mut used: Vec<usize> = suite
                 .expected
                 .iter()
                 .enumerate()
-                .filter(|(_, e)| !matches!(e.check, Check::Unique(_)))
                 .flat_map(|(at, e)| binder.bind(at, &e.check, &given).columns)
                 .collect();
             used.sort_unstable();
@@ -91,7 +105,11 @@ impl Plan {
         let binder = Binder::new(session, &schema, full)?;
         let bind = |(at, e): (usize, &Expected)| binder.bind(at, &e.check, &given);
         let bound = suite.expected.iter().enumerate().map(bind).collect();
-        Ok(Plan { suite, given, schema, bound })
+        let room = match scope {
+            Scope::Change => None,
+            Scope::Scan { room } => Some(AtomicUsize::new(room)),
+        };
+        Ok(Plan { suite, given, schema, room, bound })
     }
 
     pub(crate) fn kinds(&self) -> impl Iterator<Item = &Kind> {
