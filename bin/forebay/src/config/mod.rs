@@ -11,15 +11,11 @@ pub mod env;
 pub mod jobs;
 pub mod model;
 pub mod pipeline;
-mod placeholder;
 pub mod pool;
-pub mod problem;
 mod rules;
 pub mod runs;
 pub mod schema;
 mod semantics;
-pub mod spans;
-pub mod tree;
 mod validate;
 
 use std::path::Path;
@@ -31,6 +27,7 @@ pub use env::Env;
 pub use model::Config;
 pub use problem::Problem;
 pub use rules::Rules;
+pub use yaml::{problem, spans, tree};
 use tree::{Data, Node};
 
 /// The file's name.
