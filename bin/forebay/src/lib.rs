@@ -5,7 +5,9 @@
 pub mod assembly;
 pub mod cli;
 pub mod config;
+pub mod datasets;
 mod error;
+pub mod expectations;
 pub mod gguf;
 pub mod inventory;
 mod logs;

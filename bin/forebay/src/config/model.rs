@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+use super::dataset::DatasetConfig;
 use super::jobs::JobsConfig;
 use super::pipeline::PipelineConfig;
 use super::pool::{BreakerConfig, EndpointConfig, FallbackConfig, HedgeConfig, PrefillConfig};
@@ -29,6 +30,11 @@ pub struct Config {
     pub each_user: AllowanceConfig,
     /// Pipelines by name. Each is callable as a model of the same name.
     pub pipelines: IndexMap<String, PipelineConfig>,
+    /// Where datasets are kept: a folder relative to this file, or `s3://BUCKET/PREFIX` with the credentials of the environment
+    /// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …). Unless given: `.forebay/data`.
+    pub warehouse: Option<String>,
+    /// Datasets by name: where their rows come from, and what is expected of them.
+    pub datasets: IndexMap<String, DatasetConfig>,
     /// Requests that are answered later.
     pub jobs: JobsConfig,
     /// What is reported where.

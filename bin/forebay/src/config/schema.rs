@@ -49,6 +49,11 @@ pub fn of(registry: &Registry) -> Json {
             map.insert("propertyNames".into(), name);
         }
     }
+    if let Some(map) = root.pointer_mut("/properties/datasets").and_then(Json::as_object_mut) {
+        let name = json!({"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
+            "x-expected": "a name of letters, digits and `. _ -`, at most 128"});
+        map.insert("propertyNames".into(), name);
+    }
     if let Some(object) = root.as_object_mut() {
         object.insert("title".into(), json!("forebay.yaml"));
     }

@@ -32,6 +32,7 @@ impl<'a> Semantics<'a> {
         self.models();
         self.addresses();
         self.stages();
+        self.datasets(unsound);
         let json = self.json;
         let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, config) in map(json, "/pipelines") {
@@ -59,12 +60,12 @@ impl<'a> Semantics<'a> {
         }
     }
 
-    fn at_key(&mut self, pointer: &str, message: String, remedy: String) {
+    pub(super) fn at_key(&mut self, pointer: &str, message: String, remedy: String) {
         let at = self.tree.locate(pointer).label();
         self.problems.push(Problem::new(at, pointer, message, remedy));
     }
 
-    fn at_value(&mut self, pointer: &str, message: String, remedy: String) {
+    pub(super) fn at_value(&mut self, pointer: &str, message: String, remedy: String) {
         let at = self.tree.locate(pointer).node.at;
         self.problems.push(Problem::new(at, pointer, message, remedy));
     }
@@ -304,7 +305,7 @@ fn is_nowhere(of: &Json) -> bool {
 }
 
 /// The entries of the object at a pointer.
-fn map<'a>(json: &'a Json, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Json)> + Clone {
+pub(super) fn map<'a>(json: &'a Json, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Json)> + Clone {
     let object: Option<&'a Map<String, Json>> = json.pointer(pointer).and_then(Json::as_object);
     object.into_iter().flatten()
 }

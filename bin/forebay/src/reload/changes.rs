@@ -13,10 +13,12 @@ pub(super) fn changes(old: &Config, new: &Config, before: &Files, after: &Files)
     entries("tenants", &old.tenants, &new.tenants, &mut all);
     entries("keys", &old.keys, &new.keys, &mut all);
     entries("pipelines", &old.pipelines, &new.pipelines, &mut all);
+    entries("datasets", &old.datasets, &new.datasets, &mut all);
     let sections = [
         ("server", old.server != new.server),
         ("auth", old.auth != new.auth),
         ("each_user", old.each_user != new.each_user),
+        ("warehouse", old.warehouse != new.warehouse),
         ("jobs", old.jobs != new.jobs),
         ("telemetry", old.telemetry != new.telemetry),
         ("prices", old.prices != new.prices),

@@ -23,7 +23,8 @@ mod validate;
 
 use std::sync::Arc;
 
-use deltalake::{DeltaTable, DeltaTableBuilder};
+use deltalake::DeltaTable;
+use deltalake::logstore::{StorageConfig, default_logstore};
 use object_store::ObjectStore;
 use object_store::prefix::PrefixStore;
 use url::Url;
@@ -79,10 +80,10 @@ impl Dataset {
 
     /// The table, nothing read yet.
     fn table(&self) -> Result<DeltaTable, Error> {
-        let builder = DeltaTableBuilder::from_url(self.url.clone())
-            .map_err(|e| store::table("open", &self.name, &e))?
-            .with_storage_backend(Arc::clone(&self.warehouse.inner.store), self.url.clone());
-        builder.build().map_err(|e| store::table("open", &self.name, &e))
+        // Whatever the scheme: a store that writes an entry only if there is none needs nothing beside itself.
+        let root = Arc::clone(&self.warehouse.inner.store);
+        let log = default_logstore(self.store(), root, &self.url, &StorageConfig::default());
+        Ok(DeltaTable::new(log))
     }
 
     /// The newest version, `None` when there is none.
