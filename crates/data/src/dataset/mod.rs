@@ -17,6 +17,7 @@ mod merge;
 mod profile;
 mod quarantine;
 mod read;
+mod since;
 mod stage;
 mod tag;
 mod validate;
@@ -39,6 +40,7 @@ pub use gate::{Gate, Gated, Policy};
 pub use gc::{Collected, Gc};
 pub use log::{Shown, Version};
 pub use quarantine::Quarantined;
+pub(crate) use read::cell;
 pub use read::{Batch, Rows, Select};
 pub use tag::Tag;
 

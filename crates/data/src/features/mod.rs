@@ -34,9 +34,12 @@ mod keys;
 mod latest;
 #[cfg(test)]
 mod naive;
+pub mod online;
 mod order;
+mod rows;
 mod training;
 mod view;
 
+pub use rows::datasets_of;
 pub use training::{AsOf, Entities, Joined, TrainingSet, TrainingSetSpec, Use};
 pub use view::{FeatureView, FeatureViewConfig, NaiveTimes};

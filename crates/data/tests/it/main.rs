@@ -13,6 +13,7 @@ mod bad_input;
 mod expect;
 mod features;
 mod gate;
+mod online;
 mod properties;
 mod support;
 mod versions;
