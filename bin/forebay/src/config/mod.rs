@@ -8,6 +8,8 @@ pub mod busy;
 pub mod dataset;
 mod datasets;
 pub mod env;
+pub mod feature;
+mod features;
 pub mod jobs;
 pub mod model;
 pub mod pipeline;

@@ -19,6 +19,7 @@ pub(super) fn changes(old: &Config, new: &Config, before: &Files, after: &Files)
         ("auth", old.auth != new.auth),
         ("each_user", old.each_user != new.each_user),
         ("warehouse", old.warehouse != new.warehouse),
+        ("features", old.features != new.features),
         ("jobs", old.jobs != new.jobs),
         ("telemetry", old.telemetry != new.telemetry),
         ("prices", old.prices != new.prices),
@@ -55,6 +56,8 @@ pub(super) fn needs_restart(began: &Config, new: &Config, listen: bool) -> Vec<S
         ("server.replay", began.server.replay != new.server.replay),
         ("telemetry.otlp", began.telemetry.otlp != new.telemetry.otlp),
         ("jobs", began.jobs != new.jobs),
+        ("features", began.features != new.features),
+        ("warehouse", !began.features.views.is_empty() && began.warehouse != new.warehouse),
         ("telemetry.log", began.telemetry.log != new.telemetry.log),
     ];
     fixed.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
