@@ -2,6 +2,7 @@
 //! per measurement, so that time, CPU time and memory are those of a process that does nothing else.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for measuring talks to its terminal")]
 
+mod join;
 mod validate;
 
 use std::process::ExitCode;
@@ -9,7 +10,10 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const USAGE: &str = "usage: forebay-bench-data validate prepare WAREHOUSE DATASET FILE
+const USAGE: &str = "usage: forebay-bench-data join prepare WAREHOUSE FEATURES
+       forebay-bench-data join run     WAREHOUSE ENTITIES RESULT
+       forebay-bench-data join online  WAREHOUSE FOLDER
+       forebay-bench-data validate prepare WAREHOUSE DATASET FILE
        forebay-bench-data validate run     WAREHOUSE DATASET EXPECTATIONS";
 
 /// What went wrong, for a person.
@@ -19,6 +23,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
+        ["join", rest @ ..] => block_on(join::run(rest)),
         ["validate", rest @ ..] => block_on(validate::run(rest)),
         _ => Err(USAGE.into()),
     };

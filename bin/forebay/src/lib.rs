@@ -8,6 +8,7 @@ pub mod config;
 pub mod datasets;
 mod error;
 pub mod expectations;
+pub mod features;
 pub mod gguf;
 pub mod inventory;
 mod logs;

@@ -19,6 +19,7 @@ use crate::admin::Inventory;
 use crate::configuration::Configuration;
 use crate::drain::Drain;
 use crate::ended::{Ended, EndedRequests};
+use crate::features::Features;
 use crate::jobs::Jobs;
 use crate::ladder::{Rung, WhenBusy};
 use crate::metrics::Metrics;
@@ -194,6 +195,7 @@ pub(crate) struct Inner {
     /// Answers that are kept: by the settings of the first generation.
     pub(crate) replays: Replays,
     jobs: OnceLock<Jobs>,
+    features: OnceLock<Arc<dyn Features>>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -238,6 +240,7 @@ impl App {
             configuration: OnceLock::new(),
             replays,
             jobs: OnceLock::new(),
+            features: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner), generation: Generation::new(parts, room) }
@@ -283,6 +286,15 @@ impl App {
     /// Durable runs, where somebody works on them.
     pub fn runs(&self) -> Option<crate::runs::Runs> {
         self.jobs().and_then(Jobs::runs)
+    }
+
+    /// Says who keeps features, for this generation and all others. The first one stays.
+    pub fn serve_features(&self, features: Arc<dyn Features>) {
+        let _ = self.inner.features.set(features);
+    }
+
+    pub(crate) fn features(&self) -> Option<&dyn Features> {
+        self.inner.features.get().map(|f| &**f)
     }
 
     /// From now on new requests are refused as `draining`.

@@ -20,6 +20,7 @@ mod deltas;
 mod drain;
 mod ended;
 mod errors;
+mod features;
 mod files;
 mod headers;
 pub mod inside;
@@ -54,6 +55,10 @@ pub use batches::{Batches, BatchesSettings, named as batch_named};
 pub use configuration::{ConfigProblem, ConfigRefusal, ConfigState, Configuration, Reloaded};
 pub use current::Current;
 pub use ended::EndedRequests;
+pub use features::{
+    FeatureColumn, FeatureRows, FeatureStatus, FeatureValue, Features, FeaturesMaterialized, FeaturesNamed,
+    FeaturesPush, FeaturesState,
+};
 pub use jobs::{Job, Jobs, JobsSettings, Line};
 pub use ladder::{KeptAnswers, Rung, WhenBusy};
 pub use replay::Replay;

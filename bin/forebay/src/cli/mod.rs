@@ -13,6 +13,7 @@ mod completions;
 mod costs;
 mod explain;
 mod fake_upstream;
+mod features;
 mod init;
 mod jobs;
 mod key;
@@ -117,6 +118,8 @@ pub enum Command {
     Explain(explain::Args),
     /// List, show and cancel requests that are answered later.
     Jobs(jobs::Args),
+    /// Ask for features of entities, keep them fresh, and make training sets.
+    Features(features::Args),
     /// Show and replace the secrets that webhooks are verified with.
     Webhooks(webhooks::Args),
     /// Sum what was spent.
@@ -168,6 +171,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Models(args) => models::run(&cli.global, args),
         Command::Explain(args) => explain::run(&cli.global, args),
         Command::Jobs(args) => jobs::run(&cli.global, args),
+        Command::Features(args) => features::run(&cli.global, args),
         Command::Webhooks(args) => webhooks::run(&cli.global, args),
         Command::Costs(args) => costs::run(&cli.global, args),
         Command::Bench(args) => bench::run(&cli.global, args),

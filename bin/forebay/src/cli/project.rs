@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use contract::{Clock, Surface, SystemClock};
+use data::features::online::Mode;
 use gateway::{App, Current, EndedRequests, Jobs};
 use store::Store;
 use tokio::runtime::Handle;
@@ -14,6 +15,7 @@ use super::storage::failed;
 use crate::Error;
 use crate::assembly::{Assembly, Means};
 use crate::config::{self, Config, Env, FILE, problem};
+use crate::features::{self, Served};
 use crate::telemetry::{self, Export};
 use crate::wiring;
 
@@ -63,6 +65,8 @@ pub(super) struct Opened {
     clock: Arc<dyn Clock>,
     ended: EndedRequests,
     jobs: Option<Jobs>,
+    /// What keeps features fresh, while there are any.
+    features: Option<pipeline::task::Task<()>>,
 }
 
 impl Opened {
@@ -95,7 +99,25 @@ impl Opened {
         let means = Means { clock: clock.clone(), surface, open, export: sink };
         let (assembly, app) = Assembly::start(&global.project, config, &store, means).await?;
         let ended = app.ended();
-        Ok((Opened { store, background, export, clock, ended, jobs: None }, assembly, app))
+        Ok((Opened { store, background, export, clock, ended, jobs: None, features: None }, assembly, app))
+    }
+
+    /// Serves the features of the project, if it has any, and keeps them fresh.
+    pub(super) async fn serve_features(
+        &mut self,
+        global: &Global,
+        config: &Config,
+        app: &App,
+    ) -> Result<(), Error> {
+        if config.features.views.is_empty() {
+            return Ok(());
+        }
+        let env = Env::of_process(&global.project);
+        let online = features::open(&global.project, config, &env, self.clock.clone(), Mode::Write).await?;
+        let online = Arc::new(online);
+        app.serve_features(Arc::new(Served::new(online.clone(), &config.features)));
+        self.features = Some(features::refresh(online, config.features.refresh.0));
+        Ok(())
     }
 
     /// Begins to work on jobs, on the current runtime.
@@ -110,7 +132,8 @@ impl Opened {
     }
 
     /// Brings the jobs and the ledger to their end, then the export.
-    pub(super) async fn close(self) -> Result<(), Error> {
+    pub(super) async fn close(mut self) -> Result<(), Error> {
+        drop(self.features.take());
         if let Some(jobs) = &self.jobs {
             jobs.close().await;
         }

@@ -93,6 +93,7 @@ async fn serve(
     let at = listening.address;
     let open = at.ip().is_loopback();
     let (mut opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, behind).await?;
+    Box::pin(opened.serve_features(global, &config, &app)).await?;
     let current = Current::new(app);
     opened.work(&config, &current, &assembly)?;
     let begun =

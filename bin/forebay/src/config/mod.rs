@@ -8,6 +8,8 @@ pub mod busy;
 pub mod dataset;
 mod datasets;
 pub mod env;
+pub mod feature;
+mod features;
 pub mod jobs;
 pub mod model;
 pub mod pipeline;
@@ -27,8 +29,8 @@ pub use env::Env;
 pub use model::Config;
 pub use problem::Problem;
 pub use rules::Rules;
-pub use yaml::{problem, spans, tree};
 use tree::{Data, Node};
+pub use yaml::{problem, spans, tree};
 
 /// The file's name.
 pub const FILE: &str = "forebay.yaml";

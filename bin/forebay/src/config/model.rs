@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::dataset::DatasetConfig;
+use super::feature::FeaturesConfig;
 use super::jobs::JobsConfig;
 use super::pipeline::PipelineConfig;
 use super::pool::{BreakerConfig, EndpointConfig, FallbackConfig, HedgeConfig, PrefillConfig};
@@ -36,6 +37,8 @@ pub struct Config {
     pub warehouse: Option<String>,
     /// Datasets by name: where their rows come from, and what is expected of them.
     pub datasets: IndexMap<String, DatasetConfig>,
+    /// Features of entities, and who may ask for them.
+    pub features: FeaturesConfig,
     /// Requests that are answered later.
     pub jobs: JobsConfig,
     /// Durable runs of pipelines.

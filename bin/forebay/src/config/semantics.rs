@@ -14,6 +14,10 @@ use super::problem::{Problem, suggest};
 use super::tree::{Node, join};
 use crate::inventory;
 
+/// The paths that features have, as Feast's clients ask for them.
+const FEATURES: [&str; 5] =
+    ["/get-online-features", "/push", "/write-to-online-store", "/materialize", "/materialize-incremental"];
+
 /// What the checks look at.
 pub(super) struct Semantics<'a> {
     pub(super) tree: &'a Node,
@@ -33,6 +37,7 @@ impl<'a> Semantics<'a> {
         self.addresses();
         self.stages();
         self.datasets(unsound);
+        self.features(unsound);
         let json = self.json;
         let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, config) in map(json, "/pipelines") {
@@ -43,9 +48,9 @@ impl<'a> Semantics<'a> {
             }
             if let Some(path) = config.pointer("/on/http").and_then(Json::as_str) {
                 let own = join(&pointer, "on") + "/http";
-                let taken = ["/v1/", "/healthz", "/readyz", "/metrics", "/openapi"]
-                    .iter()
-                    .find(|p| path.starts_with(**p));
+                let begins = ["/v1/", "/healthz", "/readyz", "/metrics", "/openapi"];
+                let taken = begins.iter().find(|p| path.starts_with(**p));
+                let taken = taken.or(FEATURES.iter().find(|p| path == **p));
                 if let Some(other) = paths.insert(path, name) {
                     let message = format!("`{path}` already starts the pipeline `{other}`");
                     self.at_value(&own, message, "give each pipeline a path of its own".into());

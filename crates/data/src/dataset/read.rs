@@ -104,16 +104,25 @@ impl Dataset {
         files: &[Add],
         schema: &Schema,
     ) -> Result<DataFrame, Error> {
+        self.paths_frame(session, files.iter().map(|file| file.path.as_str()), schema).await
+    }
+
+    /// Files of the dataset's folder as a table of a query.
+    pub(super) async fn paths_frame(
+        &self,
+        session: &SessionContext,
+        files: impl ExactSizeIterator<Item = &str>,
+        schema: &Schema,
+    ) -> Result<DataFrame, Error> {
         let failed = |e| store::query("read rows", &e);
         let arrow = schema.to_arrow();
-        if files.is_empty() {
+        if files.len() == 0 {
             let none = RecordBatch::new_empty(arrow);
             return session.read_batch(none).map_err(failed);
         }
         let root = self.warehouse.inner.root.clone();
         session.register_object_store(&root, Arc::clone(&self.warehouse.inner.store));
-        let paths: Vec<String> =
-            files.iter().map(|file| format!("{}{}/{}", root, self.name, file.path)).collect();
+        let paths: Vec<String> = files.map(|file| format!("{}{}/{file}", root, self.name)).collect();
         session.read_parquet(paths, ParquetReadOptions::default().schema(&arrow)).await.map_err(failed)
     }
 }
@@ -215,7 +224,7 @@ impl Batch {
     }
 }
 
-fn cell(array: &ArrayRef, row: usize) -> Value {
+pub(crate) fn cell(array: &ArrayRef, row: usize) -> Value {
     if array.is_null(row) {
         return Value::Null;
     }

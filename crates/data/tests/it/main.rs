@@ -15,6 +15,7 @@ mod expect_file;
 mod expect_page;
 mod features;
 mod gate;
+mod online;
 mod properties;
 mod stages;
 mod support;

@@ -8,6 +8,7 @@ mod anthropic;
 mod batches;
 mod completions;
 mod errors;
+mod features;
 mod files;
 mod jobs;
 mod native;
@@ -22,6 +23,10 @@ pub(super) use anthropic::{CountTokensRequest, InputTokens, MessageEvent, Messag
 pub(super) use batches::{Batch, BatchRequest, Batches};
 pub(super) use completions::{CompletionRequest, TextChunk, TextCompletion};
 pub(super) use errors::{AnthropicError, OpenAiError};
+pub(super) use features::{
+    FeatureMaterialize, FeaturePush, FeatureWrite, FeaturesMaterialized, FeaturesTaken, OnlineFeatures,
+    OnlineFeaturesRequest,
+};
 pub(super) use files::{FileDeleted, FileForm, FileObject, Files};
 pub(super) use jobs::{Deliveries, Job, JobRemoved, Jobs};
 pub(super) use native::{PipelineForm, PipelineInput, PipelineOutput, Readiness, RequestRecord, RunEvent};

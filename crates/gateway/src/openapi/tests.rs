@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::*;
 
 mod batches;
+mod features;
 
 const COPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/openapi.json");
 
@@ -58,6 +59,7 @@ fn every_route_is_described_and_every_description_is_a_route() {
     routes.extend(routed(include_str!("../jobs/background.rs")));
     routes.extend(routed(include_str!("../batches/routes.rs")));
     routes.extend(routed(include_str!("../runs/routes.rs")));
+    routes.extend(routed(include_str!("../features.rs")));
     assert!(routes.len() >= 16 && routes.values().all(|m| !m.is_empty()), "the routes are found: {routes:?}");
     assert_eq!(described(), routes);
 }
