@@ -11,14 +11,10 @@ pub mod env;
 pub mod jobs;
 pub mod model;
 pub mod pipeline;
-mod placeholder;
 pub mod pool;
-pub mod problem;
 mod rules;
 pub mod schema;
 mod semantics;
-pub mod spans;
-pub mod tree;
 pub mod units;
 mod validate;
 
@@ -30,6 +26,7 @@ pub use env::Env;
 pub use model::Config;
 pub use problem::Problem;
 pub use rules::Rules;
+pub use yaml::{problem, spans, tree};
 use tree::{Data, Node};
 
 /// The file's name.

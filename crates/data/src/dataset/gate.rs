@@ -15,9 +15,10 @@ use tokio::sync::mpsc;
 use crate::dataset::add::Pending;
 use crate::dataset::quarantine::{Bad, Entries};
 use crate::dataset::stage::{Staged, Stager, remove};
-use crate::dataset::validate::{duplicates, histories};
+use crate::dataset::unique::duplicates;
+use crate::dataset::validate::histories;
 use crate::dataset::{Added, Change, Dataset, How};
-use crate::expect::{Ends, Plan, Report, Severity, Suite, Tally, Verdict, row};
+use crate::expect::{Ends, Plan, Report, Scope, Severity, Suite, Tally, Verdict, row};
 use crate::source::{Batches, Source};
 use crate::{Error, Schema, store};
 
@@ -105,7 +106,7 @@ impl Dataset {
                 given.history.insert(at, log.iter().filter_map(|v| v.written).collect());
             }
         }
-        let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, false)?);
+        let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, Scope::Change)?);
         let attempt = uuid::Uuid::now_v7().to_string();
         let now_ms = self.warehouse.inner.clock.wall().0;
         let entries = Entries { attempt: attempt.clone(), at_ms: now_ms, who: change.who.clone() };
@@ -129,7 +130,7 @@ impl Dataset {
                 let held = self.frame(&session, base).await?.select(columns()).map_err(failed)?;
                 frame = held.union(frame.select(columns()).map_err(failed)?).map_err(failed)?;
             }
-            duplicates(&frame, &plan, &schema).await
+            duplicates(&frame, &plan, &schema, Default::default()).await
         };
         let duplicates = match Box::pin(looked).await {
             Ok(duplicates) => duplicates,

@@ -23,6 +23,7 @@ mod report;
 mod sieve;
 mod stage;
 mod tag;
+mod unique;
 mod validate;
 
 use std::sync::Arc;

@@ -11,6 +11,8 @@
 mod add;
 mod bad_input;
 mod expect;
+mod expect_file;
+mod expect_page;
 mod features;
 mod gate;
 mod properties;
