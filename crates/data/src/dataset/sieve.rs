@@ -14,9 +14,10 @@ use crate::dataset::add::Pending;
 use crate::dataset::gate::{Piece, look, together};
 use crate::dataset::quarantine::Entries;
 use crate::dataset::stage::{Stager, remove};
-use crate::dataset::validate::{duplicates, histories, scan};
+use crate::dataset::unique::duplicates;
+use crate::dataset::validate::{histories, scan};
 use crate::dataset::{Added, Change, Dataset, Gate, Policy, Rows};
-use crate::expect::{Duplicates, Ends, Given, Plan, Report, Tally};
+use crate::expect::{Duplicates, Ends, Given, Plan, Report, Scope, Tally};
 use crate::{Error, Schema, store};
 
 /// What came of it.
@@ -60,9 +61,12 @@ impl Dataset {
         let entries = Entries { attempt: attempt.to_owned(), at_ms: now_ms, who: change.who.clone() };
 
         let given = Box::pin(self.before(&session, gate, &schema)).await?;
-        let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, true)?);
-        let tally = scan(frame.clone(), &plan).await?;
-        let doubled = duplicates(&frame, &plan, &schema).await?;
+        // What the engine groups and sorts by has the other half.
+        let room = self.warehouse.inner.settings.memory_bytes / 2;
+        let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, Scope::Scan { room })?);
+        let mut tally = scan(frame.clone(), &plan).await?;
+        let hashes = tally.hashes();
+        let doubled = duplicates(&frame, &plan, &schema, hashes).await?;
         let report = plan.report(tally, &self.ends(now_ms, &doubled));
         let alone = |(at, o): (usize, &crate::expect::Outcome)| !o.passed && plan.refuses_rows(at);
         if report.outcomes.iter().enumerate().any(alone) {
@@ -118,7 +122,7 @@ impl Dataset {
     async fn part(&self, looked: &Looked<'_>, job: Job<'_>) -> Result<Sieved, Error> {
         let Job { session, frame, schema, gate, into, change, entries, now_ms } = job;
         let given = Box::pin(self.before(&session, gate, &schema)).await?;
-        let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, false)?);
+        let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, Scope::Change)?);
         let (aside, aside_table) = self.aside_table().await?;
         let base = into.current().await?;
         let table = match &base {
@@ -179,7 +183,7 @@ impl Dataset {
                 Some(staged) => into.staged_frame(&session, &staged.files, &schema).await?,
                 None => frame,
             };
-            let doubled = duplicates(&good, &plan, &schema).await?;
+            let doubled = duplicates(&good, &plan, &schema, Default::default()).await?;
             let (seen, kept) = (tally.rows, tally.kept);
             let report = plan.report(tally, &self.ends(now_ms, &doubled));
             let whole = together(&plan, &report);

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Means;
-use crate::expect::Suite;
+use crate::expect::{Suite, Written};
 use crate::{How, Policy};
 
 /// How rows go together with those there are.
@@ -74,9 +74,18 @@ pub(super) fn suite(means: &dyn Means, file: &Path, pointer: &str) -> Result<Opt
     if file.to_str().is_some_and(open) {
         return Ok(None);
     }
-    let remedy = "correct the file; `forebay data profile --suggest` writes a first one";
-    let wrong = |problems: Vec<String>| problems.iter().map(|p| problem(pointer, p, remedy)).collect();
-    means.expectations(file).map(Some).map_err(wrong)
+    let text = std::fs::read_to_string(means.folder().join(file)).map_err(|e| {
+        let remedy = "check the path, which is relative to the configuration; `forebay data profile --suggest` writes a first one";
+        vec![problem(pointer, &format!("the file `{}` cannot be read: {e}", file.display()), remedy)]
+    })?;
+    let wrong = |p: &yaml::problem::Problem| {
+        let message = format!("{}:{}:{}: {}", file.display(), p.line, p.column, p.message);
+        problem(pointer, &message, &p.remedy)
+    };
+    match Written::parse(&text) {
+        Ok(written) => Ok(Some(written.suite)),
+        Err(problems) => Err(problems.iter().map(wrong).collect()),
+    }
 }
 
 /// The name of a dataset, checked as far as it is known.

@@ -182,7 +182,11 @@ impl Features {
     async fn pinned(&self, job: &Job<'_>, said: &mut Vec<String>) -> Result<Vec<Use>, contract::Error> {
         let mut uses = self.uses.clone();
         for used in &mut uses {
-            let dataset = job.dataset(&used.view.config().dataset)?;
+            let name = &used.view.config().dataset;
+            if name.is_empty() {
+                continue;
+            }
+            let dataset = job.dataset(name)?;
             let version = dataset.resolve(&used.at).await.map_err(|e| job.failed(e))?;
             used.at = At::Version(version);
             said.push(format!("{}@{version}", dataset.name()));

@@ -32,7 +32,6 @@ use std::sync::Arc;
 use contract::BoxFuture;
 use pipeline::Registry;
 
-use crate::expect::Suite;
 use crate::features::FeatureView;
 use crate::{How, Policy, Source, Warehouse};
 
@@ -61,12 +60,6 @@ pub trait Means: Send + Sync {
     /// # Errors
     /// A name or pattern that stands for none, as a sentence.
     fn files(&self, patterns: &[String]) -> Result<Vec<PathBuf>, String>;
-
-    /// Reads a file of expectations, relative to the project's folder.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, each with its place.
-    fn expectations(&self, file: &Path) -> Result<Suite, Vec<String>>;
 
     /// Brings the rows of a configured dataset where they can be read. What is fetched may lie in `folder`, which is there, and is
     /// removed by the caller.

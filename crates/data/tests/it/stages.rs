@@ -1,6 +1,7 @@
 //! The stages of durable pipelines, each against a warehouse: what crosses a boundary, that an effect is had once, and that nothing
 //! is half visible.
 
+mod flights;
 mod once;
 mod work;
 
@@ -12,7 +13,6 @@ use contract::{
     Attempt, BoxFuture, Budget, Context, Deadline, Error, Inputs, Kind, Meter, Outcome, RequestId, RunId,
     Stage, StageLog, UnixMillis, Value,
 };
-use data::expect::{self, Suite};
 use data::features::{FeatureView, FeatureViewConfig};
 use data::stages::{Configured, Means, register};
 use data::{How, Policy, Source, Warehouse};
@@ -52,12 +52,6 @@ impl Means for Project {
             if file.exists() { Ok(file) } else { Err(format!("there is no file {p}")) }
         };
         patterns.iter().map(there).collect()
-    }
-
-    fn expectations(&self, file: &Path) -> Result<Suite, Vec<String>> {
-        let text = std::fs::read_to_string(self.folder.join(file)).map_err(|e| vec![e.to_string()])?;
-        let config: expect::Config = serde_json::from_str(&text).map_err(|e| vec![e.to_string()])?;
-        Suite::new(&config).map_err(|e| vec![e.to_string()])
     }
 
     fn fetch<'a>(&'a self, dataset: &'a str, _folder: &'a Path) -> BoxFuture<'a, Result<Source, Error>> {

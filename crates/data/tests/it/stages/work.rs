@@ -163,7 +163,7 @@ async fn bad_rows_are_put_aside_with_reasons_and_the_others_are_given_on() {
     let report = x.report(&held[0].attempt).await.unwrap().unwrap();
     assert_eq!((report.rows, report.passed, report.outcomes[0].rows_failed), (4, false, Some(1)));
     assert!(
-        hand.lines().contains(&format!("x/_forebay/reports/{}.json", held[0].attempt)),
+        hand.lines().contains(&format!("x/_forebay/reports/{}.html", held[0].attempt)),
         "{}",
         hand.lines()
     );
