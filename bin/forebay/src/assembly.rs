@@ -173,7 +173,9 @@ impl Assembly {
             endpoints.insert(name.clone(), kept);
         }
         models.prepare(settings);
-        let registry = wiring::kinds(&models, &self.project, Some(self.cache.clone()));
+        let outside = wiring::outside(config, self.reader.runs.clone(), &self.means.clock)?;
+        let cache: Arc<dyn llm::PartCache> = self.cache.clone();
+        let registry = wiring::kinds(&models, &self.project, Some(config), Some(cache), outside);
         let pipelines = pipelines::all(config, &models, &registry)?;
         let definitions = pipelines::durable(config, &registry)?;
         let inventory = Some(Arc::new(Running { models: infos, workers }) as _);

@@ -15,6 +15,8 @@ mod logs;
 mod pipelines;
 pub mod prices;
 mod reload;
+pub mod sources;
+mod stages;
 pub mod telemetry;
 mod upstreams;
 pub mod wiring;

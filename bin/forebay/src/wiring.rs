@@ -13,6 +13,7 @@ use gateway::{BatchesSettings, Current, Jobs, JobsSettings};
 use llm::{CascadeKind, GenerateKind, Models, PartCache};
 use pipeline::Registry;
 use pipeline::durable::Durable;
+use pipeline::outside::Outside;
 use pipeline::runs::Deliver as _;
 use store::{CacheKey, CacheStore, CostBy, Reader};
 use webhooks::Webhooks;
@@ -21,12 +22,19 @@ use crate::Error;
 use crate::config::Config;
 use crate::config::jobs::JobsConfig;
 use crate::config::model::{AllowanceConfig, ModelConfig, PriorityConfig, TenantConfig};
-use crate::inventory;
+use crate::{inventory, stages};
 
 /// Every kind of stage this binary has.
-pub fn kinds(models: &Models, project: &Path, cache: Option<Arc<dyn PartCache>>) -> Registry {
+pub fn kinds(
+    models: &Models,
+    project: &Path,
+    config: Option<&Config>,
+    cache: Option<Arc<dyn PartCache>>,
+    outside: Outside,
+) -> Registry {
     let mut registry = Registry::default();
     text::register(&mut registry);
+    stages::register(&mut registry, project, config, outside);
     let generate = GenerateKind::new(models.clone(), project.to_owned(), cache);
     registry.register(CascadeKind::new(generate.clone()));
     registry.register(generate);
@@ -35,7 +43,7 @@ pub fn kinds(models: &Models, project: &Path, cache: Option<Arc<dyn PartCache>>)
 
 /// The kinds for a check: they know no model, since nothing runs.
 pub fn kinds_for_check(project: &Path) -> Registry {
-    kinds(&Models::new(Arc::new(llm::Unlimited)), project, None)
+    kinds(&Models::new(Arc::new(llm::Unlimited)), project, None, None, Outside::default())
 }
 
 /// What stands behind a model's name: who answers, where and as what. A local file is known by its size and the time it was
@@ -210,19 +218,7 @@ pub fn jobs(
     clock: Arc<dyn Clock>,
 ) -> Result<Jobs, Error> {
     let c = &config.jobs;
-    let settings = webhooks::Settings {
-        secrets: secrets(c),
-        own: c.webhook.url.clone(),
-        allow_private: c.webhook.allow_private,
-        timeout: WEBHOOK,
-    };
-    let help = "correct `jobs.webhook` in forebay.yaml";
-    let deliver = Webhooks::new(&settings, clock).map_err(|e| Error::new(format!("failed to {e}"), help))?;
-    if let Some(url) = &c.webhook.url {
-        deliver
-            .check(url)
-            .map_err(|why| Error::new(format!("`jobs.webhook.url` cannot be told: {why}"), help))?;
-    }
+    let deliver = deliver(c, clock)?;
     let settings = JobsSettings {
         groups: config
             .runs
@@ -238,7 +234,41 @@ pub fn jobs(
         webhook: c.webhook.url.clone(),
         batches: BatchesSettings { lines: c.batches.lines.0.min(10_000_000), open: c.batches.open.0 },
     };
-    Ok(Jobs::start(current, settings, Arc::new(deliver), Some(durable.clone())))
+    Ok(Jobs::start(current, settings, deliver, Some(durable.clone())))
+}
+
+/// What stages of durable runs reach outside with.
+///
+/// # Errors
+/// A webhook's address that cannot be told.
+pub(crate) fn outside(
+    config: &Config,
+    runs: Arc<dyn store::RunStore>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Outside, Error> {
+    let caller = webhooks::Caller::new(config.jobs.webhook.allow_private, clock.clone());
+    Ok(Outside {
+        call: Some(Arc::new(caller)),
+        webhooks: Some((deliver(&config.jobs, clock.clone())?, runs)),
+    })
+}
+
+/// Who brings webhooks.
+fn deliver(c: &JobsConfig, clock: Arc<dyn Clock>) -> Result<Arc<Webhooks>, Error> {
+    let settings = webhooks::Settings {
+        secrets: secrets(c),
+        own: c.webhook.url.clone(),
+        allow_private: c.webhook.allow_private,
+        timeout: WEBHOOK,
+    };
+    let help = "correct `jobs.webhook` in forebay.yaml";
+    let deliver = Webhooks::new(&settings, clock).map_err(|e| Error::new(format!("failed to {e}"), help))?;
+    if let Some(url) = &c.webhook.url {
+        deliver
+            .check(url)
+            .map_err(|why| Error::new(format!("`jobs.webhook.url` cannot be told: {why}"), help))?;
+    }
+    Ok(Arc::new(deliver))
 }
 
 #[cfg(test)]

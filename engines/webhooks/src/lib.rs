@@ -14,5 +14,5 @@ mod sign;
 pub use call::Caller;
 pub use deliver::{Settings, Webhooks};
 pub use error::Error;
-pub use guard::is_public;
+pub use guard::{Guarded, is_public};
 pub use sign::Signer;
