@@ -49,6 +49,15 @@ pub fn open(project: &Path, config: &Config, env: &Env, clock: Arc<dyn Clock>) -
     Warehouse::open(&root, clock, settings).map_err(failed)
 }
 
+/// Whether there may be datasets: a folder that is not there holds none. Of a bucket nobody knows without asking.
+pub fn is_there(project: &Path, config: &Config) -> bool {
+    match root(project, config.warehouse.as_deref()) {
+        Ok(root) if root.contains("://") => true,
+        Ok(root) => Path::new(&root).is_dir(),
+        Err(_) => true,
+    }
+}
+
 /// What separates fields, of a configured text: one ASCII character that is no quote and no line break.
 pub fn delimiter(text: &str) -> Option<u8> {
     match text.as_bytes() {
@@ -63,8 +72,6 @@ pub fn delimiter(text: &str) -> Option<u8> {
 pub enum Database {
     /// A file.
     Sqlite(PathBuf),
-    /// A server's, by its URL.
-    Postgres(String),
 }
 
 /// The database of a configured address, files relative to the project; `None` when it is none that can be asked.
@@ -73,9 +80,7 @@ pub fn database(project: &Path, address: &str) -> Option<Database> {
         let file = file.strip_prefix("//").unwrap_or(file);
         return (!file.is_empty()).then(|| Database::Sqlite(project.join(file)));
     }
-    let url = url::Url::parse(address).ok()?;
-    let known = matches!(url.scheme(), "postgres" | "postgresql") && url.has_host();
-    known.then(|| Database::Postgres(address.to_owned()))
+    None
 }
 
 /// What a configured dataset says about its files, all but where they are.
@@ -100,7 +105,8 @@ pub fn options(config: &DatasetConfig) -> Result<Source, Error> {
 
 /// A failure of the data layer: its message and, behind the last semicolon, its remedy.
 pub fn failed(error: data::Error) -> Error {
-    let text = error.to_string();
+    // The table of a query has no name that anybody gave it.
+    let text = error.to_string().replace("\"?table?\".", "").replace("?table?.", "");
     let own = match &error {
         data::Error::Storage { .. } => Some("make room, or check the disk and the rights on it"),
         data::Error::Query(_) => Some("correct the query; names with capitals stand in double quotes"),
@@ -131,11 +137,10 @@ mod tests {
     }
 
     #[test]
-    fn a_database_is_a_file_of_the_project_or_a_server() {
+    fn a_database_is_a_file_of_the_project() {
         let of = |text: &str| database(Path::new("/p"), text);
         assert_eq!(of("sqlite:a.db"), Some(Database::Sqlite("/p/a.db".into())));
         assert_eq!(of("sqlite:///x/a.db"), Some(Database::Sqlite("/x/a.db".into())));
-        assert!(matches!(of("postgres://u:p@h/d"), Some(Database::Postgres(_))));
         assert_eq!((of("mysql://h/d"), of("sqlite:"), of("x")), (None, None, None));
     }
 }

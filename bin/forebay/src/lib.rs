@@ -14,6 +14,7 @@ mod logs;
 mod pipelines;
 pub mod prices;
 mod reload;
+pub mod sources;
 pub mod telemetry;
 mod upstreams;
 pub mod wiring;

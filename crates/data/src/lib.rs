@@ -40,11 +40,11 @@ mod store;
 mod warehouse;
 
 pub use dataset::{
-    Added, At, Batch, Change, Collected, Dataset, Diff, Gate, Gated, Gc, How, Policy, Quarantined, Rows,
-    Select, Shown, Tag, Version,
+    Added, At, Attempt, Batch, Change, Collected, Dataset, Diff, Gate, Gated, Gc, How, Policy, Quarantined,
+    Released, Rows, Select, Shown, Tag, Version,
 };
 pub use error::{Error, Place};
 pub use fingerprint::Name;
 pub use schema::{Column, ColumnType, Schema};
-pub use source::{Encoding, Format, Source};
+pub use source::{Encoding, Format, Origin, Source};
 pub use warehouse::{Settings, Warehouse};

@@ -179,10 +179,10 @@ impl FromStr for ColumnType {
             )
         };
         Ok(match text {
-            "bool" => ColumnType::Bool,
-            "int" => ColumnType::Int,
+            "bool" | "boolean" => ColumnType::Bool,
+            "int" | "integer" => ColumnType::Int,
             "float" => ColumnType::Float,
-            "text" => ColumnType::Text,
+            "text" | "string" => ColumnType::Text,
             "binary" => ColumnType::Binary,
             "date" => ColumnType::Date,
             "timestamp" => ColumnType::Timestamp,

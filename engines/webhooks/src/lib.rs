@@ -10,5 +10,5 @@ mod sign;
 
 pub use deliver::{Settings, Webhooks};
 pub use error::Error;
-pub use guard::is_public;
+pub use guard::{Guarded, is_public};
 pub use sign::Signer;

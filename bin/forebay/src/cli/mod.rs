@@ -11,6 +11,7 @@ mod check;
 mod client;
 mod completions;
 mod costs;
+mod data;
 mod explain;
 mod fake_upstream;
 mod init;
@@ -108,6 +109,8 @@ pub enum Command {
     Schema,
     /// Make, list and revoke API keys.
     Key(key::Args),
+    /// Keep datasets: add rows, read versions, compare them, and hold them against expectations.
+    Data(data::Args),
     /// List the models, and get files for local ones.
     Models(models::Args),
     /// Show what happened to a request: its stages, attempts and findings.
@@ -161,6 +164,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Check => check::run(&cli.global, registry),
         Command::Schema => schema::run(registry),
         Command::Key(args) => key::run(&cli.global, args),
+        Command::Data(args) => data::run(&cli.global, args),
         Command::Models(args) => models::run(&cli.global, args),
         Command::Explain(args) => explain::run(&cli.global, args),
         Command::Jobs(args) => jobs::run(&cli.global, args),

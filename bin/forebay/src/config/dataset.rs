@@ -36,8 +36,8 @@ pub struct DatasetConfig {
     /// The types of some columns, which correct what would be inferred: `bool`, `int`, `float`, `decimal(p, s)`, `text`, `binary`,
     /// `date`, `timestamp`, `datetime` or `list<…>`.
     pub columns: IndexMap<String, String>,
-    /// How new rows go together with those there are.
-    pub mode: ModeConfig,
+    /// How new rows go together with those there are. Unless given: `append`, and `overwrite` for `documents`.
+    pub mode: Option<ModeConfig>,
     /// The columns that tell rows apart: a merge needs them, and `forebay data diff` compares by them.
     pub key: Vec<String>,
     /// A file of expectations relative to this file: every change is held against them.
@@ -63,7 +63,7 @@ impl Default for DatasetConfig {
             delimiter: None,
             nulls: Vec::new(),
             columns: IndexMap::new(),
-            mode: ModeConfig::Append,
+            mode: None,
             key: Vec::new(),
             expectations: None,
             bad_rows: BadRowsConfig::Refuse,
@@ -90,7 +90,7 @@ pub struct UrlConfig {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SqlConfig {
-    /// The database: `sqlite:FILE` relative to this file, or `postgres://…`. Write `${NAME}` where it holds a password.
+    /// The database: `sqlite:FILE`, relative to this file.
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "String")]
     pub database: Secret,
@@ -128,11 +128,10 @@ impl From<FormatConfig> for data::Format {
 }
 
 /// How new rows go together with those there are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModeConfig {
     /// Below them.
-    #[default]
     Append,
     /// In their place.
     Overwrite,
@@ -155,9 +154,10 @@ impl DatasetConfig {
     /// How a change goes in.
     pub fn how(&self) -> data::How {
         match self.mode {
-            ModeConfig::Append => data::How::Append,
-            ModeConfig::Overwrite => data::How::Overwrite,
-            ModeConfig::Merge => data::How::Merge { key: self.key.clone() },
+            None if self.documents.is_some() => data::How::Overwrite,
+            None | Some(ModeConfig::Append) => data::How::Append,
+            Some(ModeConfig::Overwrite) => data::How::Overwrite,
+            Some(ModeConfig::Merge) => data::How::Merge { key: self.key.clone() },
         }
     }
 

@@ -8,7 +8,7 @@ use crate::dataset::facts::Facts;
 use crate::dataset::stage::{Staged, remove};
 use crate::dataset::{Dataset, number};
 use crate::fingerprint::{Fingerprint, Key, Name};
-use crate::source::Source;
+use crate::source::{Origin, Source};
 use crate::{Error, Schema};
 
 /// How new rows go together with those there are.
@@ -87,8 +87,9 @@ impl Dataset {
             None => self.table()?,
         };
         let staged = self.stage(&table, source, &schema).await?;
-        let (source, read) = (source.describe(), staged.fingerprint.rows);
-        let pending = Pending { change, source, schema, read, checked: None, pinned: false };
+        let read = staged.fingerprint.rows;
+        let (origin, source) = (source.origin.clone(), source.describe());
+        let pending = Pending { change, source, origin, schema, read, checked: None, pinned: false };
         Box::pin(self.settle(base, table, staged, &pending)).await
     }
 
@@ -215,6 +216,7 @@ impl Dataset {
         let mut facts =
             Facts::new(after, &pending.schema, how, pending.read, self.warehouse.inner.clock.wall().0);
         facts.source = Some(pending.source.clone()).filter(|s| !s.is_empty());
+        facts.origin.clone_from(&pending.origin);
         facts.who.clone_from(&pending.change.who);
         facts.message.clone_from(&pending.change.message);
         facts.checked.clone_from(&pending.checked);
@@ -258,6 +260,7 @@ fn same_columns(a: &Schema, b: &Schema) -> bool {
 pub(super) struct Pending<'a> {
     pub(super) change: &'a Change,
     pub(super) source: String,
+    pub(super) origin: Option<Origin>,
     pub(super) schema: Schema,
     /// Rows of the source.
     pub(super) read: u64,

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::dataset::{Dataset, number};
 use crate::fingerprint::{Adder, Fingerprint, Key, Name, Sum, schema_hash};
+use crate::source::Origin;
 use crate::{Error, Schema, store};
 
 /// The key in the commit's information.
@@ -37,6 +38,9 @@ pub(super) struct Facts {
     /// Where the rows came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) source: Option<String>,
+    /// Where they were fetched from, in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) origin: Option<Origin>,
     /// Who did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) who: Option<String>,
@@ -65,6 +69,7 @@ impl Facts {
             written,
             at,
             source: None,
+            origin: None,
             who: None,
             message: None,
             checked: None,

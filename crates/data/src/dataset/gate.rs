@@ -178,7 +178,8 @@ impl Dataset {
         let pinned = plan.suite.expected.iter().any(|e| matches!(e.check, crate::expect::Check::Unique(_)));
         let read = sifted.good.fingerprint.rows;
         let checked = Some(attempt.clone());
-        let pending = Pending { change, source: source.describe(), schema, read, checked, pinned };
+        let (origin, source) = (source.origin.clone(), source.describe());
+        let pending = Pending { change, source, origin, schema, read, checked, pinned };
         let added = Box::pin(self.settle(base, table, sifted.good, &pending)).await?;
         Ok(Gated { attempt, report, added: Some(added), quarantined })
     }

@@ -4,6 +4,7 @@ use contract::UnixMillis;
 
 use crate::dataset::facts::{Facts, entry};
 use crate::dataset::{At, Dataset, number};
+use crate::source::Origin;
 use crate::{Error, Name, Schema};
 
 /// A version, as the log tells of it.
@@ -23,6 +24,8 @@ pub struct Version {
     pub how: String,
     /// Where the rows came from.
     pub source: Option<String>,
+    /// Where they were fetched from, when they were.
+    pub origin: Option<Origin>,
     /// Who made it.
     pub who: Option<String>,
     /// Why.
@@ -83,6 +86,7 @@ impl Dataset {
                 at,
                 how: own.map(|f| f.how.clone()).or(entry.operation).unwrap_or_default(),
                 source: own.and_then(|f| f.source.clone()),
+                origin: own.and_then(|f| f.origin.clone()),
                 who: own.and_then(|f| f.who.clone()),
                 message: own.and_then(|f| f.message.clone()),
                 checked: own.and_then(|f| f.checked.clone()),

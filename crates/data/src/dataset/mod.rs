@@ -17,6 +17,7 @@ mod merge;
 mod profile;
 mod quarantine;
 mod read;
+mod release;
 mod stage;
 mod tag;
 mod validate;
@@ -38,8 +39,9 @@ pub use diff::Diff;
 pub use gate::{Gate, Gated, Policy};
 pub use gc::{Collected, Gc};
 pub use log::{Shown, Version};
-pub use quarantine::Quarantined;
+pub use quarantine::{Attempt, Quarantined};
 pub use read::{Batch, Rows, Select};
+pub use release::Released;
 pub use tag::Tag;
 
 /// A dataset of a warehouse. Cheap to clone; holds nothing of the table, so that every call sees its newest version.
