@@ -142,7 +142,7 @@ impl Shapes {
 impl Seen {
     fn take(&mut self, values: &ArrayRef) {
         match values.data_type() {
-            DataType::Utf8 | DataType::Boolean => {
+            DataType::Utf8 | DataType::Utf8View | DataType::Boolean => {
                 let Ok(texts) = cast(values, &DataType::Utf8) else { return };
                 let short = |text: &str| text.chars().take(LONGEST).collect();
                 self.texts.extend(texts.as_string::<i32>().iter().flatten().map(short));
