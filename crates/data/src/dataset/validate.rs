@@ -46,7 +46,7 @@ impl Dataset {
             given.history.insert(at, before.iter().take(versions).map(|c| c.rows).collect());
         }
         let frame = self.frame(&session, &table).await?;
-        // What the engine groups and sorts by has the other half.
+        // Beside what the engine may sort and group by.
         let room = self.warehouse.inner.settings.memory_bytes / 2;
         let plan = Arc::new(Plan::new(&session, suite.clone(), &schema, given, Scope::Scan { room })?);
         let mut tally = scan(frame.clone(), &plan).await?;
