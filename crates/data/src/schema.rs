@@ -72,6 +72,15 @@ impl Schema {
         Arc::new(ArrowSchema::new(fields))
     }
 
+    /// The same, texts as views: as a scan gives them without a copy.
+    pub(crate) fn to_views(&self) -> Arc<ArrowSchema> {
+        let view = |c: &Column| match c.ty {
+            ColumnType::Text => Field::new(&c.name, DataType::Utf8View, true),
+            _ => Field::new(&c.name, c.ty.to_arrow(), true),
+        };
+        Arc::new(ArrowSchema::new(self.columns.iter().map(view).collect::<Vec<_>>()))
+    }
+
     /// The columns that an Arrow schema holds, or the name and type of the first that a dataset cannot hold.
     pub(crate) fn from_arrow(schema: &ArrowSchema) -> Result<Schema, (String, String)> {
         let columns = schema.fields().iter().map(|field| column(field)).collect::<Result<_, _>>()?;

@@ -21,6 +21,7 @@ use crate::{Error, store};
 #[derive(Clone)]
 pub struct Settings {
     /// Memory for sorting, joining and grouping, in bytes, over all work at once. What needs more goes through files.
+    /// A validation with `unique` may hold half as much again, of hashes.
     pub memory_bytes: usize,
     /// Where those files go; the system's temporary folder when it is not given.
     pub spill: Option<PathBuf>,

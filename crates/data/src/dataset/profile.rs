@@ -21,7 +21,9 @@ impl Dataset {
         let all = frame.clone().select(columns).map_err(|e| store::query("profile the rows", &e))?;
         let mut sketch = Sketch::new(&schema);
         let fresh = || Sketch::new(&schema);
-        for part in partitions(all, &schema, fresh, |sketch: &mut Sketch, batch| sketch.add(batch)).await? {
+        for part in
+            partitions(all, &schema.to_arrow(), fresh, |sketch: &mut Sketch, batch| sketch.add(batch)).await?
+        {
             sketch.merge(part);
         }
         let keys = sketch.keys(&schema);

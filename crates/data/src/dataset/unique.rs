@@ -1,13 +1,15 @@
 //! Rows that are the same: by the hashes of a pass that went before, or by a grouping that goes through files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
+use arrow::compute::take_record_batch;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::prelude::{DataFrame, ident, lit};
 use serde_json::{Map, Value};
 
+use crate::batch::conform;
 use crate::canonical::Cells;
 use crate::dataset::Rows;
 use crate::dataset::validate::{COUNT, LOOKING, partitions};
@@ -50,17 +52,18 @@ pub(super) async fn duplicates(
 async fn looked_up(frame: &DataFrame, columns: Vec<Column>, twice: Vec<u64>) -> Result<Duplicates, Error> {
     let names = columns.iter().map(|c| ident(&c.name)).collect::<Vec<_>>();
     let frame = frame.clone().select(names).map_err(|e| store::query(LOOKING, &e))?;
-    let twice: Arc<std::collections::HashSet<u64>> = Arc::new(twice.into_iter().collect());
+    let twice: Arc<HashSet<u64>> = Arc::new(twice.into_iter().collect());
     let schema = Schema { columns };
+    let plain = schema.clone();
     let look = move |counts: &mut Result<Counts, String>, batch: &RecordBatch| {
         if let Ok(known) = counts
-            && let Err(why) = count_batch(known, batch, &twice)
+            && let Err(why) = count_batch(known, batch, &plain, &twice)
         {
             *counts = Err(why);
         }
     };
     let mut all = Counts::new();
-    for part in partitions(frame, &schema, || Ok(Counts::new()), look).await? {
+    for part in partitions(frame, &schema.to_views(), || Ok(Counts::new()), look).await? {
         for (key, (count, example)) in part.map_err(Error::Query)? {
             all.entry(key).or_insert((0, example)).0 += count;
         }
@@ -75,19 +78,27 @@ async fn looked_up(frame: &DataFrame, columns: Vec<Column>, twice: Vec<u64>) -> 
 fn count_batch(
     counts: &mut Counts,
     batch: &RecordBatch,
-    twice: &std::collections::HashSet<u64>,
+    schema: &Schema,
+    twice: &HashSet<u64>,
 ) -> Result<(), String> {
     let mut hashes = Vec::new();
     let nulls = hashed(batch.columns(), &mut hashes)?;
-    let places: Vec<usize> = (0..batch.num_columns()).collect();
-    let cells: Vec<Cells<'_>> = batch.columns().iter().map(|c: &ArrayRef| Cells::of(c)).collect();
-    for (at, hash) in hashes.iter().enumerate() {
-        if !twice.contains(hash) || nulls.as_ref().is_some_and(|nulls| nulls.is_null(at)) {
-            continue;
-        }
+    let meant = |(at, hash): (usize, &u64)| {
+        let counts = twice.contains(hash) && nulls.as_ref().is_none_or(|nulls| nulls.is_valid(at));
+        counts.then_some(at as u64)
+    };
+    let rows: UInt64Array = hashes.iter().enumerate().filter_map(meant).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let some = take_record_batch(batch, &rows).map_err(|e| e.to_string())?;
+    let some = conform(&some, schema).map_err(|(column, why)| format!("`{column}`: {why}"))?;
+    let places: Vec<usize> = (0..some.num_columns()).collect();
+    let cells: Vec<Cells<'_>> = some.columns().iter().map(|c: &ArrayRef| Cells::of(c)).collect();
+    for at in 0..some.num_rows() {
         let mut key = Vec::new();
         cells.iter().for_each(|cells| cells.encode(at, &mut key));
-        counts.entry(key).or_insert_with(|| (0, row(batch, at, &places))).0 += 1;
+        counts.entry(key).or_insert_with(|| (0, row(&some, at, &places))).0 += 1;
     }
     Ok(())
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::prelude::{DataFrame, SessionContext, ident, lit};
 use futures_util::StreamExt;
 
-use crate::batch::conform;
+use crate::batch::physically;
 use crate::dataset::unique::duplicates;
 use crate::dataset::{At, Dataset, Rows};
 use crate::expect::{
@@ -46,7 +46,7 @@ impl Dataset {
             given.history.insert(at, before.iter().take(versions).map(|c| c.rows).collect());
         }
         let frame = self.frame(&session, &table).await?;
-        // What the engine groups and sorts by has the other half.
+        // Beside what the engine may sort and group by.
         let room = self.warehouse.inner.settings.memory_bytes / 2;
         let plan = Arc::new(Plan::new(&session, suite.clone(), &schema, given, Scope::Scan { room })?);
         let mut tally = scan(frame.clone(), &plan).await?;
@@ -253,27 +253,27 @@ pub(super) async fn scan(frame: DataFrame, plan: &Arc<Plan>) -> Result<Tally, Er
         tally.whole(&looking, batch);
     };
     let mut total = Tally::new(plan);
-    for part in partitions(frame, &plan.schema, || Tally::new(plan), look).await? {
+    for part in partitions(frame, &plan.arrow, || Tally::new(plan), look).await? {
         total.merge(part);
     }
     Ok(total)
 }
 
-/// Goes once through a frame, its partitions beside each other, each with a state of its own.
+/// Goes once through a frame, its partitions beside each other, each with a state of its own. Batches have these types.
 pub(super) async fn partitions<T: Send + 'static>(
     frame: DataFrame,
-    schema: &Schema,
+    schema: &SchemaRef,
     fresh: impl Fn() -> T,
     look: impl Fn(&mut T, &RecordBatch) + Send + Sync + 'static,
 ) -> Result<Vec<T>, Error> {
     let streams = frame.execute_stream_partitioned().await.map_err(|e| store::query(LOOKING, &e))?;
-    let (schema, look) = (Arc::new(schema.clone()), Arc::new(look));
+    let (schema, look) = (SchemaRef::clone(schema), Arc::new(look));
     let start = |mut stream: SendableRecordBatchStream| {
-        let (schema, look, mut state) = (Arc::clone(&schema), Arc::clone(&look), fresh());
+        let (schema, look, mut state) = (SchemaRef::clone(&schema), Arc::clone(&look), fresh());
         pipeline::task::spawn("data-validate", async move {
             while let Some(batch) = stream.next().await {
                 let batch = batch.map_err(|e| store::query(LOOKING, &e))?;
-                let batch = conform(&batch, &schema).map_err(|(column, why)| {
+                let batch = physically(&batch, &schema).map_err(|(column, why)| {
                     Error::Query(format!("the column `{column}` cannot be read: {why}"))
                 })?;
                 look(&mut state, &batch);

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
-use datafusion::functions::expr_fn::character_length;
-use datafusion::logical_expr::{Operator, binary_expr};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::{Expr, SessionContext, ident, lit};
 use datafusion::scalar::ScalarValue;
 
 use crate::expect::literal::literal;
+use crate::expect::matcher::Matcher;
 use crate::expect::plan::{Bound, Given, Kind};
+use crate::expect::quick::Quick;
 use crate::expect::sense::crossed;
 use crate::expect::suite::{Check, Expected, Suite};
 use crate::expect::{Fault, Problem, config, sql};
@@ -30,7 +31,9 @@ impl Suite {
     /// What does not fit columns, whatever the rows are.
     pub(crate) fn fit(&self, columns: &Schema) -> Vec<Problem> {
         let session = SessionContext::new();
-        let Ok(binder) = Binder::new(&session, columns, columns) else { return Vec::new() };
+        let Ok(binder) = Binder::new(&session, columns, columns, &columns.to_arrow()) else {
+            return Vec::new();
+        };
         let given = Given::default();
         let fault = |(at, expected): (usize, &Expected)| {
             Some(binder.kind(at, &expected.check, &given, &mut Vec::new()).err()?.at(at))
@@ -40,12 +43,14 @@ impl Suite {
 }
 
 impl<'a> Binder<'a> {
+    /// A binder to batches of `schema`, whose types there are `arrow`.
     pub(super) fn new(
         session: &'a SessionContext,
         schema: &'a Schema,
         full: &'a Schema,
+        arrow: &SchemaRef,
     ) -> Result<Binder<'a>, Error> {
-        let arrow = DFSchema::try_from(schema.to_arrow());
+        let arrow = DFSchema::try_from(SchemaRef::clone(arrow));
         let arrow = arrow.map_err(|e| crate::store::query("understand the expectations", &e))?;
         Ok(Binder { session, schema, full, arrow })
     }
@@ -67,13 +72,16 @@ impl<'a> Binder<'a> {
                 Kind::Unique(c.columns.clone())
             }
             Check::NotNull(c) => {
-                let holds = present(self.column(&c.column, "not_null/column", used)?);
-                let holds = self.physical(holds, "not_null")?;
-                if c.max_share > 0.0 { Kind::Share(holds, c.max_share) } else { Kind::Row(holds) }
+                let column = self.column(&c.column, "not_null/column", used)?;
+                if c.max_share > 0.0 {
+                    Kind::Share(self.physical(present(column), "not_null")?, c.max_share)
+                } else {
+                    Kind::Quick(place(used), Quick::Present)
+                }
             }
             Check::Range(c) => {
                 let column = self.column(&c.column, "range/column", used)?;
-                self.range(column, c)?
+                self.range(column, c, place(used))?
             }
             Check::Set(c) => {
                 let column = self.column(&c.column, "set/column", used)?;
@@ -81,20 +89,26 @@ impl<'a> Binder<'a> {
                     literal(v, &column.ty).map(lit).map_err(|why| unlike(&format!("set/values/{at}"), why))
                 };
                 let values: Vec<Expr> = c.values.iter().enumerate().map(value).collect::<Result<_, _>>()?;
-                Kind::Row(self.physical(plain(column).in_list(values, false), "set/values")?)
+                let texts = values.iter().map(|v| match v {
+                    Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Some(text.as_bytes().to_vec()),
+                    _ => None,
+                });
+                match texts.collect::<Option<_>>() {
+                    Some(texts) => Kind::Quick(place(used), Quick::Among(texts)),
+                    None => Kind::Row(self.physical(plain(column).in_list(values, false), "set/values")?),
+                }
             }
             Check::Pattern(c) => {
-                let column = text(self.column(&c.column, "pattern/column", used)?, "pattern/column")?;
-                let holds = binary_expr(column, Operator::RegexMatch, lit(c.regex.as_str()));
-                Kind::Row(self.physical(holds, "pattern/regex")?)
+                text(self.column(&c.column, "pattern/column", used)?, "pattern/column")?;
+                let matcher = Matcher::new(&c.regex).ok_or_else(|| {
+                    Fault::new("pattern/regex", "this is no regular expression", "correct it")
+                })?;
+                Kind::Quick(place(used), Quick::Matches(matcher))
             }
             Check::Length(c) => {
-                let length =
-                    character_length(text(self.column(&c.column, "length/column", used)?, "length/column")?);
-                let min = c.min.map(|min| length.clone().gt_eq(lit(i64::from(min))));
-                let max = c.max.map(|max| length.clone().lt_eq(lit(i64::from(max))));
-                let holds = min.into_iter().chain(max).reduce(Expr::and).unwrap_or_else(|| lit(true));
-                Kind::Row(self.physical(holds, "length")?)
+                text(self.column(&c.column, "length/column", used)?, "length/column")?;
+                let (min, max) = (c.min.unwrap_or(0), c.max.unwrap_or(u32::MAX));
+                Kind::Quick(place(used), Quick::Length(min as usize, max as usize))
             }
             Check::Sql(condition) => {
                 let key = "sql/condition";
@@ -142,7 +156,7 @@ impl<'a> Binder<'a> {
         })
     }
 
-    fn range(&self, column: &Column, c: &config::Range) -> Result<Kind, Fault> {
+    fn range(&self, column: &Column, c: &config::Range, at: usize) -> Result<Kind, Fault> {
         if matches!(
             column.ty,
             ColumnType::Bool | ColumnType::Binary | ColumnType::List(_) | ColumnType::Struct(_)
@@ -163,6 +177,9 @@ impl<'a> Binder<'a> {
             && low.partial_cmp(high) == Some(std::cmp::Ordering::Greater)
         {
             return Err(crossed("range/min", low, high));
+        }
+        if let Some(quick) = quick_range(&column.ty, &min, &max) {
+            return Ok(Kind::Quick(at, quick));
         }
         // A NaN is beyond every number, in one direction or the other.
         let or = |value: Option<ScalarValue>, beyond: f64| {
@@ -223,13 +240,32 @@ pub(crate) fn present(column: &Column) -> Expr {
         .and(ident(&column.name).lt_eq(lit(f64::INFINITY)))
 }
 
-fn text(column: &Column, key: &str) -> Result<Expr, Fault> {
+fn text(column: &Column, key: &str) -> Result<(), Fault> {
     match column.ty {
-        ColumnType::Text => Ok(ident(&column.name)),
+        ColumnType::Text => Ok(()),
         _ => {
             let what = format!("`{}` is of type {}, not text", column.name, column.ty);
             Err(Fault::new(key, what, "take a column of type text"))
         }
+    }
+}
+
+/// A range of numbers without a bound of another type: one with a fraction, of an `int`, is left to the general expression.
+fn quick_range(ty: &ColumnType, min: &Option<ScalarValue>, max: &Option<ScalarValue>) -> Option<Quick> {
+    let float = |bound: &Option<ScalarValue>, beyond| match bound {
+        None => Some(beyond),
+        Some(ScalarValue::Float64(x)) => *x,
+        Some(_) => None,
+    };
+    let int = |bound: &Option<ScalarValue>, beyond| match bound {
+        None => Some(beyond),
+        Some(ScalarValue::Int64(n)) => *n,
+        Some(_) => None,
+    };
+    match ty {
+        ColumnType::Float => Some(Quick::Floats(float(min, f64::NEG_INFINITY)?, float(max, f64::INFINITY)?)),
+        ColumnType::Int => Some(Quick::Ints(int(min, i64::MIN)?, int(max, i64::MAX)?)),
+        _ => None,
     }
 }
 

@@ -90,7 +90,7 @@ impl Form {
         let Form::Shared(Runs(runs)) = self else { return None };
         let fixed = runs.iter().all(|r| r.least == r.most);
         let letters = runs.iter().all(|r| matches!(r.kind, Kind::Lower | Kind::Upper | Kind::Is(b' ')));
-        if (letters && !fixed) || (runs.len() == 1 && !fixed) {
+        if !fixed && (letters || runs.len() == 1) {
             return None;
         }
         let mut regex = String::from("^");

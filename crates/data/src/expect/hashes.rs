@@ -4,6 +4,7 @@
 //! does, and that is exact; the few hashes that do come twice are looked at once more by value. A column of ten million different
 //! values takes 80 MB. Beyond the room there is, the hashes are let go, and whoever asks groups the rows on disk.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray};
@@ -11,7 +12,7 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::hash_utils::{QualityRandomState, create_hashes};
 
-/// Hashes lie apart by their highest bits, so that parts are sorted in the processor's cache.
+/// Hashes lie apart by their highest bits, so that a part fits the processor's cache.
 const PARTS: usize = 256;
 /// Room is taken for so many hashes at least.
 const STEP: usize = 512;
@@ -96,23 +97,40 @@ impl Hashes {
         };
     }
 
-    /// The hashes that came more than once, in order; `None` when they are not known or too many. Sorts: not for a thread that serves.
+    /// The hashes that came more than once; `None` when they are not known or too many. Goes over all of them: not for a thread
+    /// that serves.
     pub(crate) fn twice(self) -> Option<Vec<u64>> {
-        let mut found = Vec::new();
-        for mut part in self.parts? {
-            part.sort_unstable();
-            let mut last = None;
+        let mut found = HashSet::new();
+        let mut table: Vec<u64> = Vec::new();
+        for part in self.parts? {
+            // Open addressing: a part and its table fit the processor's cache, which a sort goes through many times.
+            let size = (part.len() * 2).next_power_of_two().max(2);
+            table.clear();
+            table.resize(size, 0);
             for hash in part {
-                if last == Some(hash) && found.last() != Some(&hash) {
-                    found.push(hash);
-                    if found.len() > MOST {
-                        return None;
+                // An empty place is 0, so a hash of 0 is kept as 1, and both are looked up when either comes twice.
+                let key = hash.max(1);
+                let mut at = key as usize & (size - 1);
+                while let Some(place) = table.get_mut(at) {
+                    if *place == key {
+                        found.insert(hash);
+                        break;
                     }
+                    if *place == 0 {
+                        *place = key;
+                        break;
+                    }
+                    at = (at + 1) & (size - 1);
                 }
-                last = Some(hash);
+            }
+            if found.len() > MOST {
+                return None;
             }
         }
-        Some(found)
+        if found.contains(&0) || found.contains(&1) {
+            found.extend([0, 1]);
+        }
+        Some(found.into_iter().collect())
     }
 }
 

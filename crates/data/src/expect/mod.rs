@@ -12,7 +12,7 @@
 //!
 //! **Bounds.** A tally holds counts, bins, samples of at most 4096 values per column and at most [`EXAMPLES`] rows per expectation; a
 //! set of another dataset's values at most a million digests; the categories of a distribution at most 10,000 texts; the hashes
-//! of rows at most half of the warehouse's memory, and beyond it a grouping spills to files.
+//! of rows half as many bytes as the warehouse may sort and group by, and beyond it a grouping spills to files.
 //!
 //! **Invariants.** An expectation that cannot be looked at has not passed: a missing column, a wrong type and an expression that
 //! fails are outcomes with a problem, never errors and never silence. Nulls pass every check of values, as in SQL: `not_null`
@@ -24,11 +24,13 @@ mod file;
 mod form;
 mod hashes;
 mod literal;
+mod matcher;
 mod outcome;
 mod page;
 mod plan;
 mod profile;
 mod psi;
+mod quick;
 mod report;
 mod sense;
 mod shape;

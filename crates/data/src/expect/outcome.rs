@@ -44,7 +44,8 @@ impl Plan {
                 Some(why) => outcome.problem = Some(why),
                 None => self.fill(&mut outcome, at, kind, seen, kept, ends),
             }
-            let all = if matches!(kind, Kind::Row(_) | Kind::Known(..)) { rows } else { kept };
+            let all =
+                if matches!(kind, Kind::Row(_) | Kind::Quick(..) | Kind::Known(..)) { rows } else { kept };
             outcome.share = outcome.rows_failed.filter(|_| all > 0).map(|n| n as f64 / all as f64);
             outcomes.push(outcome);
         }
@@ -75,7 +76,7 @@ impl Plan {
 
     fn fill(&self, o: &mut Outcome, at: usize, kind: &Kind, seen: Seen, kept: u64, ends: &Ends<'_>) {
         match kind {
-            Kind::Row(_) | Kind::Known(..) => {
+            Kind::Row(_) | Kind::Quick(..) | Kind::Known(..) => {
                 o.passed = seen.failed == 0;
                 o.observed = json!({"failed": seen.failed});
                 (o.rows_failed, o.examples) = (Some(seen.failed), seen.examples);

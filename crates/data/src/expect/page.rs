@@ -223,11 +223,7 @@ impl Column<'_> {
         match &seen.values {
             Some(Spread::Numbers { low, high, counts }) => {
                 let labels = counts.iter().map(|n| (*n, grouped(*n))).collect::<Vec<_>>();
-                // A midnight is a day.
-                let short =
-                    |text: &'_ str| text.len() - if text.contains("T00:00:00") { text.len() - 10 } else { 0 };
-                (column.low, column.high) =
-                    (low.get(..short(low)).unwrap_or(low), high.get(..short(high)).unwrap_or(high));
+                (column.low, column.high) = (day(low), day(high));
                 column.bars = bars(&labels, 1);
             }
             Some(Spread::Values { most, others }) => {
@@ -245,6 +241,11 @@ impl Column<'_> {
         }
         column
     }
+}
+
+/// A time as it is, and a midnight as its day.
+fn day(text: &str) -> &str {
+    text.split_once("T00:00:00").map_or(text, |(day, _)| day)
 }
 
 /// Bars for at least so many places, the last ones taken.

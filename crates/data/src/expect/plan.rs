@@ -6,10 +6,12 @@ use std::sync::atomic::AtomicUsize;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 
 use crate::expect::bind::Binder;
+use crate::expect::quick::Quick;
 use crate::expect::suite::{Expected, Suite};
 use crate::expect::tally::{Keys, Verdict};
 use crate::expect::{Reference, Severity};
@@ -28,6 +30,8 @@ pub(crate) struct Given {
 pub(crate) enum Kind {
     /// Row by row: the expression is false where a row breaks it.
     Row(Arc<dyn PhysicalExpr>),
+    /// Row by row, by a loop of its own.
+    Quick(usize, Quick),
     /// Row by row: values are among these.
     Known(usize, Arc<Keys>),
     /// At most a share of the rows breaks it.
@@ -72,6 +76,8 @@ pub(crate) struct Plan {
     pub(crate) given: Given,
     /// The columns that batches have to have.
     pub(crate) schema: Schema,
+    /// Their types there.
+    pub(crate) arrow: SchemaRef,
     /// Bytes that are left for the hashes of rows; `None` when they are not wanted.
     pub(crate) room: Option<AtomicUsize>,
     bound: Vec<Bound>,
@@ -88,7 +94,7 @@ impl Plan {
     ) -> Result<Plan, Error> {
         let mut schema = full.clone();
         if let Scope::Scan { .. } = scope {
-            let binder = Binder::new(session, full, full)?;
+            let binder = Binder::new(session, full, full, &full.to_arrow())?;
             let mut used: Vec<usize> = suite
                 .expected
                 .iter()
@@ -102,14 +108,18 @@ impl Plan {
             schema.columns =
                 if columns.is_empty() { full.columns.iter().take(1).cloned().collect() } else { columns };
         }
-        let binder = Binder::new(session, &schema, full)?;
+        let arrow = match scope {
+            Scope::Change => schema.to_arrow(),
+            Scope::Scan { .. } => schema.to_views(),
+        };
+        let binder = Binder::new(session, &schema, full, &arrow)?;
         let bind = |(at, e): (usize, &Expected)| binder.bind(at, &e.check, &given);
         let bound = suite.expected.iter().enumerate().map(bind).collect();
         let room = match scope {
             Scope::Change => None,
             Scope::Scan { room } => Some(AtomicUsize::new(room)),
         };
-        Ok(Plan { suite, given, schema, room, bound })
+        Ok(Plan { suite, given, schema, arrow, room, bound })
     }
 
     pub(crate) fn kinds(&self) -> impl Iterator<Item = &Kind> {
@@ -124,7 +134,11 @@ impl Plan {
     /// Whether a row that breaks the expectation at that place is refused alone.
     pub(crate) fn refuses_rows(&self, at: usize) -> bool {
         let error = self.suite.expected.get(at).is_some_and(|e| e.severity == Severity::Error);
-        error && self.bound.get(at).is_some_and(|b| matches!(b.kind, Kind::Row(_) | Kind::Known(..)))
+        error
+            && self
+                .bound
+                .get(at)
+                .is_some_and(|b| matches!(b.kind, Kind::Row(_) | Kind::Quick(..) | Kind::Known(..)))
     }
 
     /// What the conditions of rows say of a batch, one for each expectation.
@@ -133,6 +147,10 @@ impl Plan {
             Kind::Row(holds) => match self.failing(holds, batch) {
                 Ok(rows) => Verdict::Fails(rows),
                 Err(why) => Verdict::Broken(why),
+            },
+            Kind::Quick(column, quick) => match quick.fails(batch.column(*column)) {
+                Some(rows) => Verdict::Fails(rows),
+                None => Verdict::Broken("the column is of another type".to_owned()),
             },
             Kind::Known(column, keys) => Verdict::Fails(falses(&keys.known(batch.column(*column)))),
             _ => Verdict::NotOfRows,

@@ -119,10 +119,13 @@ impl Shapes {
         while self.seen.iter().any(|s| s.numbers.len().max(s.texts.len()) > KEPT) {
             self.every = self.every.max(1) * 2;
             for seen in &mut self.seen {
-                let mut at = 0_usize;
-                seen.numbers.retain(|_| (at.is_multiple_of(2), at += 1).0);
-                at = 0;
-                seen.texts.retain(|_| (at.is_multiple_of(2), at += 1).0);
+                let mut keep = false;
+                let mut second = || {
+                    keep = !keep;
+                    keep
+                };
+                seen.numbers.retain(|_| second());
+                seen.texts.retain(|_| second());
             }
         }
     }
@@ -142,7 +145,7 @@ impl Shapes {
 impl Seen {
     fn take(&mut self, values: &ArrayRef) {
         match values.data_type() {
-            DataType::Utf8 | DataType::Boolean => {
+            DataType::Utf8 | DataType::Utf8View | DataType::Boolean => {
                 let Ok(texts) = cast(values, &DataType::Utf8) else { return };
                 let short = |text: &str| text.chars().take(LONGEST).collect();
                 self.texts.extend(texts.as_string::<i32>().iter().flatten().map(short));

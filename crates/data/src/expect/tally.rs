@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::max;
+use arrow::compute::{cast, max};
 use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 use serde_json::{Map, Value};
 
@@ -32,6 +32,11 @@ impl Keys {
 
     /// Which values are there, null for null.
     pub(crate) fn known(&self, column: &ArrayRef) -> BooleanArray {
+        // Texts may come as views.
+        let column = match column.data_type() {
+            DataType::Utf8View => &cast(column, &DataType::Utf8).unwrap_or_else(|_| ArrayRef::clone(column)),
+            _ => column,
+        };
         let cells = Cells::of(column);
         let mut bytes = Vec::new();
         let known = |row| column.is_valid(row).then(|| self.0.contains(&digest(&cells, row, &mut bytes)));
