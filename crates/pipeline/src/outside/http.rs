@@ -14,6 +14,7 @@ use super::template::{Escape, Template, Values};
 use super::{Asked, Outside, ask, host, problem};
 use crate::registry::{Problem, Site, StageKind};
 use crate::units::{Size, Time};
+use crate::word::Word;
 
 /// The longest address and header.
 const LONGEST: usize = 8 << 10;
@@ -42,16 +43,16 @@ struct HttpConfig {
     #[serde(default)]
     method: Option<Method>,
     /// The address, a template. Values in it are percent-encoded.
-    url: String,
+    url: Word,
     /// Headers, templates.
     #[serde(default)]
-    headers: IndexMap<String, String>,
+    headers: IndexMap<String, Word>,
     /// Sent as `Authorization: Bearer …`.
     #[serde(default)]
     api_key: Option<String>,
     /// What is sent, a template: `{{ inputs.rows | tojson }}`. It is sent as JSON when it is some, and `headers` do not say otherwise.
     #[serde(default)]
-    body: Option<String>,
+    body: Option<Word>,
     /// Inputs that a template names otherwise, such as `inputs['two words']`.
     #[serde(default)]
     inputs: Vec<String>,
@@ -126,6 +127,11 @@ impl StageKind for HttpKind {
         schemars::schema_for!(HttpConfig).to_value()
     }
 
+    /// What is elsewhere may have changed.
+    fn cached(&self, _: &Json) -> bool {
+        false
+    }
+
     fn build(&self, config: &Json, _: &Site<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
         let config = HttpConfig::deserialize(config)
             .map_err(|e| vec![problem("", e.to_string(), "see the reference of `http`")])?;
@@ -145,8 +151,8 @@ struct Http {
 impl Http {
     fn new(outside: Outside, config: HttpConfig) -> Result<Self, Vec<Problem>> {
         let mut found = Vec::new();
-        let mut parsed = |pointer: &str, text: &str, escape| {
-            Template::parse(text, escape)
+        let mut parsed = |pointer: &str, text: &Word, escape| {
+            Template::parse(&text.0, escape)
                 .map_err(|e| found.push(problem(pointer, e, "correct the template")))
                 .ok()
         };
@@ -171,8 +177,8 @@ impl Http {
             }
         }
         // What a template makes of it is looked at when it is asked.
-        if let Some(call) = &self::named(&outside, &config.url)
-            && let Err(why) = call.check(&config.url)
+        if let Some(call) = &self::named(&outside, &config.url.0)
+            && let Err(why) = call.check(&config.url.0)
         {
             found.push(problem("/url", format!("the address cannot be asked: {why}"), "correct the address"));
         }
