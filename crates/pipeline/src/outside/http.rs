@@ -52,7 +52,8 @@ struct HttpConfig {
     api_key: Option<String>,
     /// What is sent, a template: `{{ inputs.rows | tojson }}`. It is sent as JSON when it is some, and `headers` do not say otherwise.
     #[serde(default)]
-    body: Option<Word>,
+    #[schemars(with = "Option<Word>")]
+    body: Option<Json>,
     /// Inputs that a template names otherwise, such as `inputs['two words']`.
     #[serde(default)]
     inputs: Vec<String>,
@@ -139,12 +140,18 @@ impl StageKind for HttpKind {
     }
 }
 
+/// What is sent.
+enum Body {
+    Template(Box<Template>),
+    Filled(String),
+}
+
 struct Http {
     outside: Outside,
     config: HttpConfig,
     url: Template,
     headers: Vec<(String, Template)>,
-    body: Option<Template>,
+    body: Option<Body>,
     signature: Signature,
 }
 
@@ -157,7 +164,13 @@ impl Http {
                 .ok()
         };
         let url = parsed("/url", &config.url, Escape::Url);
-        let body = config.body.as_ref().map(|text| parsed("/body", text, Escape::None));
+        let body = config.body.as_ref().map(|body| match body {
+            Json::String(text) => {
+                parsed("/body", &Word(text.clone()), Escape::None).map(|t| Body::Template(Box::new(t)))
+            }
+            // Filled in by the run: it is what it is.
+            other => Some(Body::Filled(other.to_string())),
+        });
         let headers: Vec<_> = config
             .headers
             .iter()
@@ -191,7 +204,11 @@ impl Http {
         let headers: Option<Vec<_>> = headers.into_iter().map(|(n, t)| Some((n, t?))).collect();
         let (Some(url), Some(headers), true) = (url, headers, found.is_empty()) else { return Err(found) };
         let body = body.flatten();
-        let all = [&url].into_iter().chain(headers.iter().map(|(_, t)| t)).chain(&body);
+        let of_body = body.as_ref().and_then(|b| match b {
+            Body::Template(t) => Some(&**t),
+            Body::Filled(_) => None,
+        });
+        let all = [&url].into_iter().chain(headers.iter().map(|(_, t)| t)).chain(of_body);
         let inputs = Template::inputs(all, &config.inputs)
             .map_err(|e| vec![problem("/inputs", e, "list them: `inputs: [rows]`")])?;
         let output = if config.json { Kind::Json(None) } else { Kind::Text };
@@ -202,7 +219,11 @@ impl Http {
     fn asked(&self, cx: &Context, inputs: &Inputs) -> Result<Asked, Error> {
         let config = &self.config;
         let inputs = &Values { named: &self.signature.inputs, given: inputs };
-        let body = self.body.as_ref().map(|b| b.render(cx, inputs, BODY)).transpose()?;
+        let body = match &self.body {
+            None => None,
+            Some(Body::Template(t)) => Some(t.render(cx, inputs, BODY)?),
+            Some(Body::Filled(text)) => Some(text.clone()),
+        };
         let mut headers = Vec::new();
         for (name, template) in &self.headers {
             let value = template.render(cx, inputs, LONGEST)?;
