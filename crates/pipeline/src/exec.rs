@@ -1,7 +1,7 @@
 //! The kind `exec`: any command as a stage of a durable run. Its inputs are files, its outputs are files that it leaves, and what
 //! it says goes to the log of its attempt.
 //!
-//! An attempt has a folder of its own: `in/` with what it is given, `out/` for what it leaves (`FOREBAY_OUTPUT`), `tmp/` for the
+//! An attempt, and each element of a list that it runs for, has a folder of its own: `in/` with what it is given, `out/` for what it leaves (`FOREBAY_OUTPUT`), `tmp/` for the
 //! rest (`TMPDIR`). Its value is
 //!
 //! ```json
@@ -121,6 +121,10 @@ impl StageKind for ExecKind {
             blocking: false,
         };
         Ok(Arc::new(Exec { parts: Arc::clone(&self.parts), config, patterns, signature }))
+    }
+
+    fn durable(&self) -> bool {
+        true
     }
 
     fn files(&self, config: &Json) -> Vec<PathBuf> {

@@ -17,6 +17,7 @@ mod spec;
 pub mod task;
 pub mod triggers;
 pub mod units;
+mod word;
 
 pub use check::{check, durable as is_durable};
 pub use graph::{Graph, Node, Source as NodeSource};

@@ -2,7 +2,7 @@
 //! that whoever is asked twice can know it.
 //!
 //! Neither opens a connection: who does is a [`Call`], which the binary gives, and which goes to public addresses only unless the
-//! configuration allows others. Texts are templates over `run`, `pipeline`, `stage` and `inputs.NAME`.
+//! configuration allows others. Texts are templates over `run.id`, `pipeline`, `stage` and `inputs.NAME`.
 
 mod http;
 mod notify;

@@ -14,6 +14,11 @@ fn put(store: &Artifacts, content: &[u8], at: i64) -> Result<Artifact, Error> {
     store.put("x", &mut &*content, u64::MAX, UnixMillis(at))
 }
 
+/// A folder in memory, where there is such: a property is not about how long a disk takes to sync.
+fn quick() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 fn files(store: &Artifacts) -> usize {
     let folders = entries(&store.folder).unwrap();
     folders.iter().map(|(f, _)| entries(f).unwrap().len()).sum()
@@ -64,7 +69,7 @@ fn what_a_collection_that_died_had_taken_away_comes_back_when_it_lives() {
 
 #[test]
 fn many_that_put_and_collect_at_once_lose_nothing_that_was_put_last() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = quick();
     let store = Artifacts::new(folder.path());
     std::thread::scope(|s| {
         let collect = store.clone();
@@ -121,7 +126,7 @@ proptest! {
     /// A model: content → when it was last put, and whether its file was damaged since.
     #[test]
     fn what_was_put_is_there_whole_until_nothing_names_it_and_its_time_is_over(steps in proptest::collection::vec(step(), 1..40)) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = quick();
         let store = Artifacts::new(folder.path());
         let mut model: BTreeMap<u8, (i64, Option<bool>)> = BTreeMap::new();
         let hash = |c: u8| blake3::hash(&content(c)).to_hex().to_string();

@@ -2,16 +2,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
-use super::outputs::Pattern;
+use super::outputs::{self, Pattern};
 use crate::registry::Problem;
 use crate::units::{Size, Time};
+use crate::word::Word;
 
 /// Runs a command: its inputs are files, its outputs are files that it leaves.
 ///
@@ -33,10 +34,14 @@ pub(super) struct ExecConfig {
     pub(super) outputs: IndexMap<String, String>,
     /// Variables of its environment. Values of those whose names say that they are secrets are taken out of its log.
     #[serde(default)]
-    pub(super) env: IndexMap<String, String>,
+    pub(super) env: IndexMap<String, Word>,
     /// Variables that it is given as Forebay has them, if it has.
     #[serde(default)]
     pub(super) pass_env: Vec<String>,
+    /// Files of the project that the command reads, as patterns such as `src/**`, besides those that are its arguments: when one of
+    /// them changes, what an earlier run made is not taken.
+    #[serde(default)]
+    pub(super) reads: Vec<String>,
     /// Where it runs.
     #[serde(default)]
     pub(super) folder: Folder,
@@ -147,7 +152,7 @@ impl<'de> Deserialize<'de> for Command {
             }
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Command, A::Error> {
                 let mut words = Vec::new();
-                while let Some(word) = seq.next_element()? {
+                while let Some(Word(word)) = seq.next_element()? {
                     words.push(word);
                 }
                 Ok(Command::Words(words))
@@ -167,7 +172,7 @@ impl JsonSchema for Command {
             "x-expected": EXPECTED,
             "anyOf": [
                 {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1}
+                {"type": "array", "items": {"type": ["string", "number", "boolean"]}, "minItems": 1}
             ]
         })
     }
@@ -204,7 +209,7 @@ impl ExecConfig {
             let pointer = format!("/env/{}", escaped(name));
             if let Some(m) = no_variable(name) {
                 problem(pointer, m, "choose another name");
-            } else if value.contains('\0') {
+            } else if value.0.contains('\0') {
                 problem(pointer, "a value holds a NUL character".into(), "remove it");
             }
         }
@@ -226,6 +231,15 @@ impl ExecConfig {
                 }
             }
         }
+        for (n, pattern) in self.reads.iter().enumerate() {
+            if let Err(m) = Pattern::parse(pattern) {
+                problem(
+                    format!("/reads/{n}"),
+                    m,
+                    "write it relative to the project's folder, as `src/**/*.py`",
+                );
+            }
+        }
         for (field, time) in [("timeout", self.timeout), ("grace", self.grace)] {
             if time.0 > Duration::from_secs(366 * 86_400) || field == "timeout" && time.0.is_zero() {
                 problem(
@@ -241,18 +255,27 @@ impl ExecConfig {
         if found.is_empty() { Ok(patterns) } else { Err(found) }
     }
 
-    /// The files of the project that the command names as arguments: when one changes, it is another command.
-    pub(super) fn files(&self, project: &Path) -> Vec<std::path::PathBuf> {
-        let Command::Words(words) = &self.command else { return Vec::new() };
+    /// The files of the project that the command reads, as far as is known: when one changes, it is another command.
+    pub(super) fn files(&self, project: &Path) -> Vec<PathBuf> {
+        let words: &[String] = match &self.command {
+            Command::Words(words) => words,
+            Command::Line(_) => &[],
+        };
         let inside = |p: &Path| p.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-        let paths = words.iter().map(Path::new);
-        let mut files: Vec<_> =
-            paths.filter(|p| inside(p) && project.join(p).is_file()).map(Path::to_owned).collect();
+        let is_one =
+            |p: &PathBuf| std::fs::metadata(project.join(p)).is_ok_and(|m| m.is_file() && m.len() <= LARGEST);
+        let named = words.iter().map(PathBuf::from).filter(|p| inside(p));
+        let patterns: Vec<Pattern> = self.reads.iter().filter_map(|p| Pattern::parse(p).ok()).collect();
+        let found = outputs::found(project, &patterns).into_iter().map(PathBuf::from);
+        let mut files: Vec<PathBuf> = named.chain(found).filter(is_one).collect();
+        files.sort_unstable();
         files.dedup();
         files
     }
 }
 
+/// A larger file is data, and no part of a command.
+const LARGEST: u64 = 64 << 20;
 const NAME: &str = "use letters, digits, `_`, `-` and `.`, and a letter or a digit first, at most 64";
 
 fn is_name(name: &str) -> bool {

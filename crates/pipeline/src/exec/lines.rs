@@ -128,6 +128,12 @@ impl Last {
         self.0.push_back(line.chars().take(Self::CHARS).collect());
     }
 
+    /// The last of them, on one line.
+    pub(super) fn few(&self) -> String {
+        let from = self.0.len().saturating_sub(3);
+        self.0.iter().skip(from).map(|l| l.trim()).collect::<Vec<_>>().join(" | ")
+    }
+
     pub(super) fn text(&self) -> String {
         self.0.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }

@@ -111,7 +111,7 @@ pub(super) fn collect(
     to: &Artifacts,
     now: UnixMillis,
 ) -> Result<Collected, Error> {
-    let all = walk(folder)?;
+    let all = walk(folder, &|_| false)?;
     let is_own = |path: &str| path == super::RESULT;
     let others = all.iter().filter(|p| !is_own(p) && !patterns.values().any(|of| of.matches(p))).count();
     let mut taken = Vec::new();
@@ -153,8 +153,19 @@ pub(super) fn collect(
     Ok(Collected { outputs, others })
 }
 
+/// The files below a folder that one of the patterns names, as far as they can be read and are not hidden.
+pub(super) fn found(folder: &Path, patterns: &[Pattern]) -> Vec<String> {
+    if patterns.is_empty() {
+        return Vec::new();
+    }
+    let is_hidden = |path: &str| path.split('/').any(|part| part.starts_with('.'));
+    let mut all = walk(folder, &is_hidden).unwrap_or_default();
+    all.retain(|path| patterns.iter().any(|p| p.matches(path)));
+    all
+}
+
 /// The paths of all files below, in their order; links are among them, what is behind them is not.
-fn walk(folder: &Path) -> Result<Vec<String>, Error> {
+fn walk(folder: &Path, leaves_out: &dyn Fn(&str) -> bool) -> Result<Vec<String>, Error> {
     let unread = |e: std::io::Error| {
         Error::new(Code::CommandFailed, format!("the folder of outputs cannot be read: {}", e.kind()))
     };
@@ -166,6 +177,9 @@ fn walk(folder: &Path) -> Result<Vec<String>, Error> {
             // Nothing that is written can name it.
             let Ok(name) = entry.file_name().into_string() else { continue };
             let path = if below.is_empty() { name } else { format!("{below}/{name}") };
+            if leaves_out(&path) {
+                continue;
+            }
             if entry.file_type().map_err(unread)?.is_dir() {
                 if depth < DEEP {
                     open.push((entry.path(), path, depth + 1));

@@ -38,6 +38,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// The folders of an attempt.
 #[derive(Debug, Clone)]
 struct Folders {
+    own: PathBuf,
     inputs: PathBuf,
     outputs: PathBuf,
     aside: PathBuf,
@@ -64,7 +65,7 @@ pub(super) async fn run(
         let m = "a stage of the kind `exec` runs in a durable run only: start this pipeline by `forebay run`";
         return Err(Error::new(Code::InvalidRequest, m));
     };
-    let folders = made(&attempt.folder).await?;
+    let folders = made(&attempt.folder, &attempt.effect).await?;
     let place = parts.place.as_ref();
     let paths = inputs::write(given, &config.inputs, &folders.inputs, place, &parts.artifacts).await?;
     let environment = record::record(config, &parts.project).await;
@@ -89,8 +90,11 @@ pub(super) async fn run(
     let last = Mutex::new(Last::default());
     let (end, status) = watched(config, &mut running, read(out, err, attempt, &secrets, &last)).await;
     drop(running);
-    verdict(config, end, status, &last.lock().text())?;
-    let collected = collect(parts, config, patterns, cx, folders).await?;
+    verdict(config, end, status, &last.lock())?;
+    let collected = collect(parts, config, patterns, cx, &folders).await?;
+    // Many elements of a list share what an attempt may fill.
+    let own = folders.own;
+    let _ = task::reading("folders", move || fs::remove_dir_all(own)).await;
     finish(attempt, collected, environment)
 }
 
@@ -160,11 +164,13 @@ async fn too_much(config: &ExecConfig, running: &mut Running) -> End {
 }
 
 /// The folders, empty.
-async fn made(folder: &Path) -> Result<Folders, Error> {
-    let of = folder.to_owned();
+async fn made(folder: &Path, effect: &str) -> Result<Folders, Error> {
+    let name = blake3::hash(effect.as_bytes()).to_hex();
+    let of = folder.join(name.get(..16).unwrap_or("own"));
     let work = move || {
         let of = std::path::absolute(of)?;
-        let all = Folders { inputs: of.join("in"), outputs: of.join("out"), aside: of.join("tmp") };
+        let (inputs, outputs, aside) = (of.join("in"), of.join("out"), of.join("tmp"));
+        let all = Folders { own: of, inputs, outputs, aside };
         for f in [&all.inputs, &all.outputs, &all.aside] {
             fs::create_dir_all(f)?;
         }
@@ -194,7 +200,7 @@ fn environment_of(
     }
     all.insert("TMPDIR".into(), folders.aside.clone().into());
     all.extend(parts.env.iter().map(|(n, v)| (n.clone(), v.into())));
-    all.extend(config.env.iter().map(|(n, v)| (n.clone(), v.into())));
+    all.extend(config.env.iter().map(|(n, v)| (n.clone(), v.0.clone().into())));
     all.extend(inputs.iter().map(|(n, path)| (variable(n), path.into())));
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let mark =
@@ -219,9 +225,14 @@ fn mark_of(env: &[(String, OsString)]) -> String {
     mark.map(|(_, v)| v.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// What an end means.
-fn verdict(config: &ExecConfig, end: End, status: Option<ExitStatus>, last: &str) -> Result<(), Error> {
+/// What an end means. The message says what is known of it, the detail all that was said last.
+fn verdict(config: &ExecConfig, end: End, status: Option<ExitStatus>, last: &Last) -> Result<(), Error> {
     use std::os::unix::process::ExitStatusExt as _;
+    let failed = |how: &str| {
+        let said = last.few();
+        let m = if said.is_empty() { how.to_owned() } else { format!("{how}: {said}") };
+        Error::new(Code::CommandFailed, m)
+    };
     let e = match end {
         End::TimedOut => {
             let m = format!("the command did not end within its {} (`timeout`)", config.timeout);
@@ -235,21 +246,17 @@ fn verdict(config: &ExecConfig, end: End, status: Option<ExitStatus>, last: &str
         End::OfItself => match (status.and_then(|s| s.code()), status.and_then(|s| s.signal())) {
             (Some(0), _) => return Ok(()),
             (Some(TRY_AGAIN), _) => {
-                let m = "the command asked for another try (exit code 75); its log says why";
-                Error::new(Code::WorkerCrashed, m).retry(RetryHint::After(Duration::ZERO))
+                let how = "the command asked for another try (exit code 75)";
+                failed(how).retry(RetryHint::After(Duration::ZERO))
             }
-            (Some(code), _) => Error::new(
-                Code::CommandFailed,
-                format!("the command ended with exit code {code}; its log says why"),
-            ),
+            (Some(code), _) => failed(&format!("the command ended with exit code {code}")),
             (None, Some(signal)) => {
-                let m = format!("the command was ended by signal {signal}, which it was not sent by Forebay");
-                Error::new(Code::WorkerCrashed, m)
+                failed(&format!("the command was ended by signal {signal}, which Forebay did not send"))
             }
-            (None, None) => Error::new(Code::WorkerCrashed, "nobody knows how the command ended"),
+            (None, None) => failed("nobody knows how the command ended"),
         },
     };
-    Err(e.detail(last))
+    Err(e.detail(last.text()))
 }
 
 async fn collect(
@@ -257,13 +264,14 @@ async fn collect(
     config: &ExecConfig,
     patterns: &IndexMap<String, Pattern>,
     cx: &Context,
-    folders: Folders,
+    folders: &Folders,
 ) -> Result<(Collected, Json), Error> {
     let limits = Limits { files: config.files_at_most, bytes: config.output_at_most.0 };
     let (to, patterns, now) = (parts.artifacts.clone(), patterns.clone(), cx.clock.wall());
+    let folder = folders.outputs.clone();
     let work = move || {
-        let result = result(&folders.outputs)?;
-        let collected = outputs::collect(&folders.outputs, &patterns, limits, &to, now)?;
+        let result = result(&folder)?;
+        let collected = outputs::collect(&folder, &patterns, limits, &to, now)?;
         Ok((collected, result))
     };
     let collected = task::reading("outputs", work).await;

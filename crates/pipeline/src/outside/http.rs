@@ -14,6 +14,7 @@ use super::template::{Escape, Template, Values};
 use super::{Asked, Outside, ask, host, problem};
 use crate::registry::{Problem, Site, StageKind};
 use crate::units::{Size, Time};
+use crate::word::Word;
 
 /// The longest address and header.
 const LONGEST: usize = 8 << 10;
@@ -42,16 +43,17 @@ struct HttpConfig {
     #[serde(default)]
     method: Option<Method>,
     /// The address, a template. Values in it are percent-encoded.
-    url: String,
+    url: Word,
     /// Headers, templates.
     #[serde(default)]
-    headers: IndexMap<String, String>,
+    headers: IndexMap<String, Word>,
     /// Sent as `Authorization: Bearer …`.
     #[serde(default)]
     api_key: Option<String>,
     /// What is sent, a template: `{{ inputs.rows | tojson }}`. It is sent as JSON when it is some, and `headers` do not say otherwise.
     #[serde(default)]
-    body: Option<String>,
+    #[schemars(with = "Option<Word>")]
+    body: Option<Json>,
     /// Inputs that a template names otherwise, such as `inputs['two words']`.
     #[serde(default)]
     inputs: Vec<String>,
@@ -126,6 +128,11 @@ impl StageKind for HttpKind {
         schemars::schema_for!(HttpConfig).to_value()
     }
 
+    /// What is elsewhere may have changed.
+    fn cached(&self, _: &Json) -> bool {
+        false
+    }
+
     fn build(&self, config: &Json, _: &Site<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
         let config = HttpConfig::deserialize(config)
             .map_err(|e| vec![problem("", e.to_string(), "see the reference of `http`")])?;
@@ -133,25 +140,37 @@ impl StageKind for HttpKind {
     }
 }
 
+/// What is sent.
+enum Body {
+    Template(Box<Template>),
+    Filled(String),
+}
+
 struct Http {
     outside: Outside,
     config: HttpConfig,
     url: Template,
     headers: Vec<(String, Template)>,
-    body: Option<Template>,
+    body: Option<Body>,
     signature: Signature,
 }
 
 impl Http {
     fn new(outside: Outside, config: HttpConfig) -> Result<Self, Vec<Problem>> {
         let mut found = Vec::new();
-        let mut parsed = |pointer: &str, text: &str, escape| {
-            Template::parse(text, escape)
+        let mut parsed = |pointer: &str, text: &Word, escape| {
+            Template::parse(&text.0, escape)
                 .map_err(|e| found.push(problem(pointer, e, "correct the template")))
                 .ok()
         };
         let url = parsed("/url", &config.url, Escape::Url);
-        let body = config.body.as_ref().map(|text| parsed("/body", text, Escape::None));
+        let body = config.body.as_ref().map(|body| match body {
+            Json::String(text) => {
+                parsed("/body", &Word(text.clone()), Escape::None).map(|t| Body::Template(Box::new(t)))
+            }
+            // Filled in by the run: it is what it is.
+            other => Some(Body::Filled(other.to_string())),
+        });
         let headers: Vec<_> = config
             .headers
             .iter()
@@ -171,8 +190,8 @@ impl Http {
             }
         }
         // What a template makes of it is looked at when it is asked.
-        if let Some(call) = &self::named(&outside, &config.url)
-            && let Err(why) = call.check(&config.url)
+        if let Some(call) = &self::named(&outside, &config.url.0)
+            && let Err(why) = call.check(&config.url.0)
         {
             found.push(problem("/url", format!("the address cannot be asked: {why}"), "correct the address"));
         }
@@ -185,7 +204,11 @@ impl Http {
         let headers: Option<Vec<_>> = headers.into_iter().map(|(n, t)| Some((n, t?))).collect();
         let (Some(url), Some(headers), true) = (url, headers, found.is_empty()) else { return Err(found) };
         let body = body.flatten();
-        let all = [&url].into_iter().chain(headers.iter().map(|(_, t)| t)).chain(&body);
+        let of_body = body.as_ref().and_then(|b| match b {
+            Body::Template(t) => Some(&**t),
+            Body::Filled(_) => None,
+        });
+        let all = [&url].into_iter().chain(headers.iter().map(|(_, t)| t)).chain(of_body);
         let inputs = Template::inputs(all, &config.inputs)
             .map_err(|e| vec![problem("/inputs", e, "list them: `inputs: [rows]`")])?;
         let output = if config.json { Kind::Json(None) } else { Kind::Text };
@@ -196,7 +219,11 @@ impl Http {
     fn asked(&self, cx: &Context, inputs: &Inputs) -> Result<Asked, Error> {
         let config = &self.config;
         let inputs = &Values { named: &self.signature.inputs, given: inputs };
-        let body = self.body.as_ref().map(|b| b.render(cx, inputs, BODY)).transpose()?;
+        let body = match &self.body {
+            None => None,
+            Some(Body::Template(t)) => Some(t.render(cx, inputs, BODY)?),
+            Some(Body::Filled(text)) => Some(text.clone()),
+        };
         let mut headers = Vec::new();
         for (name, template) in &self.headers {
             let value = template.render(cx, inputs, LONGEST)?;

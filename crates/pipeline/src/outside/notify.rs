@@ -13,6 +13,7 @@ use super::template::{Escape, Template, Values};
 use super::{Asked, Outside, ask, host, problem, unexpected};
 use crate::registry::{Problem, Site, StageKind};
 use crate::runs::{Delivered, Message, signed_with};
+use crate::word::Word;
 
 /// The longest message, in bytes.
 const LONGEST: usize = 16 << 10;
@@ -33,8 +34,8 @@ struct NotifyConfig {
     /// The log of the run and of the server.
     #[serde(default)]
     log: Option<Level>,
-    /// What is said, a template over `run`, `pipeline`, `stage` and `inputs.NAME`.
-    message: String,
+    /// What is said, a template over `run.id`, `pipeline`, `stage` and `inputs.NAME`.
+    message: Word,
     /// Inputs that a template names otherwise, such as `inputs['two words']`.
     #[serde(default)]
     inputs: Vec<String>,
@@ -99,11 +100,20 @@ impl StageKind for NotifyKind {
         schemars::schema_for!(NotifyConfig).to_value()
     }
 
+    fn durable(&self) -> bool {
+        true
+    }
+
+    /// Who was told of another run was not told of this one.
+    fn cached(&self, _: &Json) -> bool {
+        false
+    }
+
     fn build(&self, config: &Json, _: &Site<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
         let config = NotifyConfig::deserialize(config)
             .map_err(|e| vec![problem("", e.to_string(), "see the reference of `notify`")])?;
         let escape = if config.slack.is_some() { Escape::Slack } else { Escape::None };
-        let message = Template::parse(&config.message, escape)
+        let message = Template::parse(&config.message.0, escape)
             .map_err(|e| problem("/message", e, "correct the template"));
         let inputs = message.and_then(|message| {
             let inputs = Template::inputs([&message].into_iter(), &config.inputs)

@@ -1,4 +1,4 @@
-//! Texts of a configuration that name values: minijinja over `run`, `pipeline`, `stage` and `inputs.NAME`. Which inputs a
+//! Texts of a configuration that name values: minijinja over `run.id`, `pipeline`, `stage` and `inputs.NAME`. Which inputs a
 //! template names so is known before anything runs: they are its stage's, with those that the configuration lists. Work and
 //! length are bounded.
 
@@ -64,12 +64,14 @@ impl Template {
         for name in named.into_iter().filter(|n| !globals.contains(n)) {
             let mut parts = name.split('.');
             match (parts.next(), parts.next()) {
-                (Some("run" | "pipeline" | "stage"), None) => {}
+                (Some("pipeline" | "stage"), None) | (Some("run"), _) => {}
+                // Filled in before a stage is built; they are there when nothing is yet.
+                (Some("params" | "partition" | "matrix"), Some(_)) => {}
                 (Some("inputs"), Some(input)) => drop(inputs.insert(input.to_owned())),
                 (Some("inputs"), None) => others = true,
                 _ => {
                     return Err(format!(
-                        "there is no `{name}`: there are `run`, `pipeline`, `stage` and `inputs.NAME`"
+                        "there is no `{name}`: there are `run.id`, `pipeline`, `stage`, `params.NAME` and `inputs.NAME`"
                     ));
                 }
             }
@@ -111,7 +113,7 @@ impl Template {
         let inputs: BTreeMap<String, minijinja::Value> = values.named.keys().map(given).collect();
         let text = |t: Option<String>| minijinja::Value::from(t.unwrap_or_default());
         let values = BTreeMap::from([
-            ("run", text(attempt.map(|a| a.run.to_string()))),
+            ("run", minijinja::Value::from_pairs([("id", text(attempt.map(|a| a.run.to_string())))])),
             ("pipeline", text(attempt.map(|a| a.pipeline.to_string()))),
             ("stage", text(cx.stage.as_ref().map(ToString::to_string))),
             ("inputs", minijinja::Value::from(inputs)),
@@ -199,12 +201,12 @@ mod tests {
             let t = Template::parse(source, Escape::None).unwrap();
             Template::inputs([&t].into_iter(), listed).map(|all| all.into_keys().collect::<Vec<_>>())
         };
-        let source = "{{ inputs.rows.count }} {% for r in inputs.all %}{{ r.x }}{% endfor %} {{ run }}";
+        let source = "{{ inputs.rows.count }} {% for r in inputs.all %}{{ r.x }}{% endfor %} {{ run.id }}";
         assert_eq!(inputs(source, &[]).unwrap(), ["all", "rows"]);
         let source = "{{ inputs['a-b'] }} {{ inputs.c }}";
         assert!(inputs(source, &[]).is_err());
         assert_eq!(inputs(source, &["a-b".into()]).unwrap(), ["a-b", "c"]);
-        for wrong in ["{{ x }}", "{{ run.id }}", "{{"] {
+        for wrong in ["{{ x }}", "{{ params }}", "{{"] {
             assert!(Template::parse(wrong, Escape::None).is_err(), "{wrong}");
         }
     }

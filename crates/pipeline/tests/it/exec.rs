@@ -8,7 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::{Attempt, Code, Context, Error, Inputs, Outcome, RunId, Stage, StageLog, StageName, Value};
+use contract::{
+    Attempt, Code, Context, Error, Inputs, Outcome, RetryHint, RunId, Stage, StageLog, StageName, Value,
+};
 use parking_lot::Mutex;
 use pipeline::artifacts::Artifacts;
 use pipeline::exec::{ExecKind, ExecParts};
@@ -159,21 +161,21 @@ fn code(result: Result<Json, Error>) -> Code {
 }
 
 #[tokio::test]
-async fn a_command_that_fails_says_its_code_and_its_last_lines_and_is_not_tried_again() {
+async fn a_command_that_fails_says_its_code_and_its_last_lines() {
     let bench = Bench::new();
-    let e = bench.sh("echo fine; for i in 1 2 3; do echo bad $i >&2; done; exit 3").await.unwrap_err();
-    assert_eq!((e.code, e.class()), (Code::CommandFailed, contract::Class::Invalid));
-    assert!(e.message.contains("exit code 3"), "{e}");
-    assert_eq!(e.detail.as_deref(), Some("bad 1\nbad 2\nbad 3"));
+    let e = bench.sh("echo fine; for i in 1 2 3 4; do echo bad $i >&2; done; exit 3").await.unwrap_err();
+    assert_eq!((e.code, e.class()), (Code::CommandFailed, contract::Class::Upstream));
+    assert_eq!(e.message, "the command ended with exit code 3: bad 2 | bad 3 | bad 4");
+    assert_eq!(e.detail.as_deref(), Some("bad 1\nbad 2\nbad 3\nbad 4"));
 }
 
 #[tokio::test]
 async fn exit_code_75_asks_for_another_try() {
     let e = Bench::new().sh("echo busy >&2; exit 75").await.unwrap_err();
-    assert_eq!((e.code, e.class()), (Code::WorkerCrashed, contract::Class::Upstream));
-    assert!(e.told().contains("busy"), "{}", e.told());
+    assert_eq!((e.code, e.retry), (Code::CommandFailed, RetryHint::After(std::time::Duration::ZERO)));
+    assert!(e.message.contains("busy"), "{e}");
     let e = Bench::new().sh("kill -SEGV $$").await.unwrap_err();
-    assert!(e.code == Code::WorkerCrashed && e.message.contains("signal 11"), "{e}");
+    assert!(e.code == Code::CommandFailed && e.message.contains("signal 11"), "{e}");
 }
 
 #[tokio::test]
@@ -277,7 +279,7 @@ fn every_mistake_of_a_configuration_is_reported_with_its_place() {
     let site = Site { name: &name, each: false };
     let config = json!({
         "command": [""], "inputs": {"a-b": "auto", "a_b": "csv", "../x": "auto"}, "outputs": {"m": "../m", "..": "*"},
-        "env": {"FOREBAY_RUN": "x", "A=B": "y"}, "pass_env": ["FOREBAY_EFFECT"], "timeout": "0s", "memory": "1kb"
+        "env": {"FOREBAY_RUN": "x", "A=B": "y"}, "pass_env": ["FOREBAY_EFFECT"], "timeout": "0s", "memory": "1kb", "reads": ["../x"]
     });
     let Err(found) = kind.build(&config, &site) else { panic!() };
     let mut at: Vec<&str> = found.iter().map(|p| p.pointer.as_str()).collect();
@@ -292,13 +294,23 @@ fn every_mistake_of_a_configuration_is_reported_with_its_place() {
         "/outputs/..",
         "/outputs/m",
         "/pass_env/0",
+        "/reads/0",
         "/timeout",
     ];
     assert_eq!(at, wanted);
     assert!(kind.build(&json!({"command": []}), &site).is_err());
     assert!(kind.build(&json!({"command": "  "}), &site).is_err());
     assert!(kind.build(&json!({"command": "true", "nonsense": 1}), &site).is_err());
-    fs::write(bench.project().join("train.py"), "").unwrap();
+    for file in ["train.py", "src/deep/a.py", "src/.hidden/b.py", "src/c.txt"] {
+        let path = bench.project().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
     let config = json!({"command": ["python3", "train.py", "--in", "/etc/passwd", "../x"]});
     assert_eq!(kind.files(&config), [PathBuf::from("train.py")]);
+    let config = json!({"command": "python3 train.py 2>&1 | tee log", "reads": ["**/*.py"]});
+    assert_eq!(kind.files(&config), [PathBuf::from("src/deep/a.py"), PathBuf::from("train.py")]);
+    // As a run fills it in.
+    let config = json!({"command": ["python3", 7, 0.5, true], "env": {"N": 7}});
+    assert!(kind.build(&config, &site).is_ok());
 }
