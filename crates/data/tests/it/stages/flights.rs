@@ -40,8 +40,10 @@ fn project() -> Option<Hand> {
         policy: Policy::Quarantine { max_share: 0.001 },
         ..configured(merge(&["scheduled", "carrier", "flight", "origin"]))
     };
-    let weather =
-        Configured { expectations: expected("expectations/weather.yaml"), ..configured(merge(&["origin", "hour"])) };
+    let weather = Configured {
+        expectations: expected("expectations/weather.yaml"),
+        ..configured(merge(&["origin", "hour"]))
+    };
     hand.configure("flights", flights, Source::default());
     hand.configure("weather", weather, Source::default());
     hand.configure("training", configured(How::Overwrite), Source::default());
@@ -80,7 +82,9 @@ async fn a_month_of_flights_becomes_a_training_set_and_a_broken_one_is_held_back
     let rows = hand.run(("ingest", ingest), ("weather_rows", "w1"), &[]).await;
     let shape = ("sql", json!({"file": "sql/weather.sql"}));
     let timed = hand.run(shape, ("timed_weather", "w2"), &[("weather_rows", &rows)]).await;
-    let good = hand.run(("validate", json!({"dataset": "weather"})), ("good_weather", "w3"), &[("table", &timed)]).await;
+    let good = hand
+        .run(("validate", json!({"dataset": "weather"})), ("good_weather", "w3"), &[("table", &timed)])
+        .await;
     assert_eq!(good, timed);
     hand.run(("commit", json!({"dataset": "weather"})), ("weather", "w4"), &[("table", &good)]).await;
 
@@ -107,7 +111,9 @@ async fn a_month_of_flights_becomes_a_training_set_and_a_broken_one_is_held_back
     assert_eq!(count("arr_delay is not null and landed > '2013-01-31T12:00:00Z'").await, 0);
 
     // The same month again is the same version; a broken one is none.
-    let again = hand.run(("commit", json!({"dataset": "flights"})), ("flights", "again"), &[("table", &flights)]).await;
+    let again = hand
+        .run(("commit", json!({"dataset": "flights"})), ("flights", "again"), &[("table", &flights)])
+        .await;
     assert_eq!((again, hand.versions("flights").await), (flights, 1));
     let Outcome::Failed(error) = gate(&hand, "broken").await else { panic!("{}", hand.lines()) };
     assert_eq!(error.code, Code::ExpectationsFailed);
