@@ -196,9 +196,11 @@ impl Dataset {
                     table = self.existing().await?;
                     let theirs = number(&table);
                     // Rows can be added to other rows; they cannot take the place of rows that nobody has looked at.
-                    let stands = match replace {
-                        Replace::Everything => pending.change.effect.is_some(),
-                        Replace::Nothing => self.schema_of(&table)? == pending.schema,
+                    let stands = match pending.change.how {
+                        How::Overwrite => pending.change.effect.is_some(),
+                        How::Append => self.schema_of(&table)? == pending.schema,
+                        // It was to be the first version, and there are rows to be merged with now.
+                        How::Merge { .. } => false,
                     };
                     if pending.pinned || !stands {
                         return Err(Error::Conflict { dataset: self.name.to_string(), base, theirs });

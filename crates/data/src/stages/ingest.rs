@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::config::{dataset, open, problem, tables};
 use super::job::Job;
 use super::kind::{Config, Made, Work};
-use super::{Means, table};
+use super::{Fetched, Means, table};
 use crate::{ColumnType, Encoding, Format, How, Source};
 
 /// Reads rows into a table: of files, or from where a configured dataset comes from. It looks at its source in every run; a
@@ -181,25 +181,25 @@ struct Ingest {
 }
 
 impl Ingest {
-    async fn source(&self, job: &Job<'_>) -> Result<Source, contract::Error> {
+    async fn source(&self, job: &Job<'_>) -> Result<Fetched, contract::Error> {
         match &self.from {
             Rows::Files(patterns, about) => {
                 let found = job.means.files(patterns);
                 let paths: Vec<PathBuf> = found.map_err(|why| contract::Error::new(Code::NotFound, why))?;
-                Ok(Source { paths, ..about.clone() })
+                Ok(Fetched { source: Source { paths, ..about.clone() }, notes: Vec::new(), held: None })
             }
             Rows::Dataset(name) => {
-                let mut source = job.means.fetch(name, &job.attempt.folder).await?;
+                let mut fetched = job.means.fetch(name).await?;
                 let held = job.dataset(name)?;
                 // A month of which nothing is known in a column must not make another column of it.
                 let grows = job.means.dataset(name).is_none_or(|known| known.how != How::Overwrite);
                 if grows && let Some(table) = held.current().await.map_err(|e| job.failed(e))? {
                     let schema = held.schema_of(&table).map_err(|e| job.failed(e))?;
                     for column in schema.columns {
-                        source.types.entry(column.name).or_insert(column.ty);
+                        fetched.source.types.entry(column.name).or_insert(column.ty);
                     }
                 }
-                Ok(source)
+                Ok(fetched)
             }
         }
     }
@@ -216,10 +216,12 @@ impl Work for Ingest {
             if let Some(done) = job.done(&staging).await? {
                 return Ok(done);
             }
-            let source = self.source(job).await?;
+            let fetched = self.source(job).await?;
+            let source = &fetched.source;
             job.say(format!("reading {}", source.describe()));
+            fetched.notes.iter().for_each(|note| job.say(note));
             let change = job.change(How::Overwrite, None);
-            let added = Box::pin(staging.add(&source, &change)).await.map_err(|e| job.failed(e))?;
+            let added = Box::pin(staging.add(source, &change)).await.map_err(|e| job.failed(e))?;
             let same = if added.new { "" } else { ", the same as before" };
             job.attempt.log.progress(added.read, Some(added.read));
             job.say(format!("{} rows{same}: {}", added.rows, added.name.short()));

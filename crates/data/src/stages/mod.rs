@@ -61,13 +61,18 @@ pub trait Means: Send + Sync {
     /// A name or pattern that stands for none, as a sentence.
     fn files(&self, patterns: &[String]) -> Result<Vec<PathBuf>, String>;
 
-    /// Brings the rows of a configured dataset where they can be read. What is fetched may lie in `folder`, which is there, and is
-    /// removed by the caller.
-    fn fetch<'a>(
-        &'a self,
-        dataset: &'a str,
-        folder: &'a Path,
-    ) -> BoxFuture<'a, Result<Source, contract::Error>>;
+    /// Brings the rows of a configured dataset where they can be read.
+    fn fetch<'a>(&'a self, dataset: &'a str) -> BoxFuture<'a, Result<Fetched, contract::Error>>;
+}
+
+/// Rows that can be read.
+pub struct Fetched {
+    /// Where they are.
+    pub source: Source,
+    /// What a person should know of them, for the stage's log.
+    pub notes: Vec<String>,
+    /// What has to live until they were read: a temporary folder.
+    pub held: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 /// What the configuration says of a dataset.

@@ -14,7 +14,7 @@ use contract::{
     Stage, StageLog, UnixMillis, Value,
 };
 use data::features::{FeatureView, FeatureViewConfig};
-use data::stages::{Configured, Means, register};
+use data::stages::{Configured, Fetched, Means, register};
 use data::{How, Policy, Source, Warehouse};
 use pipeline::{Problem, Registry, Site};
 use serde_json::Value as Json;
@@ -54,9 +54,9 @@ impl Means for Project {
         patterns.iter().map(there).collect()
     }
 
-    fn fetch<'a>(&'a self, dataset: &'a str, _folder: &'a Path) -> BoxFuture<'a, Result<Source, Error>> {
+    fn fetch<'a>(&'a self, dataset: &'a str) -> BoxFuture<'a, Result<Fetched, Error>> {
         let source = self.datasets.lock().unwrap()[dataset].1.clone();
-        Box::pin(async move { Ok(source) })
+        Box::pin(async move { Ok(Fetched { source, notes: Vec::new(), held: None }) })
     }
 }
 

@@ -83,7 +83,7 @@ async fn a_query_has_inputs_and_pinned_datasets_and_its_result_is_named_by_conte
     assert_eq!(made.source.as_deref(), Some("a query of staging.p.t@0, x@0"));
     assert_eq!(made.effect.as_deref(), Some("e1"));
     // Another order of the rows, in another run: the same table.
-    let again = json!({"query": "select t.k, x.v, 7 as n from t left join x on x.k = t.k order by k desc"});
+    let again = json!({"query": "select t.k, x.v, 7 as n from t left join x on x.k = t.k order by t.k desc"});
     assert_eq!(first, hand.run(("sql", again), ("q", "e2"), &[("t", &t)]).await);
     append(&x, &hand.bench.source("y.csv", "k,v\n3,c\n")).await.unwrap();
     let other = hand.run(("sql", query), ("q", "e3"), &[("t", &t)]).await;
