@@ -20,6 +20,7 @@ mod deltas;
 mod drain;
 mod ended;
 mod errors;
+mod events;
 mod files;
 mod headers;
 pub mod inside;

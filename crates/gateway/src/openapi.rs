@@ -6,6 +6,7 @@
 
 mod admin;
 mod batches;
+mod events;
 mod files;
 mod jobs;
 mod operations;
@@ -45,6 +46,7 @@ const PIPELINE: &str = "/v1/pipelines/{name}";
         schemas::CountTokensRequest, schemas::InputTokens,
         schemas::PipelineInput, schemas::PipelineForm, schemas::PipelineOutput, schemas::RunEvent,
         schemas::RequestRecord, schemas::Readiness,
+        schemas::CloudEvent, schemas::CloudEvents, schemas::EventsTaken,
         schemas::Jobs, schemas::Job, schemas::JobRemoved, schemas::Deliveries,
         schemas::Keys, schemas::KeyInfo, schemas::KeyWanted, schemas::KeyMade, schemas::Costs, schemas::ModelInfos,
         schemas::ConfigState, schemas::Reloaded, schemas::ReloadRefused,

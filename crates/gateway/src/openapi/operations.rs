@@ -126,6 +126,7 @@ impl Modify for Operations {
             .chain(super::files::operations())
             .chain(super::batches::operations())
             .chain(super::jobs::operations())
+            .chain(super::events::operations())
             .chain(super::admin::operations())
         {
             let item = PathItem::new(method, operation);

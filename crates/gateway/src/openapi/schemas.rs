@@ -8,6 +8,7 @@ mod anthropic;
 mod batches;
 mod completions;
 mod errors;
+mod events;
 mod files;
 mod jobs;
 mod native;
@@ -21,6 +22,7 @@ pub(super) use anthropic::{CountTokensRequest, InputTokens, MessageEvent, Messag
 pub(super) use batches::{Batch, BatchRequest, Batches};
 pub(super) use completions::{CompletionRequest, TextChunk, TextCompletion};
 pub(super) use errors::{AnthropicError, OpenAiError};
+pub(super) use events::{CloudEvent, CloudEvents, EventsTaken};
 pub(super) use files::{FileDeleted, FileForm, FileObject, Files};
 pub(super) use jobs::{Deliveries, Job, JobRemoved, Jobs};
 pub(super) use native::{PipelineForm, PipelineInput, PipelineOutput, Readiness, RequestRecord, RunEvent};
