@@ -9,7 +9,7 @@
 mod bounded;
 mod changes;
 mod files;
-mod watch;
+pub(crate) mod watch;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -26,6 +26,7 @@ mod schema;
 mod source;
 mod storage;
 mod time;
+mod triggers;
 mod up;
 mod webhooks;
 
@@ -114,6 +115,8 @@ pub enum Command {
     Explain(explain::Args),
     /// List, show and cancel requests that are answered later.
     Jobs(jobs::Args),
+    /// List what starts pipelines, when each comes up next, and what it started last.
+    Triggers(triggers::Args),
     /// Show and replace the secrets that webhooks are verified with.
     Webhooks(webhooks::Args),
     /// Sum what was spent.
@@ -164,6 +167,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Models(args) => models::run(&cli.global, args),
         Command::Explain(args) => explain::run(&cli.global, args),
         Command::Jobs(args) => jobs::run(&cli.global, args),
+        Command::Triggers(args) => triggers::run(&cli.global, args),
         Command::Webhooks(args) => webhooks::run(&cli.global, args),
         Command::Costs(args) => costs::run(&cli.global, args),
         Command::Bench(args) => bench::run(&cli.global, args),

@@ -16,7 +16,9 @@ mod rules;
 pub mod schema;
 mod semantics;
 pub mod spans;
+mod starts;
 pub mod tree;
+pub mod triggers;
 pub mod units;
 mod validate;
 

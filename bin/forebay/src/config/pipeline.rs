@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::busy::WhenBusyConfig;
 use super::model::AllowanceConfig;
 use super::pool::MidStreamConfig;
+use super::triggers::{OnConfig, OverlapConfig};
 use super::units::{Count, Time, Usd};
 
 /// A pipeline: a graph of stages from an input to an output.
@@ -18,6 +19,9 @@ pub struct PipelineConfig {
     /// What starts it besides `/v1/pipelines/NAME`.
     #[serde(default)]
     pub on: Option<OnConfig>,
+    /// What happens when a trigger is to start it while a run of it that one started goes on. Unless given: `queue`.
+    #[serde(default)]
+    pub overlap: OverlapConfig,
     /// What it is given. Unless given: a document.
     #[serde(default)]
     pub input: KindConfig,
@@ -47,15 +51,6 @@ pub struct PipelineConfig {
     /// The stage whose output is the answer. Unless given: the last one.
     #[serde(default)]
     pub result: Option<String>,
-}
-
-/// What starts a pipeline.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct OnConfig {
-    /// A path of its own for requests, such as `/summarize`.
-    #[schemars(regex(pattern = r"^/[A-Za-z0-9._~/-]*$"), extend("x-expected" = "a path such as /summarize"))]
-    pub http: Option<String>,
 }
 
 /// The limits of a pipeline or of one stage; what is not given is limited by what is around it.
