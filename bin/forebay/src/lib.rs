@@ -5,8 +5,11 @@
 pub mod assembly;
 pub mod cli;
 pub mod config;
+pub mod datasets;
 mod error;
 mod folders;
+pub mod expectations;
+pub mod features;
 pub mod gguf;
 pub mod inventory;
 mod logs;

@@ -2,16 +2,55 @@
 //! way to it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use contract::Clock;
+use contract::{BoxFuture, Clock, Code, Error};
+use data::Warehouse;
 use gateway::Current;
 use pipeline::task::{self, Task};
 use pipeline::triggers::{Driver, Start, TriggerPlan, Watch};
 use store::TriggerStore;
 
-use crate::config::{Config, triggers};
+use crate::config::{Config, Env, triggers};
 use crate::folders;
+
+/// Versions of datasets, by the logs of their tables, where the configuration that the server began with keeps them. The
+/// warehouse is opened when a version is asked for the first time: a server without such triggers has none.
+pub struct Versions {
+    open: Box<dyn Fn() -> Result<Warehouse, crate::Error> + Send + Sync>,
+    warehouse: OnceLock<Warehouse>,
+}
+
+impl Versions {
+    /// Those of a project.
+    pub fn of(project: PathBuf, config: &Config, env: Env, clock: Arc<dyn Clock>) -> Versions {
+        let config = config.clone();
+        let open = Box::new(move || crate::datasets::open(&project, &config, &env, clock.clone()));
+        Versions { open, warehouse: OnceLock::new() }
+    }
+
+    fn warehouse(&self) -> Result<&Warehouse, Error> {
+        if let Some(open) = self.warehouse.get() {
+            return Ok(open);
+        }
+        let opened = (self.open)().map_err(|e| Error::new(Code::StorageUnavailable, e.to_string()))?;
+        Ok(self.warehouse.get_or_init(|| opened))
+    }
+}
+
+impl Watch for Versions {
+    fn version<'a>(&'a self, dataset: &'a str) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        Box::pin(async move {
+            let unseen = |e: data::Error| Error::new(Code::StorageUnavailable, e.to_string());
+            let dataset = self.warehouse()?.dataset(dataset).map_err(unseen)?;
+            if !dataset.exists().await.map_err(unseen)? {
+                return Ok(None);
+            }
+            let newest = dataset.log(Some(1)).await.map_err(unseen)?;
+            Ok(newest.first().map(|version| version.version))
+        })
+    }
+}
 
 /// What there is to start runs with.
 pub struct Means {
@@ -31,7 +70,7 @@ pub struct Starting {
     driver: Driver,
     project: PathBuf,
     clock: Arc<dyn Clock>,
-    _work: Task<()>,
+    work: Mutex<Option<Task<()>>>,
     /// What is in force, and who follows its folders.
     plans: Mutex<(Vec<TriggerPlan>, Task<()>)>,
 }
@@ -47,12 +86,17 @@ impl Starting {
         let work = task::kept("triggers", move || work.clone().work());
         let folders = follow(&driver, &project, &plans, &means.clock);
         let plans = Mutex::new((plans, folders));
-        Starting { driver, project, clock: means.clock, _work: work, plans }
+        Starting { driver, project, clock: means.clock, work: Mutex::new(Some(work)), plans }
     }
 
     /// The way to the loop: to say that something was committed, or that a run ended.
     pub fn driver(&self) -> &Driver {
         &self.driver
+    }
+
+    /// Starts nothing more.
+    pub fn stop(&self) {
+        drop(self.work.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Another configuration is in force.

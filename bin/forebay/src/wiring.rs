@@ -12,6 +12,7 @@ use contract::{BoxFuture, Clock, Date, TenantId, UnixMillis};
 use gateway::{BatchesSettings, Current, Jobs, JobsSettings};
 use llm::{CascadeKind, GenerateKind, Models, PartCache};
 use pipeline::Registry;
+use pipeline::durable::Durable;
 use pipeline::runs::Deliver as _;
 use store::{CacheKey, CacheStore, CostBy, Reader};
 use webhooks::Webhooks;
@@ -202,7 +203,12 @@ pub(crate) fn secrets(c: &JobsConfig) -> Vec<contract::Secret> {
 ///
 /// # Errors
 /// A webhook's secret that is none, or an address that cannot be told.
-pub fn jobs(config: &Config, current: &Current, clock: Arc<dyn Clock>) -> Result<Jobs, Error> {
+pub fn jobs(
+    config: &Config,
+    current: &Current,
+    durable: &Durable,
+    clock: Arc<dyn Clock>,
+) -> Result<Jobs, Error> {
     let c = &config.jobs;
     let settings = webhooks::Settings {
         secrets: secrets(c),
@@ -218,6 +224,12 @@ pub fn jobs(config: &Config, current: &Current, clock: Arc<dyn Clock>) -> Result
             .map_err(|why| Error::new(format!("`jobs.webhook.url` cannot be told: {why}"), help))?;
     }
     let settings = JobsSettings {
+        groups: config
+            .runs
+            .concurrency
+            .iter()
+            .map(|(name, n)| (name.clone(), usize::try_from(n.0).unwrap_or(usize::MAX)))
+            .collect(),
         parallel: usize::try_from(c.parallel.0).unwrap_or(usize::MAX).clamp(1, 10_000),
         attempts: u32::try_from(c.attempts.0).unwrap_or(u32::MAX).max(1),
         keep: c.keep.0,
@@ -226,7 +238,7 @@ pub fn jobs(config: &Config, current: &Current, clock: Arc<dyn Clock>) -> Result
         webhook: c.webhook.url.clone(),
         batches: BatchesSettings { lines: c.batches.lines.0.min(10_000_000), open: c.batches.open.0 },
     };
-    Ok(Jobs::start(current, settings, Arc::new(deliver)))
+    Ok(Jobs::start(current, settings, Arc::new(deliver), Some(durable.clone())))
 }
 
 #[cfg(test)]

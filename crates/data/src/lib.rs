@@ -34,14 +34,16 @@ mod error;
 pub mod expect;
 pub mod features;
 mod fingerprint;
+mod query;
 mod schema;
 mod source;
+pub mod stages;
 mod store;
 mod warehouse;
 
 pub use dataset::{
-    Added, At, Batch, Change, Collected, Dataset, Diff, Gate, Gated, Gc, How, Policy, Quarantined, Rows,
-    Select, Shown, Tag, Version,
+    Added, At, Batch, Change, Collected, Dataset, Diff, Effect, Gate, Gated, Gc, How, Policy, Quarantined,
+    Rows, Select, Shown, Tag, Version,
 };
 pub use error::{Error, Place};
 pub use fingerprint::Name;

@@ -20,6 +20,7 @@ use crate::admin::Inventory;
 use crate::configuration::Configuration;
 use crate::drain::Drain;
 use crate::ended::{Ended, EndedRequests};
+use crate::features::Features;
 use crate::jobs::Jobs;
 use crate::ladder::{Rung, WhenBusy};
 use crate::metrics::Metrics;
@@ -196,6 +197,7 @@ pub(crate) struct Inner {
     pub(crate) replays: Replays,
     jobs: OnceLock<Jobs>,
     triggers: OnceLock<Driver>,
+    features: OnceLock<Arc<dyn Features>>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -241,6 +243,7 @@ impl App {
             replays,
             jobs: OnceLock::new(),
             triggers: OnceLock::new(),
+            features: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner), generation: Generation::new(parts, room) }
@@ -290,6 +293,20 @@ impl App {
 
     pub(crate) fn triggers(&self) -> Option<&Driver> {
         self.inner.triggers.get()
+    }
+
+    /// Durable runs, where somebody works on them.
+    pub fn runs(&self) -> Option<crate::runs::Runs> {
+        self.jobs().and_then(Jobs::runs)
+    }
+
+    /// Says who keeps features, for this generation and all others. The first one stays.
+    pub fn serve_features(&self, features: Arc<dyn Features>) {
+        let _ = self.inner.features.set(features);
+    }
+
+    pub(crate) fn features(&self) -> Option<&dyn Features> {
+        self.inner.features.get().map(|f| &**f)
     }
 
     /// From now on new requests are refused as `draining`.

@@ -6,6 +6,7 @@
 mod cache;
 mod calls;
 mod exposition;
+mod features;
 mod gen_ai;
 mod handles;
 mod jobs;
@@ -33,6 +34,7 @@ pub(crate) use exposition::Format;
 use crate::app::Settings;
 use cache::Cache;
 use calls::{Call, Sort};
+use features::Features;
 use gen_ai::GenAi;
 use handles::Handles;
 use jobs::Jobs;
@@ -194,6 +196,7 @@ pub(crate) struct Metrics {
     shed: Handles<(At, Code, TenantId), Counter>,
     cache: Cache,
     jobs: Jobs,
+    features: Features,
     ended: Family<Ended, Counter>,
     in_flight: Gauge,
     duration: Histograms<Ended>,
@@ -258,6 +261,7 @@ impl Metrics {
             shed: Handles::default(),
             cache: Cache::default(),
             jobs: Jobs::default(),
+            features: Features::default(),
             ended: Family::default(),
             in_flight: Gauge::default(),
             duration: Family::new_with_constructor(seconds),
@@ -330,6 +334,7 @@ impl Metrics {
         r.register("tasks", "Tasks of the server that have not ended", self.tasks.clone());
         self.cache.register(r);
         self.jobs.register(r);
+        self.features.register(r);
         r.register("telemetry_dropped", "Requests not told to the collector", self.dropped.clone());
         r.register("config_reloads", "Attempts to load another configuration", self.reloads.clone());
         r.register("config_refused", "Whether the last one was refused: 0 or 1", self.refused.clone());
@@ -415,6 +420,11 @@ impl Metrics {
     /// What is held by answers that are kept, in bytes.
     pub(crate) fn replays_hold(&self, bytes: usize) {
         self.replay_memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// How fresh features are.
+    pub(crate) fn features_are(&self, states: &[crate::FeaturesState], now: contract::UnixMillis) {
+        self.features.are(states, now);
     }
 
     /// What jobs are doing.

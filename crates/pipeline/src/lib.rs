@@ -3,16 +3,23 @@
 //!
 //! The only crate that spawns tasks.
 
+pub mod artifacts;
 mod check;
+pub mod durable;
+pub mod exec;
 mod graph;
+mod kinds;
 pub mod live;
+pub mod outside;
 mod registry;
 pub mod runs;
 mod spec;
 pub mod task;
 pub mod triggers;
+pub mod units;
 
-pub use check::check;
+pub use check::{check, durable as is_durable};
 pub use graph::{Graph, Node, Source as NodeSource};
+pub use kinds::{Parts, register};
 pub use registry::{Problem, Registry, Shows, Site, StageKind};
-pub use spec::{Finding, OnFailure, PipelineSpec, Place, Source, StageSpec};
+pub use spec::{DurableSpec, Finding, OnFailure, PipelineSpec, Place, Source, StageInRuns, StageSpec};

@@ -16,6 +16,7 @@ pub mod journal;
 mod keys;
 mod ledger;
 mod project;
+mod results;
 mod runs;
 mod sqlite;
 mod triggers;
@@ -32,11 +33,13 @@ pub use ledger::{
     Settings, Settled,
 };
 pub use project::{Reader, Store};
+pub use results::{ResultStore, StageResult};
 pub use runs::{
     Change, Delivery, DeliveryState, DueDelivery, LaneCount, NewDelivery, NewRun, Output, Part, Room,
     RunHead, RunStore, SecretNumber, StoredRun, SubmitKey, Submitted, Tried,
 };
 pub use sqlite::{
-    Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns, SqliteTriggers,
+    Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteResults, SqliteRuns,
+    SqliteTriggers,
 };
 pub use triggers::{StoredTriggers, TriggerStore};

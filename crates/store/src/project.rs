@@ -15,7 +15,8 @@ use crate::journal::{self, Disk, RealDisk};
 use crate::ledger::{self, bill};
 use crate::{
     CostBy, CostRow, Database, Error, Filter, KeyRing, KeyStore, Ledger, LedgerStore, Recovery, Settings,
-    SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns, SqliteTriggers,
+    SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteResults, SqliteRuns,
+    SqliteTriggers,
 };
 
 /// How soon a running server sees a key that another process made or revoked.
@@ -34,6 +35,8 @@ pub struct Reader {
     pub keys: Arc<SqliteKeys>,
     /// The runs.
     pub runs: Arc<SqliteRuns>,
+    /// What stages of runs made.
+    pub results: Arc<SqliteResults>,
     /// The batches.
     pub batches: Arc<SqliteBatches>,
     /// What triggers have seen.
@@ -63,6 +66,7 @@ impl Reader {
             ledger: Arc::new(SqliteLedger::new(database.clone())),
             keys: Arc::new(SqliteKeys::new(database.clone())),
             runs: Arc::new(SqliteRuns::new(database.clone())),
+            results: Arc::new(SqliteResults::new(database.clone())),
             batches: Arc::new(SqliteBatches::new(database.clone())),
             triggers: Arc::new(SqliteTriggers::new(database.clone())),
             database,

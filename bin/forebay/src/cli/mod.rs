@@ -13,6 +13,7 @@ mod completions;
 mod costs;
 mod explain;
 mod fake_upstream;
+mod features;
 mod init;
 mod jobs;
 mod key;
@@ -22,6 +23,7 @@ mod project;
 mod reload;
 mod remote;
 mod run;
+mod runs;
 mod schema;
 mod source;
 mod storage;
@@ -103,6 +105,8 @@ pub enum Command {
     Reload,
     /// Run a pipeline on a document, and stream the answer.
     Run(run::Args),
+    /// List, show, retry, approve and end durable runs of pipelines, and read what they said.
+    Runs(runs::Args),
     /// Check forebay.yaml and report every problem.
     Check,
     /// Print the JSON Schema of forebay.yaml, for editors.
@@ -117,6 +121,8 @@ pub enum Command {
     Jobs(jobs::Args),
     /// List what starts pipelines, when each comes up next, and what it started last.
     Triggers(triggers::Args),
+    /// Ask for features of entities, keep them fresh, and make training sets.
+    Features(features::Args),
     /// Show and replace the secrets that webhooks are verified with.
     Webhooks(webhooks::Args),
     /// Sum what was spent.
@@ -161,6 +167,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Up(args) => up::run(&cli.global, args),
         Command::Reload => reload::run(&cli.global),
         Command::Run(args) => run::run(&cli.global, args),
+        Command::Runs(args) => runs::run(&cli.global, args),
         Command::Check => check::run(&cli.global, registry),
         Command::Schema => schema::run(registry),
         Command::Key(args) => key::run(&cli.global, args),
@@ -168,6 +175,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Explain(args) => explain::run(&cli.global, args),
         Command::Jobs(args) => jobs::run(&cli.global, args),
         Command::Triggers(args) => triggers::run(&cli.global, args),
+        Command::Features(args) => features::run(&cli.global, args),
         Command::Webhooks(args) => webhooks::run(&cli.global, args),
         Command::Costs(args) => costs::run(&cli.global, args),
         Command::Bench(args) => bench::run(&cli.global, args),

@@ -15,6 +15,10 @@ use super::starts;
 use super::tree::{Node, join};
 use crate::inventory;
 
+/// The paths that features have, as Feast's clients ask for them.
+const FEATURES: [&str; 5] =
+    ["/get-online-features", "/push", "/write-to-online-store", "/materialize", "/materialize-incremental"];
+
 /// What the checks look at.
 pub(super) struct Semantics<'a> {
     pub(super) tree: &'a Node,
@@ -34,6 +38,8 @@ impl<'a> Semantics<'a> {
         self.addresses();
         self.stages();
         self.triggers(unsound);
+        self.datasets(unsound);
+        self.features(unsound);
         let json = self.json;
         let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, config) in map(json, "/pipelines") {
@@ -45,9 +51,9 @@ impl<'a> Semantics<'a> {
             for (on, trigger) in starts::written(&pointer, config) {
                 let Some(path) = trigger.get("http").and_then(Json::as_str) else { continue };
                 let own = join(&on, "http");
-                let taken = ["/v1/", "/healthz", "/readyz", "/metrics", "/openapi"]
-                    .iter()
-                    .find(|p| path.starts_with(**p));
+                let begins = ["/v1/", "/healthz", "/readyz", "/metrics", "/openapi"];
+                let taken = begins.iter().find(|p| path.starts_with(**p));
+                let taken = taken.or(FEATURES.iter().find(|p| path == **p));
                 let other = paths.insert(path, name).filter(|other| *other != name);
                 if let Some(other) = other {
                     let message = format!("`{path}` already starts the pipeline `{other}`");

@@ -108,9 +108,10 @@ impl Semantics<'_> {
             self.schedule(pointer, expression, read.tz.as_deref().unwrap_or(ZONE));
         }
         if let Some(dataset) = &read.dataset {
-            let known = map(json, "/datasets").map(|(name, _)| name.as_str());
-            if !known.clone().any(|name| name == dataset) {
-                let remedy = suggest(dataset, "the datasets are", known);
+            let mut known: BTreeSet<String> = map(json, "/datasets").map(|(name, _)| name.clone()).collect();
+            known.extend(map(json, "/pipelines").flat_map(|(_, config)| self.committed(config)));
+            if !known.contains(dataset) {
+                let remedy = suggest(dataset, "the datasets are", known.iter().map(String::as_str));
                 self.at_value(&join(pointer, "dataset"), format!("there is no dataset `{dataset}`"), remedy);
             }
         }

@@ -170,7 +170,7 @@ async fn after_kills_at_any_moment_every_acknowledged_job_ends_once_and_is_told_
     let mut all = Vec::new();
     let mut after = None;
     loop {
-        let page = reader.runs.list(None, after, 100).await.unwrap();
+        let page = reader.runs.list("job", None, after, 100).await.unwrap();
         let Some(last) = page.last() else { break };
         after = Some(last.id);
         all.extend(page);

@@ -1,5 +1,6 @@
 //! New rows, and with them a new version.
 
+use contract::UnixMillis;
 use deltalake::DeltaTable;
 use deltalake::kernel::Add;
 
@@ -45,6 +46,19 @@ pub struct Change {
     pub who: Option<String>,
     /// Why.
     pub message: Option<String>,
+    /// What makes it, when it must not be made twice although it may be tried again.
+    pub effect: Option<Effect>,
+}
+
+/// The key of an effect: a change under it is made once. It is written into the commit, and whoever comes with it again is given
+/// the version that is there. What is made so is made of its own input alone, so an overwrite under a key takes the place of
+/// whatever is there, also of what another writer committed meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// The key, equal for all attempts at one effect and for nothing else.
+    pub key: String,
+    /// When the first attempt can have been at the earliest: the log is not read back further. All of it is when it is not given.
+    pub since: Option<UnixMillis>,
 }
 
 /// What came of a change.
@@ -103,9 +117,11 @@ impl Dataset {
         let files = staged.files.clone();
         let result = match (&pending.change.how, base) {
             (How::Merge { key }, Some(base)) => self.merge(base, staged, pending, key).await,
-            (How::Merge { .. }, None) | (How::Append | How::Overwrite, _) => {
-                self.land(table, staged, pending).await
-            }
+            (How::Merge { key }, None) => match self.check_key(&staged, pending, key).await {
+                Ok(()) => self.land(table, staged, pending).await,
+                Err(error) => Err(error),
+            },
+            (How::Append | How::Overwrite, _) => self.land(table, staged, pending).await,
         };
         if !matches!(&result, Ok(added) if added.new) {
             remove(&*self.store(), &files).await;
@@ -151,8 +167,12 @@ impl Dataset {
             How::Overwrite => Replace::Everything,
             How::Append | How::Merge { .. } => Replace::Nothing,
         };
+        let mut looked = None;
         for _ in 0..ATTEMPTS {
             let exists = table.version().is_some();
+            if let Some(done) = self.made(&table, pending.change.effect.as_ref(), &mut looked).await? {
+                return Ok(done);
+            }
             let before = match replace {
                 Replace::Nothing if exists => self.fingerprint(&table).await?,
                 _ => Fingerprint::default(),
@@ -175,8 +195,11 @@ impl Dataset {
                     table = self.existing().await?;
                     let theirs = number(&table);
                     // Rows can be added to other rows; they cannot take the place of rows that nobody has looked at.
-                    let alone = replace == Replace::Everything || pending.pinned;
-                    if alone || self.schema_of(&table)? != pending.schema {
+                    let stands = match replace {
+                        Replace::Everything => pending.change.effect.is_some(),
+                        Replace::Nothing => self.schema_of(&table)? == pending.schema,
+                    };
+                    if pending.pinned || !stands {
                         return Err(Error::Conflict { dataset: self.name.to_string(), base, theirs });
                     }
                 }
@@ -218,6 +241,7 @@ impl Dataset {
         facts.who.clone_from(&pending.change.who);
         facts.message.clone_from(&pending.change.message);
         facts.checked.clone_from(&pending.checked);
+        facts.effect = pending.change.effect.as_ref().map(|effect| effect.key.clone());
         facts
     }
 

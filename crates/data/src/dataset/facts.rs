@@ -46,6 +46,9 @@ pub(super) struct Facts {
     /// The attempt at a gate that let it through, as the quarantine names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) checked: Option<String>,
+    /// The key of the effect that it is, for what must not be made twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) effect: Option<String>,
     /// Tells this attempt from any other: a commit whose answer was lost is found again by it.
     pub(super) attempt: String,
 }
@@ -68,6 +71,7 @@ impl Facts {
             who: None,
             message: None,
             checked: None,
+            effect: None,
             attempt: uuid::Uuid::now_v7().to_string(),
         }
     }

@@ -29,6 +29,8 @@ pub struct Version {
     pub message: Option<String>,
     /// The attempt at a gate that made it, as the quarantine names it; `None` when no expectations were looked at.
     pub checked: Option<String>,
+    /// The key of the effect that made it, when it is one that must not be made twice.
+    pub effect: Option<String>,
     /// Whether its rows or columns differ from those of the version before, as far as the log says.
     pub changes: bool,
     /// The tags that name it.
@@ -86,6 +88,7 @@ impl Dataset {
                 who: own.and_then(|f| f.who.clone()),
                 message: own.and_then(|f| f.message.clone()),
                 checked: own.and_then(|f| f.checked.clone()),
+                effect: own.and_then(|f| f.effect.clone()),
                 changes: entry.changes || own.is_some(),
                 tags: tags.iter().filter(|t| t.version == version).map(|t| t.tag.clone()).collect(),
             });

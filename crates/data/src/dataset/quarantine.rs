@@ -135,12 +135,12 @@ impl Dataset {
             return Ok(());
         }
         let files = staged.files.clone();
-        let change = Change { how: How::Append, who: change.who.clone(), message: change.message.clone() };
+        let change = Change { how: How::Append, ..change.clone() };
         let read = staged.fingerprint.rows;
         let schema = Entries::schema();
         let pending = Pending { change: &change, source, schema, read, checked: None, pinned: false };
         let landed = self.land(table, staged, &pending).await;
-        if landed.is_err() {
+        if !matches!(&landed, Ok(added) if added.new) {
             remove(&*self.store(), &files).await;
         }
         landed.map(|_| ())

@@ -27,7 +27,9 @@ use crate::error::Place;
 use crate::source::guess::Found;
 use crate::{ColumnType, Error, Schema};
 
+pub(crate) use cells::Cells as Growing;
 pub use decode::Encoding;
+pub(crate) use time::{parse_date, parse_datetime, parse_timestamp};
 
 /// Rows in a batch, at most.
 pub(crate) const BATCH_ROWS: usize = 8192;

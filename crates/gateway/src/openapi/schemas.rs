@@ -9,11 +9,13 @@ mod batches;
 mod completions;
 mod errors;
 mod events;
+mod features;
 mod files;
 mod jobs;
 mod native;
 mod openai;
 mod responses;
+mod runs;
 
 pub(super) use admin::{
     ConfigState, Costs, KeyInfo, KeyMade, KeyWanted, Keys, ModelInfos, ReloadRefused, Reloaded,
@@ -23,6 +25,10 @@ pub(super) use batches::{Batch, BatchRequest, Batches};
 pub(super) use completions::{CompletionRequest, TextChunk, TextCompletion};
 pub(super) use errors::{AnthropicError, OpenAiError};
 pub(super) use events::{CloudEvent, CloudEvents, EventsTaken};
+pub(super) use features::{
+    FeatureMaterialize, FeaturePush, FeatureWrite, FeaturesMaterialized, FeaturesTaken, OnlineFeatures,
+    OnlineFeaturesRequest,
+};
 pub(super) use files::{FileDeleted, FileForm, FileObject, Files};
 pub(super) use jobs::{Deliveries, Job, JobRemoved, Jobs};
 pub(super) use native::{PipelineForm, PipelineInput, PipelineOutput, Readiness, RequestRecord, RunEvent};
@@ -30,6 +36,7 @@ pub(super) use openai::{
     AnthropicModel, AnthropicModels, ChatChunk, ChatCompletion, ChatCompletionRequest, Model, Models,
 };
 pub(super) use responses::{ResponseDeleted, ResponseEvent, ResponseObject, ResponseRequest};
+pub(super) use runs::{Run, RunDecision, RunLog, RunWanted, Runs};
 
 /// Whatever a provider or a pipeline has there, null too.
 fn any() -> Schema {

@@ -11,8 +11,11 @@
 
 mod check;
 mod driver;
+mod durable;
+mod exec;
 mod live;
 mod memory;
+mod outside;
 mod runs;
 mod schedule;
 mod scheduler;

@@ -12,6 +12,7 @@ mod keys;
 mod ledger;
 mod migrations;
 mod outbox;
+mod results;
 mod runs;
 mod shares;
 mod sums;
@@ -31,6 +32,7 @@ pub use cache::SqliteCache;
 pub use files::SqliteFiles;
 pub use keys::SqliteKeys;
 pub use ledger::SqliteLedger;
+pub use results::SqliteResults;
 pub use runs::SqliteRuns;
 pub use triggers::SqliteTriggers;
 
@@ -66,7 +68,8 @@ impl Database {
         // connection would fail for ever, so another takes its place.
         let usable = pool(1).before_acquire(|conn, _| {
             Box::pin(async move {
-                conn.ping().await?;
+                // Who needs less says so for his own transaction.
+                sqlx::query("PRAGMA synchronous = FULL").execute(&mut *conn).await?;
                 Ok(!conn.is_in_transaction())
             })
         });

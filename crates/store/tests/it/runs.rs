@@ -31,6 +31,7 @@ fn new(n: u128) -> NewRun {
         input: vec![7; 9],
         key: None,
         part: None,
+        outputs: Vec::new(),
     }
 }
 
@@ -45,6 +46,7 @@ fn change(n: u128, after: u64) -> Change {
         ended_at: None,
         output: None,
         outbox: None,
+        synced: true,
     }
 }
 
@@ -200,9 +202,9 @@ async fn lists_show_the_newest_first_page_by_page(s: &dyn RunStore) {
     s.submit(&[new(1), new(2), new(3), other], &ROOM).await.unwrap();
     let gold = TenantId::from("gold");
     let ids = |heads: Vec<store::RunHead>| heads.into_iter().map(|h| h.id).collect::<Vec<_>>();
-    assert_eq!(ids(s.list(Some(&gold), None, 2).await.unwrap()), vec![id(3), id(2)]);
-    assert_eq!(ids(s.list(Some(&gold), Some(id(2)), 2).await.unwrap()), vec![id(1)]);
-    assert_eq!(ids(s.list(None, None, 9).await.unwrap()).len(), 4);
+    assert_eq!(ids(s.list("job", Some(&gold), None, 2).await.unwrap()), vec![id(3), id(2)]);
+    assert_eq!(ids(s.list("job", Some(&gold), Some(id(2)), 2).await.unwrap()), vec![id(1)]);
+    assert_eq!(ids(s.list("job", None, None, 9).await.unwrap()).len(), 4);
 }
 
 async fn what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told(s: &dyn RunStore) {

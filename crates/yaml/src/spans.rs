@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use saphyr::Scalar;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
-use super::placeholder;
-use super::problem::Problem;
-use super::tree::{Data, Entry, Node, Place, join};
+use crate::placeholder;
+use crate::problem::Problem;
+use crate::tree::{Data, Entry, Node, Place, join};
 
 /// The largest file, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -28,21 +28,35 @@ pub struct Parsed {
     pub problems: Vec<Problem>,
 }
 
-/// Reads the text of a configuration file.
+/// Reads the text of a configuration file, in which `${…}` may stand anywhere.
 pub fn parse(source: &str) -> Parsed {
-    let start = Place { line: 1, column: 1 };
+    let empty = "run `forebay init` in an empty folder to see a configuration that works";
     if source.len() > MAX_BYTES {
-        let message = format!("the file is larger than {MAX_BYTES} bytes");
-        let problem =
-            Problem::new(start, "", message, "move long texts such as prompts into files of their own");
-        return Parsed { root: None, problems: vec![problem] };
+        return too_long("move long texts such as prompts into files of their own");
     }
-    let masked = match placeholder::mask(source) {
-        Ok(masked) => masked,
-        Err(problem) => return Parsed { root: None, problems: vec![problem] },
-    };
-    let mut builder = Builder::default();
-    for event in Parser::new_from_str(&masked) {
+    match placeholder::mask(source) {
+        Ok(masked) => read(source, &masked, placeholder::unmask, empty),
+        Err(problem) => Parsed { root: None, problems: vec![problem] },
+    }
+}
+
+/// Reads any other YAML as it is. `empty` is what to do about a file with nothing in it.
+pub fn parse_plain(source: &str, empty: &str) -> Parsed {
+    if source.len() > MAX_BYTES {
+        return too_long("make it several files");
+    }
+    read(source, source, str::to_owned, empty)
+}
+
+fn too_long(remedy: &str) -> Parsed {
+    let message = format!("the file is larger than {MAX_BYTES} bytes");
+    Parsed { root: None, problems: vec![Problem::new(Place { line: 1, column: 1 }, "", message, remedy)] }
+}
+
+fn read(source: &str, masked: &str, unmask: fn(&str) -> String, empty: &str) -> Parsed {
+    let start = Place { line: 1, column: 1 };
+    let mut builder = Builder::new(unmask);
+    for event in Parser::new_from_str(masked) {
         let step = match event {
             Ok((event, span)) => builder.event(event, span),
             Err(e) => Err(syntax(source, place(e.marker()), e.info())),
@@ -54,12 +68,7 @@ pub fn parse(source: &str) -> Parsed {
     }
     if builder.root.as_ref().is_none_or(|n| n.data == Data::Null) {
         builder.root = None;
-        builder.problems.push(Problem::new(
-            start,
-            "",
-            "the file is empty",
-            "run `forebay init` in an empty folder to see a configuration that works",
-        ));
+        builder.problems.push(Problem::new(start, "", "the file is empty", empty));
     }
     Parsed { root: builder.root, problems: builder.problems }
 }
@@ -101,8 +110,8 @@ struct Key {
     discard: bool,
 }
 
-#[derive(Default)]
 struct Builder {
+    unmask: fn(&str) -> String,
     stack: Vec<Open>,
     root: Option<Node>,
     anchors: HashMap<usize, (Node, usize, usize)>,
@@ -112,6 +121,18 @@ struct Builder {
 }
 
 impl Builder {
+    fn new(unmask: fn(&str) -> String) -> Builder {
+        Builder {
+            unmask,
+            stack: Vec::new(),
+            root: None,
+            anchors: HashMap::new(),
+            nodes: 0,
+            documents: 0,
+            problems: Vec::new(),
+        }
+    }
+
     /// Takes one event; an error ends the reading.
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
         let at = place(&span.start);
@@ -157,7 +178,7 @@ impl Builder {
         at: Place,
     ) -> Result<(), Problem> {
         self.refuse_tag(tag, at);
-        let text = placeholder::unmask(text);
+        let text = (self.unmask)(text);
         if let Some(Open { shape: Shape::Map(_, waiting @ None), .. }) = self.stack.last_mut() {
             let merge = style == ScalarStyle::Plain && text == "<<";
             *waiting = Some(Key { text, at, merge, discard: false });

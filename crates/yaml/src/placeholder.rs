@@ -3,8 +3,8 @@
 //! Before the YAML is read, the special characters within each `${…}` become private-use characters, one for one, so
 //! that places stay right; afterwards they become themselves again.
 
-use super::problem::Problem;
-use super::tree::Place;
+use crate::problem::Problem;
+use crate::tree::Place;
 
 const SPECIAL: [char; 9] = ['{', '}', '[', ']', ',', ':', '#', '"', '\''];
 const PRIVATE: u32 = 0xF_0000;
@@ -24,7 +24,7 @@ fn shown(c: char) -> char {
 }
 
 /// Hides what is special within `${…}`. A placeholder never spans lines.
-pub(super) fn mask(source: &str) -> Result<String, Problem> {
+pub(crate) fn mask(source: &str) -> Result<String, Problem> {
     let mut out = String::with_capacity(source.len() + 64);
     for (number, line) in source.split_inclusive('\n').enumerate() {
         if let Some(column) = line.chars().position(|c| shown(c) != c) {
@@ -48,6 +48,6 @@ pub(super) fn mask(source: &str) -> Result<String, Problem> {
 }
 
 /// Undoes [`mask`].
-pub(super) fn unmask(text: &str) -> String {
+pub(crate) fn unmask(text: &str) -> String {
     text.chars().map(shown).collect()
 }
