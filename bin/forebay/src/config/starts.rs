@@ -155,7 +155,7 @@ impl Semantics<'_> {
             }
             ScheduleError::Field { field, written, expected } => {
                 let message = format!("the {field} of this cron expression cannot be read: `{written}`");
-                self.at_value(&at, message, format!("a {field} is {expected}"));
+                self.at_value(&at, message, format!("the {field} is {expected}"));
             }
             ScheduleError::Never => {
                 let remedy = "check the day of the month against the month";
