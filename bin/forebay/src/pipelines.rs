@@ -102,7 +102,7 @@ fn one(
     models.sort();
     models.dedup();
     let price = models.iter().map(|n| known.dearest(n)).fold(Price::FREE, Price::dearest);
-    let path = p.on.as_ref().and_then(|on| on.http.clone());
+    let path = p.on.as_ref().and_then(|on| on.http()).map(str::to_owned);
     let (graph, mid_stream) = (Arc::new(graph), p.mid_stream.into());
     let resume = p.resume.map(|t| t.0).filter(|d| !d.is_zero());
     Ok(Pipeline { graph, version, models, price, path, mid_stream, when_busy: None, resume })

@@ -13,6 +13,7 @@ use admission::Gate;
 use contract::{Clock, MidStream, ModelName, PipelineName, RequestId, Surface, TenantId, UnixMillis};
 use llm::Models;
 use pipeline::Graph;
+use pipeline::triggers::Driver;
 use store::{FileStore, KeyRing, Ledger, Reader};
 
 use crate::admin::Inventory;
@@ -195,6 +196,7 @@ pub(crate) struct Inner {
     /// Answers that are kept: by the settings of the first generation.
     pub(crate) replays: Replays,
     jobs: OnceLock<Jobs>,
+    triggers: OnceLock<Driver>,
     features: OnceLock<Arc<dyn Features>>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
@@ -240,6 +242,7 @@ impl App {
             configuration: OnceLock::new(),
             replays,
             jobs: OnceLock::new(),
+            triggers: OnceLock::new(),
             features: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };
@@ -281,6 +284,15 @@ impl App {
 
     pub(crate) fn jobs(&self) -> Option<&Jobs> {
         self.inner.jobs.get()
+    }
+
+    /// Says who starts pipelines by events. The first one stays; without one an event starts nothing.
+    pub fn keep_triggers(&self, driver: Driver) {
+        let _ = self.inner.triggers.set(driver);
+    }
+
+    pub(crate) fn triggers(&self) -> Option<&Driver> {
+        self.inner.triggers.get()
     }
 
     /// Durable runs, where somebody works on them.

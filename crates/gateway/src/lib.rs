@@ -20,6 +20,7 @@ mod deltas;
 mod drain;
 mod ended;
 mod errors;
+mod events;
 mod features;
 mod files;
 mod headers;

@@ -6,6 +6,7 @@
 
 mod admin;
 mod batches;
+mod events;
 mod features;
 mod files;
 mod jobs;
@@ -49,6 +50,7 @@ const PIPELINE: &str = "/v1/pipelines/{name}";
         schemas::CountTokensRequest, schemas::InputTokens,
         schemas::PipelineInput, schemas::PipelineForm, schemas::PipelineOutput, schemas::RunEvent,
         schemas::RequestRecord, schemas::Readiness,
+        schemas::CloudEvent, schemas::CloudEvents, schemas::EventsTaken,
         schemas::Jobs, schemas::Job, schemas::JobRemoved, schemas::Deliveries,
         schemas::RunWanted, schemas::Run, schemas::Runs, schemas::RunDecision, schemas::RunLog,
         schemas::Keys, schemas::KeyInfo, schemas::KeyWanted, schemas::KeyMade, schemas::Costs, schemas::ModelInfos,

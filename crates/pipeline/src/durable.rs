@@ -20,6 +20,7 @@ mod kept;
 mod log;
 mod plan;
 mod stage;
+mod start;
 
 pub use definition::{Asked, Definition, Definitions, Partition};
 pub use host::{Durable, Ended, KIND, Means};

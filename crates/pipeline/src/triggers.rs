@@ -6,16 +6,20 @@
 mod driver;
 mod event;
 mod expression;
+mod happens;
+mod means;
 mod memory;
 mod plan;
 mod schedule;
 mod step;
 mod times;
 
-pub use driver::{Came, Driver, EndedRun, Start, Watch};
+pub use driver::Driver;
 pub use event::{Event, EventRule};
+pub use happens::{Action, Input, Seen, Took};
+pub use means::{Came, EndedRun, Start, Watch};
 pub use memory::{LastStart, MOST_BYTES, MOST_CAUSES, Memory, REMEMBERED};
 pub use plan::{Cause, Missed, Overlap, StartRun, Trigger, TriggerPlan, When};
 pub use schedule::{Schedule, ScheduleError, local_time, zones};
-pub use step::{Action, Input, MOST_FILES, Seen, Took, Triggers};
+pub use step::{MOST_FILES, Triggers};
 pub use times::MOST_MISSED;

@@ -29,6 +29,7 @@ mod schema;
 mod source;
 mod storage;
 mod time;
+mod triggers;
 mod up;
 mod webhooks;
 
@@ -121,6 +122,8 @@ pub enum Command {
     Explain(explain::Args),
     /// List, show and cancel requests that are answered later.
     Jobs(jobs::Args),
+    /// List what starts pipelines, when each comes up next, and what it started last.
+    Triggers(triggers::Args),
     /// Ask for features of entities, keep them fresh, and make training sets.
     Features(features::Args),
     /// Show and replace the secrets that webhooks are verified with.
@@ -175,6 +178,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Models(args) => models::run(&cli.global, args),
         Command::Explain(args) => explain::run(&cli.global, args),
         Command::Jobs(args) => jobs::run(&cli.global, args),
+        Command::Triggers(args) => triggers::run(&cli.global, args),
         Command::Features(args) => features::run(&cli.global, args),
         Command::Webhooks(args) => webhooks::run(&cli.global, args),
         Command::Costs(args) => costs::run(&cli.global, args),

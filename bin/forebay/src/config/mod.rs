@@ -18,6 +18,8 @@ mod rules;
 pub mod runs;
 pub mod schema;
 mod semantics;
+mod starts;
+pub mod triggers;
 mod validate;
 
 use std::path::Path;

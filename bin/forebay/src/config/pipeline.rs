@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json};
 use super::busy::WhenBusyConfig;
 use super::model::AllowanceConfig;
 use super::pool::MidStreamConfig;
+use super::triggers::{OnConfig, OverlapConfig};
 use super::units::{Count, Time, Usd};
 
 /// A pipeline: a graph of stages from an input to an output.
@@ -19,6 +20,9 @@ pub struct PipelineConfig {
     /// What starts it besides `/v1/pipelines/NAME`.
     #[serde(default)]
     pub on: Option<OnConfig>,
+    /// What happens when a trigger is to start it while a run of it that one started goes on. Unless given: `queue`.
+    #[serde(default)]
+    pub overlap: OverlapConfig,
     /// What it is given. Unless given: a document.
     #[serde(default)]
     pub input: KindConfig,
@@ -55,15 +59,6 @@ pub struct PipelineConfig {
     /// How many stages of a durable run may be under way at the same time. Unless given: as many as there are places.
     #[serde(default)]
     pub parallel: Option<Count>,
-}
-
-/// What starts a pipeline.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct OnConfig {
-    /// A path of its own for requests, such as `/summarize`.
-    #[schemars(regex(pattern = r"^/[A-Za-z0-9._~/-]*$"), extend("x-expected" = "a path such as /summarize"))]
-    pub http: Option<String>,
 }
 
 /// The limits of a pipeline or of one stage; what is not given is limited by what is around it.
@@ -335,7 +330,7 @@ impl PipelineConfig {
             stages: self.stages.iter().map(|s| s.0.clone()).collect(),
             result: self.result.as_deref().map(StageName::new),
             durable: DurableSpec {
-                triggered: false,
+                triggered: self.on.as_ref().is_some_and(OnConfig::is_durable),
                 params: self.params.clone(),
                 parallel: self.parallel.map(|n| u32::try_from(n.0).unwrap_or(u32::MAX)),
             },

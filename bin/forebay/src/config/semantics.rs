@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json};
 use super::busy::RungConfig;
 use super::pipeline::{PipelineConfig, STAGE_FIELDS};
 use super::problem::{Problem, suggest};
+use super::starts;
 use super::tree::{Node, join};
 use crate::inventory;
 
@@ -36,6 +37,7 @@ impl<'a> Semantics<'a> {
         self.models();
         self.addresses();
         self.stages();
+        self.triggers(unsound);
         self.datasets(unsound);
         self.features(unsound);
         let json = self.json;
@@ -46,12 +48,14 @@ impl<'a> Semantics<'a> {
                 let remedy = "rename one: a pipeline is called like a model";
                 self.at_key(&pointer, format!("`{name}` is a model and a pipeline"), remedy.into());
             }
-            if let Some(path) = config.pointer("/on/http").and_then(Json::as_str) {
-                let own = join(&pointer, "on") + "/http";
+            for (on, trigger) in starts::written(&pointer, config) {
+                let Some(path) = trigger.get("http").and_then(Json::as_str) else { continue };
+                let own = join(&on, "http");
                 let begins = ["/v1/", "/healthz", "/readyz", "/metrics", "/openapi"];
                 let taken = begins.iter().find(|p| path.starts_with(**p));
                 let taken = taken.or(FEATURES.iter().find(|p| path == **p));
-                if let Some(other) = paths.insert(path, name) {
+                let other = paths.insert(path, name).filter(|other| *other != name);
+                if let Some(other) = other {
                     let message = format!("`{path}` already starts the pipeline `{other}`");
                     self.at_value(&own, message, "give each pipeline a path of its own".into());
                 } else if taken.is_some() {
@@ -316,7 +320,7 @@ pub(super) fn map<'a>(json: &'a Json, pointer: &str) -> impl Iterator<Item = (&'
 }
 
 /// The circle that starts and ends at `start`, reported once: at the first of its models by name.
-fn cycle(start: &str, models: &BTreeMap<&str, Vec<String>>) -> Option<Vec<String>> {
+pub(super) fn cycle(start: &str, models: &BTreeMap<&str, Vec<String>>) -> Option<Vec<String>> {
     let mut seen = BTreeSet::new();
     let mut stack = vec![vec![start.to_owned()]];
     while let Some(path) = stack.pop() {

@@ -21,6 +21,7 @@ use crate::{At, Dataset, Gate, How, Select};
 #[serde(deny_unknown_fields)]
 pub(super) struct CommitConfig {
     /// The dataset, of the configuration or not.
+    #[schemars(extend("x-forebay-writes" = "dataset"))]
     dataset: String,
     /// How the rows go together with those there are. Unless given: as the dataset's configuration says, or `append`.
     #[serde(default)]

@@ -127,6 +127,7 @@ impl Modify for Operations {
             .chain(super::batches::operations())
             .chain(super::features::operations())
             .chain(super::jobs::operations())
+            .chain(super::events::operations())
             .chain(super::runs::operations())
             .chain(super::admin::operations())
         {

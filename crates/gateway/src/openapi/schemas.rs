@@ -8,6 +8,7 @@ mod anthropic;
 mod batches;
 mod completions;
 mod errors;
+mod events;
 mod features;
 mod files;
 mod jobs;
@@ -23,6 +24,7 @@ pub(super) use anthropic::{CountTokensRequest, InputTokens, MessageEvent, Messag
 pub(super) use batches::{Batch, BatchRequest, Batches};
 pub(super) use completions::{CompletionRequest, TextChunk, TextCompletion};
 pub(super) use errors::{AnthropicError, OpenAiError};
+pub(super) use events::{CloudEvent, CloudEvents, EventsTaken};
 pub(super) use features::{
     FeatureMaterialize, FeaturePush, FeatureWrite, FeaturesMaterialized, FeaturesTaken, OnlineFeatures,
     OnlineFeaturesRequest,

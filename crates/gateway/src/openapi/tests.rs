@@ -595,5 +595,11 @@ fn what_is_shown_of_jobs_is_described() {
         entries: 1,
     };
     same::<schemas::Jobs>(&parse(&crate::jobs::view::list(&[head.clone(), head], 1).unwrap()));
+    let event = json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "subject": "x", "data": {"a": 1}});
+    same::<schemas::CloudEvents>(&json!([event]));
+    let started =
+        json!([{"pipeline": "p", "status": "started", "run": id}, {"pipeline": "q", "status": "known"}]);
+    let taken = json!([{"id": "1", "source": "/s", "started": started}]);
+    same::<schemas::EventsTaken>(&json!({"object": "list", "data": taken}));
     same::<schemas::JobRemoved>(&json!({"id": id, "object": "job", "deleted": true}));
 }

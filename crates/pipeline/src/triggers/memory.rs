@@ -248,9 +248,9 @@ impl Memory {
         self.problem.as_deref()
     }
 
-    /// How many causes wait.
-    pub fn waiting(&self) -> usize {
-        self.groups.iter().map(|g| g.causes.len()).sum()
+    /// How many causes of a trigger wait.
+    pub fn waiting(&self, trigger: &str) -> usize {
+        self.groups.iter().filter(|g| g.trigger == trigger).map(|g| g.causes.len()).sum()
     }
 
     /// Runs that were started and have not ended, as far as is known.

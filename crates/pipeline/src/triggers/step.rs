@@ -18,7 +18,7 @@ use std::time::Duration;
 use contract::{PipelineName, RunId, TenantId, UnixMillis};
 use serde_json::{Map, Value as Json};
 
-use super::event::Event;
+use super::happens::{Action, Input, Seen, Took};
 use super::memory::{Arrival, Cursor, LastStart, Memory, Names, Starting, Together};
 use super::plan::{Cause, Overlap, StartRun, Trigger, TriggerPlan};
 use super::times::Times;
@@ -30,115 +30,6 @@ const PAUSES: (i64, i64) = (1_000, 60_000);
 const BEHIND: i64 = 600_000;
 /// Of a folder, so many files at most are looked at, the first by name.
 pub const MOST_FILES: usize = 10_000;
-
-/// A file of a watched folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Where.
-    pub path: String,
-    /// Bytes.
-    pub size: u64,
-    /// When it was changed.
-    pub modified: UnixMillis,
-}
-
-/// What happened.
-#[derive(Debug, Clone)]
-pub enum Input<'a> {
-    /// Time passed.
-    Tick,
-    /// A dataset has this version now; `None` when it has none.
-    Version {
-        /// Which.
-        dataset: &'a str,
-        /// Its newest version.
-        version: Option<u64>,
-    },
-    /// A run ended, of this pipeline or another.
-    Ended {
-        /// Of which.
-        pipeline: &'a PipelineName,
-        /// Which.
-        run: RunId,
-        /// How.
-        status: Status,
-        /// When.
-        at: UnixMillis,
-    },
-    /// A run of this pipeline is not there any more.
-    Gone(RunId),
-    /// An event came.
-    Event {
-        /// Who sent it.
-        tenant: &'a TenantId,
-        /// It.
-        event: &'a Event,
-    },
-    /// An alert fired.
-    Alert {
-        /// Which.
-        alert: &'a str,
-        /// What tells this time from the others.
-        id: &'a str,
-    },
-    /// The files of a folder that are whole.
-    Files {
-        /// As the trigger names them.
-        files: &'a str,
-        /// All of them.
-        seen: &'a [Seen],
-    },
-    /// Somebody asks for a run.
-    Asked {
-        /// Who.
-        tenant: &'a TenantId,
-        /// What tells this call from the others.
-        id: &'a str,
-        /// With what.
-        params: &'a Map<String, Json>,
-    },
-    /// A start that was asked for has a run.
-    Started {
-        /// The start.
-        key: &'a str,
-        /// The run.
-        run: RunId,
-    },
-    /// A start that was asked for cannot be now.
-    Later {
-        /// The start.
-        key: &'a str,
-    },
-    /// A start that was asked for can never be.
-    Refused {
-        /// The start.
-        key: &'a str,
-        /// Why.
-        why: &'a str,
-    },
-}
-
-/// What is to be done, in this order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// The memory is to be on disk before anything else is done.
-    Save,
-    /// A run is to be started; what comes of it is told by [`Input::Started`], [`Input::Later`] or [`Input::Refused`].
-    Start(StartRun),
-}
-
-/// What came of something that happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Took {
-    /// Nothing here waits for it.
-    Nothing,
-    /// It starts a run, now or later.
-    Waits,
-    /// It was seen before.
-    Known,
-    /// Too much waits: it was not taken.
-    Full,
-}
 
 /// The triggers of one pipeline.
 #[derive(Debug, Clone)]
@@ -465,6 +356,10 @@ impl Triggers {
         let (mut took, before) = (Took::Known, known.clone());
         for file in seen.iter().take(MOST_FILES) {
             let is = (file.size, file.modified);
+            if !file.whole {
+                next.extend(before.get(&file.path).map(|was| (file.path.clone(), *was)));
+                continue;
+            }
             if before.get(&file.path) != Some(&is) {
                 let cause = Cause::File { path: file.path.clone(), size: file.size, modified: file.modified };
                 let quiet = Duration::ZERO;
@@ -472,9 +367,7 @@ impl Triggers {
                 if !self.memory.add(now, arrival) {
                     // The others are taken when these have their run.
                     took = Took::Full;
-                    if let Some(was) = before.get(&file.path) {
-                        next.insert(file.path.clone(), *was);
-                    }
+                    next.extend(before.get(&file.path).map(|was| (file.path.clone(), *was)));
                     continue;
                 }
                 took = Took::Waits;

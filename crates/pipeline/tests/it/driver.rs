@@ -212,7 +212,7 @@ async fn an_event_is_acknowledged_when_it_is_on_disk_and_known_when_it_comes_aga
 async fn what_cannot_be_started_now_is_later_and_what_never_can_is_passed_over() {
     let (kept, world) = <(Arc<Kept>, Arc<World>)>::default();
     let process = process(&kept, &world);
-    let seen = |path: &str| vec![Seen { path: path.into(), size: 1, modified: UnixMillis(1) }];
+    let seen = |path: &str| vec![Seen { path: path.into(), size: 1, modified: UnixMillis(1), whole: true }];
     *world.refuse.lock() = Some(Code::Overloaded);
     process.driver.files("inbox/*", seen("inbox/a")).await.unwrap();
     task::sleep(SECOND * 100).await;

@@ -191,13 +191,16 @@ fn a_file_is_one_cause_until_it_changes() {
     let folder = Trigger::Folder { files: "inbox/*.csv".into(), quiet: QUIET };
     let mut triggers = Triggers::new(plan(Overlap::Allow, vec![folder]), Memory::default(), START);
     let mut n = 0;
-    let file = |path: &str, size| Seen { path: path.into(), size, modified: START };
+    let file = |path: &str, size| Seen { path: path.into(), size, modified: START, whole: true };
     let mut look = |triggers: &mut Triggers, seen: &[Seen]| {
         let starts = go(triggers, START, &Input::Files { files: "inbox/*.csv", seen }, &mut n);
         starts.iter().map(|s| json!(s.params())["files"].clone()).collect::<Vec<_>>()
     };
     let (a, b) = (file("inbox/a.csv", 1), file("inbox/b.csv", 2));
     assert_eq!(look(&mut triggers, &[a.clone(), b.clone()]), [json!(["inbox/a.csv", "inbox/b.csv"])]);
+    assert!(look(&mut triggers, &[a.clone(), b.clone()]).is_empty());
+    let growing = Seen { whole: false, ..file("inbox/b.csv", 3) };
+    assert!(look(&mut triggers, &[a.clone(), growing]).is_empty(), "it is being written");
     assert!(look(&mut triggers, &[a.clone(), b.clone()]).is_empty());
     assert_eq!(look(&mut triggers, &[a.clone(), file("inbox/b.csv", 3)]), [json!(["inbox/b.csv"])]);
     assert!(look(&mut triggers, std::slice::from_ref(&a)).is_empty());
@@ -402,7 +405,10 @@ impl World {
             self.open.clear();
             self.look().ok();
         }
-        assert_eq!(self.process.as_ref().unwrap().memory().waiting(), 0);
+        let triggers = self.process.as_ref().unwrap();
+        for trigger in &self.plan.triggers {
+            assert_eq!(triggers.memory().waiting(&trigger.id()), 0);
+        }
     }
 }
 
