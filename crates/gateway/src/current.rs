@@ -57,6 +57,7 @@ impl Current {
     /// Puts another in place, from the next request on. The one before ends with the last request that began with it.
     pub fn replace(&self, app: App) {
         app.inner.metrics.name(&app.generation.settings);
+        app.present();
         self.0.store(Arc::new(Served::new(app)));
     }
 }
