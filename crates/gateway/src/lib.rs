@@ -21,6 +21,7 @@ mod drain;
 mod ended;
 mod errors;
 mod files;
+mod front;
 mod headers;
 pub mod inside;
 mod intake;
