@@ -9,8 +9,11 @@
 pub(crate) const BLOCK: usize = 64;
 
 /// The sort of a byte.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Sort {
+    /// Of no byte: there was none.
+    #[default]
+    None,
     Letter,
     Digit,
     Blank,
@@ -51,7 +54,7 @@ fn sort(b: u8) -> Sort {
 pub(crate) struct Runs {
     tokens: u64,
     wide: u64,
-    open: Option<Sort>,
+    open: Sort,
     run: u64,
 }
 
@@ -94,7 +97,7 @@ impl Places {
             Sort::Digit => self.digits,
             Sort::Blank => self.blanks,
             Sort::Sign => !(self.letters | self.digits | self.blanks),
-            Sort::Wide | Sort::Rest => 0,
+            Sort::None | Sort::Wide | Sort::Rest => 0,
         }
     }
 
@@ -106,21 +109,31 @@ impl Places {
             _ => Sort::Sign,
         }
     }
+}
 
-    /// The lengths of the runs of a sort among those places.
-    fn runs(&self, sort: Sort, inner: u64) -> impl Iterator<Item = u64> {
-        let mut left = self.all(sort) & inner;
-        std::iter::from_fn(move || {
-            if left == 0 {
-                return None;
-            }
-            let begins = left.trailing_zeros();
-            let run = (left >> begins).trailing_ones();
-            // A run of all 64 is no inner one.
-            left &= u64::MAX.checked_shl(begins + run).unwrap_or(0);
-            Some(u64::from(run))
-        })
+/// The lengths of the runs of ones. None of them has all 64.
+fn runs(mut ones: u64) -> impl Iterator<Item = u64> {
+    std::iter::from_fn(move || {
+        if ones == 0 {
+            return None;
+        }
+        let begins = ones.trailing_zeros();
+        let run = (ones >> begins).trailing_ones();
+        ones &= u64::MAX.checked_shl(begins + run).unwrap_or(0);
+        Some(u64::from(run))
+    })
+}
+
+/// The same without the last `worn` ones of each run.
+#[inline(always)]
+fn worn_off(ones: u64, worn: u32) -> u64 {
+    let (mut left, mut gone) = (ones, 0);
+    while gone < worn {
+        let by = (gone + 1).min(worn - gone);
+        left &= left >> by;
+        gone += by;
     }
+    left
 }
 
 /// The lowest bit of each byte, side by side.
@@ -136,6 +149,7 @@ impl Runs {
             Sort::Sign => run.div_ceil(2),
             // Indentation is one token, whatever its length; a single blank belongs to what follows.
             Sort::Blank => u64::from(run > 1),
+            Sort::None => 0,
             Sort::Wide | Sort::Rest => {
                 self.wide += run;
                 0
@@ -145,27 +159,32 @@ impl Runs {
 
     /// More bytes of one sort.
     fn more(&mut self, sort: Sort, run: u64) {
-        match self.open {
-            Some(open) if sort == open || sort == Sort::Rest => self.run += run,
-            open => {
-                if let Some(open) = open {
-                    self.close(open, self.run);
-                }
-                (self.open, self.run) = (Some(sort), run);
-            }
+        if sort == self.open {
+            self.run += run;
+        } else {
+            self.close(self.open, self.run);
+            (self.open, self.run) = (sort, run);
         }
     }
 
-    pub(crate) fn byte(&mut self, b: u8) {
-        self.more(sort(b), 1);
+    /// Reads them one by one.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        let (mut open, mut run) = (self.open, self.run);
+        for b in bytes {
+            let s = sort(*b);
+            if s == open || s == Sort::Rest {
+                run += 1;
+            } else {
+                self.close(open, run);
+                (open, run) = (s, 1);
+            }
+        }
+        (self.open, self.run) = (open, run);
     }
 
     pub(crate) fn block(&mut self, block: &[u8; BLOCK]) {
         let Some(places) = Places::of(block) else {
-            for b in block {
-                self.byte(*b);
-            }
-            return;
+            return self.bytes(block);
         };
         // The first run may go on from the block before, and the last into the next.
         let first = places.at(1);
@@ -178,26 +197,23 @@ impl Runs {
         let last = places.at(1 << 63);
         let ends = places.all(last).leading_ones();
         let inner = u64::MAX << begins & u64::MAX >> ends;
-        for run in places.runs(Sort::Letter, inner) {
-            self.close(Sort::Letter, run);
-        }
-        for sort in [Sort::Sign, Sort::Digit, Sort::Blank] {
-            // Nearly all blanks stand alone.
+        // Nearly every run is one token. A longer one has ones left when its end is worn off, and they say how much longer.
+        for (sort, worn, each) in [(Sort::Letter, 9, 6), (Sort::Sign, 2, 2), (Sort::Digit, 3, 3)] {
             let at = places.all(sort) & inner;
-            if sort == Sort::Blank && at & at >> 1 == 0 {
-                continue;
-            }
-            for run in places.runs(sort, inner) {
-                self.close(sort, run);
-            }
+            let longer: u64 = runs(worn_off(at, worn)).map(|left| 1 + (left - 1) / each).sum();
+            self.tokens += u64::from((at & !(at << 1)).count_ones()) + longer;
         }
-        (self.open, self.run) = (Some(last), u64::from(ends));
+        let blanks = places.blanks & inner;
+        self.tokens += u64::from((blanks & blanks >> 1 & !(blanks << 1)).count_ones());
+        (self.open, self.run) = (last, u64::from(ends));
     }
 
     /// The tokens of all that came; none of nothing.
     pub(crate) fn end(mut self) -> u64 {
-        let Some(open) = self.open else { return 0 };
-        self.close(open, self.run);
+        if self.open == Sort::None {
+            return 0;
+        }
+        self.close(self.open, self.run);
         (self.tokens + (self.wide * 2).div_ceil(5)).max(1)
     }
 }
@@ -209,9 +225,7 @@ mod tests {
 
     fn byte_by_byte(text: &str) -> u64 {
         let mut runs = Runs::default();
-        for b in text.bytes() {
-            runs.byte(b);
-        }
+        runs.bytes(text.as_bytes());
         runs.end()
     }
 
@@ -229,7 +243,7 @@ mod tests {
             let mut runs = Runs::default();
             let (blocks, rest) = text.as_bytes().as_chunks::<BLOCK>();
             blocks.iter().for_each(|b| runs.block(b));
-            rest.iter().for_each(|b| runs.byte(*b));
+            runs.bytes(rest);
             prop_assert_eq!(runs.end(), byte_by_byte(&text));
         }
     }

@@ -79,9 +79,7 @@ fn estimate(text: &str) -> u64 {
     for block in blocks {
         runs.block(block);
     }
-    for b in rest {
-        runs.byte(*b);
-    }
+    runs.bytes(rest);
     runs.end()
 }
 
