@@ -258,6 +258,16 @@ impl App {
         App { inner: self.inner.clone(), generation: Generation::new(parts, room) }
     }
 
+    /// What is held now. What was counted and learned of models that are gone is forgotten first: of those that this
+    /// generation does not name and where nothing is under way any more.
+    pub(crate) fn present(&self) -> admission::Snapshot {
+        self.inner.gate.forget_unlisted();
+        let gate = self.inner.gate.snapshot();
+        let held = |model: &ModelName| gate.models.iter().any(|m| m.model == *model);
+        self.inner.metrics.keep(|model| self.model(model).is_some() || held(model));
+        gate
+    }
+
     /// What has ended of all generations.
     pub fn ended(&self) -> EndedRequests {
         EndedRequests(self.inner.clone())

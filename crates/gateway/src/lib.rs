@@ -23,6 +23,7 @@ mod errors;
 mod events;
 mod features;
 mod files;
+mod front;
 mod headers;
 pub mod inside;
 mod intake;
