@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use contract::{BoxFuture, Clock, Code, Error as Refusal, SystemClock};
 use data::features::FeatureView;
-use data::stages::{Configured, Means, place};
-use data::{Format, Source, Warehouse};
+use data::stages::{Configured, Fetched, Means, place};
+use data::{Format, Warehouse};
 use pipeline::Registry;
 use pipeline::artifacts::Artifacts;
 use pipeline::exec::{ExecParts, Place, TableFormat};
@@ -90,7 +90,7 @@ impl Means for Project {
         sources::files(&self.folder, patterns).map_err(|e| refusal(&e).message)
     }
 
-    fn fetch<'a>(&'a self, dataset: &'a str, folder: &'a Path) -> BoxFuture<'a, Result<Source, Refusal>> {
+    fn fetch<'a>(&'a self, dataset: &'a str) -> BoxFuture<'a, Result<Fetched, Refusal>> {
         Box::pin(async move {
             let none = || Refusal::new(Code::NotFound, format!("no dataset `{dataset}` is configured"));
             let of = self.config().datasets.get(dataset).ok_or_else(none)?;
@@ -101,8 +101,9 @@ impl Means for Project {
                 Refusal::new(Code::InvalidRequest, m)
             })?;
             let options = datasets::options(of).map_err(|e| refusal(&e))?;
-            let fetched = sources::fetch_into(&self.folder, &place, options, folder).await;
-            Ok(fetched.map_err(|e| refusal(&e))?.0)
+            let fetched = sources::fetch(&self.folder, &place, options).await.map_err(|e| refusal(&e))?;
+            let (source, notes, spool) = fetched.into_parts();
+            Ok(Fetched { source, notes, held: spool.map(|s| Box::new(s) as _) })
         })
     }
 }

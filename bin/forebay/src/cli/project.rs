@@ -125,6 +125,22 @@ impl Opened {
         Ok(())
     }
 
+    /// Begins to work on jobs and runs, on the current runtime. What attempts left that died with their process ends first.
+    pub(super) fn work_on_runs(
+        &mut self,
+        global: &Global,
+        config: &Config,
+        current: &Current,
+        assembly: &Assembly,
+    ) -> Result<(), Error> {
+        let ended = pipeline::exec::reap(&global.project);
+        if ended > 0 {
+            tracing::warn!(ended, "processes of stages were left by a server that died, and were ended");
+        }
+        self.jobs = Some(wiring::jobs(config, current, assembly.durable(), self.clock.clone())?);
+        Ok(())
+    }
+
     /// Begins to work on jobs and runs, and to start what triggers start, on the current runtime.
     pub(super) fn work(
         &mut self,
@@ -133,7 +149,7 @@ impl Opened {
         current: &Current,
         assembly: &Assembly,
     ) -> Result<Arc<Starting>, Error> {
-        self.jobs = Some(wiring::jobs(config, current, assembly.durable(), self.clock.clone())?);
+        self.work_on_runs(global, config, current, assembly)?;
         let env = Env::of_process(&global.project);
         let means = starting::Means {
             store: self.store.reader.triggers.clone(),

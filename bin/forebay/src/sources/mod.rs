@@ -75,41 +75,35 @@ pub struct Fetched {
     _spool: Option<TempDir>,
 }
 
+impl Fetched {
+    /// Where from, what a person should know of it, and what has to live until it was read.
+    pub fn into_parts(self) -> (Source, Vec<String>, Option<TempDir>) {
+        (self.source, self.notes, self._spool)
+    }
+}
+
 /// Makes rows readable: fetches what is elsewhere. `options` is what is known of the files.
 ///
 /// # Errors
 /// What cannot be found, reached or asked, with what to do about it.
 pub async fn fetch(folder: &Path, place: &Place, options: Source) -> Result<Fetched, Error> {
-    let spool = match place {
-        Place::Files(_) => None,
-        _ => Some(spool()?),
-    };
-    let to = spool.as_ref().map_or(folder, |s| s.path());
-    let (source, notes) = fetch_into(folder, place, options, to).await?;
-    Ok(Fetched { source, notes, _spool: spool })
-}
-
-/// The same; what is fetched lies in `to`. With what a person should know of it.
-///
-/// # Errors
-/// As [`fetch`].
-pub async fn fetch_into(
-    folder: &Path,
-    place: &Place,
-    options: Source,
-    to: &Path,
-) -> Result<(Source, Vec<String>), Error> {
     let mut source = options;
     let mut notes = Vec::new();
-    match place {
-        Place::Files(patterns) => source.paths = files(folder, patterns)?,
+    let spool = match place {
+        Place::Files(patterns) => {
+            source.paths = files(folder, patterns)?;
+            None
+        }
         Place::Url { url, allow_private, most } => {
-            let got = http::get(url, *allow_private, *most, to).await?;
+            let spool = spool()?;
+            let got = http::get(url, *allow_private, *most, spool.path()).await?;
             source.paths = vec![got.file];
             source.origin = Some(got.origin);
+            Some(spool)
         }
         Place::Sql { database, query } => {
-            let file = to.join("rows.jsonl");
+            let spool = spool()?;
+            let file = spool.path().join("rows.jsonl");
             let asked = sql::ask(folder, database, query, &file).await?;
             for (name, ty) in asked.types {
                 source.types.entry(name).or_insert(ty);
@@ -117,9 +111,11 @@ pub async fn fetch_into(
             source.paths = vec![file];
             source.format = Some(data::Format::Json);
             source.origin = Some(asked.origin);
+            Some(spool)
         }
         Place::Documents(root) => {
-            let file = to.join("documents.jsonl");
+            let spool = spool()?;
+            let file = spool.path().join("documents.jsonl");
             let root = folder.join(root);
             let read = {
                 let (root, file) = (root.clone(), file.clone());
@@ -134,9 +130,10 @@ pub async fn fetch_into(
             source.types = documents::types();
             source.origin =
                 Some(data::Origin { name: root.display().to_string(), ..data::Origin::default() });
+            Some(spool)
         }
-    }
-    Ok((source, notes))
+    };
+    Ok(Fetched { source, notes, _spool: spool })
 }
 
 fn spool() -> Result<TempDir, Error> {

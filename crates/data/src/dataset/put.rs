@@ -37,7 +37,7 @@ impl Dataset {
         let stager = Stager::new(self, &table, &schema, true)?;
         let staged = Box::pin(self.take(rows, stager, &schema, told)).await?;
         let read = staged.fingerprint.rows;
-        let pending = Pending { change, source, schema, read, checked: None, pinned: false };
+        let pending = Pending { change, source, origin: None, schema, read, checked: None, pinned: false };
         Box::pin(self.settle(base, table, staged, &pending)).await
     }
 

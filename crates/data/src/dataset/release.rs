@@ -76,6 +76,7 @@ impl Dataset {
             how: How::Overwrite,
             who: None,
             message: Some(format!("the rows of attempt {attempt} were released")),
+            effect: None,
         };
         let schema = Entries::schema();
         let mut theirs = 0;

@@ -211,7 +211,7 @@ impl Dataset {
             Some(staged) if passed => {
                 let read = staged.fingerprint.rows;
                 let (source, checked) = (looked.source.clone(), Some(entries.attempt.clone()));
-                let pending = Pending { change, source, schema, read, checked, pinned: false };
+                let pending = Pending { change, source, origin: None, schema, read, checked, pinned: false };
                 Some(Box::pin(into.settle(base, table, staged, &pending)).await?)
             }
             _ => {

@@ -222,11 +222,10 @@ impl Work for Features {
                 Box::pin(async {
                     let set = Box::pin(job.warehouse.training_set(&spec)).await?;
                     for view in &set.views {
-                        let (name, dataset, version) = (&view.name, &view.dataset, view.version);
-                        let (matched, all) = (view.matched, set.count);
-                        job.say(format!(
-                            "{name}: version {version} of {dataset}, {matched} of {all} rows have it"
-                        ));
+                        let of: Vec<String> =
+                            view.versions.iter().map(|(name, version)| format!("{name}@{version}")).collect();
+                        let (name, matched, all) = (&view.name, view.matched, set.count);
+                        job.say(format!("{name}: of {}, {matched} of {all} rows have it", of.join(", ")));
                     }
                     match (&self.label, self.cut) {
                         (Some(label), Some(cut)) => label.cut(set.rows, cut),

@@ -208,7 +208,7 @@ pub(super) fn to_write(body: &[u8]) -> Result<FeaturesPush, Error> {
 }
 
 /// What was taken.
-pub(super) fn taken(rows: u64) -> String {
+pub(crate) fn taken(rows: u64) -> String {
     json!({"rows": rows}).to_string()
 }
 
@@ -245,7 +245,7 @@ pub(super) fn until(body: &[u8]) -> Result<Wanted, Error> {
     Ok(Wanted { views: feature_views.unwrap_or_default(), until: Some(end_ts) })
 }
 
-pub(super) fn done(all: &[FeaturesMaterialized]) -> String {
+pub(crate) fn done(all: &[FeaturesMaterialized]) -> String {
     let view = |m: &FeaturesMaterialized| {
         let versions: Map<String, Json> = m.versions.iter().map(|(d, v)| (d.clone(), (*v).into())).collect();
         json!({"view": m.view, "versions": versions, "rows": m.rows, "entities": m.entities})

@@ -26,6 +26,9 @@ pub(super) fn of(work: &StageWork) -> String {
     hash.finalize().to_hex().to_string()
 }
 
+/// What a stage is given, input by input, as it is kept; `None` where a contract skipped it.
+pub(super) type GivenInputs = Vec<(String, Option<Vec<u8>>)>;
+
 /// All that a value is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Content {
@@ -35,7 +38,7 @@ pub(super) struct Content {
 }
 
 /// What the value of `work` is made of, given these inputs. Tenants are apart by the key itself.
-pub(super) fn content(tenant: &TenantId, work: &StageWork, given: &[(String, Option<Vec<u8>>)]) -> Content {
+pub(super) fn content(tenant: &TenantId, work: &StageWork, given: &GivenInputs) -> Content {
     let mut hash = blake3::Hasher::new_derive_key("forebay 2026 stage results");
     let mut part = |bytes: &[u8]| {
         hash.update(&(bytes.len() as u64).to_le_bytes());
@@ -107,7 +110,7 @@ mod tests {
         }
     }
 
-    fn given(value: &str) -> Vec<(String, Option<Vec<u8>>)> {
+    fn given(value: &str) -> GivenInputs {
         vec![("flights".into(), Some(serde_json::to_vec(&Kept::Table(value.into())).unwrap()))]
     }
 

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use store::StageResult;
 
-use super::content::{Content, content, difference};
+use super::content::{Content, GivenInputs, content, difference};
 use super::definition::About;
 use super::folders::{self, Folder};
 use super::host::Durable;
@@ -144,7 +144,7 @@ impl Durable {
         about: &About,
         kind: &dyn StageKind,
         work: &StageWork,
-        given: Vec<(String, Option<Vec<u8>>)>,
+        given: GivenInputs,
         log: Arc<Log>,
     ) -> Result<Outcome<Value>, Error> {
         let inner = &*self.inner;
@@ -199,7 +199,7 @@ impl Durable {
 }
 
 /// The inputs of a stage, as they are kept: its own and the one it is run for each element of.
-fn gathered(work: &StageWork, task: &Task) -> Result<Vec<(String, Option<Vec<u8>>)>, Error> {
+fn gathered(work: &StageWork, task: &Task) -> Result<GivenInputs, Error> {
     let one = |name: &StageName| -> Result<Option<Vec<u8>>, Error> {
         let given = task.given.iter().find(|(n, _)| n == name).map(|(_, given)| given);
         match given {

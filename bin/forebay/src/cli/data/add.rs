@@ -121,7 +121,8 @@ pub(super) async fn run(global: &Global, project: &Project, args: &Args) -> Resu
         true => None,
         false => project.expected(global, &args.dataset, args.expect.as_deref())?,
     };
-    let change = Change { how: how(args, configured), who: who(), message: args.message.clone() };
+    let change =
+        Change { how: how(args, configured), who: who(), message: args.message.clone(), effect: None };
     let (folder, place) = place(global, args, configured)?;
     let progress = Progress::new(global, &args.dataset);
     let fetched = sources::fetch(folder, &place, options(args, configured)?).await?;

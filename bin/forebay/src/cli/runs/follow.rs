@@ -65,7 +65,7 @@ fn at_work(global: &Global, work: impl AsyncFnOnce(&Place) -> Result<(), Error>)
         let (mut opened, assembly, app) =
             Opened::open(global, &config, Surface::Cli, true, &Handle::current()).await?;
         let current = Current::new(app);
-        opened.work(&config, &current, &assembly)?;
+        opened.work_on_runs(global, &config, &current, &assembly)?;
         let runs = current.app().runs();
         let runs = runs.ok_or_else(|| Error::new("no runs are kept here", "report this"))?;
         let done = work(&Place::Here(runs, None)).await;
