@@ -25,5 +25,5 @@ if "$bin/forebay" run flights --param month=broken; then
   echo "error: the broken month was let in"
   exit 1
 fi
-"$bin/forebay" data quarantine flights || true
+"$bin/forebay" data quarantine list flights
 "$bin/forebay" data log flights

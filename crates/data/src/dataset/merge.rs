@@ -1,14 +1,15 @@
 //! Merge by key: a row takes the place of the one with its key.
 
+use arrow::datatypes::DataType;
 use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::prelude::{DataFrame, Expr, JoinType, SessionContext, ident, lit};
+use datafusion::prelude::{DataFrame, Expr, JoinType, SessionContext, cast, ident, lit};
 use deltalake::DeltaTable;
 
 use crate::dataset::add::{Added, Pending};
 use crate::dataset::commit::{Refused, Replace};
 use crate::dataset::stage::{Staged, Stager, remove};
 use crate::dataset::{Dataset, Rows, number};
-use crate::{Error, store};
+use crate::{ColumnType, Error, store};
 
 /// How the key's columns of the new rows are called in a join.
 fn theirs(column: &str) -> String {
@@ -118,10 +119,15 @@ impl Dataset {
         let held = self.frame(session, base).await?;
         let new = self.staged_frame(session, &staged.files, &pending.schema).await?;
         let names: Vec<String> = key.iter().map(|k| theirs(k)).collect();
+        // The engine's merge join compares no instants: their microseconds do.
+        let comparable = |k: &String| match pending.schema.column(k).map(|c| &c.ty) {
+            Some(ColumnType::Timestamp) => cast(ident(k), DataType::Int64),
+            _ => ident(k),
+        };
         let new: DataFrame = new
-            .select(key.iter().zip(&names).map(|(k, n)| ident(k).alias(n)).collect::<Vec<_>>())
+            .select(key.iter().zip(&names).map(|(k, n)| comparable(k).alias(n)).collect::<Vec<_>>())
             .map_err(failed)?;
-        let on: Vec<Expr> = key.iter().zip(&names).map(|(k, n)| ident(k).eq(ident(n))).collect();
+        let on: Vec<Expr> = key.iter().zip(&names).map(|(k, n)| comparable(k).eq(ident(n))).collect();
         let joined = held.join_on(new, JoinType::LeftAnti, on).map_err(failed)?;
         let mut rows = Rows::run(joined, pending.schema.clone()).await?;
         let mut stager = Stager::new(self, base, &pending.schema, true)?;

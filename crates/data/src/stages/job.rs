@@ -198,7 +198,7 @@ fn refused(sieved: &Sieved, dataset: &str) -> contract::Error {
     let held = match sieved.quarantined {
         0 => String::new(),
         rows => format!(
-            "; {rows} of {} rows are in quarantine: `forebay data quarantine {dataset}`",
+            "; {rows} of {} rows are in quarantine: `forebay data quarantine list {dataset}`",
             sieved.report.rows
         ),
     };

@@ -4,8 +4,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::indexing_slicing,
-    reason = "helpers of tests are tests, and a child process acknowledges by printing"
+    reason = "helpers of tests are tests, a child process acknowledges by printing, and what is skipped is said"
 )]
 
 mod add;

@@ -41,8 +41,8 @@ async fn every_version_can_be_read_by_number_time_tag_and_name() {
 async fn the_log_says_who_did_what_when_and_why() {
     let bench = Bench::new();
     let x = bench.dataset("x");
-    let change =
-        Change { how: How::Append, who: Some("ann".into()), message: Some("january".into()), effect: None };
+    let (who, message) = (Some("ann".into()), Some("january".into()));
+    let change = Change { how: How::Append, who, message, ..Change::default() };
     x.add(&bench.source("jan.csv", "a\n1\n2\n"), &change).await.unwrap();
     bench.clock.advance(Duration::from_secs(5));
     x.add(&bench.source("feb.csv", "a\n2\n3\n"), &merge(&["a"])).await.unwrap();

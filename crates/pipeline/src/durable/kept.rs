@@ -112,7 +112,11 @@ impl Kept {
     /// What it is, in short, for people: the name of a table, else its kind and its hash.
     pub(super) fn short(bytes: &[u8]) -> String {
         match serde_json::from_slice(bytes) {
-            Ok(Kept::Table(name)) => name,
+            // A version is named by 64 digits; these tell it apart.
+            Ok(Kept::Table(name)) => match name.split_once('@') {
+                Some((dataset, version)) => format!("{dataset}@{}", version.get(..12).unwrap_or(version)),
+                None => name,
+            },
             _ => blake3::hash(bytes).to_hex().get(..12).unwrap_or_default().to_owned(),
         }
     }
