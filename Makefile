@@ -1,4 +1,4 @@
-# make demo    build, and summarise a long document on a local model
+# make demo    build, run a pipeline over a year of flights, and summarise a long document on a local model
 # make test    everything that has to pass before a change lands
 # make help    the rest
 
@@ -29,7 +29,8 @@ fixtures: setup  ## Fetches the models and documents of fixtures.toml, and check
 build: setup  ## Builds the release binaries, the local model's worker too
 	$(CARGO) build --locked --release -p forebay -p forebay-llama
 
-demo: setup fixtures build  ## Summarises a document of more than 50,000 tokens on the local model
+demo: setup fixtures build  ## Flights become checked datasets and a training set; a document of more than 50,000 tokens is summarised
+	examples/flights/demo.sh
 	examples/summarize/demo.sh
 
 lint: setup  ## What a machine can check without running anything

@@ -189,16 +189,19 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
     }
 }
 
-/// What is logged. Not what the reader of PDFs thinks of callers' files: they are told that themselves.
+/// What is logged. Not what the reader of PDFs thinks of callers' files: they are told that themselves. Nor every look of the
+/// table format's own libraries at its log.
 fn log_filter(configured: &str) -> tracing_subscriber::EnvFilter {
-    let filter = tracing_subscriber::EnvFilter::new(configured);
-    if configured.contains("lopdf") {
-        return filter;
-    }
-    match "lopdf=off".parse() {
-        Ok(quiet) => filter.add_directive(quiet),
-        Err(_) => filter,
-    }
+    const QUIET: [(&str, &str); 5] = [
+        ("lopdf", "off"),
+        ("buoyant_kernel", "warn"),
+        ("delta_kernel", "warn"),
+        ("deltalake_core", "warn"),
+        ("datafusion", "warn"),
+    ];
+    let unsaid = QUIET.iter().filter(|(name, _)| !configured.contains(name));
+    let directives = unsaid.filter_map(|(name, level)| format!("{name}={level}").parse().ok());
+    directives.fold(tracing_subscriber::EnvFilter::new(configured), |filter, d| filter.add_directive(d))
 }
 
 /// Prints a result. A reader that left is no failure.

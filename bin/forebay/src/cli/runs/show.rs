@@ -28,14 +28,31 @@ pub(super) fn took(of: &Value) -> String {
     }
 }
 
-/// What started it, in short.
+/// What started it, in short: who, or the triggers: `cron 0 3 * * 1 UTC`, `dataset flights 6-8`.
 fn cause(run: &Value) -> String {
-    let part = run.pointer("/partition/key").and_then(Value::as_str).unwrap_or_default();
-    let cause = run.get("cause").and_then(Value::as_object);
-    let first = cause.and_then(|c| c.iter().next()).map(|(k, v)| {
-        let v = v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-        if k == "by" { v } else { format!("{k} {v}") }
+    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    let trigger = |t: &Value| {
+        let (kind, of) = t.as_object()?.iter().next()?;
+        let field = |name: &str| of.get(name).map(text);
+        let what = match kind.as_str() {
+            "cron" => field("schedule"),
+            "dataset" => match (field("dataset"), field("from"), field("to")) {
+                (Some(name), Some(from), Some(to)) => Some(format!("{name} {from}-{to}")),
+                (name, ..) => name,
+            },
+            "event" => field("type"),
+            "run" => field("pipeline"),
+            _ => None,
+        };
+        Some(format!("{kind} {}", what.unwrap_or_else(|| of.to_string())))
+    };
+    let cause = run.get("cause").and_then(Value::as_object).and_then(|c| c.iter().next());
+    let first = cause.map(|(k, v)| match (k.as_str(), v.as_array()) {
+        ("by", _) => text(v),
+        ("triggers", Some(all)) => all.iter().filter_map(trigger).collect::<Vec<_>>().join(", "),
+        _ => format!("{k} {}", text(v)),
     });
+    let part = run.pointer("/partition/key").and_then(Value::as_str).unwrap_or_default();
     clean(format!("{} {part}", first.unwrap_or_default()).trim())
 }
 

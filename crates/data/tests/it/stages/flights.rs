@@ -119,7 +119,8 @@ async fn a_month_of_flights_becomes_a_training_set_and_a_broken_one_is_held_back
     assert_eq!((again, hand.versions("flights").await), (flights, 1));
     let Outcome::Failed(error) = gate(&hand, "broken").await else { panic!("{}", hand.lines()) };
     assert_eq!(error.code, Code::ExpectationsFailed);
-    for part in ["the distance can be flown", "the carrier is known", "forebay data quarantine list flights"] {
+    for part in ["the distance can be flown", "the carrier is known", "forebay data quarantine list flights"]
+    {
         assert!(error.message.contains(part), "{error}");
     }
     assert_eq!(hand.versions("flights").await, 1);
