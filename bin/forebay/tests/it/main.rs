@@ -37,6 +37,7 @@ mod replay;
 mod rescue;
 mod resume;
 mod run;
+mod runs_crash;
 mod serve;
 mod server;
 mod slow;

@@ -171,7 +171,7 @@ async fn bad_rows_are_put_aside_with_reasons_and_the_others_are_given_on() {
     let most = table(&hand, "k,v\na,1\nb,2\nc,3\nd,3\ne,3\n", "e5").await;
     let error = hand.fail(("validate", gate), ("v", "e6"), &[("table", &most)]).await;
     assert_eq!(error.code, Code::ExpectationsFailed);
-    for part in ["1 of 3", "`k is known` (3 rows)", "3 of 5 rows", "forebay data quarantine x"] {
+    for part in ["1 of 3", "`k is known` (3 rows)", "3 of 5 rows", "forebay data quarantine list x"] {
         assert!(error.message.contains(part), "{error}");
     }
     assert_eq!(x.quarantine(None, 10).await.unwrap().len(), 5);
@@ -293,7 +293,7 @@ async fn a_training_set_has_what_was_known_then_and_no_label_that_came_after_the
     let made = hand.bench.dataset("staging.p.f").log(None).await.unwrap();
     assert_eq!(made[1].source.as_deref(), Some("features of staging.p.t@0, weather@0"));
     assert!(
-        hand.lines().contains("weather_at_origin: version 0 of weather, 2 of 3 rows have it"),
+        hand.lines().contains("weather_at_origin: of weather@0, 2 of 3 rows have it"),
         "{}",
         hand.lines()
     );
