@@ -144,6 +144,9 @@ impl Jobs {
         let worker = format!("{}-{}", std::process::id(), app.request_id());
         let execute = Worker::of(current);
         let lines = execute.lines();
+        if let Some(durable) = &durable {
+            durable.clear_all();
+        }
         let by = By { worker: execute, durable };
         let jobs = Jobs::over(store, app.inner.clock.clone(), settings, worker, by, Some(deliver.clone()));
         let scheduler = jobs.inner.scheduler.clone();

@@ -24,7 +24,7 @@ fn config() -> String {
             // An effect outside can only be keyed: what is written names its key.
             text.push_str(&format!(
                 "      - e{layer}{n}:\n          exec: {{command: 'echo $FOREBAY_EFFECT $FOREBAY_STAGE {{{{ params.n }}}} >> effects.txt; sleep 0.01', \
-                 folder: project}}\n          after: [{}]\n",
+                 folder: project}}\n          after: [{}]\n          cache: false\n",
                 after.join(", ")
             ));
         }

@@ -1,8 +1,8 @@
 //! `/v1/runs`.
 
 use axum::Router;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Json as Body, Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use contract::{Code, Error, RunId, Surface};
@@ -10,9 +10,10 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{RunWanted, Runs};
+use super::Runs;
 use crate::app::App;
 use crate::auth::Caller;
+use crate::came::Came;
 use crate::jobs::written;
 use crate::{auth, drain, errors, replay};
 
@@ -77,23 +78,21 @@ async fn list(
     answer(&app, StatusCode::OK, found.await)
 }
 
-fn body<T>(read: Result<Body<T>, JsonRejection>) -> Result<T, Error> {
-    read.map(|Body(body)| body).map_err(|e| Error::new(Code::InvalidRequest, e.body_text()))
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
+    llm::surface::bounded(body)?;
+    serde_json::from_slice(body)
+        .map_err(|e| Error::new(Code::InvalidRequest, format!("the body is not what this route takes: {e}")))
 }
 
-async fn ask(
-    State(app): State<App>,
-    headers: HeaderMap,
-    read: Result<Body<RunWanted>, JsonRejection>,
-) -> Response {
+async fn ask(State(app): State<App>, mut came: Came) -> Response {
     let asked = async {
-        let caller = auth::caller(&app, &headers)?;
+        let caller = came.caller(&app)?;
         if app.is_draining() {
             return Err(drain::refusal());
         }
-        let key = replay::key(&headers)?;
+        let key = replay::key(&came.headers)?;
         let runs = runs(&app)?;
-        let id = runs.ask(app.request_id(), &caller.tenant, body(read)?, by(&caller), key).await?;
+        let id = runs.ask(app.request_id(), &caller.tenant, read(&came.body)?, by(&caller), key).await?;
         runs.show(id, Some(&caller.tenant)).await
     };
     answer(&app, StatusCode::ACCEPTED, asked.await)
@@ -139,15 +138,10 @@ fn yes() -> bool {
     true
 }
 
-async fn approve(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    read: Result<Body<Decision>, JsonRejection>,
-) -> Response {
+async fn approve(State(app): State<App>, Path(id): Path<String>, mut came: Came) -> Response {
     let decided = async {
-        let caller = auth::caller(&app, &headers)?;
-        let Decision { stage, approved, reason } = body(read)?;
+        let caller = came.caller(&app)?;
+        let Decision { stage, approved, reason } = read(&came.body)?;
         let who = caller.key.as_ref().map_or_else(|| caller.tenant.to_string(), ToString::to_string);
         runs(&app)?.decide(run(&id)?, Some(&caller.tenant), &stage, who, (approved, reason)).await
     };

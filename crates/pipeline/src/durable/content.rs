@@ -1,6 +1,6 @@
 //! What a stage's value is made of, and its hash: equal content, equal value. Pure.
 
-use contract::TenantId;
+use contract::{StageName, TenantId};
 use serde_json::{Map, Value as Json};
 
 use super::kept::Kept;
@@ -37,14 +37,21 @@ pub(super) struct Content {
     pub(super) parts: Map<String, Json>,
 }
 
-/// What the value of `work` is made of, given these inputs. Tenants are apart by the key itself.
-pub(super) fn content(tenant: &TenantId, work: &StageWork, given: &GivenInputs) -> Content {
+/// What the value of a stage is made of, given these inputs. Tenants are apart by the key itself, and so are stages of other
+/// names: one may look at its own.
+pub(super) fn content(
+    tenant: &TenantId,
+    stage: &StageName,
+    work: &StageWork,
+    given: &GivenInputs,
+) -> Content {
     let mut hash = blake3::Hasher::new_derive_key("forebay 2026 stage results");
     let mut part = |bytes: &[u8]| {
         hash.update(&(bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
     part(tenant.as_str().as_bytes());
+    part(stage.as_str().as_bytes());
     part(of(work).as_bytes());
     let mut parts = Map::new();
     parts.insert("kind".into(), Json::from(format!("{} {}", work.kind, work.version)));
@@ -116,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_difference_names_what_is_not_as_it_was() {
-        let of = |w: &StageWork, v: &str| content(&"t".into(), w, &given(v)).parts;
+        let of = |w: &StageWork, v: &str| content(&"t".into(), &"s".into(), w, &given(v)).parts;
         let before = of(&work("a", "x"), "flights@1");
         assert_eq!(difference(&before, &of(&work("b", "x"), "flights@1")), "config changed: query");
         assert_eq!(difference(&before, &of(&work("a", "y"), "flights@1")), "file q.sql: x → y");
@@ -132,7 +139,7 @@ mod tests {
             a in ("[ab]{0,2}", "[ab]{0,2}", "[ab]{0,2}", "[ab]"), b in ("[ab]{0,2}", "[ab]{0,2}", "[ab]{0,2}", "[ab]")
         ) {
             let key = |t: &(String, String, String, String)| {
-                content(&t.3.as_str().into(), &work(&t.0, &t.1), &given(&t.2)).key
+                content(&t.3.as_str().into(), &"s".into(), &work(&t.0, &t.1), &given(&t.2)).key
             };
             prop_assert_eq!(key(&a) == key(&b), a == b);
         }

@@ -41,6 +41,7 @@ impl Execute for Durable {
     }
 
     fn ended(&self, head: &store::RunHead) {
+        self.clear(head.id);
         self.tell_ended(head);
     }
 }
@@ -66,7 +67,7 @@ impl Durable {
             serde_json::from_value(spec).map_err(|e| broken(&format!("cannot be read: {e}")))?;
         let kind = self.kind(&work.kind)?;
         let given = gathered(&work, &task)?;
-        let made_of = content(&task.tenant, &work, &given);
+        let made_of = content(&task.tenant, &task.stage.name, &work, &given);
         let path = folders::log(&inner.root, task.run, &task.stage.name, task.attempt);
         let log = Arc::new(Log::create(&path, inner.clock.clone()));
         inner.logs.lock().insert((task.run, task.stage.name.clone()), log.clone());

@@ -26,6 +26,47 @@ pub(super) fn log(root: &Path, run: RunId, stage: &StageName, attempt: u32) -> P
     of_run(root, run).join(format!("{}.{attempt}.log", plain(stage)))
 }
 
+/// Removes the folders of all attempts at a run, none of which is under way: what those left that died. Logs stay.
+pub(super) fn clear(root: &Path, run: RunId) -> std::io::Result<()> {
+    clear_folder(&of_run(root, run))
+}
+
+/// The same of every run. To be called before anything is begun here.
+pub(super) fn clear_all(root: &Path) -> std::io::Result<()> {
+    for run in entries(root)? {
+        clear_folder(&run)?;
+    }
+    Ok(())
+}
+
+fn clear_folder(run: &Path) -> std::io::Result<()> {
+    for path in entries(run)? {
+        match std::fs::remove_dir_all(&path) {
+            // Whoever left it may have removed it meanwhile.
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The folders in a folder; none where there is none.
+fn entries(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let read = match std::fs::read_dir(folder) {
+        Ok(read) => read,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let mut found = Vec::new();
+    for entry in read {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
 /// The folder of an attempt: removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Folder(PathBuf);

@@ -10,11 +10,12 @@ use serde_json::Value as Json;
 use store::{ResultStore, RunHead, SubmitKey, Submitted};
 
 use super::definition::{About, Asked, Definition, Definitions};
+use super::folders;
 use super::kept::Kept;
 use super::log::Log;
 use super::plan::plan;
-use crate::StageKind;
 use crate::runs::{Adopt, Phase, Run, Scheduler, Submission};
+use crate::{StageKind, task};
 
 /// What such runs are called among runs.
 pub const KIND: &str = "pipeline";
@@ -76,6 +77,25 @@ impl Durable {
     /// Who works on them. The first one stays.
     pub fn on(&self, scheduler: Scheduler) {
         let _ = self.inner.scheduler.set(scheduler);
+    }
+
+    /// Removes what attempts left that died with their process. To be called once, before anything is begun here.
+    pub fn clear_all(&self) {
+        if let Err(e) = folders::clear_all(&self.inner.root) {
+            tracing::warn!(error = %e, "failed to remove the folders of attempts that died");
+        }
+    }
+
+    /// Removes what attempts at a run left that has ended.
+    pub(super) fn clear(&self, run: RunId) {
+        let root = self.inner.root.clone();
+        task::spawn("clear", async move {
+            let cleared = task::blocking("clear", move || folders::clear(&root, run)).await;
+            if let Ok(Err(e)) = cleared {
+                tracing::warn!(%run, error = %e, "failed to remove the folders of attempts that died");
+            }
+        })
+        .detach();
     }
 
     /// Whom to tell of ends. The first one stays.
