@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn without_room_nothing_is_claimed() {
         let all: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
-        assert_eq!(twice(&[all.clone()], 1 << 21), Some(0));
+        assert_eq!(twice(std::slice::from_ref(&all), 1 << 21), Some(0));
         assert_eq!(twice(&[all], 1 << 19), None);
     }
 

@@ -206,7 +206,8 @@ fn stage(
     let millis = |d: std::time::Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
     Ok(StagePlan {
         after,
-        retry: Retry { attempts: retries.saturating_add(1), ..Retry::default() },
+        // Many runs share a worker, and its death says little of a single stage.
+        retry: Retry { attempts: retries.saturating_add(1), losses: 100, ..Retry::default() },
         on_failure,
         lazy: node.lazy,
         approval: spec.runs.approval.is_some(),
