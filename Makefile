@@ -55,9 +55,11 @@ unit: setup  ## All Rust tests
 	  $(CARGO) test --locked --workspace --lib --bins --tests; \
 	fi
 
-clients:  ## The official client libraries against a running server
-	@if [ -x tests/clients/run.sh ]; then tests/clients/run.sh; else echo "clients: no suite yet"; fi
-	tests/feast/run.sh
+clients: setup  ## The official client libraries against a running server
+	@# As the tests have it: another choice of packages is another choice of features, and builds the query engine once more.
+	$(CARGO) test --locked --workspace --no-run --quiet
+	FOREBAY_BIN=$(CARGO_TARGET_DIR)/debug tests/clients/run.sh
+	FOREBAY_BIN=$(CARGO_TARGET_DIR)/debug tests/feast/run.sh
 
 faults: setup  ## Sixteen faults of an upstream against the release build, ten times as fast as in the catalogue
 	$(CARGO) build --locked --release -p forebay
