@@ -116,7 +116,6 @@ fn tenant(t: &TenantConfig) -> admission::TenantSettings {
 
 /// Budgets remember across a restart: the ledger's sums of the running day and month are what their counters begin with.
 pub(crate) async fn spent(reader: &Reader, now: UnixMillis) -> Result<Vec<(Scope, Period, Amount)>, Error> {
-    use store::LedgerStore;
     let mut all = Vec::new();
     for (period, from) in running(now) {
         let spent = reader.ledger.spent_by_scope(from, UnixMillis(i64::MAX)).await;
@@ -168,7 +167,7 @@ fn month_start(day: i64) -> i64 {
 
 /// The part cache as generate stages see it.
 pub(crate) struct Parts {
-    pub(crate) cache: Arc<store::SqliteCache>,
+    pub(crate) cache: Arc<dyn CacheStore>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use store::{BatchStore as _, Reader};
+use store::Reader;
 use testkit::{FakeUpstream, Script};
 
 use crate::chance::{Chance, patiently};

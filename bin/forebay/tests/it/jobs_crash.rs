@@ -10,7 +10,7 @@ use std::time::Duration;
 use contract::RunId;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
-use store::{Reader, RunStore as _};
+use store::Reader;
 use testkit::{FakeUpstream, Script};
 
 use crate::chance::{Chance, patiently};

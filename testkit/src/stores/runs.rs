@@ -1,12 +1,11 @@
-//! What every store of runs must do. Each function takes a fresh one.
+//! What every [`RunStore`](store::RunStore) must do.
 
 use contract::{RequestId, RunId, TenantId, UnixMillis};
 use store::{
-    Change, DeliveryState, Error, LaneCount, NewDelivery, NewRun, Output, Room, RunStore, SqliteRuns,
-    SubmitKey, Submitted, Tried,
+    Change, DeliveryState, Error, LaneCount, NewDelivery, NewRun, Output, Room, SubmitKey, Submitted, Tried,
 };
 
-use crate::fixtures::database;
+use super::Subject;
 
 const ROOM: Room = Room { runs: 1_000, of_tenant: 1_000, bytes_of_tenant: 1 << 30 };
 
@@ -75,7 +74,8 @@ fn tried(state: DeliveryState, next_at: Option<i64>) -> Tried {
     }
 }
 
-async fn a_change_is_applied_to_the_journal_it_was_decided_on_and_to_no_other(s: &dyn RunStore) {
+pub async fn a_change_is_applied_to_the_journal_it_was_decided_on_and_to_no_other(on: &Subject) {
+    let s = &*on.runs();
     assert_eq!(s.submit(&[new(1)], &ROOM).await.unwrap(), vec![Submitted::New]);
     assert!(s.append(&change(1, 1)).await.unwrap());
     assert!(!s.append(&change(1, 1)).await.unwrap(), "another one was first");
@@ -87,7 +87,8 @@ async fn a_change_is_applied_to_the_journal_it_was_decided_on_and_to_no_other(s:
     assert_eq!(s.get(id(2)).await.unwrap(), None);
 }
 
-async fn an_end_keeps_its_output_and_its_message_or_nothing(s: &dyn RunStore) {
+pub async fn an_end_keeps_its_output_and_its_message_or_nothing(on: &Subject) {
+    let s = &*on.runs();
     s.submit(&[new(1), new(2)], &ROOM).await.unwrap();
     assert!(s.append(&end(1, 1)).await.unwrap());
     assert_eq!(s.outputs(id(1)).await.unwrap()[0].value, vec![1, 2]);
@@ -100,7 +101,8 @@ async fn an_end_keeps_its_output_and_its_message_or_nothing(s: &dyn RunStore) {
     assert!(s.deliveries(id(2)).await.unwrap().is_empty());
 }
 
-async fn the_highest_lane_goes_first_and_in_it_the_oldest(s: &dyn RunStore) {
+pub async fn the_highest_lane_goes_first_and_in_it_the_oldest(on: &Subject) {
+    let s = &*on.runs();
     let high = NewRun { lane: 2, ..new(3) };
     let later = NewRun { due_at: UnixMillis(70), ..new(4) };
     s.submit(&[new(2), new(1), high, later], &ROOM).await.unwrap();
@@ -115,7 +117,8 @@ fn ids(heads: &[store::RunHead]) -> Vec<RunId> {
     heads.iter().map(|h| h.id).collect()
 }
 
-async fn a_flood_hides_nothing_of_other_tenants_and_other_targets(s: &dyn RunStore) {
+pub async fn a_flood_hides_nothing_of_other_tenants_and_other_targets(on: &Subject) {
+    let s = &*on.runs();
     let of =
         |target: &str, tenant: &str, n| NewRun { target: target.into(), tenant: tenant.into(), ..new(n) };
     let mut flood: Vec<NewRun> = (1..100).map(new).collect();
@@ -135,7 +138,8 @@ async fn a_flood_hides_nothing_of_other_tenants_and_other_targets(s: &dyn RunSto
     assert_eq!(s.lanes().await.unwrap(), vec![lane]);
 }
 
-async fn a_pause_that_was_decided_in_the_future_is_over(s: &dyn RunStore) {
+pub async fn a_pause_that_was_decided_in_the_future_is_over(on: &Subject) {
+    let s = &*on.runs();
     let paused =
         |n, as_of: Option<i64>| NewRun { due_at: UnixMillis(5_000), as_of: as_of.map(UnixMillis), ..new(n) };
     s.submit(&[paused(1, Some(4_000)), paused(2, None)], &ROOM).await.unwrap();
@@ -144,7 +148,8 @@ async fn a_pause_that_was_decided_in_the_future_is_over(s: &dyn RunStore) {
     assert_eq!(ids(&s.due(UnixMillis(5_000), 9).await.unwrap()), [1, 2].map(id));
 }
 
-async fn what_is_over_its_deadline_is_found_though_it_waits(s: &dyn RunStore) {
+pub async fn what_is_over_its_deadline_is_found_though_it_waits(on: &Subject) {
+    let s = &*on.runs();
     let until = |n, at| NewRun { deadline: Some(UnixMillis(at)), ..new(n) };
     s.submit(&[until(1, 300), until(2, 200), new(3)], &ROOM).await.unwrap();
     assert_eq!(s.next_due(UnixMillis(100)).await.unwrap(), Some(UnixMillis(200)));
@@ -155,7 +160,8 @@ async fn what_is_over_its_deadline_is_found_though_it_waits(s: &dyn RunStore) {
     assert_eq!(s.next_due(UnixMillis(300)).await.unwrap(), None);
 }
 
-async fn when_it_is_full_what_is_known_is_known_and_what_is_new_is_refused(s: &dyn RunStore) {
+pub async fn when_it_is_full_what_is_known_is_known_and_what_is_new_is_refused(on: &Subject) {
+    let s = &*on.runs();
     let keyed =
         |n: u128, key: &str| NewRun { key: Some(SubmitKey { key: key.into(), hash: [1; 32] }), ..new(n) };
     let full = |e: Error| match e {
@@ -179,7 +185,8 @@ async fn when_it_is_full_what_is_known_is_known_and_what_is_new_is_refused(s: &d
     assert_eq!(s.open().await.unwrap(), 3);
 }
 
-async fn the_same_submission_under_a_key_is_the_same_run(s: &dyn RunStore) {
+pub async fn the_same_submission_under_a_key_is_the_same_run(on: &Subject) {
+    let s = &*on.runs();
     let keyed = |n: u128, hash: u8, tenant: &str| NewRun {
         key: Some(SubmitKey { key: "k".into(), hash: [hash; 32] }),
         tenant: tenant.into(),
@@ -195,7 +202,8 @@ async fn the_same_submission_under_a_key_is_the_same_run(s: &dyn RunStore) {
     assert_eq!(s.open().await.unwrap(), 2);
 }
 
-async fn lists_show_the_newest_first_page_by_page(s: &dyn RunStore) {
+pub async fn lists_show_the_newest_first_page_by_page(on: &Subject) {
+    let s = &*on.runs();
     let other = NewRun { tenant: "other".into(), ..new(9) };
     s.submit(&[new(1), new(2), new(3), other], &ROOM).await.unwrap();
     let gold = TenantId::from("gold");
@@ -205,7 +213,8 @@ async fn lists_show_the_newest_first_page_by_page(s: &dyn RunStore) {
     assert_eq!(ids(s.list(None, None, 9).await.unwrap()).len(), 4);
 }
 
-async fn what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told(s: &dyn RunStore) {
+pub async fn what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told(on: &Subject) {
+    let s = &*on.runs();
     s.submit(&[new(1), new(2), new(3)], &ROOM).await.unwrap();
     s.append(&end(1, 1)).await.unwrap();
     s.append(&Change { outbox: None, ..end(2, 1) }).await.unwrap();
@@ -220,7 +229,8 @@ async fn what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told(s: 
     assert!(s.remove(id(3)).await.unwrap() && s.get(id(3)).await.unwrap().is_none());
 }
 
-async fn a_message_is_tried_until_it_is_taken_and_can_be_sent_again(s: &dyn RunStore) {
+pub async fn a_message_is_tried_until_it_is_taken_and_can_be_sent_again(on: &Subject) {
+    let s = &*on.runs();
     s.submit(&[new(1)], &ROOM).await.unwrap();
     s.append(&end(1, 1)).await.unwrap();
     assert_eq!(s.deliveries_due(UnixMillis(49), 9).await.unwrap().len(), 1, "the clock went back behind it");
@@ -238,7 +248,8 @@ async fn a_message_is_tried_until_it_is_taken_and_can_be_sent_again(s: &dyn RunS
     assert_eq!(s.deliveries_due(UnixMillis(80), 9).await.unwrap()[0].id, "msg_1", "under its own id");
 }
 
-async fn a_receiver_that_is_gone_gets_nothing_more_until_it_is_sent_again(s: &dyn RunStore) {
+pub async fn a_receiver_that_is_gone_gets_nothing_more_until_it_is_sent_again(on: &Subject) {
+    let s = &*on.runs();
     s.submit(&[new(1), new(2), new(3), NewRun { tenant: "other".into(), ..new(4) }], &ROOM).await.unwrap();
     s.append(&end(1, 1)).await.unwrap();
     s.append(&end(2, 1)).await.unwrap();
@@ -252,7 +263,8 @@ async fn a_receiver_that_is_gone_gets_nothing_more_until_it_is_sent_again(s: &dy
     assert_eq!(s.deliveries_due(UnixMillis(99), 9).await.unwrap().len(), 2);
 }
 
-async fn large_runs_expire_a_few_at_a_time(s: &dyn RunStore) {
+pub async fn large_runs_expire_a_few_at_a_time(on: &Subject) {
+    let s = &*on.runs();
     for n in 1..=5 {
         s.submit(&[new(n)], &ROOM).await.unwrap();
         let output = Output { key: format!("key {n}"), stage: "request".into(), value: vec![0; 1_000] };
@@ -264,7 +276,8 @@ async fn large_runs_expire_a_few_at_a_time(s: &dyn RunStore) {
     assert_eq!(s.expire(UnixMillis(99), 9, 1 << 20).await.unwrap(), 1);
 }
 
-async fn a_flood_to_one_receiver_hides_nothing_for_another(s: &dyn RunStore) {
+pub async fn a_flood_to_one_receiver_hides_nothing_for_another(on: &Subject) {
+    let s = &*on.runs();
     let hook = |n: u128, tenant: &str, url: &str| {
         let message = NewDelivery { url: url.into(), ..end(n, 1).outbox.unwrap() };
         (NewRun { tenant: tenant.into(), ..new(n) }, Change { outbox: Some(message), ..end(n, 1) })
@@ -298,7 +311,8 @@ async fn a_flood_to_one_receiver_hides_nothing_for_another(s: &dyn RunStore) {
     assert_eq!(s.delivery("msg_99").await.unwrap(), None);
 }
 
-async fn a_tenant_has_its_own_secrets_one_after_the_other(s: &dyn RunStore) {
+pub async fn a_tenant_has_its_own_secrets_one_after_the_other(on: &Subject) {
+    let s = &*on.runs();
     let (gold, free) = (TenantId::from("gold"), TenantId::from("free"));
     assert_eq!(s.secret(&gold).await.unwrap(), store::SecretNumber::default());
     let first = s.next_secret(&gold, UnixMillis(5)).await.unwrap();
@@ -306,49 +320,4 @@ async fn a_tenant_has_its_own_secrets_one_after_the_other(s: &dyn RunStore) {
     assert_eq!(s.next_secret(&gold, UnixMillis(9)).await.unwrap().number, 2);
     assert_eq!(s.secret(&gold).await.unwrap().since, Some(UnixMillis(9)));
     assert_eq!(s.secret(&free).await.unwrap().number, 0);
-}
-
-#[tokio::test]
-async fn what_was_removed_is_given_back_in_small_steps() {
-    let folder = tempfile::tempdir().unwrap();
-    let runs = SqliteRuns::new(database(folder.path()).await);
-    for n in 1..=20 {
-        runs.submit(&[new(n)], &ROOM).await.unwrap();
-        let output = Output { key: format!("key {n}"), stage: "request".into(), value: vec![0; 200_000] };
-        runs.append(&Change { output: Some(output), outbox: None, ..end(n, 1) }).await.unwrap();
-    }
-    while runs.expire(UnixMillis(99), 9, 1 << 20).await.unwrap() > 0 {}
-    let first = runs.shrink(100).await.unwrap();
-    assert!(first > 500, "{first} pages are left, so a step was small");
-    assert_eq!(runs.shrink(100).await.unwrap(), first - 100);
-    while runs.shrink(100).await.unwrap() > 0 {}
-}
-
-macro_rules! conforms {
-    ($($test:ident),* $(,)?) => {mod sqlite {$(
-        #[tokio::test]
-        async fn $test() {
-            let folder = tempfile::tempdir().unwrap();
-            let runs = super::SqliteRuns::new(super::database(folder.path()).await);
-            super::$test(&runs).await;
-        }
-    )*}};
-}
-
-conforms! {
-    a_change_is_applied_to_the_journal_it_was_decided_on_and_to_no_other,
-    an_end_keeps_its_output_and_its_message_or_nothing,
-    the_highest_lane_goes_first_and_in_it_the_oldest,
-    a_flood_hides_nothing_of_other_tenants_and_other_targets,
-    a_pause_that_was_decided_in_the_future_is_over,
-    what_is_over_its_deadline_is_found_though_it_waits,
-    when_it_is_full_what_is_known_is_known_and_what_is_new_is_refused,
-    large_runs_expire_a_few_at_a_time,
-    a_flood_to_one_receiver_hides_nothing_for_another,
-    a_tenant_has_its_own_secrets_one_after_the_other,
-    the_same_submission_under_a_key_is_the_same_run,
-    lists_show_the_newest_first_page_by_page,
-    what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told,
-    a_message_is_tried_until_it_is_taken_and_can_be_sent_again,
-    a_receiver_that_is_gone_gets_nothing_more_until_it_is_sent_again,
 }
