@@ -527,8 +527,12 @@ fn job(end: pipeline::runs::Report, kept: &str) -> [String; 3] {
     let mut run = Run::new(id);
     run.step(UnixMillis(0), Input::Submit(plan));
     let queued = show(&run, None, None);
-    let here =
-        pipeline::runs::Here { worker: "w".into(), lease: Duration::from_secs(9), attempts: Vec::new() };
+    let here = pipeline::runs::Here {
+        worker: "w".into(),
+        lease: Duration::from_secs(9),
+        attempts: Vec::new(),
+        living: Vec::new(),
+    };
     run.step(UnixMillis(1), Input::Take(here));
     let progress = pipeline::runs::Report::Progress(1, Some(2));
     run.step(UnixMillis(2), Input::Report { stage: name.clone(), attempt: 1, report: progress });

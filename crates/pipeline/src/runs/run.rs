@@ -157,16 +157,17 @@ impl Run {
         let own = |stage: &StageName, h: &Held| here.attempts.contains(&(stage.clone(), h.attempt));
         let lost = |stage: &StageName, h: &Held| match h.worker == here.worker {
             true => !own(stage, h),
-            false => h.until <= now,
+            false => h.until <= now && !here.living.contains(&h.worker),
         };
         self.lose(out, now, lost);
         if self.ended.is_some() {
             return;
         }
-        // What is here goes on, whatever the clock says that the lease was.
+        // What is here goes on, and what is with somebody who lives, whatever the clock says that the lease was.
         let silent = |(p, s): (&StagePlan, &StageState)| {
             let held = s.held().filter(|h| h.until <= now)?;
-            own(&p.name, held).then(|| (p.name.clone(), held.attempt))
+            let goes_on = own(&p.name, held) || here.living.contains(&held.worker);
+            goes_on.then(|| (p.name.clone(), held.attempt))
         };
         let silent: Vec<_> = self.stages().filter_map(silent).collect();
         for (stage, attempt) in silent {

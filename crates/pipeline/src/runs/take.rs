@@ -83,6 +83,7 @@ impl Scheduler {
             worker: self.inner.settings.worker.clone(),
             lease: self.inner.settings.lease,
             attempts: own.map(|((_, stage), held)| (stage.clone(), held.attempt)).collect(),
+            living: self.inner.living.lock().clone(),
         }
     }
 
