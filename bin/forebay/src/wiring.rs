@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admission::{Amount, Period, Scope};
-use contract::{BoxFuture, Clock, Date, TenantId, UnixMillis};
+use contract::{BoxFuture, Clock, Date, Secret, TenantId, UnixMillis};
 use gateway::{BatchesSettings, Current, Jobs, JobsSettings};
 use llm::{CascadeKind, GenerateKind, Models, PartCache};
 use pipeline::Registry;
 use pipeline::runs::Deliver as _;
-use store::{CacheKey, CacheStore, CostBy, Reader};
+use postgres::Postgres;
+use store::{Backend, CacheKey, CacheStore, CostBy, Reader};
 use webhooks::Webhooks;
 
 use crate::Error;
@@ -114,6 +115,15 @@ fn tenant(t: &TenantConfig) -> admission::TenantSettings {
     }
 }
 
+/// The database of a project that is not in its folder.
+///
+/// # Errors
+/// Those of the folder and of the database.
+pub(crate) async fn database(project: &Path, url: &Secret) -> Result<Arc<dyn Backend>, store::Error> {
+    let journal = store::journal_name(project)?;
+    Ok(Arc::new(Postgres::open(url, &journal).await?))
+}
+
 /// Budgets remember across a restart: the ledger's sums of the running day and month are what their counters begin with.
 pub(crate) async fn spent(reader: &Reader, now: UnixMillis) -> Result<Vec<(Scope, Period, Amount)>, Error> {
     let mut all = Vec::new();
@@ -157,7 +167,10 @@ fn running(now: UnixMillis) -> [(Period, UnixMillis); 2] {
 }
 
 fn unread(e: store::Error) -> Error {
-    Error::new(format!("cannot read the ledger: {e}"), "check .forebay in the project")
+    Error::new(
+        format!("cannot read the ledger: {e}"),
+        "check .forebay in the project, or the database of `storage.url`",
+    )
 }
 
 /// The first day of the month of a day, both counted from the epoch.

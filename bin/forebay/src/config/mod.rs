@@ -16,6 +16,7 @@ mod rules;
 pub mod schema;
 mod semantics;
 pub mod spans;
+pub mod storage;
 pub mod tree;
 pub mod units;
 mod validate;
@@ -28,6 +29,7 @@ pub use env::Env;
 pub use model::Config;
 pub use problem::Problem;
 pub use rules::Rules;
+pub use storage::storage_url;
 use tree::{Data, Node};
 
 /// The file's name.
@@ -83,7 +85,10 @@ fn masked(source: &str, tree: &Node) -> String {
 /// The same for a source that could not be read: everything behind the name of one on its line.
 fn guarded(source: &str) -> String {
     let end = |l: &str| SECRETS.iter().filter_map(|name| Some(l.find(name)? + name.len())).min();
-    let line = |l: &str| match end(l).and_then(|at| l.split_at_checked(at)) {
+    let line = |l: &str| match end(l)
+        .or_else(|| Some(l.find("postgres")? + l.get(l.find("postgres")?..)?.find("://")? + 3))
+        .and_then(|at| l.split_at_checked(at))
+    {
         Some((before, after)) => format!("{before}{}", "*".repeat(after.chars().count())),
         None => l.to_owned(),
     };
@@ -100,6 +105,9 @@ fn collect_secrets<'a>(node: &'a Node, out: &mut Vec<&'a str>) {
                         if SECRETS.contains(&e.key.as_str()) && !text.contains("${") && text.len() > 3 =>
                     {
                         out.push(text)
+                    }
+                    _ if storage::masked_addresses(&e.value.data).is_some() => {
+                        out.extend(storage::masked_addresses(&e.value.data).filter(|rest| !rest.is_empty()))
                     }
                     _ => collect_secrets(&e.value, out),
                 }

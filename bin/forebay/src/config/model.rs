@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use super::jobs::JobsConfig;
 use super::pipeline::PipelineConfig;
 use super::pool::{BreakerConfig, EndpointConfig, FallbackConfig, HedgeConfig, PrefillConfig};
+use super::storage::StorageConfig;
 use super::units::{Count, Size, Time, Usd};
 
 /// A Forebay project.
@@ -31,6 +32,8 @@ pub struct Config {
     pub pipelines: IndexMap<String, PipelineConfig>,
     /// Requests that are answered later.
     pub jobs: JobsConfig,
+    /// Where keys, the ledger, jobs, batches, files and kept notes are.
+    pub storage: StorageConfig,
     /// What is reported where.
     pub telemetry: TelemetryConfig,
     /// A price table, relative to this file: what `forebay prices import` made, or one in LiteLLM's JSON format. Unless

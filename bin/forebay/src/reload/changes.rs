@@ -18,6 +18,7 @@ pub(super) fn changes(old: &Config, new: &Config, before: &Files, after: &Files)
         ("auth", old.auth != new.auth),
         ("each_user", old.each_user != new.each_user),
         ("jobs", old.jobs != new.jobs),
+        ("storage", old.storage != new.storage),
         ("telemetry", old.telemetry != new.telemetry),
         ("prices", old.prices != new.prices),
     ];
@@ -53,6 +54,7 @@ pub(super) fn needs_restart(began: &Config, new: &Config, listen: bool) -> Vec<S
         ("server.replay", began.server.replay != new.server.replay),
         ("telemetry.otlp", began.telemetry.otlp != new.telemetry.otlp),
         ("jobs", began.jobs != new.jobs),
+        ("storage", began.storage != new.storage),
         ("telemetry.log", began.telemetry.log != new.telemetry.log),
     ];
     fixed.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
