@@ -26,11 +26,13 @@ const CONNECTIONS: u32 = 16;
 const CONNECT: Duration = Duration::from_secs(10);
 /// The longest that one operation may take, tries that others got in the way of included.
 const WITHIN: Duration = Duration::from_secs(30);
-/// What the server itself gives up: a statement, a wait for a lock, a transaction whose client hangs. In milliseconds.
-const LIMITS: [(&str, &str); 3] = [
+/// What the server itself gives up: a statement, a wait for a lock, a transaction whose client hangs, in milliseconds; and what it
+/// says of less than a warning.
+const LIMITS: [(&str, &str); 4] = [
     ("statement_timeout", "30000"),
     ("lock_timeout", "5000"),
     ("idle_in_transaction_session_timeout", "60000"),
+    ("client_min_messages", "warning"),
 ];
 /// The pause before the second try; it doubles up to the last.
 const PAUSE: Duration = Duration::from_millis(2);

@@ -1,6 +1,7 @@
 //! What every [`BatchStore`](store::BatchStore) must do, over the runs that are the batches' lines.
 
 use contract::{RequestId, RunId, TenantId, UnixMillis};
+use futures_util::future::join_all;
 use store::{
     BatchChange, Change, DeliveryState, NewDelivery, NewRun, Output, Part, Room, StoredBatch, Tried,
 };
@@ -166,4 +167,13 @@ pub async fn a_message_about_a_batch_is_sent_again_also_to_a_receiver_that_was_g
     s.create(&batch(2, "gold"), 9).await.unwrap();
     s.update(&change(2, 0, Some(80))).await.unwrap();
     assert_eq!(runs.deliveries(id(2)).await.unwrap()[0].state, DeliveryState::Waiting);
+}
+
+pub async fn batches_made_at_once_are_no_more_than_a_tenant_may_have(on: &Subject) {
+    let s = on.batches();
+    let all: Vec<StoredBatch> =
+        (1..=20).map(|n| batch(n, if n % 2 == 0 { "gold" } else { "other" })).collect();
+    let made = join_all(all.iter().map(|b| s.create(b, 3))).await;
+    assert_eq!(made.into_iter().filter(|m| *m.as_ref().unwrap()).count(), 6);
+    assert_eq!(s.list(Some(&"gold".into()), None, 99).await.unwrap().len(), 3);
 }

@@ -1,6 +1,7 @@
 //! What every [`FileStore`](store::FileStore) must do.
 
 use contract::UnixMillis;
+use futures_util::future::join_all;
 use store::{Error, FileInfo, FilePage};
 
 use super::Subject;
@@ -114,4 +115,40 @@ pub async fn a_file_that_is_written_piece_by_piece_is_there_when_it_is_whole(on:
     s.create(&gold).await.unwrap().write("five".into()).await.unwrap();
     assert_eq!(&*s.read(&gold, "file-1", now).await.unwrap().unwrap().1, b"four");
     assert_eq!(s.held(&gold, now).await.unwrap(), 4096);
+}
+
+pub async fn files_put_at_once_are_no_more_than_a_tenant_may_hold(on: &Subject) {
+    let s = &*on.files().await;
+    let gold = "gold".into();
+    let files: Vec<FileInfo> = (1..=10).map(|n| file(n, 12_000)).collect();
+    // Half of them have the same content.
+    let puts = files.iter().map(|f| s.put(&gold, f, vec![(f.created_at.0 % 2) as u8; 12_000].into(), 50_000));
+    let put = join_all(puts).await;
+    assert_eq!(put.iter().filter(|p| p.is_ok()).count(), 4);
+    assert!(put.iter().filter_map(|p| p.as_ref().err()).all(|e| matches!(e, Error::FilesFull { .. })));
+    assert_eq!(s.held(&gold, UnixMillis(50)).await.unwrap(), 48_000);
+}
+
+pub async fn a_large_file_is_read_from_anywhere_and_goes_when_it_expires(on: &Subject) {
+    let s = &*on.files().await;
+    let (gold, now) = ("gold".into(), UnixMillis(50));
+    let content: Vec<u8> = (0..1_500_000_u32).map(|n| (n % 251) as u8).collect();
+    let mut writer = s.create(&gold).await.unwrap();
+    for piece in content.chunks(70_001) {
+        writer.write(piece.to_vec().into()).await.unwrap();
+    }
+    writer.finish(FileInfo { expires_at: Some(UnixMillis(60)), ..file(1, 0) }).await.unwrap();
+    assert_eq!(&s.read(&gold, "file-1", now).await.unwrap().unwrap().1[..], &content[..]);
+    for (from, most) in [(0, 10), (262_140, 9), (262_144, 262_144), (499_999, 700_000), (1_499_990, 99)] {
+        let read = s.read_at(&gold, "file-1", from as u64, most, now).await.unwrap().unwrap();
+        assert_eq!(&read[..], &content[from..content.len().min(from + most)], "{from}");
+    }
+    assert_eq!(
+        (s.expire(UnixMillis(59), 9).await.unwrap(), s.expire(UnixMillis(60), 9).await.unwrap()),
+        (0, 1)
+    );
+    assert_eq!(s.read_at(&gold, "file-1", 0, 9, now).await.unwrap(), None);
+    // What is equal to what went is kept anew.
+    s.put(&gold, &file(2, 1_500_000), content.clone().into(), PLENTY).await.unwrap();
+    assert_eq!(s.read(&gold, "file-2", now).await.unwrap().unwrap().1.len(), content.len());
 }

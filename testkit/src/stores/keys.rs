@@ -1,6 +1,7 @@
 //! What every [`KeyStore`](store::KeyStore) must do.
 
 use contract::UnixMillis;
+use futures_util::future::join_all;
 use store::{KeyRing, NewKey, Refusal, Role};
 
 use super::Subject;
@@ -44,4 +45,26 @@ pub async fn a_key_opens_until_it_is_revoked_or_expires(on: &Subject) {
     ring.refresh(s).await.unwrap();
     assert_eq!(ring.check(text, UnixMillis(7)), Err(Refusal::Revoked));
     assert_eq!(s.list().await.unwrap().iter().map(|k| k.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+}
+
+pub async fn keys_made_at_once_are_all_there_and_each_is_seen(on: &Subject) {
+    let s = &*on.keys();
+    let before = s.version().await.unwrap();
+    let new = |n: usize| NewKey {
+        name: format!("{n}"),
+        tenant: "gold".into(),
+        role: Role::Admin,
+        expires_at: None,
+    };
+    let make = |n| store::create_key(s, new(n), UnixMillis(5), store::os_random);
+    let made = join_all((0..8).map(make)).await;
+    let ring = KeyRing::load(s).await.unwrap();
+    for (key, secret) in made.into_iter().map(Result::unwrap) {
+        assert_eq!(ring.check(secret.expose(), UnixMillis(6)).unwrap().id, key.id);
+        assert_eq!(key.role, Role::Admin);
+    }
+    assert_eq!(s.version().await.unwrap(), before + 8);
+    let first = s.list().await.unwrap().swap_remove(0);
+    assert!(s.add(&first, store::KeyHash([0; 32])).await.is_err(), "the id is taken");
+    assert_eq!(s.version().await.unwrap(), before + 8);
 }

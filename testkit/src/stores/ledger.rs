@@ -95,3 +95,37 @@ pub async fn hostile_figures_do_not_break_the_sums(on: &Subject) {
     s.apply(&batch, P).await.unwrap();
     assert_eq!(s.costs(CostBy::Tenant, range().0, range().1).await.unwrap()[0].requests, 100);
 }
+
+pub async fn sums_are_exact_to_the_nanodollar(on: &Subject) {
+    let s = &*on.ledger();
+    let cost = |n: u128| Money::from_nanos([1, 3, (1 << 52) - 1, -5, 999_999_999][n as usize % 5]);
+    let records: Vec<RequestRecord> = (0..1_000)
+        .map(|n| {
+            let mut r = record(n);
+            (r.cost, r.model, r.attempts) = (cost(n), Some("m".into()), Vec::new());
+            r
+        })
+        .collect();
+    for (some, n) in records.chunks(300).zip(0..) {
+        let entries: Vec<Entry> = some.iter().map(ended).collect();
+        s.apply(&entries, Position { segment: 1, offset: n }).await.unwrap();
+    }
+    let sum: i64 = (0..1_000).map(|n| cost(n).nanos()).sum();
+    for by in [CostBy::Tenant, CostBy::Model, CostBy::Key, CostBy::Day] {
+        let rows = s.costs(by, range().0, range().1).await.unwrap();
+        assert_eq!((rows.len(), rows[0].cost.nanos(), rows[0].requests), (1, sum, 1_000), "{by:?}");
+    }
+}
+
+pub async fn names_that_a_column_cannot_hold_are_billed_and_found(on: &Subject) {
+    let s = &*on.ledger();
+    let mut odd = record(1);
+    (odd.tenant, odd.user, odd.pipeline) = ("a\0b".into(), Some("\0".into()), Some("p\0".into()));
+    odd.attempts[0].endpoint = "e\0".into();
+    odd.facts.insert("said".to_owned(), "\0 \u{10FFFF} '\\".into());
+    s.apply(&[ended(&odd), settled(2)], P).await.unwrap();
+    assert_eq!(s.get(id(1)).await.unwrap(), Some(odd.clone()), "the record is as it was");
+    let of = Filter { tenant: Some(odd.tenant.clone()), pipeline: odd.pipeline.clone(), ..Filter::default() };
+    assert_eq!(s.recent(9, &of).await.unwrap(), [odd]);
+    assert_eq!(s.costs(CostBy::User, range().0, range().1).await.unwrap().len(), 2);
+}

@@ -79,30 +79,41 @@ macro_rules! store_suite {
             large_runs_expire_a_few_at_a_time
             a_flood_to_one_receiver_hides_nothing_for_another
             a_tenant_has_its_own_secrets_one_after_the_other
+            of_those_who_decide_at_once_one_wins
+            an_effect_is_had_once_whoever_comes_at_the_same_time
+            submissions_at_once_are_one_run_under_a_key_and_no_more_than_there_is_room_for
+            a_change_that_nobody_waits_for_is_there_whole_or_not_at_all
         );
         $crate::store_suite!($open, batches:
             a_batch_moves_on_from_the_version_it_was_decided_on_and_is_its_tenants
             the_lines_of_a_batch_are_its_own_until_it_has_ended
             a_line_that_nobody_could_end_goes_with_its_batch_and_gives_its_room_back
             a_message_about_a_batch_is_sent_again_also_to_a_receiver_that_was_gone
+            batches_made_at_once_are_no_more_than_a_tenant_may_have
         );
         $crate::store_suite!($open, files:
             a_file_is_its_tenants_until_it_is_deleted_or_expires
             files_are_listed_by_pages_in_their_order
             a_tenant_never_holds_more_than_its_limit
             a_file_that_is_written_piece_by_piece_is_there_when_it_is_whole
+            files_put_at_once_are_no_more_than_a_tenant_may_hold
+            a_large_file_is_read_from_anywhere_and_goes_when_it_expires
         );
         $crate::store_suite!($open, cache:
             the_least_recently_used_part_goes_first
+            parts_put_at_once_are_never_more_than_the_limit
         );
         $crate::store_suite!($open, ledger:
             entries_and_position_are_applied_together_and_once
             the_newest_come_first_and_filters_hold
             every_bill_adds_up_to_the_same_sum
             hostile_figures_do_not_break_the_sums
+            sums_are_exact_to_the_nanodollar
+            names_that_a_column_cannot_hold_are_billed_and_found
         );
         $crate::store_suite!($open, keys:
             a_key_opens_until_it_is_revoked_or_expires
+            keys_made_at_once_are_all_there_and_each_is_seen
         );
     };
     ($open:path, $of:ident: $($test:ident)*) => {

@@ -1,6 +1,7 @@
 //! What every [`RunStore`](store::RunStore) must do.
 
 use contract::{RequestId, RunId, TenantId, UnixMillis};
+use futures_util::future::join_all;
 use store::{
     Change, DeliveryState, Error, LaneCount, NewDelivery, NewRun, Output, Room, SubmitKey, Submitted, Tried,
 };
@@ -320,4 +321,78 @@ pub async fn a_tenant_has_its_own_secrets_one_after_the_other(on: &Subject) {
     assert_eq!(s.next_secret(&gold, UnixMillis(9)).await.unwrap().number, 2);
     assert_eq!(s.secret(&gold).await.unwrap().since, Some(UnixMillis(9)));
     assert_eq!(s.secret(&free).await.unwrap().number, 0);
+}
+
+pub async fn of_those_who_decide_at_once_one_wins(on: &Subject) {
+    let s = &*on.runs();
+    s.submit(&[new(1)], &ROOM).await.unwrap();
+    for after in 1..5 {
+        let changes: Vec<Change> =
+            (0..12).map(|who| Change { entries: vec![format!("by {who}")], ..change(1, after) }).collect();
+        let won = join_all(changes.iter().map(|c| s.append(c))).await;
+        assert_eq!(won.into_iter().filter(|w| *w.as_ref().unwrap()).count(), 1);
+        let stored = s.get(id(1)).await.unwrap().unwrap();
+        assert_eq!((stored.head.entries, stored.entries.len() as u64), (after + 1, after + 1));
+    }
+}
+
+pub async fn an_effect_is_had_once_whoever_comes_at_the_same_time(on: &Subject) {
+    let s = &*on.runs();
+    s.submit(&(1..=8).map(new).collect::<Vec<_>>(), &ROOM).await.unwrap();
+    let same = Output { key: "the effect".into(), stage: "request".into(), value: vec![1] };
+    let ends: Vec<Change> = (1..=8).map(|n| Change { output: Some(same.clone()), ..end(n, 1) }).collect();
+    let had = join_all(ends.iter().map(|c| s.append(c))).await;
+    assert_eq!(had.iter().filter(|h| matches!(h, Ok(true))).count(), 1);
+    assert_eq!(s.open().await.unwrap(), 7, "of the others nothing is there");
+    assert_eq!(s.held(&TenantId::from("gold")).await.unwrap(), (7, 63));
+}
+
+pub async fn submissions_at_once_are_one_run_under_a_key_and_no_more_than_there_is_room_for(on: &Subject) {
+    let s = &*on.runs();
+    let keyed = |n| NewRun { key: Some(SubmitKey { key: "k".into(), hash: [1; 32] }), ..new(n) };
+    let same: Vec<[NewRun; 1]> = (1..=12).map(|n| [keyed(n)]).collect();
+    let made = join_all(same.iter().map(|r| s.submit(r, &ROOM))).await;
+    let made: Vec<Submitted> = made.into_iter().flat_map(Result::unwrap).collect();
+    assert_eq!(made.iter().filter(|m| **m == Submitted::New).count(), 1);
+    let Some(Submitted::Known(first)) = made.iter().find(|m| **m != Submitted::New) else {
+        panic!("{made:?}")
+    };
+    assert!(made.iter().all(|m| *m == Submitted::New || *m == Submitted::Known(*first)));
+    let room = Room { runs: 10, ..ROOM };
+    let more: Vec<[NewRun; 1]> = (20..50).map(|n| [new(n)]).collect();
+    let made = join_all(more.iter().map(|r| s.submit(r, &room))).await;
+    let refused =
+        made.iter().filter(|m| matches!(m, Err(Error::RunsFull { tenant: None, runs: 10, .. }))).count();
+    assert_eq!((refused, s.open().await.unwrap()), (21, 10));
+}
+
+pub async fn a_change_that_nobody_waits_for_is_there_whole_or_not_at_all(on: &Subject) {
+    let s = &*on.runs();
+    s.submit(&(1..=30).map(new).collect::<Vec<_>>(), &ROOM).await.unwrap();
+    for n in 1..=30 {
+        let ended = end(n, 1);
+        // Left a little later each time, somewhere on its way.
+        let way = tokio::time::timeout(std::time::Duration::from_micros(100 * n as u64), s.append(&ended));
+        let _ = way.await;
+    }
+    let mut open = 0;
+    for n in 1..=30 {
+        // Whoever was left in the middle may still be at it: the next one waits for him.
+        s.append(&change(n, 1)).await.unwrap();
+        let stored = s.get(id(n)).await.unwrap().unwrap();
+        let left = (
+            stored.entries.len(),
+            s.outputs(id(n)).await.unwrap().len(),
+            s.deliveries(id(n)).await.unwrap().len(),
+        );
+        match stored.head.ended_at {
+            Some(_) => assert_eq!(left, (3, 1, 1)),
+            None => assert_eq!(left, (2, 0, 0)),
+        }
+        open += u64::from(stored.head.ended_at.is_none());
+    }
+    assert_eq!(
+        (s.open().await.unwrap(), s.held(&TenantId::from("gold")).await.unwrap()),
+        (open, (open, 9 * open))
+    );
 }

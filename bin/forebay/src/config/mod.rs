@@ -82,13 +82,12 @@ fn masked(source: &str, tree: &Node) -> String {
     secrets.iter().fold(source.to_owned(), |text, s| text.replace(s, &"*".repeat(s.chars().count())))
 }
 
-/// The same for a source that could not be read: everything behind the name of one on its line.
+/// The same for a source that could not be read: everything behind the name of one, or the scheme of an address with one, on its line.
 fn guarded(source: &str) -> String {
-    let end = |l: &str| SECRETS.iter().filter_map(|name| Some(l.find(name)? + name.len())).min();
-    let line = |l: &str| match end(l)
-        .or_else(|| Some(l.find("postgres")? + l.get(l.find("postgres")?..)?.find("://")? + 3))
-        .and_then(|at| l.split_at_checked(at))
-    {
+    let names = |l: &str| SECRETS.iter().filter_map(|name| Some(l.find(name)? + name.len())).min();
+    let address = |l: &str| l.find("://").filter(|_| l.contains('@') || l.contains("password"));
+    let end = |l: &str| names(l).or_else(|| Some(address(l)? + 3));
+    let line = |l: &str| match end(l).and_then(|at| l.split_at_checked(at)) {
         Some((before, after)) => format!("{before}{}", "*".repeat(after.chars().count())),
         None => l.to_owned(),
     };
@@ -106,9 +105,7 @@ fn collect_secrets<'a>(node: &'a Node, out: &mut Vec<&'a str>) {
                     {
                         out.push(text)
                     }
-                    _ if storage::masked_addresses(&e.value.data).is_some() => {
-                        out.extend(storage::masked_addresses(&e.value.data).filter(|rest| !rest.is_empty()))
-                    }
+                    Data::Text(text) => out.extend(storage::password(text)),
                     _ => collect_secrets(&e.value, out),
                 }
             }

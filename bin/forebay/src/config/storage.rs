@@ -6,7 +6,6 @@ use contract::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-use super::tree::Data;
 use super::{Env, FILE, env, spans};
 
 /// Where keys, the ledger, jobs, batches, files and kept notes are.
@@ -25,11 +24,6 @@ fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Secret>, D::Error> {
     Ok(Option::<String>::deserialize(d)?.map(Secret::new))
 }
 
-/// Whether a text is the address of a database, which may hold a password.
-pub(super) fn is_address(text: &str) -> bool {
-    text.starts_with("postgres://") || text.starts_with("postgresql://")
-}
-
 /// Where the project in `folder` keeps its storage, whatever else is wrong with its configuration; `None` is in the folder.
 ///
 /// # Errors
@@ -43,29 +37,45 @@ pub fn storage_url(folder: &Path, env: &Env) -> Result<Option<Secret>, String> {
             false => Ok(None),
         };
     };
-    let _ = env::substitute(&mut root, env, &mut Vec::new());
-    let json = root.to_json();
-    match json.pointer("/storage/url") {
+    let mut problems = Vec::new();
+    let _ = env::substitute(&mut root, env, &mut problems);
+    if problems.iter().any(|p| p.path == "/storage/url") {
+        return Err(format!("a variable of `storage.url` in {FILE} is not set"));
+    }
+    match root.to_json().pointer("/storage/url") {
         None | Some(serde_json::Value::Null) => Ok(None),
-        Some(serde_json::Value::String(url)) if url.contains("${") => {
-            Err(format!("a variable of `storage.url` in {FILE} is not set"))
-        }
         Some(serde_json::Value::String(url)) => Ok(Some(Secret::new(url.clone()))),
         Some(_) => Err(format!("`storage.url` in {FILE} is not an address")),
     }
 }
 
-/// The addresses of databases in a text that is shown, with all that is behind the scheme masked.
-pub(super) fn masked_addresses(data: &Data) -> Option<&str> {
-    match data {
-        Data::Text(text) if is_address(text) => text.split_once("://").map(|(_, rest)| rest),
-        _ => None,
-    }
+/// What of an address is nobody's to see: a password before the host, or one among the parameters.
+pub(super) fn password(address: &str) -> Option<&str> {
+    let (_, rest) = address.split_once("://")?;
+    let before_host = || rest.rsplit_once('@')?.0.split_once(':').map(|(_, password)| password);
+    let parameter = || rest.split_once("password=").map(|(_, rest)| rest);
+    let written_out = |p: &&str| p.len() > 3 && !(p.starts_with("${") && p.ends_with('}'));
+    before_host().or_else(parameter).filter(written_out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_password_of_an_address_is_found_wherever_it_stands() {
+        for (address, hidden) in [
+            ("postgres://ann:s3@cret@h:5/d", Some("s3@cret")),
+            ("mysql://ann:s3cret@h/d", Some("s3cret")),
+            ("postgres://h/d?user=ann&password=s3cret&x=1", Some("s3cret&x=1")),
+            ("postgres://ann@h:5432/d", None),
+            ("https://a.example/x", None),
+            ("postgres://ann:${PASSWORD}@h/d", None),
+            ("s3cret", None),
+        ] {
+            assert_eq!(password(address), hidden, "{address}");
+        }
+    }
 
     #[test]
     fn where_the_storage_is_can_be_told_of_a_file_that_is_not_sound() {
