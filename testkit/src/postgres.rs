@@ -75,11 +75,38 @@ fn command(bin: &Path, program: &str) -> Command {
     command
 }
 
+/// Where servers are made: in memory, where there is room for many, so that they wait for no disk.
+fn place() -> PathBuf {
+    let shared = Path::new("/dev/shm");
+    let free = said(Command::new("df").args(["-Pk", "/dev/shm"]));
+    let free = free.and_then(|table| table.lines().last()?.split_whitespace().nth(3)?.parse::<u64>().ok());
+    match free.is_some_and(|kib| kib > 2_000_000) {
+        true => shared.to_owned(),
+        false => std::env::temp_dir(),
+    }
+}
+
+/// Removes what processes left that were killed.
+fn sweep(place: &Path) {
+    for left in std::fs::read_dir(place).into_iter().flatten().flatten() {
+        let name = left.file_name();
+        let owner =
+            name.to_str().and_then(|n| n.strip_prefix("fbpg-")?.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| {
+            Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{pid}")).exists()
+        }) {
+            let _ = std::fs::remove_dir_all(left.path());
+        }
+    }
+}
+
 fn folder() -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let place = place();
+    sweep(&place);
     // A path of a socket is short.
-    let folder = std::env::temp_dir().join(format!("fbpg-{}-{n}", std::process::id()));
+    let folder = place.join(format!("fbpg-{}-{n}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
     #[cfg(unix)]
     if is_root() {

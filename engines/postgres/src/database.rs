@@ -180,6 +180,7 @@ impl Backend for Postgres {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            self.wakes.close();
             let _ = timeout(CONNECT, self.pool.close()).await;
         })
     }

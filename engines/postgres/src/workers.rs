@@ -23,13 +23,20 @@ const SOON: i64 = 1_000;
 pub(crate) struct Wakes {
     /// This process, as it signs.
     me: String,
-    /// Made when somebody first waits. The connection is its own, beside the pool's bound by one.
+    /// Made when somebody first waits; it keeps one of the pool's connections.
     listener: Mutex<Option<PgListener>>,
 }
 
 impl Wakes {
     pub(crate) fn new(me: String) -> Self {
         Wakes { me, listener: Mutex::default() }
+    }
+
+    /// Gives its connection back, unless somebody waits.
+    pub(crate) fn close(&self) {
+        if let Ok(mut listener) = self.listener.try_lock() {
+            *listener = None;
+        }
     }
 }
 

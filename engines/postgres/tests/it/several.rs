@@ -16,9 +16,9 @@ use testkit::postgres::Server;
 use testkit::stores::fixtures::{admitted, range, record};
 
 /// Long enough for a loaded machine, too short for the half minute after which everybody looks by himself.
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(25);
 /// How long a worker of these tests may be silent.
-const LEASE: Duration = Duration::from_secs(2);
+const LEASE: Duration = Duration::from_secs(6);
 
 async fn until(what: &str, within: Duration, mut done: impl AsyncFnMut() -> bool) {
     let looked = async {
