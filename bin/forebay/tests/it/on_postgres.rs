@@ -80,7 +80,7 @@ async fn the_commands_of_a_folder_and_a_second_server_see_what_is_in_the_databas
     assert_eq!((first.chat("").0, second.chat("").0), (200, 200));
     let folder = first.folder.path();
     eventually("both are in one bill", || {
-        json(folder, &["--json", "costs"]).is_ok_and(|told| told["total"]["requests"] == 2)
+        json(folder, &["--json", "costs", "--by", "tenant"]).is_ok_and(|told| told["total"]["requests"] == 2)
     });
     assert!(!folder.join(".forebay/forebay.db").exists(), "nothing is in a file beside it");
     // A key made for one is known to the other.
@@ -94,7 +94,9 @@ async fn the_commands_of_a_folder_and_a_second_server_see_what_is_in_the_databas
     // Nobody is told the password, whatever is wrong.
     let broken = config.replace("postgres?host", "nowhere?host").replace("storage:", "nonsense: 1\nstorage:");
     std::fs::write(folder.join("forebay.yaml"), &broken).unwrap();
-    for args in [&["check"][..], &["costs"], &["key", "list"], &["up", "--listen", "127.0.0.1:0"]] {
+    for args in
+        [&["check"][..], &["costs", "--by", "tenant"], &["key", "list"], &["up", "--listen", "127.0.0.1:0"]]
+    {
         let (done, told) = ask(folder, args);
         assert!(!done && !told.contains(password), "{args:?}: {told}");
     }
@@ -103,6 +105,6 @@ async fn the_commands_of_a_folder_and_a_second_server_see_what_is_in_the_databas
         config.replace("${FOREBAY_DB_PASSWORD}", "${NOBODY_SET_THIS}"),
     )
     .unwrap();
-    let (done, told) = ask(folder, &["costs"]);
+    let (done, told) = ask(folder, &["costs", "--by", "tenant"]);
     assert!(!done && told.contains("storage.url"), "{told}");
 }
