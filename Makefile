@@ -56,6 +56,7 @@ unit: setup  ## All Rust tests
 
 clients:  ## The official client libraries against a running server
 	@if [ -x tests/clients/run.sh ]; then tests/clients/run.sh; else echo "clients: no suite yet"; fi
+	tests/feast/run.sh
 
 faults: setup  ## Sixteen faults of an upstream against the release build, ten times as fast as in the catalogue
 	$(CARGO) build --locked --release -p forebay

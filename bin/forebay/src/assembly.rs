@@ -14,6 +14,7 @@ use admission::{Gate, Room, Scope};
 use contract::{Clock, ModelName, Surface};
 use gateway::{App, Current, FairSlots};
 use llm::{Hedge, Models};
+use pipeline::durable::{Definitions, Durable};
 use store::{Reader, Store};
 
 use crate::Error;
@@ -75,6 +76,8 @@ pub struct Assembly {
     models: Models,
     cache: Arc<wiring::Parts>,
     reader: Reader,
+    /// Runs of pipelines that outlive the process.
+    durable: Durable,
     /// Of the configuration in force.
     endpoints: Arc<Endpoints>,
     /// End users are counted only where something limits them.
@@ -87,6 +90,7 @@ pub struct Made {
     limits: admission::Settings,
     caps: Caps,
     endpoints: Endpoints,
+    definitions: Definitions,
     upstreams: HashMap<ModelName, otlp::Upstream>,
     /// What an operator should know of it.
     notes: Vec<String>,
@@ -120,12 +124,19 @@ impl Assembly {
             gate: gate.clone(),
             cache: Arc::new(wiring::Parts { cache: store.cache.clone(), clock: clock.clone() }),
             reader: store.reader.clone(),
+            durable: Durable::new(pipeline::durable::Means {
+                project: project.to_owned(),
+                root: gateway::runs_root(project),
+                clock: clock.clone(),
+                results: store.reader.results.clone(),
+            }),
             endpoints: Arc::default(),
             users,
         };
         let made = assembly.make(config)?;
         made.notes.iter().for_each(|note| tracing::warn!("{note}"));
         assembly.bind(&made.endpoints, &caps);
+        assembly.durable.replace(made.definitions);
         assembly.endpoints = Arc::new(made.endpoints);
         let mut seed = [0; 8];
         store::os_random(&mut seed)
@@ -162,14 +173,22 @@ impl Assembly {
             endpoints.insert(name.clone(), kept);
         }
         models.prepare(settings);
-        let registry = wiring::kinds(&models, &self.project, Some(self.cache.clone()));
+        let outside = wiring::outside(config, self.reader.runs.clone(), &self.means.clock)?;
+        let cache: Arc<dyn llm::PartCache> = self.cache.clone();
+        let registry = wiring::kinds(&models, &self.project, Some(config), Some(cache), outside);
         let pipelines = pipelines::all(config, &models, &registry)?;
+        let definitions = pipelines::durable(config, &registry)?;
         let inventory = Some(Arc::new(Running { models: infos, workers }) as _);
         let parts = gateway::Parts { settings: self.settings(config), models, pipelines, inventory };
         let upstreams = telemetry::upstreams(config).collect();
         let limits = wiring::limits(config);
         let caps = caps(config, &limits);
-        Ok(Made { parts, limits, caps, endpoints, upstreams, notes })
+        Ok(Made { parts, limits, caps, endpoints, definitions, upstreams, notes })
+    }
+
+    /// Runs of pipelines that outlive the process.
+    pub fn durable(&self) -> &Durable {
+        &self.durable
     }
 
     /// Puts made parts in place: for every request that comes from now on.
@@ -192,6 +211,7 @@ impl Assembly {
             self.gate.restore(scope, period, amount);
         }
         made.parts.models.keep_answers();
+        self.durable.replace(made.definitions);
         current.replace(current.app().next(made.parts));
         // What nobody uses any more ends here: connections, and the workers of models that are gone.
         (self.endpoints, self.users) = (Arc::new(made.endpoints), users);

@@ -14,6 +14,9 @@ pub enum Error {
     /// The configuration has problems; they were shown already.
     #[error("the configuration has problems")]
     Invalid,
+    /// Data is not as expected; the report was shown already.
+    #[error("the data is not as expected")]
+    Refused,
     /// A run ended with a part of its answer, which was shown with the reason.
     #[error("the answer is not complete")]
     Partial,
@@ -44,7 +47,7 @@ impl Error {
     /// The exit code of a command that ends with it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Failed { .. } | Error::Invalid => 1,
+            Error::Failed { .. } | Error::Invalid | Error::Refused => 1,
             Error::Partial => 3,
             // As a shell reports a command that Ctrl-C ended.
             Error::Cancelled => 130,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use contract::{ModelName, PipelineName, Price};
 use gateway::{KeptAnswers, Pipeline, Rung, WhenBusy};
 use llm::Models;
+use pipeline::durable::{Definition, Definitions};
 use pipeline::{Graph, PipelineSpec, Registry, Shows};
 use serde_json::Value as Json;
 
@@ -30,6 +31,9 @@ pub(crate) fn all(
     let mut all = BTreeMap::new();
     for (name, p) in &config.pipelines {
         let spec = p.spec();
+        if pipeline::is_durable(&spec, registry) {
+            continue;
+        }
         let mut built = one(name, p, &spec, known, registry)?;
         if let Some(busy) = &p.when_busy {
             let rungs = busy.then.iter().map(|rung| {
@@ -55,6 +59,36 @@ pub(crate) fn all(
     Ok(all)
 }
 
+/// All pipelines that durable runs run, with the kinds of their stages.
+///
+/// # Errors
+/// A pipeline that does not check.
+pub(crate) fn durable(config: &Config, registry: &Registry) -> Result<Definitions, Error> {
+    let mut pipelines = BTreeMap::new();
+    for (name, p) in &config.pipelines {
+        let spec = p.spec();
+        if !pipeline::is_durable(&spec, registry) {
+            continue;
+        }
+        let graph = Arc::new(checked(name, &spec, registry)?);
+        let name: PipelineName = name.as_str().into();
+        let version = version(&spec);
+        pipelines.insert(name.clone(), Arc::new(Definition { name, spec, graph, version }));
+    }
+    Ok(Definitions { registry: registry.clone(), pipelines })
+}
+
+fn checked(name: &str, spec: &PipelineSpec, registry: &Registry) -> Result<Graph, Error> {
+    pipeline::check(spec, registry).map_err(|found| {
+        let first = found.first().map(|f| f.message.clone()).unwrap_or_default();
+        Error::new(format!("pipeline `{name}` cannot run: {first}"), "run `forebay check` for every problem")
+    })
+}
+
+fn version(spec: &PipelineSpec) -> String {
+    blake3::hash(format!("{spec:?}").as_bytes()).to_hex().get(..12).unwrap_or_default().to_owned()
+}
+
 fn one(
     name: &str,
     p: &PipelineConfig,
@@ -62,17 +96,13 @@ fn one(
     known: &Models,
     registry: &Registry,
 ) -> Result<Pipeline, Error> {
-    let graph = pipeline::check(spec, registry).map_err(|found| {
-        let first = found.first().map(|f| f.message.clone()).unwrap_or_default();
-        Error::new(format!("pipeline `{name}` cannot run: {first}"), "run `forebay check` for every problem")
-    })?;
-    let version =
-        blake3::hash(format!("{spec:?}").as_bytes()).to_hex().get(..12).unwrap_or_default().to_owned();
+    let graph = checked(name, spec, registry)?;
+    let version = version(spec);
     let mut models: Vec<ModelName> = graph.nodes.iter().flat_map(|n| n.stage.models()).collect();
     models.sort();
     models.dedup();
     let price = models.iter().map(|n| known.dearest(n)).fold(Price::FREE, Price::dearest);
-    let path = p.on.as_ref().and_then(|on| on.http.clone());
+    let path = p.on.as_ref().and_then(|on| on.http()).map(str::to_owned);
     let (graph, mid_stream) = (Arc::new(graph), p.mid_stream.into());
     let resume = p.resume.map(|t| t.0).filter(|d| !d.is_zero());
     Ok(Pipeline { graph, version, models, price, path, mid_stream, when_busy: None, resume })

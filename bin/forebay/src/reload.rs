@@ -9,7 +9,7 @@
 mod bounded;
 mod changes;
 mod files;
-mod watch;
+pub(crate) mod watch;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::Error;
 use crate::assembly::{Assembly, Made};
 use crate::config::{self, Config, Env, FILE, Problem, problem};
+use crate::starting::Starting;
 use crate::wiring;
 use bounded::Bounded;
 use files::Files;
@@ -58,6 +59,7 @@ pub(crate) struct Begun {
     pub(crate) config: Config,
     pub(crate) before: Before,
     pub(crate) assembly: Assembly,
+    pub(crate) starting: Arc<Starting>,
     /// Whether it listens where the configuration says.
     pub(crate) listen: bool,
 }
@@ -101,6 +103,7 @@ struct Reloads {
     current: Current,
     project: PathBuf,
     assembly: Assembly,
+    starting: Arc<Starting>,
     /// What the server began with.
     began: Config,
     listen: bool,
@@ -130,7 +133,7 @@ struct Sound {
 /// # Errors
 /// Signals cannot be heard.
 pub(crate) fn start(begun: Begun, current: Current) -> Result<Task<()>, Error> {
-    let Begun { project, config, before, assembly, listen } = begun;
+    let Begun { project, config, before, assembly, starting, listen } = begun;
     let files = Files::of(&project, &config, &wiring::kinds_for_check(&project)).with(&before.0);
     let hangups = signal(SignalKind::hangup())
         .map_err(|e| Error::new(format!("cannot hear signals: {e}"), "check this user's limits"))?;
@@ -150,6 +153,7 @@ pub(crate) fn start(begun: Begun, current: Current) -> Result<Task<()>, Error> {
         current,
         project,
         assembly,
+        starting,
         began: config.clone(),
         listen,
         config,
@@ -259,7 +263,10 @@ impl Reloads {
         let read = read.unwrap_or_else(|e| Err((Refused::other(&e), self.files.clone())));
         let (sound, files) = match read {
             Ok(Sound { config, made, files }) => match self.assembly.put(made, &self.current).await {
-                Ok(()) => (Ok(config), files),
+                Ok(()) => {
+                    self.starting.replan(&config);
+                    (Ok(config), files)
+                }
                 Err(e) => (Err(Refused::other(&e.to_string())), files),
             },
             Err((refused, files)) => (Err(refused), files),

@@ -12,6 +12,8 @@ use contract::{BoxFuture, Clock, Date, Secret, TenantId, UnixMillis};
 use gateway::{BatchesSettings, Current, Jobs, JobsSettings};
 use llm::{CascadeKind, GenerateKind, Models, PartCache};
 use pipeline::Registry;
+use pipeline::durable::Durable;
+use pipeline::outside::Outside;
 use pipeline::runs::Deliver as _;
 use postgres::Postgres;
 use store::{Backend, CacheKey, CacheStore, CostBy, Reader};
@@ -21,12 +23,19 @@ use crate::Error;
 use crate::config::Config;
 use crate::config::jobs::JobsConfig;
 use crate::config::model::{AllowanceConfig, ModelConfig, PriorityConfig, TenantConfig};
-use crate::inventory;
+use crate::{inventory, stages};
 
 /// Every kind of stage this binary has.
-pub fn kinds(models: &Models, project: &Path, cache: Option<Arc<dyn PartCache>>) -> Registry {
+pub fn kinds(
+    models: &Models,
+    project: &Path,
+    config: Option<&Config>,
+    cache: Option<Arc<dyn PartCache>>,
+    outside: Outside,
+) -> Registry {
     let mut registry = Registry::default();
     text::register(&mut registry);
+    stages::register(&mut registry, project, config, outside);
     let generate = GenerateKind::new(models.clone(), project.to_owned(), cache);
     registry.register(CascadeKind::new(generate.clone()));
     registry.register(generate);
@@ -35,7 +44,7 @@ pub fn kinds(models: &Models, project: &Path, cache: Option<Arc<dyn PartCache>>)
 
 /// The kinds for a check: they know no model, since nothing runs.
 pub fn kinds_for_check(project: &Path) -> Registry {
-    kinds(&Models::new(Arc::new(llm::Unlimited)), project, None)
+    kinds(&Models::new(Arc::new(llm::Unlimited)), project, None, None, Outside::default())
 }
 
 /// What stands behind a model's name: who answers, where and as what. A local file is known by its size and the time it was
@@ -214,8 +223,50 @@ pub(crate) fn secrets(c: &JobsConfig) -> Vec<contract::Secret> {
 ///
 /// # Errors
 /// A webhook's secret that is none, or an address that cannot be told.
-pub fn jobs(config: &Config, current: &Current, clock: Arc<dyn Clock>) -> Result<Jobs, Error> {
+pub fn jobs(
+    config: &Config,
+    current: &Current,
+    durable: &Durable,
+    clock: Arc<dyn Clock>,
+) -> Result<Jobs, Error> {
     let c = &config.jobs;
+    let deliver = deliver(c, clock)?;
+    let settings = JobsSettings {
+        groups: config
+            .runs
+            .concurrency
+            .iter()
+            .map(|(name, n)| (name.clone(), usize::try_from(n.0).unwrap_or(usize::MAX)))
+            .collect(),
+        parallel: usize::try_from(c.parallel.0).unwrap_or(usize::MAX).clamp(1, 10_000),
+        attempts: u32::try_from(c.attempts.0).unwrap_or(u32::MAX).max(1),
+        keep: c.keep.0,
+        within: c.within.0,
+        waiting: c.waiting.0,
+        webhook: c.webhook.url.clone(),
+        batches: BatchesSettings { lines: c.batches.lines.0.min(10_000_000), open: c.batches.open.0 },
+    };
+    Ok(Jobs::start(current, settings, deliver, Some(durable.clone())))
+}
+
+/// What stages of durable runs reach outside with.
+///
+/// # Errors
+/// A webhook's address that cannot be told.
+pub(crate) fn outside(
+    config: &Config,
+    runs: Arc<dyn store::RunStore>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Outside, Error> {
+    let caller = webhooks::Caller::new(config.jobs.webhook.allow_private, clock.clone());
+    Ok(Outside {
+        call: Some(Arc::new(caller)),
+        webhooks: Some((deliver(&config.jobs, clock.clone())?, runs)),
+    })
+}
+
+/// Who brings webhooks.
+fn deliver(c: &JobsConfig, clock: Arc<dyn Clock>) -> Result<Arc<Webhooks>, Error> {
     let settings = webhooks::Settings {
         secrets: secrets(c),
         own: c.webhook.url.clone(),
@@ -229,16 +280,7 @@ pub fn jobs(config: &Config, current: &Current, clock: Arc<dyn Clock>) -> Result
             .check(url)
             .map_err(|why| Error::new(format!("`jobs.webhook.url` cannot be told: {why}"), help))?;
     }
-    let settings = JobsSettings {
-        parallel: usize::try_from(c.parallel.0).unwrap_or(usize::MAX).clamp(1, 10_000),
-        attempts: u32::try_from(c.attempts.0).unwrap_or(u32::MAX).max(1),
-        keep: c.keep.0,
-        within: c.within.0,
-        waiting: c.waiting.0,
-        webhook: c.webhook.url.clone(),
-        batches: BatchesSettings { lines: c.batches.lines.0.min(10_000_000), open: c.batches.open.0 },
-    };
-    Ok(Jobs::start(current, settings, Arc::new(deliver)))
+    Ok(Arc::new(deliver))
 }
 
 #[cfg(test)]

@@ -105,7 +105,8 @@ impl Gate {
         Gate { inner: Arc::new(Inner { clock, desk, lines }) }
     }
 
-    /// Takes over other settings. Counters, queues and what runs stay.
+    /// Takes over other settings. Counters, queues and what runs stay; a model that they no longer list is forgotten as
+    /// [`Gate::forget_unlisted`] says.
     pub fn reconfigure(&self, settings: Settings) {
         let (settings, now) = (Arc::new(settings), self.inner.clock.now());
         let mut wakers = Vec::new();
@@ -118,6 +119,18 @@ impl Gate {
             lines.settings = settings;
         }
         wake(wakers);
+        self.forget_unlisted();
+    }
+
+    /// Forgets the models that the settings do not list and at which nothing runs or waits: to be asked again from time to
+    /// time, as what runs at such a model ends. Settings that list no model at all say nothing of any.
+    pub fn forget_unlisted(&self) {
+        let mut lines = self.inner.lines.write().unwrap_or_else(PoisonError::into_inner);
+        let Lines { settings, models } = &mut *lines;
+        if !settings.models.is_empty() {
+            // Whoever has or wants a slot holds the model's state, and gets at it under the lock that is held here.
+            models.retain(|name, shared| settings.models.contains_key(name) || Arc::strong_count(shared) > 1);
+        }
     }
 
     /// Lets a request in, or says which limit stops it. All or nothing over every scope; never waits.

@@ -51,6 +51,12 @@ pub enum Code {
     WorkerCrashed,
     /// A part of a fan-out failed.
     PartFailed,
+    /// Somebody who was asked did not approve it.
+    NotApproved,
+    /// The data is not what is expected of it.
+    ExpectationsFailed,
+    /// A command that a stage runs ended badly.
+    CommandFailed,
     /// The server is shutting down.
     Draining,
     /// The disk or the database cannot take a record.
@@ -84,6 +90,9 @@ impl Code {
         Code::UpstreamCredentials,
         Code::WorkerCrashed,
         Code::PartFailed,
+        Code::NotApproved,
+        Code::ExpectationsFailed,
+        Code::CommandFailed,
         Code::Draining,
         Code::StorageUnavailable,
         Code::Internal,
@@ -114,6 +123,9 @@ impl Code {
             Self::UpstreamCredentials => "upstream_credentials",
             Self::WorkerCrashed => "worker_crashed",
             Self::PartFailed => "part_failed",
+            Self::NotApproved => "not_approved",
+            Self::ExpectationsFailed => "expectations_failed",
+            Self::CommandFailed => "command_failed",
             Self::Draining => "draining",
             Self::StorageUnavailable => "storage_unavailable",
             Self::Internal => "internal",
@@ -130,10 +142,13 @@ impl Code {
             | Self::NotFound
             | Self::IdempotencyKeyReused
             | Self::NotResumable
-            | Self::ContextLengthExceeded => Class::Invalid,
-            Self::InvalidKey | Self::Forbidden | Self::BudgetExhausted | Self::ContentFiltered => {
-                Class::Denied
-            }
+            | Self::ContextLengthExceeded
+            | Self::ExpectationsFailed => Class::Invalid,
+            Self::InvalidKey
+            | Self::Forbidden
+            | Self::BudgetExhausted
+            | Self::ContentFiltered
+            | Self::NotApproved => Class::Denied,
             Self::RateLimited | Self::Overloaded | Self::Draining => Class::Overloaded,
             Self::DeadlineExceeded | Self::Cancelled => Class::Deadline,
             Self::UpstreamError
@@ -142,7 +157,8 @@ impl Code {
             | Self::UpstreamTruncated
             | Self::UpstreamCredentials
             | Self::WorkerCrashed
-            | Self::PartFailed => Class::Upstream,
+            | Self::PartFailed
+            | Self::CommandFailed => Class::Upstream,
             Self::StorageUnavailable | Self::Internal => Class::Internal,
         }
     }

@@ -140,6 +140,14 @@ impl<T, F: FnOnce(&str) -> Result<T, String>> Visitor<'_> for Text<F> {
     }
 }
 
+/// A prefix and 32 hexadecimal digits. Every request has its id written several times.
+fn prefixed<'a>(prefix: [u8; 4], id: &Uuid, out: &'a mut [u8; 36]) -> &'a str {
+    let (head, digits) = out.split_at_mut(4);
+    head.copy_from_slice(&prefix);
+    id.simple().encode_lower(digits);
+    std::str::from_utf8(out).unwrap_or_default()
+}
+
 /// The id of one request or run: a UUIDv7, so that ids sort by time. Printed as `req_…` without dashes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(Uuid);
@@ -172,7 +180,7 @@ impl RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "req_{}", self.0.simple())
+        f.write_str(prefixed(*b"req_", &self.0, &mut [0; 36]))
     }
 }
 impl fmt::Debug for RequestId {
@@ -191,7 +199,7 @@ impl std::str::FromStr for RequestId {
 }
 impl Serialize for RequestId {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        s.serialize_str(prefixed(*b"req_", &self.0, &mut [0; 36]))
     }
 }
 impl<'de> Deserialize<'de> for RequestId {
@@ -233,7 +241,7 @@ impl RunId {
 
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "run_{}", self.0.simple())
+        f.write_str(prefixed(*b"run_", &self.0, &mut [0; 36]))
     }
 }
 impl fmt::Debug for RunId {
@@ -250,7 +258,7 @@ impl std::str::FromStr for RunId {
 }
 impl Serialize for RunId {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        s.serialize_str(prefixed(*b"run_", &self.0, &mut [0; 36]))
     }
 }
 impl<'de> Deserialize<'de> for RunId {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::{
-    Budget, Clock, Deadline, Error, Event, Freshness, Kind, Meter, MidStream, ModelName, Outcome, RequestId,
-    StageName, TenantId, Tick, TraceContext, UserId, Value,
+    Attempt, Budget, Clock, Deadline, Error, Event, Freshness, Kind, Meter, MidStream, ModelName, Outcome,
+    RequestId, StageName, TenantId, Tick, TraceContext, UserId, Value,
 };
 
 /// A boxed, sendable future.
@@ -72,6 +72,8 @@ pub struct Context {
     pub freshness: Freshness,
     /// Where output goes, when this stage's output is shown.
     pub sink: Option<Arc<dyn Sink>>,
+    /// The attempt of a durable run that it is; `None` in a live one.
+    pub attempt: Option<Arc<Attempt>>,
 }
 
 impl Context {

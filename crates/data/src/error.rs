@@ -64,6 +64,20 @@ pub enum Error {
         /// The names there are.
         hint: String,
     },
+    /// No feature view of that name.
+    #[error("find the feature view `{name}`; {hint}")]
+    NoView {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        hint: String,
+    },
+    /// Another process writes what is online.
+    #[error("open `{}`: another forebay process writes it; stop it, or talk to it with --server", folder.display())]
+    Locked {
+        /// Its folder.
+        folder: PathBuf,
+    },
     /// No version, tag or time of that kind in the dataset.
     #[error("find {at} of `{dataset}`; {hint}")]
     NoVersion {
@@ -139,11 +153,11 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Error::Invalid { .. } | Error::Expectations { .. } | Error::Query(_) => Code::InvalidRequest,
-            Error::NoDataset { .. } | Error::NoVersion { .. } => Code::NotFound,
+            Error::NoDataset { .. } | Error::NoView { .. } | Error::NoVersion { .. } => Code::NotFound,
             Error::Source { .. } => Code::InvalidDocument,
             Error::Conflict { .. } => Code::Overloaded,
             Error::Memory { .. } => Code::TooLarge,
-            Error::Storage { .. } => Code::StorageUnavailable,
+            Error::Storage { .. } | Error::Locked { .. } => Code::StorageUnavailable,
             Error::Table { .. } => Code::Internal,
         }
     }

@@ -34,17 +34,19 @@ mod error;
 pub mod expect;
 pub mod features;
 mod fingerprint;
+mod query;
 mod schema;
 mod source;
+pub mod stages;
 mod store;
 mod warehouse;
 
 pub use dataset::{
-    Added, At, Batch, Change, Collected, Dataset, Diff, Gate, Gated, Gc, How, Policy, Quarantined, Rows,
-    Select, Shown, Tag, Version,
+    Added, At, Attempt, Batch, Change, Collected, Dataset, Diff, Effect, Gate, Gated, Gc, How, Policy,
+    Quarantined, Released, Rows, Select, Shown, Tag, Version,
 };
 pub use error::{Error, Place};
 pub use fingerprint::Name;
 pub use schema::{Column, ColumnType, Schema};
-pub use source::{Encoding, Format, Source};
+pub use source::{Encoding, Format, Origin, Source};
 pub use warehouse::{Settings, Warehouse};

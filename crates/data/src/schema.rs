@@ -62,7 +62,7 @@ impl Schema {
     }
 
     /// The names, in order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.columns.iter().map(|column| column.name.as_str())
     }
 
@@ -70,6 +70,15 @@ impl Schema {
         let fields: Vec<Field> =
             self.columns.iter().map(|c| Field::new(&c.name, c.ty.to_arrow(), true)).collect();
         Arc::new(ArrowSchema::new(fields))
+    }
+
+    /// The same, texts as views: as a scan gives them without a copy.
+    pub(crate) fn to_views(&self) -> Arc<ArrowSchema> {
+        let view = |c: &Column| match c.ty {
+            ColumnType::Text => Field::new(&c.name, DataType::Utf8View, true),
+            _ => Field::new(&c.name, c.ty.to_arrow(), true),
+        };
+        Arc::new(ArrowSchema::new(self.columns.iter().map(view).collect::<Vec<_>>()))
     }
 
     /// The columns that an Arrow schema holds, or the name and type of the first that a dataset cannot hold.
@@ -179,10 +188,10 @@ impl FromStr for ColumnType {
             )
         };
         Ok(match text {
-            "bool" => ColumnType::Bool,
-            "int" => ColumnType::Int,
+            "bool" | "boolean" => ColumnType::Bool,
+            "int" | "integer" => ColumnType::Int,
             "float" => ColumnType::Float,
-            "text" => ColumnType::Text,
+            "text" | "string" => ColumnType::Text,
             "binary" => ColumnType::Binary,
             "date" => ColumnType::Date,
             "timestamp" => ColumnType::Timestamp,

@@ -1,5 +1,6 @@
-//! Where datasets live: a folder, one Delta table below it per dataset.
+//! Where datasets live: a folder or a prefix of a bucket, one Delta table below it per dataset.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::ObjectStore;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use url::Url;
@@ -16,19 +18,35 @@ use crate::dataset::Dataset;
 use crate::{Error, store};
 
 /// What work on datasets may use.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// Memory for sorting, joining and grouping, in bytes, over all work at once. What needs more goes through files.
+    /// A validation with `unique` may hold half as much again, of hashes.
     pub memory_bytes: usize,
     /// Where those files go; the system's temporary folder when it is not given.
     pub spill: Option<PathBuf>,
     /// The size of a data file, about, in bytes. Larger files scan faster, smaller ones are cheaper to rewrite.
     pub file_bytes: u64,
+    /// How to reach a bucket, under the names that AWS's own programs know from the environment: `AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`, … A folder needs none.
+    pub store: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Settings {
+    /// Of the store names only: values may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("memory_bytes", &self.memory_bytes)
+            .field("spill", &self.spill)
+            .field("file_bytes", &self.file_bytes)
+            .field("store", &self.store.keys().collect::<Vec<_>>())
+            .finish()
+    }
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { memory_bytes: 1 << 30, spill: None, file_bytes: 64 << 20 }
+        Settings { memory_bytes: 1 << 30, spill: None, file_bytes: 64 << 20, store: BTreeMap::new() }
     }
 }
 
@@ -49,17 +67,22 @@ pub(crate) struct Inner {
 }
 
 impl Warehouse {
-    /// Opens the folder of that path or `file:` URL, and creates it when it is not there.
+    /// Opens the folder of that path or `file:` URL, and creates it when it is not there; or the prefix of a bucket that
+    /// `s3://BUCKET/PREFIX` names, of which nothing is read yet.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a URL that is not a folder's, [`Error::Storage`] when the folder cannot be created.
+    /// [`Error::Invalid`] for a URL that is neither, [`Error::Storage`] when the folder cannot be created.
     pub fn open(root: &str, clock: Arc<dyn Clock>, settings: Settings) -> Result<Warehouse, Error> {
         let path = match Url::parse(root) {
             Ok(url) if url.scheme() == "file" => url.to_file_path().map_err(|()| {
                 Error::invalid(format!("the warehouse `{root}`"), "a `file:` URL names a full path")
             })?,
+            Ok(url) if url.scheme() == "s3" => return Warehouse::bucket(&url, clock, settings),
             Ok(url) if url.scheme().len() > 1 => {
-                let why = format!("`{}:` is not a store that is known; give a folder", url.scheme());
+                let why = format!(
+                    "`{}:` is not a store that is known; give a folder or `s3://BUCKET/PREFIX`",
+                    url.scheme()
+                );
                 return Err(Error::invalid(format!("the warehouse `{root}`"), why));
             }
             _ => PathBuf::from(root),
@@ -71,6 +94,29 @@ impl Warehouse {
         let url = Url::from_directory_path(&path)
             .map_err(|()| Error::invalid(format!("the warehouse `{root}`"), "its path is not a full one"))?;
         Warehouse::over(url, Arc::new(LocalFileSystem::new()), clock, settings)
+    }
+
+    /// Opens a prefix of a bucket. What makes versions safe there is that the store writes an entry of the log only if there is
+    /// none (`If-None-Match: *`), which S3 and what speaks its protocol does since 2024.
+    fn bucket(url: &Url, clock: Arc<dyn Clock>, settings: Settings) -> Result<Warehouse, Error> {
+        let refused = |why: String| Error::invalid(format!("the warehouse `{url}`"), why);
+        let Some(bucket) = url.host_str() else {
+            return Err(refused("it names no bucket; write `s3://BUCKET/PREFIX`".to_owned()));
+        };
+        let mut builder =
+            AmazonS3Builder::new().with_bucket_name(bucket).with_conditional_put(S3ConditionalPut::ETagMatch);
+        for (name, value) in &settings.store {
+            // Variables that are about other programs of AWS's are passed over.
+            if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+                builder = builder.with_config(key, value);
+            }
+        }
+        let store = builder.build().map_err(|e| refused(e.to_string()))?;
+        let mut root = url.clone();
+        if !root.path().ends_with('/') {
+            root.set_path(&format!("{}/", url.path()));
+        }
+        Warehouse::over(root, Arc::new(store), clock, settings)
     }
 
     /// A warehouse at `root` in a store whose own root is that of the URL's.

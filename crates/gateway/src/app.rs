@@ -13,12 +13,14 @@ use admission::Gate;
 use contract::{Clock, MidStream, ModelName, PipelineName, RequestId, Surface, TenantId, UnixMillis};
 use llm::Models;
 use pipeline::Graph;
+use pipeline::triggers::Driver;
 use store::{FileStore, KeyRing, Ledger, Reader};
 
 use crate::admin::Inventory;
 use crate::configuration::Configuration;
 use crate::drain::Drain;
 use crate::ended::{Ended, EndedRequests};
+use crate::features::Features;
 use crate::jobs::Jobs;
 use crate::ladder::{Rung, WhenBusy};
 use crate::metrics::Metrics;
@@ -194,6 +196,8 @@ pub(crate) struct Inner {
     /// Answers that are kept: by the settings of the first generation.
     pub(crate) replays: Replays,
     jobs: OnceLock<Jobs>,
+    triggers: OnceLock<Driver>,
+    features: OnceLock<Arc<dyn Features>>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -238,6 +242,8 @@ impl App {
             configuration: OnceLock::new(),
             replays,
             jobs: OnceLock::new(),
+            triggers: OnceLock::new(),
+            features: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner), generation: Generation::new(parts, room) }
@@ -250,6 +256,16 @@ impl App {
         // Bodies that are being read keep their places where they took them.
         let room = if own == new { self.generation.room.clone() } else { Room::new(new) };
         App { inner: self.inner.clone(), generation: Generation::new(parts, room) }
+    }
+
+    /// What is held now. What was counted and learned of models that are gone is forgotten first: of those that this
+    /// generation does not name and where nothing is under way any more.
+    pub(crate) fn present(&self) -> admission::Snapshot {
+        self.inner.gate.forget_unlisted();
+        let gate = self.inner.gate.snapshot();
+        let held = |model: &ModelName| gate.models.iter().any(|m| m.model == *model);
+        self.inner.metrics.keep(|model| self.model(model).is_some() || held(model));
+        gate
     }
 
     /// What has ended of all generations.
@@ -278,6 +294,29 @@ impl App {
 
     pub(crate) fn jobs(&self) -> Option<&Jobs> {
         self.inner.jobs.get()
+    }
+
+    /// Says who starts pipelines by events. The first one stays; without one an event starts nothing.
+    pub fn keep_triggers(&self, driver: Driver) {
+        let _ = self.inner.triggers.set(driver);
+    }
+
+    pub(crate) fn triggers(&self) -> Option<&Driver> {
+        self.inner.triggers.get()
+    }
+
+    /// Durable runs, where somebody works on them.
+    pub fn runs(&self) -> Option<crate::runs::Runs> {
+        self.jobs().and_then(Jobs::runs)
+    }
+
+    /// Says who keeps features, for this generation and all others. The first one stays.
+    pub fn serve_features(&self, features: Arc<dyn Features>) {
+        let _ = self.inner.features.set(features);
+    }
+
+    pub(crate) fn features(&self) -> Option<&dyn Features> {
+        self.inner.features.get().map(|f| &**f)
     }
 
     /// From now on new requests are refused as `draining`.

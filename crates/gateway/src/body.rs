@@ -97,6 +97,8 @@ pub(crate) struct StreamBody<S, E> {
     ping: Pin<Box<tokio::time::Sleep>>,
     /// When the ping was put off last.
     put_off: Tick,
+    /// The turn in which the ping was last asked for and not due.
+    quiet: Option<NonZeroU64>,
     every: Duration,
     /// What ends a request whose items ended well, when the items know better than "complete".
     finish: fn(S, Request),
@@ -128,6 +130,7 @@ impl<S, E> StreamBody<S, E> {
             told: None,
             ping,
             put_off: polled,
+            quiet: None,
             every,
             finish,
         }
@@ -212,8 +215,9 @@ where
             }
         }
         if waits && this.buffer.is_empty() {
-            if this.ping.as_mut().poll(cx).is_pending() {
-                this.waits = true;
+            // Asked in this turn already, it wakes this task when it is due.
+            if turn.is_some() && this.quiet == turn || this.ping.as_mut().poll(cx).is_pending() {
+                (this.waits, this.quiet) = (true, turn);
                 return Poll::Pending;
             }
             this.encode.ping(&mut this.buffer);

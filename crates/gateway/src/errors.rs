@@ -139,8 +139,9 @@ pub(crate) fn status(e: &Error) -> StatusCode {
         // What the provider finds wrong with the request keeps its own status where clients have a class for it.
         (Code::InvalidRequest, Some(same @ (409 | 422))) => same,
         (Code::InvalidRequest | Code::InvalidDocument | Code::ContextLengthExceeded, _) => 400,
+        (Code::ExpectationsFailed, _) => 422,
         (Code::InvalidKey, _) => 401,
-        (Code::BudgetExhausted | Code::Forbidden | Code::ContentFiltered, _) => 403,
+        (Code::BudgetExhausted | Code::Forbidden | Code::ContentFiltered | Code::NotApproved, _) => 403,
         (Code::NotFound, _) => 404,
         // As draft-ietf-httpapi-idempotency-key-header has it.
         (Code::IdempotencyKeyReused, _) => 422,
@@ -152,7 +153,7 @@ pub(crate) fn status(e: &Error) -> StatusCode {
         // Every endpoint of the model was asked, and none can answer now: nothing is wrong with what was said.
         (Code::UpstreamUnreachable, _) | (Code::UpstreamError, Some(503 | 529)) => 503,
         (Code::UpstreamError | Code::UpstreamTruncated | Code::UpstreamCredentials, _) => 502,
-        (Code::WorkerCrashed | Code::PartFailed, _) => 502,
+        (Code::WorkerCrashed | Code::PartFailed | Code::CommandFailed, _) => 502,
         (Code::Draining | Code::StorageUnavailable, _) => 503,
         (Code::DeadlineExceeded | Code::UpstreamTimeout, _) => 504,
         _ => 500,
@@ -303,6 +304,9 @@ mod tests {
             (Code::UpstreamCredentials, Some(401), 502, "server_error", "api_error"),
             (Code::WorkerCrashed, None, 502, "server_error", "api_error"),
             (Code::PartFailed, None, 502, "server_error", "api_error"),
+            (Code::CommandFailed, None, 502, "server_error", "api_error"),
+            (Code::NotApproved, None, 403, "permission_error", "permission_error"),
+            (Code::ExpectationsFailed, None, 422, "invalid_request_error", "invalid_request_error"),
             (Code::UpstreamError, Some(503), 503, "server_error", "overloaded_error"),
             (Code::UpstreamError, Some(529), 503, "server_error", "overloaded_error"),
             (Code::UpstreamUnreachable, None, 503, "server_error", "api_error"),

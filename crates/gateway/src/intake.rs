@@ -12,7 +12,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use contract::{Code, Deadline, Error, Surface, Tick};
+use contract::{BoxFuture, Code, Deadline, Error, Surface, Tick};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
@@ -35,8 +35,25 @@ const LINGER: Duration = Duration::from_secs(5);
 /// A key that was checked so long before the last byte of its body is checked again: it may have been revoked since.
 const KNOWN: Duration = Duration::from_secs(1);
 
-/// A layer over every route: what is behind it gets the whole body at once, or is not reached.
-pub(crate) async fn whole(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// What a request is handed on to once its body is there.
+pub(crate) trait Behind: Send + 'static {
+    /// Answers it.
+    fn run(self, request: Request) -> BoxFuture<'static, Response>;
+}
+
+impl Behind for Next {
+    fn run(self, request: Request) -> BoxFuture<'static, Response> {
+        Box::pin(Next::run(self, request))
+    }
+}
+
+/// A layer over every route: see [`take_in`].
+pub(crate) async fn whole(State(app): State<App>, request: Request, next: Next) -> Response {
+    take_in(app, request, next).await
+}
+
+/// What is behind it gets the whole body at once, or is not reached.
+pub(crate) async fn take_in(app: App, mut request: Request, next: impl Behind) -> Response {
     let arrived = app.inner.clock.now();
     let surface = surface(request.uri().path());
     if !is_text(request.uri().path()) {
@@ -84,7 +101,7 @@ fn behind(mut parts: Parts, taken: Taken) -> Request {
 }
 
 /// What is behind it, or a job in its place.
-async fn run(app: App, next: Next, parts: Parts, taken: Taken) -> Response {
+async fn run(app: App, next: impl Behind, parts: Parts, taken: Taken) -> Response {
     if jobs::is_possible(&app, &parts) {
         return or_a_job(app, next, parts, taken).await;
     }
@@ -92,7 +109,7 @@ async fn run(app: App, next: Next, parts: Parts, taken: Taken) -> Response {
 }
 
 /// What is behind it; should that say so, a job in its place.
-async fn or_a_job(app: App, next: Next, parts: Parts, taken: Taken) -> Response {
+async fn or_a_job(app: App, next: impl Behind, parts: Parts, taken: Taken) -> Response {
     let (again, same) = (parts.clone(), taken.clone());
     let response = next.run(behind(parts, taken)).await;
     match same.caller {

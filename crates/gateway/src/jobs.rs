@@ -15,13 +15,16 @@ mod submit;
 mod target;
 pub(crate) mod view;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use contract::{Clock, Code, Error, RunId};
 use parking_lot::Mutex;
-use pipeline::runs::{Deliver, Outbox, Plan, Scheduler, SchedulerSettings, StagePlan, Submission};
+use pipeline::durable::{self, Durable};
+use pipeline::runs::{
+    ByKind, Deliver, Execute, Outbox, Plan, Scheduler, SchedulerSettings, StagePlan, Submission,
+};
 use pipeline::task::{self, Task};
 use store::{RunHead, RunStore, SubmitKey, Submitted};
 use tokio::sync::Notify;
@@ -35,6 +38,7 @@ pub(crate) use self::submit::{is_possible, is_wanted, submit, submit_instead};
 use crate::batches::{Batches, BatchesSettings, Driver};
 use crate::current::{Current, Latest};
 use crate::drain::Drain;
+use crate::runs::Runs;
 
 /// What a job's run is called among runs.
 const KIND: &str = "job";
@@ -50,6 +54,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub struct JobsSettings {
     /// Jobs at once, of each model and pipeline.
     pub parallel: usize,
+    /// Stages of durable runs at once of each concurrency group.
+    pub groups: BTreeMap<String, usize>,
     /// How often a job whose attempt failed by a fault that may pass is attempted in all.
     pub attempts: u32,
     /// How long a job is kept when it has ended.
@@ -69,6 +75,7 @@ impl Default for JobsSettings {
     fn default() -> Self {
         JobsSettings {
             parallel: 4,
+            groups: BTreeMap::new(),
             attempts: 3,
             keep: Duration::from_secs(7 * 86_400),
             within: Duration::from_secs(86_400),
@@ -76,6 +83,18 @@ impl Default for JobsSettings {
             webhook: None,
             batches: BatchesSettings::default(),
         }
+    }
+}
+
+/// Who does the work.
+struct By {
+    worker: Worker,
+    durable: Option<Durable>,
+}
+
+impl By {
+    fn nobody() -> By {
+        By { worker: Worker::nobody(), durable: None }
     }
 }
 
@@ -89,6 +108,8 @@ struct Inner {
     settings: JobsSettings,
     clock: Arc<dyn Clock>,
     scheduler: Scheduler,
+    /// Durable runs of pipelines, which it works on too.
+    runs: Option<Runs>,
     /// Whose jobs they are: what they call is one of its models and pipelines.
     gateway: Latest,
     deliver: Option<Arc<dyn Deliver>>,
@@ -110,14 +131,21 @@ impl std::fmt::Debug for Jobs {
 impl Jobs {
     /// Begins to work on the jobs of a gateway, and takes over what a dead process left. It answers
     /// `Prefer: respond-async` from now on. Needs a runtime.
-    pub fn start(current: &Current, settings: JobsSettings, deliver: Arc<dyn Deliver>) -> Jobs {
+    ///
+    /// Durable runs of pipelines are done by `durable`, beside them.
+    pub fn start(
+        current: &Current,
+        settings: JobsSettings,
+        deliver: Arc<dyn Deliver>,
+        durable: Option<Durable>,
+    ) -> Jobs {
         let app = current.app();
         let store: Arc<dyn RunStore> = app.inner.reader.runs.clone();
         let worker = format!("{}-{}", std::process::id(), app.request_id());
         let execute = Worker::of(current);
         let lines = execute.lines();
-        let jobs =
-            Jobs::over(store, app.inner.clock.clone(), settings, worker, execute, Some(deliver.clone()));
+        let by = By { worker: execute, durable };
+        let jobs = Jobs::over(store, app.inner.clock.clone(), settings, worker, by, Some(deliver.clone()));
         let scheduler = jobs.inner.scheduler.clone();
         let outbox = Outbox::new(
             scheduler.store().clone(),
@@ -152,7 +180,7 @@ impl Jobs {
 
     /// The jobs in a folder that no server works on: to be looked at and cancelled.
     pub fn at_rest(store: Arc<dyn RunStore>, clock: Arc<dyn Clock>) -> Jobs {
-        Jobs::over(store, clock, JobsSettings::default(), "nobody".to_owned(), Worker::nobody(), None)
+        Jobs::over(store, clock, JobsSettings::default(), "nobody".to_owned(), By::nobody(), None)
     }
 
     /// The jobs of a gateway, on none of which anybody works, and who would bring its batches on.
@@ -160,7 +188,8 @@ impl Jobs {
     pub(crate) fn resting(current: &Current, settings: JobsSettings) -> (Jobs, Driver) {
         let app = current.app();
         let (store, clock) = (app.inner.reader.runs.clone(), app.inner.clock.clone());
-        let jobs = Jobs::over(store, clock, settings, "nobody".to_owned(), Worker::of(current), None);
+        let by = By { worker: Worker::of(current), durable: None };
+        let jobs = Jobs::over(store, clock, settings, "nobody".to_owned(), by, None);
         app.keep_jobs(jobs.clone());
         let driver = jobs.driver(current, Arc::default());
         (jobs, driver)
@@ -188,24 +217,31 @@ impl Jobs {
         clock: Arc<dyn Clock>,
         settings: JobsSettings,
         worker: String,
-        execute: Worker,
+        By { worker: execute, durable }: By,
         deliver: Option<Arc<dyn Deliver>>,
     ) -> Jobs {
         let scheduling = SchedulerSettings {
             parallel: settings.parallel,
+            groups: settings.groups.clone(),
             lease: LEASE,
             keep: settings.keep,
             open: settings.waiting,
             worker,
         };
         let (live, gateway) = (execute.live(), execute.gateway());
+        let kinds = durable.iter().map(|d| (durable::KIND, Arc::new(d.clone()) as Arc<dyn Execute>));
+        let execute = ByKind::new(Arc::new(execute), kinds.collect());
         let scheduler = Scheduler::new(scheduling, store, clock.clone(), Arc::new(execute));
+        if let Some(durable) = &durable {
+            durable.on(scheduler.clone());
+        }
         let (work, beside) = (Mutex::default(), Mutex::default());
         Jobs {
             inner: Arc::new(Inner {
                 settings,
                 clock,
                 scheduler,
+                runs: durable.map(Runs::new),
                 gateway,
                 deliver,
                 live,
@@ -214,6 +250,16 @@ impl Jobs {
                 beside,
             }),
         }
+    }
+
+    /// Durable runs of pipelines.
+    pub(crate) fn runs(&self) -> Option<Runs> {
+        self.inner.runs.clone()
+    }
+
+    /// Who works on them.
+    pub(crate) fn scheduler(&self) -> Scheduler {
+        self.inner.scheduler.clone()
     }
 
     /// Gives back what is under way, and resolves when that is on disk.
@@ -246,10 +292,8 @@ impl Jobs {
             let hash = job.hash();
             let retry =
                 pipeline::runs::Retry { attempts: self.inner.settings.attempts, ..Default::default() };
-            let stage =
-                StagePlan { name: STAGE.into(), after: Vec::new(), input: hash.to_hex().to_string(), retry };
+            let stage = StagePlan { retry, ..StagePlan::new(STAGE, hash.to_hex().to_string()) };
             let plan = Plan {
-                stages: vec![stage],
                 lane: job.lane,
                 not_before: job.not_before,
                 // A line has the time of its batch, however long it waits behind others.
@@ -257,6 +301,7 @@ impl Jobs {
                     (Some(own), Some(_)) => own,
                     (own, _) => own.map_or(deadline, |d| d.min(deadline)),
                 }),
+                ..Plan::of(vec![stage])
             };
             ids.push(id);
             submissions.push(Submission {
@@ -269,6 +314,7 @@ impl Jobs {
                 part: job.line.as_ref().map(|l| store::Part { of: l.of, number: l.number }),
                 key: job.submit_key().map(|key| SubmitKey { key, hash: hash.into() }),
                 input: job.body.into(),
+                adopt: None,
             });
         }
         let made = self.inner.scheduler.submit(submissions).await?;
@@ -291,7 +337,7 @@ impl Jobs {
         limit: u32,
     ) -> Result<String, Error> {
         // One more tells whether there are more.
-        let heads = self.store().list(tenant, after, limit.saturating_add(1)).await.map_err(storage)?;
+        let heads = self.store().list(KIND, tenant, after, limit.saturating_add(1)).await.map_err(storage)?;
         view::list(&heads, usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
@@ -393,7 +439,7 @@ fn missing() -> Error {
     Error::new(Code::NotFound, "there is no job of that id").param("id")
 }
 
-fn storage(e: store::Error) -> Error {
+pub(crate) fn storage(e: store::Error) -> Error {
     tracing::error!(error = %e, "failed to read jobs");
     Error::new(Code::StorageUnavailable, "the jobs cannot be read now: see the server's log")
 }

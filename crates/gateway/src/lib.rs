@@ -20,7 +20,10 @@ mod deltas;
 mod drain;
 mod ended;
 mod errors;
+mod events;
+mod features;
 mod files;
+mod front;
 mod headers;
 pub mod inside;
 mod intake;
@@ -38,6 +41,7 @@ mod request;
 mod responses;
 mod room;
 mod router;
+mod runs;
 mod sample;
 mod send_limit;
 mod serve;
@@ -53,10 +57,15 @@ pub use batches::{Batches, BatchesSettings, named as batch_named};
 pub use configuration::{ConfigProblem, ConfigRefusal, ConfigState, Configuration, Reloaded};
 pub use current::Current;
 pub use ended::EndedRequests;
+pub use features::{
+    FeatureColumn, FeatureRows, FeatureStatus, FeatureValue, Features, FeaturesMaterialized, FeaturesNamed,
+    FeaturesPush, FeaturesState,
+};
 pub use jobs::{Job, Jobs, JobsSettings, Line};
 pub use ladder::{KeptAnswers, Rung, WhenBusy};
 pub use replay::Replay;
 pub use router::router;
+pub use runs::{RunWanted, Runs, root as runs_root};
 pub use serve::{Listening, serve};
 pub use slots::FairSlots;
 pub use telemetry::{Telemetry, Tracing};

@@ -6,6 +6,8 @@
 mod cache;
 mod calls;
 mod exposition;
+mod families;
+mod features;
 mod gen_ai;
 mod handles;
 mod jobs;
@@ -20,6 +22,7 @@ use contract::{
     Code, Ending, EndpointName, Error, ModelName, PipelineName, RequestRecord, StageName, Surface, TenantId,
 };
 use llm::EndpointState;
+use parking_lot::Mutex;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -33,6 +36,8 @@ pub(crate) use exposition::Format;
 use crate::app::Settings;
 use cache::Cache;
 use calls::{Call, Sort};
+use families::Noted;
+use features::Features;
 use gen_ai::GenAi;
 use handles::Handles;
 use jobs::Jobs;
@@ -184,6 +189,9 @@ struct ByOutcome {
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
+/// The same, by model among others.
+type NotedHistograms<L> = Noted<L, Histogram>;
+
 /// The gateway's counters.
 pub(crate) struct Metrics {
     own: Registry,
@@ -194,17 +202,18 @@ pub(crate) struct Metrics {
     shed: Handles<(At, Code, TenantId), Counter>,
     cache: Cache,
     jobs: Jobs,
+    features: Features,
     ended: Family<Ended, Counter>,
     in_flight: Gauge,
     duration: Histograms<Ended>,
     first_output: Histogram,
     overhead: Histogram,
-    attempts: Family<Attempt, Counter>,
-    retries: Family<Again, Counter>,
-    fallbacks: Family<Fallback, Counter>,
-    queue_wait: Histograms<ByModel>,
-    tokens: Family<Tokens, Counter>,
-    cost: Family<Payer, Counter<f64, AtomicU64>>,
+    attempts: Noted<Attempt, Counter>,
+    retries: Noted<Again, Counter>,
+    fallbacks: Noted<Fallback, Counter>,
+    queue_wait: NotedHistograms<ByModel>,
+    tokens: Noted<Tokens, Counter>,
+    cost: Noted<Payer, Counter<f64, AtomicU64>>,
     stages: Histograms<Stage>,
     budget_used: Histograms<Stage>,
     over_budget: Family<Stage, Counter>,
@@ -217,6 +226,8 @@ pub(crate) struct Metrics {
     limit: Family<ByModel, Gauge>,
     queued: Family<ByModel, Gauge>,
     queued_tokens: Family<ByModel, Gauge>,
+    /// Held while what is shown is made.
+    reading: Mutex<()>,
     leases: Gauge,
     reserved_tokens: Family<ByScope, Gauge>,
     reserved_usd: Family<ByScope, Gauge<f64, AtomicU64>>,
@@ -258,17 +269,18 @@ impl Metrics {
             shed: Handles::default(),
             cache: Cache::default(),
             jobs: Jobs::default(),
+            features: Features::default(),
             ended: Family::default(),
             in_flight: Gauge::default(),
             duration: Family::new_with_constructor(seconds),
             first_output: seconds(),
             overhead: microseconds(),
-            attempts: Family::default(),
-            retries: Family::default(),
-            fallbacks: Family::default(),
-            queue_wait: Family::new_with_constructor(seconds),
-            tokens: Family::default(),
-            cost: Family::default(),
+            attempts: Noted::default(),
+            retries: Noted::default(),
+            fallbacks: Noted::default(),
+            queue_wait: Noted::over(Family::new_with_constructor(seconds)),
+            tokens: Noted::default(),
+            cost: Noted::default(),
             stages: Family::new_with_constructor(seconds),
             budget_used: Family::new_with_constructor(shares),
             over_budget: Family::default(),
@@ -281,6 +293,7 @@ impl Metrics {
             limit: Family::default(),
             queued: Family::default(),
             queued_tokens: Family::default(),
+            reading: Mutex::default(),
             leases: Gauge::default(),
             reserved_tokens: Family::default(),
             reserved_usd: Family::default(),
@@ -300,12 +313,12 @@ impl Metrics {
         let r = &mut self.own;
         r.register("requests", "Requests that ended, by surface and how", self.ended.clone());
         r.register("requests_in_flight", "Requests admitted and not ended", self.in_flight.clone());
-        r.register("attempts", "Calls to models, retries and fallbacks included", self.attempts.clone());
+        r.register("attempts", "Calls to models, retries and fallbacks included", self.attempts.family());
         let again = "Calls that were not the first for their answer, by why they were made";
-        r.register("retries", again, self.retries.clone());
-        r.register("fallbacks", "Calls to a model that stands in for another", self.fallbacks.clone());
-        r.register("tokens", "Tokens used", self.tokens.clone());
-        r.register("cost_usd", "Money spent", self.cost.clone());
+        r.register("retries", again, self.retries.family());
+        r.register("fallbacks", "Calls to a model that stands in for another", self.fallbacks.family());
+        r.register("tokens", "Tokens used", self.tokens.family());
+        r.register("cost_usd", "Money spent", self.cost.family());
         r.register(
             "stages_over_budget",
             "Stages that took longer than their budget",
@@ -330,6 +343,7 @@ impl Metrics {
         r.register("tasks", "Tasks of the server that have not ended", self.tasks.clone());
         self.cache.register(r);
         self.jobs.register(r);
+        self.features.register(r);
         r.register("telemetry_dropped", "Requests not told to the collector", self.dropped.clone());
         r.register("config_reloads", "Attempts to load another configuration", self.reloads.clone());
         r.register("config_refused", "Whether the last one was refused: 0 or 1", self.refused.clone());
@@ -351,7 +365,7 @@ impl Metrics {
         let overhead = "Time of a request in which no stage and no model was at work";
         r.register_with_unit("overhead", overhead, s(), self.overhead.clone());
         let wait = "How long a call waited for a slot of its model";
-        r.register_with_unit("queue_wait", wait, s(), self.queue_wait.clone());
+        r.register_with_unit("queue_wait", wait, s(), self.queue_wait.family());
         r.register_with_unit("stage_duration", "Time of a stage", s(), self.stages.clone());
         let used = "Time of a stage by its budget";
         r.register_with_unit(
@@ -369,6 +383,26 @@ impl Metrics {
         self.names.add(settings);
         self.calls.forget();
         self.shed.forget();
+    }
+
+    /// Forgets what was counted of models that are gone: named by no configuration that is in force, and nothing of them
+    /// is under way.
+    pub(crate) fn keep(&self, is_there: impl Fn(&ModelName) -> bool) {
+        let is = |model: &Label<ModelName>| is_there(&model.0);
+        let gone = [
+            self.attempts.retain(|l| is(&l.model)),
+            self.retries.retain(|l| is(&l.model)),
+            self.fallbacks.retain(|l| is(&l.model) && is(&l.instead_of)),
+            self.queue_wait.retain(|l| is(&l.model)),
+            self.tokens.retain(|l| is(&l.model)),
+            self.cost.retain(|l| is(&l.model)),
+            self.cache.keep(is),
+            self.gen_ai.keep(is),
+        ];
+        if gone.contains(&true) {
+            self.names.keep(is_there);
+            self.calls.forget();
+        }
     }
 
     /// A request came in.
@@ -415,6 +449,11 @@ impl Metrics {
     /// What is held by answers that are kept, in bytes.
     pub(crate) fn replays_hold(&self, bytes: usize) {
         self.replay_memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// How fresh features are.
+    pub(crate) fn features_are(&self, states: &[crate::FeaturesState], now: contract::UnixMillis) {
+        self.features.are(states, now);
     }
 
     /// What jobs are doing.
@@ -485,6 +524,14 @@ impl Metrics {
         format: Format,
     ) -> String {
         let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        // Of what there is now, and nothing of what there was. One reader at a time: another would find it half made.
+        let _one = self.reading.lock();
+        for gauges in [&self.slots, &self.limit, &self.queued, &self.queued_tokens] {
+            gauges.clear();
+        }
+        for gauges in [&self.resting, &self.endpoint_limit, &self.at_endpoint] {
+            gauges.clear();
+        }
         for m in &gate.models {
             let label = ByModel { model: Label(m.model.clone()) };
             self.slots.get_or_create(&label).set(i64::from(m.in_flight));

@@ -6,9 +6,12 @@
 
 mod admin;
 mod batches;
+mod events;
+mod features;
 mod files;
 mod jobs;
 mod operations;
+mod runs;
 mod schemas;
 
 use axum::extract::State;
@@ -40,12 +43,16 @@ const PIPELINE: &str = "/v1/pipelines/{name}";
         schemas::ResponseRequest, schemas::ResponseObject, schemas::ResponseEvent, schemas::ResponseDeleted,
         schemas::FileForm, schemas::FileObject, schemas::Files, schemas::FileDeleted,
         schemas::BatchRequest, schemas::Batch, schemas::Batches,
+        schemas::OnlineFeaturesRequest, schemas::OnlineFeatures, schemas::FeaturePush, schemas::FeatureWrite,
+        schemas::FeatureMaterialize, schemas::FeaturesTaken, schemas::FeaturesMaterialized,
         schemas::Models, schemas::Model, schemas::AnthropicModels, schemas::AnthropicModel,
         schemas::MessagesRequest, schemas::MessageObject, schemas::MessageEvent,
         schemas::CountTokensRequest, schemas::InputTokens,
         schemas::PipelineInput, schemas::PipelineForm, schemas::PipelineOutput, schemas::RunEvent,
         schemas::RequestRecord, schemas::Readiness,
+        schemas::CloudEvent, schemas::CloudEvents, schemas::EventsTaken,
         schemas::Jobs, schemas::Job, schemas::JobRemoved, schemas::Deliveries,
+        schemas::RunWanted, schemas::Run, schemas::Runs, schemas::RunDecision, schemas::RunLog,
         schemas::Keys, schemas::KeyInfo, schemas::KeyWanted, schemas::KeyMade, schemas::Costs, schemas::ModelInfos,
         schemas::ConfigState, schemas::Reloaded, schemas::ReloadRefused,
         schemas::OpenAiError, schemas::AnthropicError,
@@ -54,6 +61,7 @@ const PIPELINE: &str = "/v1/pipelines/{name}";
     tags(
         (name = "openai", description = "OpenAI's protocol. A pipeline is a model of its name."),
         (name = "anthropic", description = "Anthropic's protocol. A pipeline is a model of its name."),
+        (name = "features", description = "Features of entities, as Feast's feature server has them"),
         (name = "native", description = "Pipelines, and the ledger"),
         (name = "admin", description = "What an operator does, with an administrator's key. A server that asks for no keys \
             also takes the operator at its own machine."),

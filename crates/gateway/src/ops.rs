@@ -43,7 +43,10 @@ pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Respo
     if let Some(jobs) = app.jobs() {
         app.inner.metrics.jobs_are(&jobs.counts(), app.inner.clock.wall());
     }
-    let (gate, ledger) = (app.inner.gate.snapshot(), app.inner.ledger.health());
+    if let Some(features) = app.features() {
+        app.inner.metrics.features_are(&features.states(), app.inner.clock.wall());
+    }
+    let (gate, ledger) = (app.present(), app.inner.ledger.health());
     let endpoints = app.generation.models.endpoints(app.inner.clock.now());
     let text = app.inner.metrics.render(&gate, &ledger, &endpoints, &dropped, format);
     let mut r = Response::new(axum::body::Body::from(text));

@@ -339,6 +339,7 @@ fn context(
         trace: None,
         retrying: false,
         mid_stream: MidStream::Error,
+        attempt: None,
         freshness: contract::Freshness::default(),
         sink: None,
     }

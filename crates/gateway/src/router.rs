@@ -20,8 +20,8 @@ use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
 use crate::responses::Responses;
 use crate::{
-    admin, anthropic, batches, chat, files, intake, jobs, ladder, models, native, openapi, ops, replay,
-    socket,
+    admin, anthropic, batches, chat, events, features, files, intake, jobs, ladder, models, native, openapi,
+    ops, replay, runs, socket,
 };
 
 /// All routes.
@@ -38,6 +38,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/messages", post(chat::post::<Anthropic>))
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .route("/v1/pipelines/{name}", post(native::post).get(socket::socket))
+        .route("/v1/events", post(events::post))
         .route("/v1/requests/{id}", get(ops::request))
         .route("/v1/requests/{id}/events", get(replay::events))
         .route("/healthz", get(ops::healthz))
@@ -45,6 +46,8 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(ops::metrics))
         .route("/openapi.json", get(openapi::serve));
     router = router.merge(admin::routes()).merge(jobs::routes()).merge(jobs::admin_routes());
+    router = router.merge(runs::routes());
+    router = router.merge(features::routes());
     router = router.merge(jobs::background::routes()).merge(batches::routes()).merge(batches::admin_routes());
     for (name, p) in &app.generation.pipelines {
         let Some(path) = &p.path else { continue };

@@ -8,7 +8,7 @@
 //!   off behind that: `rescue`.
 //! - Protocols of upstreams are in [`codec`], protocols of callers in [`surface`].
 //! - Prompt files are read by [`prompts`]; [`generate`] is the stage kind, and [`generate::cascade`] the one that asks
-//!   a larger model when a small one's answer does not do; [`tokens`] counts.
+//!   a larger model when a small one's answer does not do; [`tokens`] counts, `runs` without an encoding.
 
 pub mod answer;
 mod attempt;
@@ -27,6 +27,7 @@ pub mod pool;
 pub mod prompts;
 mod repair;
 mod rescue;
+mod runs;
 pub mod surface;
 pub mod tokens;
 

@@ -10,6 +10,7 @@ use contract::{Content, Message, Part};
 use serde_json::Value as Json;
 
 use crate::ChatRequest;
+use crate::runs::{BLOCK, Runs};
 
 /// Counts the tokens of a text.
 pub trait TokenCounter: Send + Sync + Debug {
@@ -72,74 +73,14 @@ impl TokenCounter for Estimate {
     }
 }
 
-/// The sort of a byte.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sort {
-    Letter,
-    Digit,
-    Blank,
-    Sign,
-    Wide,
-    /// Goes on with a character: of the sort of the byte before it.
-    Rest,
-}
-
-/// A table: this looks at every byte of every request.
-#[expect(clippy::indexing_slicing, reason = "computed by the compiler, and a byte is an index of 256 places")]
-static SORTS: [Sort; 256] = {
-    let mut sorts = [Sort::Sign; 256];
-    let mut b = 0u8;
-    loop {
-        sorts[b as usize] = match b {
-            b'a'..=b'z' | b'A'..=b'Z' => Sort::Letter,
-            b'0'..=b'9' => Sort::Digit,
-            b' ' | b'\t' | b'\r' | b'\n' => Sort::Blank,
-            0x80..=0xBF => Sort::Rest,
-            // U+0080 to U+017F: letters of words that are otherwise ASCII, nearly all of them.
-            0xC0..=0xC5 => Sort::Letter,
-            0xC6.. => Sort::Wide,
-            _ => Sort::Sign,
-        };
-        if b == u8::MAX {
-            break sorts;
-        }
-        b += 1;
-    }
-};
-
-fn sort(b: u8) -> Sort {
-    SORTS.get(usize::from(b)).copied().unwrap_or(Sort::Sign)
-}
-
 fn estimate(text: &str) -> u64 {
-    let (mut tokens, mut wide) = (0u64, 0u64);
-    let mut close = |sort: Sort, run: u64| {
-        tokens += match sort {
-            Sort::Letter => 1 + run.saturating_sub(4) / 6,
-            Sort::Digit => run.div_ceil(3),
-            Sort::Sign => run.div_ceil(2),
-            // Indentation is one token, whatever its length; a single blank belongs to what follows.
-            Sort::Blank => u64::from(run > 1),
-            Sort::Wide | Sort::Rest => {
-                wide += run;
-                0
-            }
-        };
-    };
-    let mut bytes = text.bytes();
-    let Some(first) = bytes.next() else { return 0 };
-    let (mut last, mut run) = (sort(first), 1);
-    for b in bytes {
-        let s = sort(b);
-        if s == last || s == Sort::Rest {
-            run += 1;
-        } else {
-            close(last, run);
-            (last, run) = (s, 1);
-        }
+    let mut runs = Runs::default();
+    let (blocks, rest) = text.as_bytes().as_chunks::<BLOCK>();
+    for block in blocks {
+        runs.block(block);
     }
-    close(last, run);
-    (tokens + (wide * 2).div_ceil(5)).max(1)
+    runs.bytes(rest);
+    runs.end()
 }
 
 /// Exact counting by one of OpenAI's encodings, loaded on first use and shared by the process.

@@ -3,6 +3,7 @@
 mod budgets;
 mod edges;
 mod order;
+mod runs;
 
 use std::sync::Arc;
 
@@ -34,8 +35,14 @@ pub fn check(spec: &PipelineSpec, registry: &Registry) -> Result<Graph, Vec<Find
     if found.0.is_empty() {
         order::cycles(&nodes, &mut found);
     }
-    if found.0.is_empty() {
-        edges::kinds(spec, &nodes, result, &mut found);
+    let durable = durable(spec, registry);
+    if found.0.is_empty() && durable {
+        runs::check(spec, &nodes, &mut found);
+        edges::kinds(spec, &nodes, None, &mut found);
+        order::lazy(&mut nodes);
+    } else if found.0.is_empty() {
+        runs::none(spec, &mut found);
+        edges::kinds(spec, &nodes, Some(result), &mut found);
         order::shown(spec, &mut nodes, result, &mut found);
         order::reachable(&mut nodes, result, &mut found);
         budgets::check(spec, &mut nodes, result, &mut found);
@@ -47,10 +54,17 @@ pub fn check(spec: &PipelineSpec, registry: &Registry) -> Result<Graph, Vec<Find
             budget: spec.budget,
             result,
             nodes,
+            durable,
         })
     } else {
         Err(found.0)
     }
+}
+
+/// Whether a pipeline is run by durable runs alone: something else than a request starts it, or a stage makes sense only there.
+pub fn durable(spec: &PipelineSpec, registry: &Registry) -> bool {
+    let kinds = || spec.stages.iter().filter_map(|s| registry.get(&s.kind));
+    spec.durable.triggered || kinds().any(|kind| kind.durable())
 }
 
 /// A stage that was built, with its kind.

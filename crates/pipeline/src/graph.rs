@@ -20,6 +20,8 @@ pub struct Graph {
     pub result: usize,
     /// Its nodes, in the order they were written.
     pub nodes: Vec<Node>,
+    /// Whether it is run by durable runs alone.
+    pub durable: bool,
 }
 
 /// A stage in its place.
@@ -48,6 +50,12 @@ pub struct Node {
     pub tailed_by: Option<usize>,
     /// Runs only when a node that falls back on it fails.
     pub lazy: bool,
+    /// Runs once for every combination of its values, each in a stage of its own.
+    pub matrix: bool,
+    /// Whether its output is taken from an earlier durable run that made it of the same.
+    pub cached: bool,
+    /// The nodes that it waits for without taking their output.
+    pub after: Vec<usize>,
     /// What the explicit latency budgets behind it add up to: its own deadline leaves them this much.
     pub reserve: Duration,
 }
@@ -61,10 +69,10 @@ impl Node {
         })
     }
 
-    /// The kind of its whole output: a list when it runs for each.
+    /// The kind of its whole output: a list when it runs for each, or for many values.
     pub fn output(&self) -> Kind {
         let one = self.stage.signature().output.clone();
-        if self.each.is_some() { Kind::List(Box::new(one)) } else { one }
+        if self.each.is_some() || self.matrix { Kind::List(Box::new(one)) } else { one }
     }
 }
 

@@ -1,17 +1,26 @@
-//! The graph of stages: checked before anything runs, its budget split into a plan, executed live; and runs that outlive
-//! the process ([`runs`]).
+//! The graph of stages: checked before anything runs, its budget split into a plan, executed live; runs that outlive
+//! the process ([`runs`]); and what starts them ([`triggers`]).
 //!
 //! The only crate that spawns tasks.
 
+pub mod artifacts;
 mod check;
+pub mod durable;
+pub mod exec;
 mod graph;
+mod kinds;
 pub mod live;
+pub mod outside;
 mod registry;
 pub mod runs;
 mod spec;
 pub mod task;
+pub mod triggers;
+pub mod units;
+mod word;
 
-pub use check::check;
+pub use check::{check, durable as is_durable};
 pub use graph::{Graph, Node, Source as NodeSource};
+pub use kinds::{Parts, register};
 pub use registry::{Problem, Registry, Shows, Site, StageKind};
-pub use spec::{Finding, OnFailure, PipelineSpec, Place, Source, StageSpec};
+pub use spec::{DurableSpec, Finding, OnFailure, PipelineSpec, Place, Source, StageInRuns, StageSpec};

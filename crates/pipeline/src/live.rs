@@ -22,6 +22,7 @@ use futures_core::Stream;
 use crate::Shows;
 use crate::graph::Graph;
 use buffer::Buffer;
+pub(crate) use node::{call, elements};
 
 /// A run of a graph that goes on while it is polled.
 pub struct Live {

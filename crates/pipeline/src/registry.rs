@@ -26,6 +26,22 @@ pub trait StageKind: Send + Sync {
         Vec::new()
     }
 
+    /// Whether it makes sense in durable runs alone: one such stage makes a pipeline durable.
+    fn durable(&self) -> bool {
+        false
+    }
+
+    /// Whether the output of a stage of this configuration depends on nothing but that, its files and its inputs, so that a
+    /// durable run may take it from an earlier one.
+    fn cached(&self, _config: &Json) -> bool {
+        true
+    }
+
+    /// Another one when the same stage gives something else than an earlier version of this program did.
+    fn version(&self) -> u32 {
+        1
+    }
+
     /// What a stage of this kind shows its caller unless the configuration says otherwise.
     fn shows(&self) -> Shows {
         Shows::Nothing

@@ -21,24 +21,29 @@
 //! attempts are at-least-once; a stage's output is taken once, under a key made of the run, the stage and its input, from
 //! whichever attempt is first, so its effect is exactly-once. Nothing here assumes that a run has one stage.
 
+mod active;
 mod asked;
 mod attempt;
 mod counts;
 mod entry;
+mod line;
+mod links;
 mod outbox;
 mod retry;
 mod run;
 mod scheduler;
 mod state;
+mod step;
 mod take;
 mod turns;
 mod upkeep;
 mod work;
 
 pub use counts::Counts;
-pub use entry::{Entry, Lane, Plan, Retry, StagePlan};
+pub use entry::{Contract, Entry, Lane, Plan, Retry, StagePlan};
 pub use outbox::{Deliver, Delivered, Message, Outbox, next_delivery, signed_with};
 pub use run::Run;
-pub use scheduler::{Scheduler, SchedulerSettings, Submission};
-pub use state::{Action, Held, Here, Input, Phase, Report, StageState, Status};
-pub use work::{Execute, Finished, Task};
+pub(crate) use scheduler::unavailable;
+pub use scheduler::{Adopt, Scheduler, SchedulerSettings, Submission};
+pub use state::{Action, Held, Here, Input, Made, Phase, Report, StageState, Status};
+pub use work::{ByKind, Execute, Finished, Given, Task};

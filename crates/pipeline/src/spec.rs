@@ -1,7 +1,7 @@
 //! A pipeline as a person wrote it, after parsing and before the check.
 
 use contract::{Budget, Kind, StageName, Value};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 /// A pipeline.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +16,36 @@ pub struct PipelineSpec {
     pub stages: Vec<StageSpec>,
     /// The stage whose output is the answer; the last one when not given.
     pub result: Option<StageName>,
+    /// What only durable runs have.
+    pub durable: DurableSpec,
+}
+
+/// What a pipeline says of its durable runs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DurableSpec {
+    /// It is started by something else than a request, so that it is one.
+    pub triggered: bool,
+    /// What a run of it may be given, with what it is when it is not.
+    pub params: Map<String, Json>,
+    /// How many stages of a run may be under way at once.
+    pub parallel: Option<u32>,
+}
+
+/// What a stage says of its durable runs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StageInRuns {
+    /// Stages that it waits for without taking their output.
+    pub after: Vec<StageName>,
+    /// What somebody is asked before it starts.
+    pub approval: Option<String>,
+    /// The concurrency group whose places it takes.
+    pub group: Option<String>,
+    /// How often a failed attempt is made again, when the fault may pass.
+    pub retries: Option<u32>,
+    /// Whether its output is taken from an earlier run that made it of the same; what the kind says, without.
+    pub cache: Option<bool>,
+    /// It is run once for every combination of these values.
+    pub matrix: Vec<(String, Vec<Json>)>,
 }
 
 /// A stage.
@@ -41,6 +71,8 @@ pub struct StageSpec {
     pub draft: Option<bool>,
     /// Its own limits.
     pub budget: Budget,
+    /// What only durable runs have.
+    pub runs: StageInRuns,
 }
 
 /// Where a stage's inputs come from: stage names, or `input` for the pipeline's own.

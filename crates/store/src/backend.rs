@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use contract::BoxFuture;
 
-use crate::{BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, RunStore};
+use crate::{
+    BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, ResultStore, RunStore, TriggerStore,
+};
 
 /// An open database with the current schema.
 pub trait Backend: Send + Sync + std::fmt::Debug {
@@ -18,6 +20,10 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     fn keys(&self) -> Arc<dyn KeyStore>;
     /// The runs.
     fn runs(&self) -> Arc<dyn RunStore>;
+    /// What stages of runs made.
+    fn results(&self) -> Arc<dyn ResultStore>;
+    /// What triggers have seen.
+    fn triggers(&self) -> Arc<dyn TriggerStore>;
     /// The batches.
     fn batches(&self) -> Arc<dyn BatchStore>;
     /// The part cache, never more than `max_bytes` of it.

@@ -1,6 +1,7 @@
-//! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files**, the **runs** and
-//! the **batches**, each behind a trait ([`LedgerStore`], [`KeyStore`], [`CacheStore`], [`FileStore`], [`RunStore`], [`BatchStore`]). A
-//! [`Backend`] has all of them: SQLite is here, PostgreSQL in `engines/postgres`.
+//! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files**, the **runs** with the
+//! **results** of their stages, the **batches**, and what the **triggers** have seen, each behind a trait ([`LedgerStore`], [`KeyStore`],
+//! [`CacheStore`], [`FileStore`], [`RunStore`], [`ResultStore`], [`BatchStore`], [`TriggerStore`]). A [`Backend`] has all of them: SQLite is
+//! here, PostgreSQL in `engines/postgres`.
 //!
 //! The database is never on the path of a token. A record is first appended to the [`journal`] by one `write(2)`, which
 //! a `kill -9` of the process cannot undo; [`Ledger::writer`] moves it into the database later, in batches, in the same
@@ -17,8 +18,10 @@ pub mod journal;
 mod keys;
 mod ledger;
 mod project;
+mod results;
 mod runs;
 mod sqlite;
+mod triggers;
 
 pub use backend::{Backend, journal_name};
 pub use batches::{BatchChange, BatchStore, PartOutput, StoredBatch};
@@ -33,8 +36,13 @@ pub use ledger::{
     Settings, Settled, SettledAttempt, SettledColumns,
 };
 pub use project::{Reader, Store};
+pub use results::{ResultStore, StageResult};
 pub use runs::{
     Change, Delivery, DeliveryState, DueDelivery, LaneCount, NewDelivery, NewRun, Output, Part, Room,
     RunHead, RunStore, SecretNumber, StoredRun, SubmitKey, Submitted, Tried,
 };
-pub use sqlite::{Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteRuns};
+pub use sqlite::{
+    Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteResults, SqliteRuns,
+    SqliteTriggers,
+};
+pub use triggers::{StoredTriggers, TriggerStore};

@@ -16,7 +16,7 @@ use crate::journal::{self, Disk, RealDisk};
 use crate::ledger::{self, bill};
 use crate::{
     Backend, BatchStore, CacheStore, CostBy, CostRow, Database, Error, FileStore, Filter, KeyRing, KeyStore,
-    Ledger, LedgerStore, Recovery, RunStore, Settings,
+    Ledger, LedgerStore, Recovery, ResultStore, RunStore, Settings, TriggerStore,
 };
 
 /// How soon a running server sees a key that another process made or revoked.
@@ -35,8 +35,12 @@ pub struct Reader {
     pub keys: Arc<dyn KeyStore>,
     /// The runs.
     pub runs: Arc<dyn RunStore>,
+    /// What stages of runs made.
+    pub results: Arc<dyn ResultStore>,
     /// The batches.
     pub batches: Arc<dyn BatchStore>,
+    /// What triggers have seen.
+    pub triggers: Arc<dyn TriggerStore>,
     backend: Arc<dyn Backend>,
 }
 
@@ -76,7 +80,9 @@ impl Reader {
             ledger: backend.ledger(),
             keys: backend.keys(),
             runs: backend.runs(),
+            results: backend.results(),
             batches: backend.batches(),
+            triggers: backend.triggers(),
             backend,
         })
     }

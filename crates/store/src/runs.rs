@@ -41,6 +41,8 @@ pub struct NewRun {
     pub key: Option<SubmitKey>,
     /// The batch that it is a line of.
     pub part: Option<Part>,
+    /// Outputs of stages that another run had made.
+    pub outputs: Vec<Output>,
 }
 
 /// The place of a run in a batch. Whoever made the batch shows, ends and removes it: lists and sweeps of runs leave it out.
@@ -151,6 +153,9 @@ pub struct Change {
     pub output: Option<Output>,
     /// What is to be told about it.
     pub outbox: Option<NewDelivery>,
+    /// Whether it outlives the machine's power from then on, and all changes before it. Else it outlives the process alone, and
+    /// after a loss of power the run may be as it was before it; never with a later change and without this one.
+    pub synced: bool,
 }
 
 /// A message that is to be delivered.
@@ -273,7 +278,7 @@ pub struct Tried {
 
 /// Where runs are kept.
 ///
-/// Contract: every change is one transaction that is on disk when its future resolves; dropping the future leaves it done or
+/// Contract: every change is one transaction that is on disk when its future resolves (see [`Change::synced`]); dropping the future leaves it done or
 /// not done, never half. A change is applied only to the journal it was decided on, so two deciders cannot both win. Reads see
 /// every change that ended before they began.
 pub trait RunStore: Send + Sync {
@@ -290,6 +295,8 @@ pub trait RunStore: Send + Sync {
     fn get(&self, id: RunId) -> BoxFuture<'_, Result<Option<StoredRun>, Error>>;
     /// What a run was given.
     fn input(&self, id: RunId) -> BoxFuture<'_, Result<Option<Vec<u8>>, Error>>;
+    /// One of them, by its key.
+    fn output<'a>(&'a self, id: RunId, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Error>>;
     /// The outputs of a run's stages.
     fn outputs(&self, id: RunId) -> BoxFuture<'_, Result<Vec<Output>, Error>>;
     /// Runs that are to be looked at: of each target and tenant the first `each`, the highest lane first, then the oldest.
@@ -308,9 +315,10 @@ pub trait RunStore: Send + Sync {
     fn open(&self) -> BoxFuture<'_, Result<u64, Error>>;
     /// Of a tenant: how many have not ended, and the bytes of their inputs together.
     fn held<'a>(&'a self, tenant: &'a TenantId) -> BoxFuture<'a, Result<(u64, u64), Error>>;
-    /// The newest first, of a tenant or of all, from behind `after` on; not those that are parts.
+    /// Those of a sort, the newest first, of a tenant or of all, from behind `after` on; not those that are parts.
     fn list<'a>(
         &'a self,
+        kind: &'a str,
         tenant: Option<&'a TenantId>,
         after: Option<RunId>,
         limit: u32,

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use contract::{BoxFuture, Secret};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use store::{Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, RunStore};
+use store::{
+    Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, ResultStore, RunStore,
+    TriggerStore,
+};
 use tokio::time::{sleep, timeout};
 
 use crate::batches::Batches;
@@ -17,7 +20,9 @@ use crate::files::Files;
 use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::migrations;
+use crate::results::Results;
 use crate::runs::Runs;
+use crate::triggers::Triggers;
 use crate::workers::Wakes;
 
 /// Connections at most. What waits for one is bounded by [`CONNECT`].
@@ -164,6 +169,14 @@ impl Backend for Postgres {
 
     fn runs(&self) -> Arc<dyn RunStore> {
         Arc::new(Runs::new(self.clone()))
+    }
+
+    fn results(&self) -> Arc<dyn ResultStore> {
+        Arc::new(Results::new(self.clone()))
+    }
+
+    fn triggers(&self) -> Arc<dyn TriggerStore> {
+        Arc::new(Triggers::new(self.clone()))
     }
 
     fn batches(&self) -> Arc<dyn BatchStore> {

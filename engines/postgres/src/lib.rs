@@ -26,10 +26,12 @@ mod ledger;
 mod migrations;
 mod outbox;
 mod pieces;
+mod results;
 mod runs;
 mod shares;
 mod submit;
 mod sums;
+mod triggers;
 mod values;
 mod workers;
 

@@ -127,8 +127,8 @@ CREATE TABLE runs (
   part BIGINT
 );
 CREATE UNIQUE INDEX runs_by_submit_key ON runs (tenant, submit_key) WHERE submit_key IS NOT NULL;
-CREATE INDEX runs_listed_by_tenant ON runs (tenant, id) WHERE part_of IS NULL;
-CREATE INDEX runs_listed ON runs (id) WHERE part_of IS NULL;
+CREATE INDEX runs_listed_by_tenant ON runs (kind, tenant, id) WHERE part_of IS NULL;
+CREATE INDEX runs_listed ON runs (kind, id) WHERE part_of IS NULL;
 CREATE INDEX runs_open ON runs (target, tenant, lane DESC, submitted_at, id) WHERE ended_at IS NULL;
 CREATE INDEX runs_due ON runs (due_at) WHERE ended_at IS NULL;
 CREATE INDEX runs_by_state ON runs (status, lane, submitted_at, id) WHERE ended_at IS NULL;
@@ -151,6 +151,23 @@ CREATE TABLE run_outputs (
   output BYTEA NOT NULL
 );
 CREATE INDEX run_outputs_by_run ON run_outputs (run, stage);
+
+CREATE TABLE stage_results (
+  key BYTEA PRIMARY KEY,
+  tenant TEXT COLLATE \"C\" NOT NULL,
+  pipeline TEXT COLLATE \"C\" NOT NULL,
+  stage TEXT COLLATE \"C\" NOT NULL,
+  run BYTEA NOT NULL,
+  made_of TEXT NOT NULL,
+  value BYTEA NOT NULL,
+  at BIGINT NOT NULL
+);
+CREATE INDEX stage_results_newest ON stage_results (tenant, pipeline, stage, at);
+CREATE INDEX stage_results_at ON stage_results (at);
+
+CREATE TABLE triggers (
+  pipeline TEXT COLLATE \"C\" PRIMARY KEY, version BIGINT NOT NULL, memory BYTEA NOT NULL
+);
 
 CREATE TABLE run_shares (
   target TEXT COLLATE \"C\" NOT NULL,

@@ -73,8 +73,23 @@ pub(crate) async fn write_entries(
     Ok(())
 }
 
+pub(crate) async fn write_output(conn: &mut PgConnection, run: RunId, output: &Output) -> Result<(), Error> {
+    sqlx::query("INSERT INTO run_outputs (key, run, stage, output) VALUES ($1, $2, $3, $4)")
+        .bind(text(&output.key))
+        .bind(run.as_bytes().as_slice())
+        .bind(text(&output.stage))
+        .bind(output.value.as_slice())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 async fn append(db: &Postgres, change: &Change) -> Result<bool, Error> {
     let mut tx = db.pool.begin().await?;
+    if !change.synced {
+        // Of this transaction alone. The log is written in order: what follows and is synced takes this with it.
+        sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
+    }
     if change.ended_at.is_some() {
         shares::take(&mut tx, change.id, change.after).await?;
     }
@@ -98,13 +113,7 @@ async fn append(db: &Postgres, change: &Change) -> Result<bool, Error> {
     }
     write_entries(&mut tx, change.id, change.after, &change.entries).await?;
     if let Some(output) = &change.output {
-        sqlx::query("INSERT INTO run_outputs (key, run, stage, output) VALUES ($1, $2, $3, $4)")
-            .bind(text(&output.key))
-            .bind(change.id.as_bytes().as_slice())
-            .bind(text(&output.stage))
-            .bind(output.value.as_slice())
-            .execute(&mut *tx)
-            .await?;
+        write_output(&mut tx, change.id, output).await?;
     }
     if let Some(message) = &change.outbox {
         outbox::put(&mut tx, outbox::About::Run, change.id, message).await?;
@@ -132,6 +141,13 @@ async fn input(db: &Postgres, run: RunId) -> Result<Option<Vec<u8>>, Error> {
     Ok(row.fetch_optional(&db.pool).await?.map(|r| r.try_get(0)).transpose()?)
 }
 
+async fn output(db: &Postgres, run: RunId, key: &str) -> Result<Option<Vec<u8>>, Error> {
+    let row = sqlx::query("SELECT output FROM run_outputs WHERE key = $1 AND run = $2")
+        .bind(text(key))
+        .bind(run.as_bytes().as_slice());
+    Ok(row.fetch_optional(&db.pool).await?.map(|r| r.try_get(0)).transpose()?)
+}
+
 async fn outputs(db: &Postgres, run: RunId) -> Result<Vec<Output>, Error> {
     let rows = sqlx::query("SELECT key, stage, output FROM run_outputs WHERE run = $1 ORDER BY stage")
         .bind(run.as_bytes().as_slice())
@@ -150,11 +166,13 @@ async fn in_state(db: &Postgres, status: &str) -> Result<Vec<RunHead>, Error> {
 
 async fn list(
     db: &Postgres,
+    kind: &str,
     tenant: Option<&TenantId>,
     after: Option<RunId>,
     limit: u32,
 ) -> Result<Vec<RunHead>, Error> {
-    let mut query = QueryBuilder::<Pg>::new(heads_from!(" FROM runs WHERE part_of IS NULL"));
+    let mut query = QueryBuilder::<Pg>::new(heads_from!(" FROM runs WHERE part_of IS NULL AND kind = "));
+    query.push_bind(text(kind));
     if let Some(t) = tenant {
         query.push(" AND tenant = ").push_bind(text(t.as_str()));
     }
@@ -184,6 +202,10 @@ impl RunStore for Runs {
 
     fn input(&self, run: RunId) -> BoxFuture<'_, Result<Option<Vec<u8>>, Error>> {
         Box::pin(self.0.within(move || input(&self.0, run)))
+    }
+
+    fn output<'a>(&'a self, run: RunId, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Error>> {
+        Box::pin(self.0.within(move || output(&self.0, run, key)))
     }
 
     fn outputs(&self, run: RunId) -> BoxFuture<'_, Result<Vec<Output>, Error>> {
@@ -226,11 +248,12 @@ impl RunStore for Runs {
 
     fn list<'a>(
         &'a self,
+        kind: &'a str,
         tenant: Option<&'a TenantId>,
         after: Option<RunId>,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<RunHead>, Error>> {
-        Box::pin(self.0.within(move || list(&self.0, tenant, after, limit)))
+        Box::pin(self.0.within(move || list(&self.0, kind, tenant, after, limit)))
     }
 
     fn remove(&self, run: RunId) -> BoxFuture<'_, Result<bool, Error>> {

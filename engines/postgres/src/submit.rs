@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 use store::{Error, NewRun, Room, SubmitKey, Submitted};
 
 use crate::database::Postgres;
-use crate::runs::write_entries;
+use crate::runs::{write_entries, write_output};
 use crate::values::{column, id, text};
 use crate::{shares, workers};
 
@@ -95,6 +95,9 @@ async fn insert(conn: &mut PgConnection, run: &NewRun, room: &mut Room) -> Resul
     .bind(run.part.map(|p| column(p.number)))
     .execute(&mut *conn)
     .await?;
-    write_entries(conn, run.id, 0, &run.entries).await?;
+    write_entries(&mut *conn, run.id, 0, &run.entries).await?;
+    for output in &run.outputs {
+        write_output(&mut *conn, run.id, output).await?;
+    }
     Ok(Submitted::New)
 }

@@ -54,10 +54,12 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
     }
 }
 
-/// Resolves names to public addresses, or to any when it is told so.
+/// Resolves names to public addresses, or to any when it is told so. A connector asks it for names alone: whoever uses it looks
+/// at addresses that are written out ([`is_public`]) himself.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Guarded {
-    pub(crate) allow_private: bool,
+pub struct Guarded {
+    /// Whether addresses of private networks and of this machine may be called too.
+    pub allow_private: bool,
 }
 
 /// A name that leads to no address that may be called.

@@ -42,6 +42,7 @@ fn line(of: u128, number: u64) -> NewRun {
         input: vec![7; 9],
         key: None,
         part: Some(Part { of: id(of), number }),
+        outputs: Vec::new(),
     }
 }
 
@@ -60,6 +61,7 @@ fn ended(of: u128, number: u64, status: &str) -> Change {
             value: vec![1, 2],
         }),
         outbox: None,
+        synced: true,
     }
 }
 
@@ -104,7 +106,7 @@ pub async fn the_lines_of_a_batch_are_its_own_until_it_has_ended(on: &Subject) {
     let alone = NewRun { part: None, lane: 1, ..line(2, 1) };
     runs.submit(&new, &ROOM).await.unwrap();
     runs.submit(&[alone], &ROOM).await.unwrap();
-    assert_eq!(runs.list(None, None, 9).await.unwrap().len(), 1, "lists leave lines out");
+    assert_eq!(runs.list("job", None, None, 9).await.unwrap().len(), 1, "lists leave lines out");
     assert_eq!(runs.due(UnixMillis(9), 9).await.unwrap().len(), 5);
     assert_eq!(runs.due(UnixMillis(9), 1).await.unwrap()[0].lane, 1, "theirs is below");
     for (n, status) in [(3, "succeeded"), (1, "failed"), (2, "succeeded")] {

@@ -16,12 +16,16 @@ pub mod files;
 pub mod fixtures;
 pub mod keys;
 pub mod ledger;
+pub mod results;
 pub mod runs;
+pub mod triggers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use store::{Backend, BatchStore, CacheStore, FileStore, KeyStore, LedgerStore, RunStore};
+use store::{
+    Backend, BatchStore, CacheStore, FileStore, KeyStore, LedgerStore, ResultStore, RunStore, TriggerStore,
+};
 
 /// A fresh database, and a folder that is its alone.
 #[derive(Debug, Clone)]
@@ -43,6 +47,14 @@ impl Subject {
 
     fn runs(&self) -> Arc<dyn RunStore> {
         self.backend.runs()
+    }
+
+    fn results(&self) -> Arc<dyn ResultStore> {
+        self.backend.results()
+    }
+
+    fn triggers(&self) -> Arc<dyn TriggerStore> {
+        self.backend.triggers()
     }
 
     fn batches(&self) -> Arc<dyn BatchStore> {
@@ -83,6 +95,18 @@ macro_rules! store_suite {
             an_effect_is_had_once_whoever_comes_at_the_same_time
             submissions_at_once_are_one_run_under_a_key_and_no_more_than_there_is_room_for
             a_change_that_nobody_waits_for_is_there_whole_or_not_at_all
+            what_another_run_had_made_is_read_by_its_key
+            lists_show_one_sort
+            a_change_that_is_not_synced_is_seen_at_once_and_decided_like_any_other
+        );
+        $crate::store_suite!($open, results:
+            the_first_result_of_a_key_stays
+            the_newest_result_of_a_stage_is_found_and_is_its_tenants
+            results_that_nobody_used_for_long_are_removed
+        );
+        $crate::store_suite!($open, triggers:
+            one_text_is_kept_for_each_pipeline
+            of_those_who_set_at_once_one_wins
         );
         $crate::store_suite!($open, batches:
             a_batch_moves_on_from_the_version_it_was_decided_on_and_is_its_tenants

@@ -31,6 +31,7 @@ fn new(n: u128) -> NewRun {
         input: vec![7; 9],
         key: None,
         part: None,
+        outputs: Vec::new(),
     }
 }
 
@@ -45,6 +46,7 @@ fn change(n: u128, after: u64) -> Change {
         ended_at: None,
         output: None,
         outbox: None,
+        synced: true,
     }
 }
 
@@ -209,9 +211,9 @@ pub async fn lists_show_the_newest_first_page_by_page(on: &Subject) {
     s.submit(&[new(1), new(2), new(3), other], &ROOM).await.unwrap();
     let gold = TenantId::from("gold");
     let ids = |heads: Vec<store::RunHead>| heads.into_iter().map(|h| h.id).collect::<Vec<_>>();
-    assert_eq!(ids(s.list(Some(&gold), None, 2).await.unwrap()), vec![id(3), id(2)]);
-    assert_eq!(ids(s.list(Some(&gold), Some(id(2)), 2).await.unwrap()), vec![id(1)]);
-    assert_eq!(ids(s.list(None, None, 9).await.unwrap()).len(), 4);
+    assert_eq!(ids(s.list("job", Some(&gold), None, 2).await.unwrap()), vec![id(3), id(2)]);
+    assert_eq!(ids(s.list("job", Some(&gold), Some(id(2)), 2).await.unwrap()), vec![id(1)]);
+    assert_eq!(ids(s.list("job", None, None, 9).await.unwrap()).len(), 4);
 }
 
 pub async fn what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told(on: &Subject) {
@@ -395,4 +397,57 @@ pub async fn a_change_that_nobody_waits_for_is_there_whole_or_not_at_all(on: &Su
         (s.open().await.unwrap(), s.held(&TenantId::from("gold")).await.unwrap()),
         (open, (open, 9 * open))
     );
+}
+
+pub async fn what_another_run_had_made_is_read_by_its_key(on: &Subject) {
+    let s = &*on.runs();
+    let output = |n: u8| Output { key: format!("of {n}"), stage: format!("s{n}"), value: vec![n, 0] };
+    let given = NewRun { outputs: vec![output(1), output(2)], ..new(1) };
+    s.submit(&[given.clone(), new(2)], &ROOM).await.unwrap();
+    assert_eq!(s.outputs(id(1)).await.unwrap(), [output(1), output(2)]);
+    assert_eq!(s.output(id(1), "of 2").await.unwrap(), Some(vec![2, 0]));
+    assert_eq!(s.output(id(2), "of 2").await.unwrap(), None, "it is another run's");
+    let made = Change { output: Some(output(3)), ..change(1, 1) };
+    assert!(s.append(&made).await.unwrap());
+    assert_eq!(s.output(id(1), "of 3").await.unwrap(), Some(vec![3, 0]));
+    // A submission that is known makes nothing again; one that is refused leaves nothing.
+    let keyed =
+        |n, outputs| NewRun { key: Some(SubmitKey { key: "k".into(), hash: [1; 32] }), outputs, ..new(n) };
+    assert_eq!(s.submit(&[keyed(4, vec![output(4)])], &ROOM).await.unwrap(), [Submitted::New]);
+    assert_eq!(s.submit(&[keyed(5, vec![output(5)])], &ROOM).await.unwrap(), [Submitted::Known(id(4))]);
+    assert_eq!(s.outputs(id(5)).await.unwrap(), []);
+    let full = NewRun { outputs: vec![output(6)], ..new(6) };
+    assert!(s.submit(&[full], &Room { runs: 3, ..ROOM }).await.is_err());
+    assert_eq!(s.outputs(id(6)).await.unwrap(), []);
+    assert!(s.append(&Change { output: None, outbox: None, ..end(1, 2) }).await.unwrap());
+    assert!(s.remove(id(1)).await.unwrap());
+    assert_eq!(s.output(id(1), "of 1").await.unwrap(), None, "it goes with its run");
+}
+
+pub async fn lists_show_one_sort(on: &Subject) {
+    let s = &*on.runs();
+    let other = |n| NewRun { kind: "pipeline".into(), ..new(n) };
+    s.submit(&[new(1), other(2), new(3), other(4)], &ROOM).await.unwrap();
+    let ids = |heads: Vec<store::RunHead>| heads.into_iter().map(|h| h.id).collect::<Vec<_>>();
+    let gold = TenantId::from("gold");
+    assert_eq!(ids(s.list("job", None, None, 9).await.unwrap()), [3, 1].map(id));
+    assert_eq!(ids(s.list("pipeline", Some(&gold), None, 9).await.unwrap()), [4, 2].map(id));
+    assert_eq!(ids(s.list("pipeline", Some(&gold), Some(id(4)), 9).await.unwrap()), [id(2)]);
+    assert_eq!(ids(s.list("nothing", None, None, 9).await.unwrap()), []);
+}
+
+pub async fn a_change_that_is_not_synced_is_seen_at_once_and_decided_like_any_other(on: &Subject) {
+    let s = &*on.runs();
+    s.submit(&[new(1)], &ROOM).await.unwrap();
+    for after in 1..20 {
+        let entries = vec![format!("entry {after}")];
+        // Every third waits for the disk, as an end does behind stages that did not.
+        let change = Change { entries, synced: after % 3 == 0, ..change(1, after) };
+        let late = Change { synced: !change.synced, ..change.clone() };
+        let both = tokio::join!(s.append(&change), s.append(&late));
+        assert!(both.0.unwrap() != both.1.unwrap(), "one of them wins");
+        let stored = s.get(id(1)).await.unwrap().unwrap();
+        assert_eq!(stored.entries.len() as u64, after + 1);
+        assert_eq!(stored.entries.last().unwrap(), &format!("entry {after}"));
+    }
 }

@@ -29,6 +29,7 @@ const GATEWAY: u8 = 5;
 
 const LAYERS: &[(&str, u8)] = &[
     ("contract", 0),
+    ("yaml", 0),
     ("admission", 1),
     ("watch", 1),
     ("store", 1),

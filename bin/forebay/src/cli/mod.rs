@@ -11,8 +11,10 @@ mod check;
 mod client;
 mod completions;
 mod costs;
+mod data;
 mod explain;
 mod fake_upstream;
+mod features;
 mod init;
 mod jobs;
 mod key;
@@ -22,10 +24,12 @@ mod project;
 mod reload;
 mod remote;
 mod run;
+mod runs;
 mod schema;
 mod source;
 mod storage;
 mod time;
+mod triggers;
 mod up;
 mod webhooks;
 
@@ -102,18 +106,26 @@ pub enum Command {
     Reload,
     /// Run a pipeline on a document, and stream the answer.
     Run(run::Args),
+    /// List, show, retry, approve and end durable runs of pipelines, and read what they said.
+    Runs(runs::Args),
     /// Check forebay.yaml and report every problem.
     Check,
     /// Print the JSON Schema of forebay.yaml, for editors.
     Schema,
     /// Make, list and revoke API keys.
     Key(key::Args),
+    /// Keep datasets: add rows, read versions, compare them, and hold them against expectations.
+    Data(data::Args),
     /// List the models, and get files for local ones.
     Models(models::Args),
     /// Show what happened to a request: its stages, attempts and findings.
     Explain(explain::Args),
     /// List, show and cancel requests that are answered later.
     Jobs(jobs::Args),
+    /// List what starts pipelines, when each comes up next, and what it started last.
+    Triggers(triggers::Args),
+    /// Ask for features of entities, keep them fresh, and make training sets.
+    Features(features::Args),
     /// Show and replace the secrets that webhooks are verified with.
     Webhooks(webhooks::Args),
     /// Sum what was spent.
@@ -158,12 +170,16 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Up(args) => up::run(&cli.global, args),
         Command::Reload => reload::run(&cli.global),
         Command::Run(args) => run::run(&cli.global, args),
+        Command::Runs(args) => runs::run(&cli.global, args),
         Command::Check => check::run(&cli.global, registry),
         Command::Schema => schema::run(registry),
         Command::Key(args) => key::run(&cli.global, args),
+        Command::Data(args) => data::run(&cli.global, args),
         Command::Models(args) => models::run(&cli.global, args),
         Command::Explain(args) => explain::run(&cli.global, args),
         Command::Jobs(args) => jobs::run(&cli.global, args),
+        Command::Triggers(args) => triggers::run(&cli.global, args),
+        Command::Features(args) => features::run(&cli.global, args),
         Command::Webhooks(args) => webhooks::run(&cli.global, args),
         Command::Costs(args) => costs::run(&cli.global, args),
         Command::Bench(args) => bench::run(&cli.global, args),

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use contract::{Clock, Surface, SystemClock};
+use data::features::online::Mode;
 use gateway::{App, Current, EndedRequests, Jobs};
 use store::Store;
 use tokio::runtime::Handle;
@@ -14,6 +15,8 @@ use super::storage::failed;
 use crate::Error;
 use crate::assembly::{Assembly, Means};
 use crate::config::{self, Config, Env, FILE, problem};
+use crate::features::{self, Served};
+use crate::starting::{self, Starting, Versions};
 use crate::telemetry::{self, Export};
 use crate::wiring;
 
@@ -63,6 +66,10 @@ pub(super) struct Opened {
     clock: Arc<dyn Clock>,
     ended: EndedRequests,
     jobs: Option<Jobs>,
+    /// What keeps features fresh, while there are any.
+    features: Option<pipeline::task::Task<()>>,
+    /// What starts pipelines.
+    starting: Option<Arc<Starting>>,
 }
 
 impl Opened {
@@ -104,17 +111,59 @@ impl Opened {
         let means = Means { clock: clock.clone(), surface, open, export: sink };
         let (assembly, app) = Assembly::start(&global.project, config, &store, means).await?;
         let ended = app.ended();
-        Ok((Opened { store, background, export, clock, ended, jobs: None }, assembly, app))
+        let (jobs, features, starting) = (None, None, None);
+        let opened = Opened { store, background, export, clock, ended, jobs, features, starting };
+        Ok((opened, assembly, app))
     }
 
-    /// Begins to work on jobs, on the current runtime.
-    pub(super) fn work(&mut self, config: &Config, current: &Current) -> Result<(), Error> {
-        self.jobs = Some(wiring::jobs(config, current, self.clock.clone())?);
+    /// Serves the features of the project, if it has any, and keeps them fresh.
+    pub(super) async fn serve_features(
+        &mut self,
+        global: &Global,
+        config: &Config,
+        app: &App,
+    ) -> Result<(), Error> {
+        if config.features.views.is_empty() {
+            return Ok(());
+        }
+        let env = Env::of_process(&global.project);
+        let online = features::open(&global.project, config, &env, self.clock.clone(), Mode::Write).await?;
+        let online = Arc::new(online);
+        app.serve_features(Arc::new(Served::new(online.clone(), &config.features)));
+        self.features = Some(features::refresh(online, config.features.refresh.0));
         Ok(())
     }
 
+    /// Begins to work on jobs and runs, and to start what triggers start, on the current runtime.
+    pub(super) fn work(
+        &mut self,
+        global: &Global,
+        config: &Config,
+        current: &Current,
+        assembly: &Assembly,
+    ) -> Result<Arc<Starting>, Error> {
+        self.jobs = Some(wiring::jobs(config, current, assembly.durable(), self.clock.clone())?);
+        let env = Env::of_process(&global.project);
+        let means = starting::Means {
+            store: self.store.reader.triggers.clone(),
+            start: Arc::new(assembly.durable().clone()),
+            watch: Arc::new(Versions::of(global.project.clone(), config, env, self.clock.clone())),
+            clock: self.clock.clone(),
+        };
+        let starting = Arc::new(Starting::begin(config, global.project.clone(), current, means));
+        let driver = starting.driver().clone();
+        assembly.durable().telling(Box::new(move |_, _| driver.look()));
+        self.starting = Some(starting.clone());
+        Ok(starting)
+    }
+
     /// Brings the jobs and the ledger to their end, then the export.
-    pub(super) async fn close(self) -> Result<(), Error> {
+    pub(super) async fn close(mut self) -> Result<(), Error> {
+        drop(self.features.take());
+        // Nothing more is started; what is decided is started by the next server.
+        if let Some(starting) = self.starting.take() {
+            starting.stop();
+        }
         if let Some(jobs) = &self.jobs {
             jobs.close().await;
         }

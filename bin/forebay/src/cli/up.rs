@@ -93,10 +93,11 @@ async fn serve(
     let at = listening.address;
     let open = at.ip().is_loopback();
     let (mut opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, behind).await?;
+    Box::pin(opened.serve_features(global, &config, &app)).await?;
     let current = Current::new(app);
-    opened.work(&config, &current)?;
-    let begun =
-        Begun { project: global.project.clone(), config, before, assembly, listen: args.listen.is_none() };
+    let starting = opened.work(global, &config, &current, &assembly)?;
+    let (project, listen) = (global.project.clone(), args.listen.is_none());
+    let begun = Begun { project, config, before, assembly, starting, listen };
     let reloads = reload::start(begun, current.clone())?;
     let told = if global.json {
         format!("{{\"listening\":\"http://{at}\"}}")

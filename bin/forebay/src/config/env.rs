@@ -37,6 +37,12 @@ impl Env {
         Env(vars)
     }
 
+    /// The variables whose names begin so, that are set and not empty.
+    pub fn beginning_with(&self, prefix: &str) -> BTreeMap<String, String> {
+        let set = self.0.iter().filter(|(name, value)| name.starts_with(prefix) && !value.is_empty());
+        set.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     /// A variable that is set and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|v| !v.is_empty())

@@ -5,32 +5,36 @@
 //! is shown of the source.
 
 pub mod busy;
+pub mod dataset;
+mod datasets;
 pub mod env;
+pub mod feature;
+mod features;
 pub mod jobs;
 pub mod model;
 pub mod pipeline;
-mod placeholder;
 pub mod pool;
-pub mod problem;
 mod rules;
+pub mod runs;
 pub mod schema;
 mod semantics;
-pub mod spans;
+mod starts;
 pub mod storage;
-pub mod tree;
-pub mod units;
+pub mod triggers;
 mod validate;
 
 use std::path::Path;
 
 use ::pipeline::Registry;
 
+pub use ::pipeline::units;
 pub use env::Env;
 pub use model::Config;
 pub use problem::Problem;
 pub use rules::Rules;
 pub use storage::storage_url;
 use tree::{Data, Node};
+pub use yaml::{problem, spans, tree};
 
 /// The file's name.
 pub const FILE: &str = "forebay.yaml";
@@ -67,13 +71,33 @@ pub fn load(folder: &Path, env: &Env, registry: &Registry) -> std::io::Result<Ch
     Ok(check(&bytes, folder, env, registry))
 }
 
+/// Reads and checks these sections of the file of a folder alone, as if the others were not there: who works with datasets
+/// needs no provider's key. Without a file, there is a configuration with nothing in it.
+///
+/// # Errors
+/// Only when the file cannot be read; what is wrong in it is in [`Checked::problems`].
+pub fn load_sections(
+    folder: &Path,
+    env: &Env,
+    registry: &Registry,
+    sections: &[&str],
+) -> std::io::Result<Checked> {
+    match read(&folder.join(FILE)) {
+        Ok(bytes) => Ok(Rules::new(registry).check_sections(&bytes, folder, env, Some(sections))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Ok(Checked { config: Some(Config::default()), problems: Vec::new(), shown: String::new() })
+        }
+        Err(e) => Err(e),
+    }
+}
+
 /// Checks the bytes of a file as if it lay in `folder`, against which its paths are looked up.
 pub fn check(bytes: &[u8], folder: &Path, env: &Env, registry: &Registry) -> Checked {
     Rules::new(registry).check(bytes, folder, env)
 }
 
 /// What holds a secret, wherever it stands.
-const SECRETS: [&str; 3] = ["api_key", "secret", "old_secret"];
+const SECRETS: [&str; 4] = ["api_key", "secret", "old_secret", "database"];
 
 /// The source with every secret that is written out overwritten by `*`, place by place.
 fn masked(source: &str, tree: &Node) -> String {

@@ -6,9 +6,12 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+use super::dataset::DatasetConfig;
+use super::feature::FeaturesConfig;
 use super::jobs::JobsConfig;
 use super::pipeline::PipelineConfig;
 use super::pool::{BreakerConfig, EndpointConfig, FallbackConfig, HedgeConfig, PrefillConfig};
+use super::runs::RunsConfig;
 use super::storage::StorageConfig;
 use super::units::{Count, Size, Time, Usd};
 
@@ -30,10 +33,19 @@ pub struct Config {
     pub each_user: AllowanceConfig,
     /// Pipelines by name. Each is callable as a model of the same name.
     pub pipelines: IndexMap<String, PipelineConfig>,
+    /// Where datasets are kept: a folder relative to this file, or `s3://BUCKET/PREFIX` with the credentials of the environment
+    /// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …). Unless given: `.forebay/data`.
+    pub warehouse: Option<String>,
+    /// Datasets by name: where their rows come from, and what is expected of them.
+    pub datasets: IndexMap<String, DatasetConfig>,
+    /// Features of entities, and who may ask for them.
+    pub features: FeaturesConfig,
     /// Requests that are answered later.
     pub jobs: JobsConfig,
     /// Where keys, the ledger, jobs, batches, files and kept notes are.
     pub storage: StorageConfig,
+    /// Durable runs of pipelines.
+    pub runs: RunsConfig,
     /// What is reported where.
     pub telemetry: TelemetryConfig,
     /// A price table, relative to this file: what `forebay prices import` made, or one in LiteLLM's JSON format. Unless

@@ -1,7 +1,8 @@
 //! Pipelines and stages as a person writes them, and their conversion to [`pipeline::PipelineSpec`].
 
 use contract::{Budget, Kind, StageName, Value};
-use pipeline::{OnFailure, PipelineSpec, Source, StageSpec};
+use indexmap::IndexMap;
+use pipeline::{DurableSpec, OnFailure, PipelineSpec, Source, StageInRuns, StageSpec};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value as Json};
@@ -9,6 +10,7 @@ use serde_json::{Map, Value as Json};
 use super::busy::WhenBusyConfig;
 use super::model::AllowanceConfig;
 use super::pool::MidStreamConfig;
+use super::triggers::{OnConfig, OverlapConfig};
 use super::units::{Count, Time, Usd};
 
 /// A pipeline: a graph of stages from an input to an output.
@@ -18,6 +20,9 @@ pub struct PipelineConfig {
     /// What starts it besides `/v1/pipelines/NAME`.
     #[serde(default)]
     pub on: Option<OnConfig>,
+    /// What happens when a trigger is to start it while a run of it that one started goes on. Unless given: `queue`.
+    #[serde(default)]
+    pub overlap: OverlapConfig,
     /// What it is given. Unless given: a document.
     #[serde(default)]
     pub input: KindConfig,
@@ -47,15 +52,13 @@ pub struct PipelineConfig {
     /// The stage whose output is the answer. Unless given: the last one.
     #[serde(default)]
     pub result: Option<String>,
-}
-
-/// What starts a pipeline.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct OnConfig {
-    /// A path of its own for requests, such as `/summarize`.
-    #[schemars(regex(pattern = r"^/[A-Za-z0-9._~/-]*$"), extend("x-expected" = "a path such as /summarize"))]
-    pub http: Option<String>,
+    /// What a durable run of it may be given (`forebay run --param`), with what it is when it is not; `null`: it must be given.
+    /// Stages take it as `{{ params.NAME }}`.
+    #[serde(default)]
+    pub params: Map<String, Json>,
+    /// How many stages of a durable run may be under way at the same time. Unless given: as many as there are places.
+    #[serde(default)]
+    pub parallel: Option<Count>,
 }
 
 /// The limits of a pipeline or of one stage; what is not given is limited by what is around it.
@@ -147,7 +150,21 @@ impl JsonSchema for KindConfig {
 pub struct StageConfig(pub StageSpec);
 
 /// The fields every kind of stage has, apart from the one named after its kind.
-pub const STAGE_FIELDS: [&str; 7] = ["from", "each", "parallel", "on_failure", "stream", "draft", "budget"];
+pub const STAGE_FIELDS: [&str; 13] = [
+    "from",
+    "each",
+    "parallel",
+    "on_failure",
+    "stream",
+    "draft",
+    "budget",
+    "after",
+    "approval",
+    "group",
+    "retries",
+    "cache",
+    "matrix",
+];
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -159,6 +176,12 @@ struct StageFields {
     stream: Option<bool>,
     draft: Option<bool>,
     budget: BudgetConfig,
+    after: Vec<String>,
+    approval: Option<String>,
+    group: Option<String>,
+    retries: Option<Count>,
+    cache: Option<bool>,
+    matrix: IndexMap<String, Vec<Json>>,
 }
 
 /// The failure contract as written.
@@ -219,6 +242,14 @@ impl<'de> Deserialize<'de> for StageConfig {
             stream: fields.stream,
             draft: fields.draft,
             budget: fields.budget.budget(),
+            runs: StageInRuns {
+                after: fields.after.into_iter().map(StageName::new).collect(),
+                approval: fields.approval,
+                group: fields.group,
+                retries: fields.retries.map(|n| u32::try_from(n.0).unwrap_or(u32::MAX)),
+                cache: fields.cache,
+                matrix: fields.matrix.into_iter().collect(),
+            },
         }))
     }
 }
@@ -261,7 +292,28 @@ impl JsonSchema for StageConfig {
                     },
                     "stream": {"type": "boolean", "description": "Whether its output is the streamed answer."},
                     "draft": {"type": "boolean", "description": "Whether its output is shown as a draft."},
-                    "budget": budget
+                    "budget": budget,
+                    "after": {
+                        "description": "Of a durable run: stages that it waits for without taking their output.",
+                        "type": "array", "items": {"type": "string"}
+                    },
+                    "approval": {
+                        "type": "string",
+                        "description": "Of a durable run: what somebody is asked before it starts (`forebay runs approve`)."
+                    },
+                    "group": {
+                        "type": "string",
+                        "description": "Of a durable run: the concurrency group (`runs.concurrency`) whose places it takes."
+                    },
+                    "retries": generator.subschema_for::<Count>(),
+                    "cache": {
+                        "type": "boolean",
+                        "description": "Of a durable run: whether its output is taken from an earlier run that made it of the same. Unless given: as its kind says."
+                    },
+                    "matrix": {
+                        "description": "Of a durable run: it is run once for every combination of these values, which it takes as `{{ matrix.NAME }}`.",
+                        "type": "object", "additionalProperties": {"type": "array", "minItems": 1}
+                    }
                 }
             }
         })
@@ -277,6 +329,11 @@ impl PipelineConfig {
             budget: self.budget.budget(),
             stages: self.stages.iter().map(|s| s.0.clone()).collect(),
             result: self.result.as_deref().map(StageName::new),
+            durable: DurableSpec {
+                triggered: self.on.as_ref().is_some_and(OnConfig::is_durable),
+                params: self.params.clone(),
+                parallel: self.parallel.map(|n| u32::try_from(n.0).unwrap_or(u32::MAX)),
+            },
         }
     }
 }

@@ -27,6 +27,17 @@ impl<'a> Rules<'a> {
 
     /// Checks the bytes of a file as if it lay in `folder`, against which its paths are looked up.
     pub fn check(&self, bytes: &[u8], folder: &Path, env: &Env) -> Checked {
+        self.check_sections(bytes, folder, env, None)
+    }
+
+    /// The same for some sections alone: of the others only the syntax counts.
+    pub(super) fn check_sections(
+        &self,
+        bytes: &[u8],
+        folder: &Path,
+        env: &Env,
+        sections: Option<&[&str]>,
+    ) -> Checked {
         let source = match std::str::from_utf8(bytes) {
             Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
             Err(e) => {
@@ -47,6 +58,9 @@ impl<'a> Rules<'a> {
             return Checked { config: None, problems, shown: super::guarded(source) };
         };
         let shown = super::masked(source, &tree);
+        if let (Some(sections), tree::Data::Map(entries)) = (sections, &mut tree.data) {
+            entries.retain(|e| sections.contains(&e.key.as_str()));
+        }
         let substituted = env::substitute(&mut tree, env, &mut problems);
         let mut json = tree.to_json();
         problems.extend(validate::validate(self, &tree, &mut json, &substituted));

@@ -11,7 +11,7 @@ use super::model::Config;
 /// The schema for this registry.
 pub fn of(registry: &Registry) -> Json {
     let mut root = schemars::schema_for!(Config).to_value();
-    without_null(&mut root);
+    yaml::shape::without_null(&mut root);
     let mut definitions = Map::new();
     let mut kinds = Vec::new();
     for kind in registry.iter() {
@@ -49,39 +49,15 @@ pub fn of(registry: &Registry) -> Json {
             map.insert("propertyNames".into(), name);
         }
     }
+    if let Some(map) = root.pointer_mut("/properties/datasets").and_then(Json::as_object_mut) {
+        let name = json!({"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
+            "x-expected": "a name of letters, digits and `. _ -`, at most 128"});
+        map.insert("propertyNames".into(), name);
+    }
     if let Some(object) = root.as_object_mut() {
         object.insert("title".into(), json!("forebay.yaml"));
     }
     root
-}
-
-/// A value left empty is a mistake, not a choice: takes `null` out of everything optional.
-fn without_null(schema: &mut Json) {
-    match schema {
-        Json::Array(items) => items.iter_mut().for_each(without_null),
-        Json::Object(object) => {
-            object.values_mut().for_each(without_null);
-            if object.get("default") == Some(&Json::Null) {
-                object.remove("default");
-            }
-            if let Some(Json::Array(types)) = object.get_mut("type") {
-                types.retain(|t| t != "null");
-                if let [one] = types.as_slice() {
-                    let one = one.clone();
-                    object.insert("type".into(), one);
-                }
-            }
-            if let Some(Json::Array(branches)) = object.get_mut("anyOf") {
-                branches.retain(|b| b.get("type").is_none_or(|t| t != "null"));
-                if let [Json::Object(one)] = branches.as_slice() {
-                    let one = one.clone();
-                    object.remove("anyOf");
-                    object.extend(one);
-                }
-            }
-        }
-        _ => {}
-    }
 }
 
 /// Moves references within a kind's own schema to where its definitions are put.

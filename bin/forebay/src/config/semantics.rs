@@ -11,8 +11,13 @@ use serde_json::{Map, Value as Json};
 use super::busy::RungConfig;
 use super::pipeline::{PipelineConfig, STAGE_FIELDS};
 use super::problem::{Problem, suggest};
+use super::starts;
 use super::tree::{Node, join};
 use crate::inventory;
+
+/// The paths that features have, as Feast's clients ask for them.
+const FEATURES: [&str; 5] =
+    ["/get-online-features", "/push", "/write-to-online-store", "/materialize", "/materialize-incremental"];
 
 /// What the checks look at.
 pub(super) struct Semantics<'a> {
@@ -32,6 +37,9 @@ impl<'a> Semantics<'a> {
         self.models();
         self.addresses();
         self.stages();
+        self.triggers(unsound);
+        self.datasets(unsound);
+        self.features(unsound);
         let json = self.json;
         let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, config) in map(json, "/pipelines") {
@@ -40,12 +48,14 @@ impl<'a> Semantics<'a> {
                 let remedy = "rename one: a pipeline is called like a model";
                 self.at_key(&pointer, format!("`{name}` is a model and a pipeline"), remedy.into());
             }
-            if let Some(path) = config.pointer("/on/http").and_then(Json::as_str) {
-                let own = join(&pointer, "on") + "/http";
-                let taken = ["/v1/", "/healthz", "/readyz", "/metrics", "/openapi"]
-                    .iter()
-                    .find(|p| path.starts_with(**p));
-                if let Some(other) = paths.insert(path, name) {
+            for (on, trigger) in starts::written(&pointer, config) {
+                let Some(path) = trigger.get("http").and_then(Json::as_str) else { continue };
+                let own = join(&on, "http");
+                let begins = ["/v1/", "/healthz", "/readyz", "/metrics", "/openapi"];
+                let taken = begins.iter().find(|p| path.starts_with(**p));
+                let taken = taken.or(FEATURES.iter().find(|p| path == **p));
+                let other = paths.insert(path, name).filter(|other| *other != name);
+                if let Some(other) = other {
                     let message = format!("`{path}` already starts the pipeline `{other}`");
                     self.at_value(&own, message, "give each pipeline a path of its own".into());
                 } else if taken.is_some() {
@@ -59,12 +69,12 @@ impl<'a> Semantics<'a> {
         }
     }
 
-    fn at_key(&mut self, pointer: &str, message: String, remedy: String) {
+    pub(super) fn at_key(&mut self, pointer: &str, message: String, remedy: String) {
         let at = self.tree.locate(pointer).label();
         self.problems.push(Problem::new(at, pointer, message, remedy));
     }
 
-    fn at_value(&mut self, pointer: &str, message: String, remedy: String) {
+    pub(super) fn at_value(&mut self, pointer: &str, message: String, remedy: String) {
         let at = self.tree.locate(pointer).node.at;
         self.problems.push(Problem::new(at, pointer, message, remedy));
     }
@@ -313,13 +323,13 @@ fn is_nowhere(of: &Json) -> bool {
 }
 
 /// The entries of the object at a pointer.
-fn map<'a>(json: &'a Json, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Json)> + Clone {
+pub(super) fn map<'a>(json: &'a Json, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Json)> + Clone {
     let object: Option<&'a Map<String, Json>> = json.pointer(pointer).and_then(Json::as_object);
     object.into_iter().flatten()
 }
 
 /// The circle that starts and ends at `start`, reported once: at the first of its models by name.
-fn cycle(start: &str, models: &BTreeMap<&str, Vec<String>>) -> Option<Vec<String>> {
+pub(super) fn cycle(start: &str, models: &BTreeMap<&str, Vec<String>>) -> Option<Vec<String>> {
     let mut seen = BTreeSet::new();
     let mut stack = vec![vec![start.to_owned()]];
     while let Some(path) = stack.pop() {

@@ -251,7 +251,7 @@ impl Explain<'_> {
         match e.instance().as_ref() {
             _ if self.env.filled.contains(&path) => "the value of a variable".into(),
             Json::Null => "nothing".into(),
-            _ if path.ends_with("/api_key") => "something else".into(),
+            _ if super::SECRETS.iter().any(|s| path.ends_with(&format!("/{s}"))) => "something else".into(),
             Json::Array(_) => "a list".into(),
             Json::Object(_) => "a map".into(),
             Json::String(s) if s.chars().count() > 60 => "a long text".into(),

@@ -13,12 +13,16 @@ pub(super) fn changes(old: &Config, new: &Config, before: &Files, after: &Files)
     entries("tenants", &old.tenants, &new.tenants, &mut all);
     entries("keys", &old.keys, &new.keys, &mut all);
     entries("pipelines", &old.pipelines, &new.pipelines, &mut all);
+    entries("datasets", &old.datasets, &new.datasets, &mut all);
     let sections = [
         ("server", old.server != new.server),
         ("auth", old.auth != new.auth),
         ("each_user", old.each_user != new.each_user),
+        ("warehouse", old.warehouse != new.warehouse),
+        ("features", old.features != new.features),
         ("jobs", old.jobs != new.jobs),
         ("storage", old.storage != new.storage),
+        ("runs", old.runs != new.runs),
         ("telemetry", old.telemetry != new.telemetry),
         ("prices", old.prices != new.prices),
     ];
@@ -55,6 +59,9 @@ pub(super) fn needs_restart(began: &Config, new: &Config, listen: bool) -> Vec<S
         ("telemetry.otlp", began.telemetry.otlp != new.telemetry.otlp),
         ("jobs", began.jobs != new.jobs),
         ("storage", began.storage != new.storage),
+        ("runs", began.runs != new.runs),
+        ("features", began.features != new.features),
+        ("warehouse", !began.features.views.is_empty() && began.warehouse != new.warehouse),
         ("telemetry.log", began.telemetry.log != new.telemetry.log),
     ];
     fixed.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()

@@ -10,7 +10,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
 /// Folders that are looked at, not what is below them.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     watcher: RecommendedWatcher,
     /// With the number of the file that each is: a folder of the same name may be another one later.
     folders: BTreeMap<PathBuf, u64>,
@@ -18,7 +18,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Tells of what happens. While something is told already, more is not.
-    pub(super) fn start(tell: mpsc::Sender<()>) -> notify::Result<Watch> {
+    pub(crate) fn start(tell: mpsc::Sender<()>) -> notify::Result<Watch> {
         let told = move |event: notify::Result<notify::Event>| {
             // Reading is no change, and our own reading must not wake us. An error may hide a change.
             let read = |kind: EventKind| match kind {
@@ -35,7 +35,7 @@ impl Watch {
 
     /// Looks at these folders from now on. One that cannot be looked at is said, and tried again the next time. Whether there is
     /// one among them that was not looked at before.
-    pub(super) fn follow(&mut self, folders: BTreeSet<PathBuf>) -> bool {
+    pub(crate) fn follow(&mut self, folders: BTreeSet<PathBuf>) -> bool {
         let gone: Vec<PathBuf> = self.folders.keys().filter(|f| !folders.contains(*f)).cloned().collect();
         for folder in gone {
             self.folders.remove(&folder);

@@ -179,7 +179,7 @@ pub async fn kills(database: Option<&Database>, servers: u64, kills: u64) {
     let mut all = Vec::new();
     let mut after = None;
     loop {
-        let page = reader.runs.list(None, after, 100).await.unwrap();
+        let page = reader.runs.list("job", None, after, 100).await.unwrap();
         let Some(last) = page.last() else { break };
         after = Some(last.id);
         all.extend(page);

@@ -20,6 +20,7 @@ mod chance;
 mod collector;
 mod commands;
 mod cut;
+mod data;
 mod drain;
 mod failures;
 mod golden;

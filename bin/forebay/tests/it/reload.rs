@@ -218,6 +218,9 @@ async fn the_streams_of_a_model_that_is_removed_end_well_and_nobody_finds_it_any
         write(&server, &format!("{QUIET}models:\n{}", model("m", &base)));
         let done = applied(&server);
         assert_eq!(done["changed"], json!(["models.n: removed", "pipelines.say: removed"]));
+        let of_n = |line: &&str| line.contains("model=\"n\"");
+        let metrics = || server.ask("GET", "/metrics", &[], "").2;
+        assert!(metrics().lines().any(|l| of_n(&l)), "its streams are still under way");
         for name in ["n", "say"] {
             let (status, _, body) = answer(server.open_chat(name, ""));
             assert!(status == 404 && body.contains("not_found"), "{status}: {body}");
@@ -227,6 +230,7 @@ async fn the_streams_of_a_model_that_is_removed_end_well_and_nobody_finds_it_any
         assert!(all.contains(r#""finish_reason":"stop""#) && all.contains("[DONE]"), "{all}");
         let all = started + &read_rest(run);
         assert!(all.contains("event: done") && !all.contains("event: error"), "{all}");
+        eventually("the metrics forget the model", || !metrics().lines().any(|l| of_n(&l)));
     })
     .await;
 }

@@ -257,3 +257,27 @@ fn the_outlook_is_the_place_a_request_would_get_and_takes_none() {
     drop((queued, running));
     assert!(gate.snapshot().is_empty());
 }
+
+#[test]
+fn a_model_that_the_settings_list_no_more_is_forgotten_with_its_last_request() {
+    let (gate, _clock, model) = gate(1, 1_000);
+    let listed = |names: &[&ModelName]| Settings {
+        models: names.iter().map(|n| ((*n).clone(), ModelSettings::default())).collect(),
+        ..Settings::default()
+    };
+    let (other, idle) = (ModelName::from("other"), ModelName::from("idle"));
+    let names = || gate.snapshot().models.into_iter().map(|m| m.model).collect::<Vec<_>>();
+    drop(now(gate.slot(&idle, &"a".into(), ask(1))).unwrap().unwrap());
+    let running = now(gate.slot(&model, &"a".into(), ask(1))).unwrap().unwrap();
+    let waiting = gate.slot(&model, &"a".into(), ask(1));
+    gate.reconfigure(listed(&[&other, &idle]));
+    assert_eq!(names(), [idle.clone(), model.clone()], "what runs there is not lost, what is listed stays");
+    gate.reconfigure(listed(&[&other]));
+    assert_eq!(names(), std::slice::from_ref(&model));
+    drop(running);
+    gate.forget_unlisted();
+    assert_eq!(names(), std::slice::from_ref(&model), "somebody waits there");
+    drop(waiting);
+    gate.forget_unlisted();
+    assert_eq!(names(), [] as [ModelName; 0]);
+}

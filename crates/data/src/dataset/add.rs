@@ -1,5 +1,6 @@
 //! New rows, and with them a new version.
 
+use contract::UnixMillis;
 use deltalake::DeltaTable;
 use deltalake::kernel::Add;
 
@@ -8,7 +9,7 @@ use crate::dataset::facts::Facts;
 use crate::dataset::stage::{Staged, remove};
 use crate::dataset::{Dataset, number};
 use crate::fingerprint::{Fingerprint, Key, Name};
-use crate::source::Source;
+use crate::source::{Origin, Source};
 use crate::{Error, Schema};
 
 /// How new rows go together with those there are.
@@ -45,6 +46,19 @@ pub struct Change {
     pub who: Option<String>,
     /// Why.
     pub message: Option<String>,
+    /// What makes it, when it must not be made twice although it may be tried again.
+    pub effect: Option<Effect>,
+}
+
+/// The key of an effect: a change under it is made once. It is written into the commit, and whoever comes with it again is given
+/// the version that is there. What is made so is made of its own input alone, so an overwrite under a key takes the place of
+/// whatever is there, also of what another writer committed meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// The key, equal for all attempts at one effect and for nothing else.
+    pub key: String,
+    /// When the first attempt can have been at the earliest: the log is not read back further. All of it is when it is not given.
+    pub since: Option<UnixMillis>,
 }
 
 /// What came of a change.
@@ -87,8 +101,9 @@ impl Dataset {
             None => self.table()?,
         };
         let staged = self.stage(&table, source, &schema).await?;
-        let (source, read) = (source.describe(), staged.fingerprint.rows);
-        let pending = Pending { change, source, schema, read, checked: None, pinned: false };
+        let read = staged.fingerprint.rows;
+        let (origin, source) = (source.origin.clone(), source.describe());
+        let pending = Pending { change, source, origin, schema, read, checked: None, pinned: false };
         Box::pin(self.settle(base, table, staged, &pending)).await
     }
 
@@ -103,9 +118,11 @@ impl Dataset {
         let files = staged.files.clone();
         let result = match (&pending.change.how, base) {
             (How::Merge { key }, Some(base)) => self.merge(base, staged, pending, key).await,
-            (How::Merge { .. }, None) | (How::Append | How::Overwrite, _) => {
-                self.land(table, staged, pending).await
-            }
+            (How::Merge { key }, None) => match self.check_key(&staged, pending, key).await {
+                Ok(()) => self.land(table, staged, pending).await,
+                Err(error) => Err(error),
+            },
+            (How::Append | How::Overwrite, _) => self.land(table, staged, pending).await,
         };
         if !matches!(&result, Ok(added) if added.new) {
             remove(&*self.store(), &files).await;
@@ -151,8 +168,12 @@ impl Dataset {
             How::Overwrite => Replace::Everything,
             How::Append | How::Merge { .. } => Replace::Nothing,
         };
+        let mut looked = None;
         for _ in 0..ATTEMPTS {
             let exists = table.version().is_some();
+            if let Some(done) = self.made(&table, pending.change.effect.as_ref(), &mut looked).await? {
+                return Ok(done);
+            }
             let before = match replace {
                 Replace::Nothing if exists => self.fingerprint(&table).await?,
                 _ => Fingerprint::default(),
@@ -175,8 +196,13 @@ impl Dataset {
                     table = self.existing().await?;
                     let theirs = number(&table);
                     // Rows can be added to other rows; they cannot take the place of rows that nobody has looked at.
-                    let alone = replace == Replace::Everything || pending.pinned;
-                    if alone || self.schema_of(&table)? != pending.schema {
+                    let stands = match pending.change.how {
+                        How::Overwrite => pending.change.effect.is_some(),
+                        How::Append => self.schema_of(&table)? == pending.schema,
+                        // It was to be the first version, and there are rows to be merged with now.
+                        How::Merge { .. } => false,
+                    };
+                    if pending.pinned || !stands {
                         return Err(Error::Conflict { dataset: self.name.to_string(), base, theirs });
                     }
                 }
@@ -215,9 +241,11 @@ impl Dataset {
         let mut facts =
             Facts::new(after, &pending.schema, how, pending.read, self.warehouse.inner.clock.wall().0);
         facts.source = Some(pending.source.clone()).filter(|s| !s.is_empty());
+        facts.origin.clone_from(&pending.origin);
         facts.who.clone_from(&pending.change.who);
         facts.message.clone_from(&pending.change.message);
         facts.checked.clone_from(&pending.checked);
+        facts.effect = pending.change.effect.as_ref().map(|effect| effect.key.clone());
         facts
     }
 
@@ -258,6 +286,7 @@ fn same_columns(a: &Schema, b: &Schema) -> bool {
 pub(super) struct Pending<'a> {
     pub(super) change: &'a Change,
     pub(super) source: String,
+    pub(super) origin: Option<Origin>,
     pub(super) schema: Schema,
     /// Rows of the source.
     pub(super) read: u64,

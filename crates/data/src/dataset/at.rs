@@ -27,7 +27,7 @@ pub enum At {
 
 impl At {
     /// Whether a text may be a tag: it begins with a letter and cannot be taken for a name.
-    pub(super) fn is_tag(text: &str) -> bool {
+    pub(crate) fn is_tag(text: &str) -> bool {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
         text.len() <= 64
             && text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())

@@ -12,20 +12,19 @@ use crate::Error;
 use crate::dataset::{At, Dataset, Rows, Select};
 use crate::source::Format;
 
-enum Writer {
-    Csv(Box<arrow::csv::Writer<BufWriter<File>>>),
-    Json(BufWriter<File>),
-    Parquet(Box<parquet::arrow::ArrowWriter<BufWriter<File>>>),
-    Arrow(Box<arrow::ipc::writer::FileWriter<BufWriter<File>>>),
+enum Writer<W: Write + Send> {
+    Csv(Box<arrow::csv::Writer<W>>),
+    Json(W),
+    Parquet(Box<parquet::arrow::ArrowWriter<W>>),
+    Arrow(Box<arrow::ipc::writer::FileWriter<W>>),
 }
 
 fn other(e: impl std::fmt::Display) -> std::io::Error {
     std::io::Error::other(e.to_string())
 }
 
-impl Writer {
-    fn new(file: File, format: Format, schema: &SchemaRef) -> std::io::Result<Writer> {
-        let file = BufWriter::with_capacity(1 << 16, file);
+impl<W: Write + Send> Writer<W> {
+    fn new(file: W, format: Format, schema: &SchemaRef) -> std::io::Result<Writer<W>> {
         Ok(match format {
             Format::Csv => {
                 let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(file);
@@ -59,14 +58,13 @@ impl Writer {
         }
     }
 
-    fn finish(self) -> std::io::Result<()> {
-        let file = match self {
+    fn finish(self) -> std::io::Result<W> {
+        Ok(match self {
             Writer::Csv(writer) => writer.into_inner(),
             Writer::Json(file) => file,
             Writer::Parquet(writer) => writer.into_inner().map_err(other)?,
             Writer::Arrow(writer) => writer.into_inner().map_err(other)?,
-        };
-        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+        })
     }
 }
 
@@ -81,6 +79,22 @@ impl Dataset {
 }
 
 impl Rows {
+    /// Writes the rows to wherever, a batch at a time, and says how many that were. It blocks as long as that takes to write.
+    ///
+    /// # Errors
+    /// As [`Rows::next`]; [`Error::Storage`] when it cannot be written.
+    pub async fn print(mut self, to: impl Write + Send, format: Format) -> Result<u64, Error> {
+        let failed = |e: std::io::Error| Error::Storage { doing: "write the rows", why: e.to_string() };
+        let mut writer = Writer::new(to, format, &self.schema().to_arrow()).map_err(failed)?;
+        let mut written = 0;
+        while let Some(batch) = self.next_arrow().await? {
+            writer.write(&batch).map_err(failed)?;
+            written += batch.num_rows() as u64;
+        }
+        writer.finish().and_then(|mut to| to.flush()).map_err(failed)?;
+        Ok(written)
+    }
+
     /// Writes the rows to a file, and says how many that were. The file appears when it is complete.
     ///
     /// # Errors
@@ -96,7 +110,8 @@ impl Rows {
         let writing = {
             let (to, partial) = (to.clone(), partial.clone());
             pipeline::task::blocking("data-export", move || {
-                let mut writer = Writer::new(File::create(&partial)?, format, &schema)?;
+                let mut writer =
+                    Writer::new(BufWriter::with_capacity(1 << 16, File::create(&partial)?), format, &schema)?;
                 let mut written = 0;
                 loop {
                     // The sender says that it is through by an empty batch: when it is only gone, the file is not complete.
@@ -109,7 +124,7 @@ impl Rows {
                     writer.write(&batch)?;
                     written += batch.num_rows() as u64;
                 }
-                writer.finish()?;
+                writer.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
                 std::fs::rename(&partial, &to)?;
                 Ok(written)
             })

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::dataset::{Dataset, number};
 use crate::fingerprint::{Adder, Fingerprint, Key, Name, Sum, schema_hash};
+use crate::source::Origin;
 use crate::{Error, Schema, store};
 
 /// The key in the commit's information.
@@ -37,6 +38,9 @@ pub(super) struct Facts {
     /// Where the rows came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) source: Option<String>,
+    /// Where they were fetched from, in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) origin: Option<Origin>,
     /// Who did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) who: Option<String>,
@@ -46,6 +50,9 @@ pub(super) struct Facts {
     /// The attempt at a gate that let it through, as the quarantine names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) checked: Option<String>,
+    /// The key of the effect that it is, for what must not be made twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) effect: Option<String>,
     /// Tells this attempt from any other: a commit whose answer was lost is found again by it.
     pub(super) attempt: String,
 }
@@ -65,9 +72,11 @@ impl Facts {
             written,
             at,
             source: None,
+            origin: None,
             who: None,
             message: None,
             checked: None,
+            effect: None,
             attempt: uuid::Uuid::now_v7().to_string(),
         }
     }

@@ -15,9 +15,10 @@ use tokio::sync::mpsc;
 use crate::dataset::add::Pending;
 use crate::dataset::quarantine::{Bad, Entries};
 use crate::dataset::stage::{Staged, Stager, remove};
-use crate::dataset::validate::{duplicates, histories};
+use crate::dataset::unique::duplicates;
+use crate::dataset::validate::histories;
 use crate::dataset::{Added, Change, Dataset, How};
-use crate::expect::{Ends, Plan, Report, Severity, Suite, Tally, Verdict, row};
+use crate::expect::{Ends, Plan, Report, Scope, Severity, Suite, Tally, Verdict, row};
 use crate::source::{Batches, Source};
 use crate::{Error, Schema, store};
 
@@ -62,10 +63,10 @@ pub struct Gated {
 }
 
 /// A batch of the source and where its rows stand there.
-struct Piece {
-    batch: RecordBatch,
-    file: String,
-    lines: Vec<u64>,
+pub(super) struct Piece {
+    pub(super) batch: RecordBatch,
+    pub(super) file: String,
+    pub(super) lines: Vec<u64>,
 }
 
 /// What came through, and what did not.
@@ -105,7 +106,7 @@ impl Dataset {
                 given.history.insert(at, log.iter().filter_map(|v| v.written).collect());
             }
         }
-        let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, false)?);
+        let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, Scope::Change)?);
         let attempt = uuid::Uuid::now_v7().to_string();
         let now_ms = self.warehouse.inner.clock.wall().0;
         let entries = Entries { attempt: attempt.clone(), at_ms: now_ms, who: change.who.clone() };
@@ -129,7 +130,7 @@ impl Dataset {
                 let held = self.frame(&session, base).await?.select(columns()).map_err(failed)?;
                 frame = held.union(frame.select(columns()).map_err(failed)?).map_err(failed)?;
             }
-            duplicates(&frame, &plan, &schema).await
+            duplicates(&frame, &plan, &schema, Default::default()).await
         };
         let duplicates = match Box::pin(looked).await {
             Ok(duplicates) => duplicates,
@@ -142,16 +143,7 @@ impl Dataset {
         let (rows, kept) = (sifted.tally.rows, sifted.tally.kept);
         let ends = Ends { dataset: &self.name, version: None, now_ms, duplicates: &duplicates };
         let report = plan.report(sifted.tally, &ends);
-        let together: Vec<String> = report
-            .outcomes
-            .iter()
-            .enumerate()
-            .filter(|(at, o)| {
-                let alone = plan.refuses_rows(*at) && o.problem.is_none();
-                !o.passed && o.severity == Severity::Error && !alone
-            })
-            .map(|(_, o)| o.name.clone())
-            .collect();
+        let together = together(&plan, &report);
         let refused = match gate.policy {
             Policy::Fail => !report.passed,
             Policy::Quarantine { max_share } => {
@@ -178,7 +170,8 @@ impl Dataset {
         let pinned = plan.suite.expected.iter().any(|e| matches!(e.check, crate::expect::Check::Unique(_)));
         let read = sifted.good.fingerprint.rows;
         let checked = Some(attempt.clone());
-        let pending = Pending { change, source: source.describe(), schema, read, checked, pinned };
+        let (origin, source) = (source.origin.clone(), source.describe());
+        let pending = Pending { change, source, origin, schema, read, checked, pinned };
         let added = Box::pin(self.settle(base, table, sifted.good, &pending)).await?;
         Ok(Gated { attempt, report, added: Some(added), quarantined })
     }
@@ -260,8 +253,17 @@ fn pieces_of(source: &Source, schema: &Schema, to: &mpsc::Sender<Result<Piece, E
     }
 }
 
+/// The expectations about all rows together that did not pass, and those that could not be looked at.
+pub(super) fn together(plan: &Plan, report: &Report) -> Vec<String> {
+    let broken = report.outcomes.iter().enumerate().filter(|(at, o)| {
+        let alone = plan.refuses_rows(*at) && o.problem.is_none();
+        !o.passed && o.severity == Severity::Error && !alone
+    });
+    broken.map(|(_, o)| o.name.clone()).collect()
+}
+
 /// Which rows of a piece may pass, and the others with their reasons.
-fn look(plan: &Plan, piece: &Piece, tally: &mut Tally) -> (BooleanArray, Vec<Bad>) {
+pub(super) fn look(plan: &Plan, piece: &Piece, tally: &mut Tally) -> (BooleanArray, Vec<Bad>) {
     let verdicts = plan.verdicts(&piece.batch);
     tally.rows(plan, &piece.batch, &verdicts);
     let rows = piece.batch.num_rows();

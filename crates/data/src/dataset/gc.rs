@@ -30,8 +30,13 @@ impl Dataset {
     /// # Errors
     /// [`Error::NoDataset`], [`Error::Storage`].
     pub async fn gc(&self, gc: &Gc) -> Result<Collected, Error> {
+        self.gc_but(gc, Vec::new()).await
+    }
+
+    /// The same, which keeps these versions too.
+    pub(crate) async fn gc_but(&self, gc: &Gc, mut kept: Vec<u64>) -> Result<Collected, Error> {
         let table = self.existing().await?;
-        let kept: Vec<u64> = self.tags().await?.into_iter().map(|tag| tag.version).collect();
+        kept.extend(self.tags().await?.into_iter().map(|tag| tag.version));
         let retention = i64::try_from(gc.older_than.as_secs()).unwrap_or(i64::MAX / 2000);
         let retention = chrono::Duration::try_seconds(retention.min(i64::MAX / 2000)).unwrap_or_default();
         let work = table

@@ -4,6 +4,7 @@ use contract::UnixMillis;
 
 use crate::dataset::facts::{Facts, entry};
 use crate::dataset::{At, Dataset, number};
+use crate::source::Origin;
 use crate::{Error, Name, Schema};
 
 /// A version, as the log tells of it.
@@ -23,12 +24,16 @@ pub struct Version {
     pub how: String,
     /// Where the rows came from.
     pub source: Option<String>,
+    /// Where they were fetched from, when they were.
+    pub origin: Option<Origin>,
     /// Who made it.
     pub who: Option<String>,
     /// Why.
     pub message: Option<String>,
     /// The attempt at a gate that made it, as the quarantine names it; `None` when no expectations were looked at.
     pub checked: Option<String>,
+    /// The key of the effect that made it, when it is one that must not be made twice.
+    pub effect: Option<String>,
     /// Whether its rows or columns differ from those of the version before, as far as the log says.
     pub changes: bool,
     /// The tags that name it.
@@ -83,9 +88,11 @@ impl Dataset {
                 at,
                 how: own.map(|f| f.how.clone()).or(entry.operation).unwrap_or_default(),
                 source: own.and_then(|f| f.source.clone()),
+                origin: own.and_then(|f| f.origin.clone()),
                 who: own.and_then(|f| f.who.clone()),
                 message: own.and_then(|f| f.message.clone()),
                 checked: own.and_then(|f| f.checked.clone()),
+                effect: own.and_then(|f| f.effect.clone()),
                 changes: entry.changes || own.is_some(),
                 tags: tags.iter().filter(|t| t.version == version).map(|t| t.tag.clone()).collect(),
             });

@@ -29,8 +29,11 @@ impl Dataset {
             let why = format!("it is partitioned by `{column}`; append to it, or overwrite it");
             return Err(self.defect("merge into", &why));
         }
+        if let Some(done) = self.made(&base, pending.change.effect.as_ref(), &mut None).await? {
+            return Ok(done);
+        }
         let session = self.warehouse.session();
-        self.check_key(&session, &staged, pending, key).await?;
+        self.check_key(&staged, pending, key).await?;
         let held = self.fingerprint(&base).await?;
         let staying = self.staying(&session, &base, &staged, pending, key).await?;
         let replaced = held.rows.saturating_sub(staying.fingerprint.rows);
@@ -60,9 +63,8 @@ impl Dataset {
     }
 
     /// The key has to be columns of the dataset, and in the new rows unique and never null.
-    async fn check_key(
+    pub(super) async fn check_key(
         &self,
-        session: &SessionContext,
         staged: &Staged,
         pending: &Pending<'_>,
         key: &[String],
@@ -78,7 +80,8 @@ impl Dataset {
         if key.is_empty() {
             return Err(Error::invalid("the key", "a merge needs the columns that tell rows apart"));
         }
-        let rows = self.staged_frame(session, &staged.files, &pending.schema).await?;
+        let session = self.warehouse.session();
+        let rows = self.staged_frame(&session, &staged.files, &pending.schema).await?;
         let named =
             || format!("the key {}", key.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", "));
         let null = key.iter().map(|k| ident(k).is_null()).reduce(Expr::or).unwrap_or_else(|| lit(false));

@@ -4,6 +4,7 @@ mod add;
 mod at;
 mod commit;
 mod diff;
+mod effect;
 mod export;
 mod facts;
 #[cfg(test)]
@@ -15,15 +16,22 @@ mod gc;
 mod log;
 mod merge;
 mod profile;
+mod put;
 mod quarantine;
 mod read;
+mod release;
+mod report;
+mod sieve;
+mod since;
 mod stage;
 mod tag;
+mod unique;
 mod validate;
 
 use std::sync::Arc;
 
-use deltalake::{DeltaTable, DeltaTableBuilder};
+use deltalake::DeltaTable;
+use deltalake::logstore::{StorageConfig, default_logstore};
 use object_store::ObjectStore;
 use object_store::prefix::PrefixStore;
 use url::Url;
@@ -31,14 +39,17 @@ use url::Url;
 use crate::warehouse::Warehouse;
 use crate::{Error, Schema, store};
 
-pub use add::{Added, Change, How};
+pub use add::{Added, Change, Effect, How};
 pub use at::At;
 pub use diff::Diff;
 pub use gate::{Gate, Gated, Policy};
 pub use gc::{Collected, Gc};
 pub use log::{Shown, Version};
-pub use quarantine::Quarantined;
+pub use quarantine::{Attempt, Quarantined};
+pub(crate) use read::cell;
 pub use read::{Batch, Rows, Select};
+pub use release::Released;
+pub(crate) use sieve::{Looked, Sieved};
 pub use tag::Tag;
 
 /// A dataset of a warehouse. Cheap to clone; holds nothing of the table, so that every call sees its newest version.
@@ -79,10 +90,10 @@ impl Dataset {
 
     /// The table, nothing read yet.
     fn table(&self) -> Result<DeltaTable, Error> {
-        let builder = DeltaTableBuilder::from_url(self.url.clone())
-            .map_err(|e| store::table("open", &self.name, &e))?
-            .with_storage_backend(Arc::clone(&self.warehouse.inner.store), self.url.clone());
-        builder.build().map_err(|e| store::table("open", &self.name, &e))
+        // Whatever the scheme: a store that writes an entry only if there is none needs nothing beside itself.
+        let root = Arc::clone(&self.warehouse.inner.store);
+        let log = default_logstore(self.store(), root, &self.url, &StorageConfig::default());
+        Ok(DeltaTable::new(log))
     }
 
     /// The newest version, `None` when there is none.

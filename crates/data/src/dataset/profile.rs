@@ -1,8 +1,9 @@
 //! What a version is like, in one pass over it; columns that look like keys are grouped once more to be sure.
 
-use crate::dataset::validate::{duplicates, partitions};
+use crate::dataset::unique::duplicates;
+use crate::dataset::validate::partitions;
 use crate::dataset::{At, Dataset};
-use crate::expect::{Config, Expectation, Given, Kind, Plan, Profile, Sketch, Suite, Unique, propose};
+use crate::expect::{Config, Expectation, Given, Kind, Plan, Profile, Scope, Sketch, Suite, Unique, propose};
 use crate::{Error, store};
 
 impl Dataset {
@@ -20,7 +21,9 @@ impl Dataset {
         let all = frame.clone().select(columns).map_err(|e| store::query("profile the rows", &e))?;
         let mut sketch = Sketch::new(&schema);
         let fresh = || Sketch::new(&schema);
-        for part in partitions(all, &schema, fresh, |sketch: &mut Sketch, batch| sketch.add(batch)).await? {
+        for part in
+            partitions(all, &schema.to_arrow(), fresh, |sketch: &mut Sketch, batch| sketch.add(batch)).await?
+        {
             sketch.merge(part);
         }
         let keys = sketch.keys(&schema);
@@ -29,8 +32,8 @@ impl Dataset {
             ..Expectation::default()
         };
         let suite = Suite::new(&Config { expectations: keys.iter().map(check).collect() })?;
-        let plan = Plan::new(&session, suite, &schema, Given::default(), false)?;
-        let found = duplicates(&frame, &plan, &schema).await?;
+        let plan = Plan::new(&session, suite, &schema, Given::default(), Scope::Change)?;
+        let found = duplicates(&frame, &plan, &schema, Default::default()).await?;
         let single = plan.kinds().zip(found.values()).filter(|(_, duplicates)| duplicates.rows == 0);
         let unique: Vec<String> = single
             .filter_map(|(kind, _)| match kind {
@@ -38,6 +41,7 @@ impl Dataset {
                 _ => None,
             })
             .collect();
-        Ok(propose(&sketch, &schema, version, &unique))
+        let now_ms = self.warehouse.inner.clock.wall().0;
+        Ok(propose(&sketch, &schema, version, &unique, now_ms))
     }
 }

@@ -135,12 +135,13 @@ impl Dataset {
             return Ok(());
         }
         let files = staged.files.clone();
-        let change = Change { how: How::Append, who: change.who.clone(), message: change.message.clone() };
+        let change = Change { how: How::Append, ..change.clone() };
         let read = staged.fingerprint.rows;
         let schema = Entries::schema();
-        let pending = Pending { change: &change, source, schema, read, checked: None, pinned: false };
+        let pending =
+            Pending { change: &change, source, origin: None, schema, read, checked: None, pinned: false };
         let landed = self.land(table, staged, &pending).await;
-        if landed.is_err() {
+        if !matches!(&landed, Ok(added) if added.new) {
             remove(&*self.store(), &files).await;
         }
         landed.map(|_| ())
@@ -168,6 +169,56 @@ impl Dataset {
         let frame = frame.sort(order).and_then(|frame| frame.limit(0, Some(limit))).map_err(failed)?;
         let rows = Rows::run(frame, Entries::schema()).await?.all().await?;
         Ok(rows.into_iter().map(entry).collect())
+    }
+}
+
+/// What an attempt left in quarantine.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Attempt {
+    /// The attempt.
+    pub attempt: String,
+    /// When, in milliseconds since the epoch.
+    pub at: i64,
+    /// Who made it.
+    pub who: Option<String>,
+    /// Rows of it there are.
+    pub rows: u64,
+    /// The expectations they break, and those that all rows together broke, with how many entries name each.
+    pub reasons: std::collections::BTreeMap<String, u64>,
+}
+
+impl Dataset {
+    /// The attempts that left something in quarantine, the newest first. Reads all of it, a batch at a time.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn attempts(&self) -> Result<Vec<Attempt>, Error> {
+        let aside = self.aside()?;
+        let Some(table) = aside.current().await? else { return Ok(Vec::new()) };
+        let session = self.warehouse.session();
+        let frame = aside.frame(&session, &table).await?;
+        let columns: Vec<_> = Entries::schema().names().map(ident).collect();
+        let frame = frame.select(columns).map_err(|e| store::query("read the quarantine", &e))?;
+        let mut rows = Rows::run(frame, Entries::schema()).await?;
+        let mut found: std::collections::BTreeMap<String, Attempt> = std::collections::BTreeMap::new();
+        while let Some(batch) = rows.next().await? {
+            for entry in batch.to_json().into_iter().map(entry) {
+                let attempt = found.entry(entry.attempt.clone()).or_insert_with(|| Attempt {
+                    attempt: entry.attempt.clone(),
+                    at: entry.at,
+                    who: entry.who.clone(),
+                    rows: 0,
+                    reasons: std::collections::BTreeMap::new(),
+                });
+                attempt.rows += u64::from(entry.row.is_some());
+                for reason in entry.reasons {
+                    *attempt.reasons.entry(reason).or_default() += 1;
+                }
+            }
+        }
+        let mut found: Vec<_> = found.into_values().collect();
+        found.sort_by(|a, b| (b.at, &b.attempt).cmp(&(a.at, &a.attempt)));
+        Ok(found)
     }
 }
 

@@ -104,16 +104,25 @@ impl Dataset {
         files: &[Add],
         schema: &Schema,
     ) -> Result<DataFrame, Error> {
+        self.paths_frame(session, files.iter().map(|file| file.path.as_str()), schema).await
+    }
+
+    /// Files of the dataset's folder as a table of a query.
+    pub(super) async fn paths_frame(
+        &self,
+        session: &SessionContext,
+        files: impl ExactSizeIterator<Item = &str>,
+        schema: &Schema,
+    ) -> Result<DataFrame, Error> {
         let failed = |e| store::query("read rows", &e);
         let arrow = schema.to_arrow();
-        if files.is_empty() {
+        if files.len() == 0 {
             let none = RecordBatch::new_empty(arrow);
             return session.read_batch(none).map_err(failed);
         }
         let root = self.warehouse.inner.root.clone();
         session.register_object_store(&root, Arc::clone(&self.warehouse.inner.store));
-        let paths: Vec<String> =
-            files.iter().map(|file| format!("{}{}/{}", root, self.name, file.path)).collect();
+        let paths: Vec<String> = files.map(|file| format!("{}{}/{file}", root, self.name)).collect();
         session.read_parquet(paths, ParquetReadOptions::default().schema(&arrow)).await.map_err(failed)
     }
 }
@@ -132,6 +141,22 @@ impl Rows {
         let batches = batches.map(|batch| batch.map_err(DataFusionError::from));
         let stream = RecordBatchStreamAdapter::new(schema.to_arrow(), futures_util::stream::iter(batches));
         Rows { schema, stream: Box::pin(stream) }
+    }
+
+    /// The rows that a function makes of each batch, with the same columns.
+    pub(crate) fn mapped(
+        self,
+        mut each: impl FnMut(RecordBatch) -> Result<RecordBatch, ArrowError> + Send + 'static,
+    ) -> Rows {
+        let Rows { schema, stream } = self;
+        let arrow = schema.to_arrow();
+        let own = schema.clone();
+        let batches = stream.map(move |batch| {
+            let batch = conform(&batch?, &own)
+                .map_err(|(column, why)| ArrowError::CastError(format!("`{column}`: {why}")))?;
+            each(batch).map_err(DataFusionError::from)
+        });
+        Rows { schema, stream: Box::pin(RecordBatchStreamAdapter::new(arrow, batches)) }
     }
 
     /// The columns.
@@ -199,7 +224,7 @@ impl Batch {
     }
 }
 
-fn cell(array: &ArrayRef, row: usize) -> Value {
+pub(crate) fn cell(array: &ArrayRef, row: usize) -> Value {
     if array.is_null(row) {
         return Value::Null;
     }

@@ -1,28 +1,30 @@
 //! A version, or rows that are no version yet, against expectations.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::prelude::{DataFrame, SessionContext, ident, lit};
 use futures_util::StreamExt;
 
-use crate::batch::conform;
+use crate::batch::physically;
+use crate::dataset::unique::duplicates;
 use crate::dataset::{At, Dataset, Rows};
 use crate::expect::{
-    CATEGORIES, Check, Duplicates, Ends, Given, Keys, Kind, Plan, Reference, Report, Suite, Tally, numbers,
-    plain, present, row,
+    CATEGORIES, Check, Counted, Ends, Given, Keys, Plan, Reference, Report, Scope, Suite, Tally, numbers,
+    present,
 };
 use crate::{ColumnType, Error, Schema, store};
 
 /// What was being done, for errors of the engine.
-const LOOKING: &str = "look at the rows";
+pub(super) const LOOKING: &str = "look at the rows";
+/// Versions before whose numbers of rows a report shows.
+const SHOWN: usize = 30;
 /// How the count of a group is called.
-const COUNT: &str = "__forebay_count";
+pub(super) const COUNT: &str = "__forebay_count";
 
 impl Dataset {
     /// Looks at a version and says how far it is as expected. Reads the columns concerned once; see
@@ -37,21 +39,34 @@ impl Dataset {
         let schema = self.schema_of(&table)?;
         let session = self.warehouse.session();
         let mut given = self.given(&session, suite, &schema).await?;
-        for (at, versions) in histories(suite) {
-            let newer = self.existing().await?.version().unwrap_or_default().saturating_sub(version);
-            let log = self
-                .log(Some(usize::try_from(newer).unwrap_or(usize::MAX).saturating_add(versions + 1)))
-                .await?;
-            let before = log.iter().filter(|v| v.version < version).filter_map(|v| v.rows).take(versions);
-            given.history.insert(at, before.collect());
+        let wanted = histories(suite);
+        let most = wanted.iter().map(|(_, versions)| *versions).fold(SHOWN, usize::max);
+        let before = self.counted(version, most).await?;
+        for (at, versions) in wanted {
+            given.history.insert(at, before.iter().take(versions).map(|c| c.rows).collect());
         }
         let frame = self.frame(&session, &table).await?;
-        let plan = Arc::new(Plan::new(&session, suite.clone(), &schema, given, true)?);
-        let tally = scan(frame.clone(), &plan).await?;
-        let duplicates = duplicates(&frame, &plan, &schema).await?;
+        // Beside what the engine may sort and group by.
+        let room = self.warehouse.inner.settings.memory_bytes / 2;
+        let plan = Arc::new(Plan::new(&session, suite.clone(), &schema, given, Scope::Scan { room })?);
+        let mut tally = scan(frame.clone(), &plan).await?;
+        let hashes = tally.hashes();
+        let duplicates = duplicates(&frame, &plan, &schema, hashes).await?;
         let now_ms = self.warehouse.inner.clock.wall().0;
         let ends = Ends { dataset: &self.name, version: Some(version), now_ms, duplicates: &duplicates };
-        Ok(plan.report(tally, &ends))
+        let mut report = plan.report(tally, &ends);
+        let now = Counted { version, rows: report.rows };
+        report.history = before.into_iter().take(SHOWN).rev().chain([now]).collect();
+        Ok(report)
+    }
+
+    /// How many rows the versions before had, the newest first, as far as the log says it.
+    async fn counted(&self, version: u64, most: usize) -> Result<Vec<Counted>, Error> {
+        let newer = self.existing().await?.version().unwrap_or_default().saturating_sub(version);
+        let log =
+            self.log(Some(usize::try_from(newer).unwrap_or(usize::MAX).saturating_add(most + 1))).await?;
+        let counted = |v: &crate::Version| Some(Counted { version: v.version, rows: v.rows? });
+        Ok(log.iter().filter(|v| v.version < version).filter_map(counted).take(most).collect())
     }
 
     /// Reads what expectations compare with: other versions, other datasets. What cannot be read becomes the outcome's problem.
@@ -229,7 +244,7 @@ async fn deciles(sorted: DataFrame, n: u64) -> Result<Vec<(f64, u64)>, Error> {
 }
 
 /// Tallies all rows of a frame.
-async fn scan(frame: DataFrame, plan: &Arc<Plan>) -> Result<Tally, Error> {
+pub(super) async fn scan(frame: DataFrame, plan: &Arc<Plan>) -> Result<Tally, Error> {
     let columns: Vec<_> = plan.schema.names().map(ident).collect();
     let frame = frame.select(columns).map_err(|e| store::query(LOOKING, &e))?;
     let looking = Arc::clone(plan);
@@ -238,27 +253,27 @@ async fn scan(frame: DataFrame, plan: &Arc<Plan>) -> Result<Tally, Error> {
         tally.whole(&looking, batch);
     };
     let mut total = Tally::new(plan);
-    for part in partitions(frame, &plan.schema, || Tally::new(plan), look).await? {
+    for part in partitions(frame, &plan.arrow, || Tally::new(plan), look).await? {
         total.merge(part);
     }
     Ok(total)
 }
 
-/// Goes once through a frame, its partitions beside each other, each with a state of its own.
+/// Goes once through a frame, its partitions beside each other, each with a state of its own. Batches have these types.
 pub(super) async fn partitions<T: Send + 'static>(
     frame: DataFrame,
-    schema: &Schema,
+    schema: &SchemaRef,
     fresh: impl Fn() -> T,
     look: impl Fn(&mut T, &RecordBatch) + Send + Sync + 'static,
 ) -> Result<Vec<T>, Error> {
     let streams = frame.execute_stream_partitioned().await.map_err(|e| store::query(LOOKING, &e))?;
-    let (schema, look) = (Arc::new(schema.clone()), Arc::new(look));
+    let (schema, look) = (SchemaRef::clone(schema), Arc::new(look));
     let start = |mut stream: SendableRecordBatchStream| {
-        let (schema, look, mut state) = (Arc::clone(&schema), Arc::clone(&look), fresh());
+        let (schema, look, mut state) = (SchemaRef::clone(&schema), Arc::clone(&look), fresh());
         pipeline::task::spawn("data-validate", async move {
             while let Some(batch) = stream.next().await {
                 let batch = batch.map_err(|e| store::query(LOOKING, &e))?;
-                let batch = conform(&batch, &schema).map_err(|(column, why)| {
+                let batch = physically(&batch, &schema).map_err(|(column, why)| {
                     Error::Query(format!("the column `{column}` cannot be read: {why}"))
                 })?;
                 look(&mut state, &batch);
@@ -272,44 +287,4 @@ pub(super) async fn partitions<T: Send + 'static>(
         parts.push(part.await.map_err(|crashed| Error::Query(format!("{LOOKING}: {crashed}")))??);
     }
     Ok(parts)
-}
-
-/// Groups the rows for each expectation that they are unique. The grouping spills to files beyond the memory limit.
-pub(super) async fn duplicates(
-    frame: &DataFrame,
-    plan: &Plan,
-    schema: &Schema,
-) -> Result<BTreeMap<usize, Duplicates>, Error> {
-    let failed = |e| store::query(LOOKING, &e);
-    let mut found = BTreeMap::new();
-    for (at, kind) in plan.kinds().enumerate() {
-        let Kind::Unique(names) = kind else { continue };
-        let columns: Vec<_> = names.iter().filter_map(|name| schema.column(name)).collect();
-        let there = columns.iter().map(|c| ident(&c.name).is_not_null()).reduce(|a, b| a.and(b));
-        let groups = frame
-            .clone()
-            .filter(there.unwrap_or_else(|| lit(true)))
-            .and_then(|frame| {
-                frame.select(columns.iter().map(|c| plain(c).alias(&c.name)).collect::<Vec<_>>())
-            })
-            .and_then(|frame| {
-                let by = columns.iter().map(|c| ident(&c.name)).collect();
-                frame.aggregate(by, vec![count(lit(1)).alias(COUNT)])
-            })
-            .and_then(|frame| frame.filter(ident(COUNT).gt(lit(1))))
-            .map_err(failed)?;
-        let mut shown: Vec<_> = columns.iter().map(|c| (*c).clone()).collect();
-        shown.push(crate::Column { name: COUNT.to_owned(), ty: ColumnType::Int });
-        let places: Vec<usize> = (0..columns.len()).collect();
-        let mut rows = Rows::run(groups, Schema { columns: shown }).await?;
-        let mut duplicates = Duplicates::default();
-        while let Some(batch) = rows.next_arrow().await? {
-            let counts = batch.column(columns.len()).as_primitive::<arrow::datatypes::Int64Type>();
-            for (at, count) in counts.iter().enumerate() {
-                duplicates.add(count.unwrap_or_default().unsigned_abs(), row(&batch, at, &places));
-            }
-        }
-        found.insert(at, duplicates);
-    }
-    Ok(found)
 }

@@ -12,11 +12,12 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A file of expectations.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// What is expected, in any order: all of it is looked at.
@@ -25,7 +26,7 @@ pub struct Config {
 }
 
 /// One expectation: exactly one of the checks below, and what a failure means.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
     /// What reports call it; unique. Made from the check when it is not given, as `range of dep_delay`.
@@ -73,7 +74,7 @@ pub struct Expectation {
 }
 
 /// What a failed expectation means.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The data is not to be used: rows go to quarantine, or the change is refused.
@@ -84,7 +85,7 @@ pub enum Severity {
 }
 
 /// `schema`: the columns and their types. Their order does not count.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaCheck {
     /// The type of each column: `bool`, `int`, `float`, `decimal(p, s)`, `text`, `binary`, `date`, `timestamp`, `datetime`,
@@ -96,7 +97,7 @@ pub struct SchemaCheck {
 }
 
 /// Columns that a `schema` does not name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Extra {
     /// They may be there.
@@ -107,7 +108,7 @@ pub enum Extra {
 }
 
 /// `not_null`: values are there. A NaN counts as missing.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NotNull {
     /// The column.
@@ -120,7 +121,7 @@ pub struct NotNull {
 
 /// `range`: `min ≤ value ≤ max`. A null passes, a NaN is in no range. Numbers, dates, times (as ISO 8601 text) and texts (by
 /// code points).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
     /// The column.
@@ -135,7 +136,7 @@ pub struct Range {
 
 /// `unique`: no two rows are the same in all of these columns. A row with a null among them is like no other, as in SQL.
 /// Rows that are appended are compared with those already there, too.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Unique {
     /// The columns, together.
@@ -143,7 +144,7 @@ pub struct Unique {
 }
 
 /// `set`: values are among these. A null passes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Set {
     /// The column.
@@ -153,7 +154,7 @@ pub struct Set {
 }
 
 /// `pattern`: texts match. A null passes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pattern {
     /// The column, of type text.
@@ -163,7 +164,7 @@ pub struct Pattern {
 }
 
 /// `length`: texts have so many characters (code points). A null passes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Length {
     /// The column, of type text.
@@ -178,7 +179,7 @@ pub struct Length {
 
 /// `freshness`: the newest value of a time column is not older than that, by the warehouse's clock. Rows without any time
 /// fail. A `datetime` counts as UTC, a `date` as its midnight.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Freshness {
     /// The column: a `timestamp`, `datetime` or `date`.
@@ -188,7 +189,7 @@ pub struct Freshness {
 }
 
 /// `volume`: how many rows there are. Of a version, all of its rows; of a change, those it adds.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Volume {
     /// At least.
@@ -203,7 +204,7 @@ pub struct Volume {
 }
 
 /// A number of rows against those before. Without any history it passes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct History {
     /// How many versions before are averaged.
@@ -214,7 +215,7 @@ pub struct History {
 
 /// `distribution`: the population stability index against another version stays below a limit. Numbers are binned by the
 /// deciles of that version; nulls, NaN and values it never had have bins of their own.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Distribution {
     /// The column: a number, a date or a time, which are binned; or a text or bool of at most 10,000 different values.
@@ -228,7 +229,7 @@ pub struct Distribution {
 
 /// `sql`: a condition over the columns of one row, as `arr_time > dep_time or diverted`. A row fails when it is false; when it
 /// is null the row passes, as in a `CHECK` of SQL. Columns with capitals are quoted: `"Name"`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sql {
     /// The condition. No queries, aggregates, windows, and no functions whose answer depends on more than the row.
@@ -236,7 +237,7 @@ pub struct Sql {
 }
 
 /// `references`: values are those of a column of another dataset. A null passes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct References {
     /// The column.

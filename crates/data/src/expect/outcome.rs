@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::ColumnType;
 use crate::expect::plan::{Kind, Plan};
-use crate::expect::report::{Outcome, Report};
+use crate::expect::report::{Outcome, Report, SCHEMA};
 use crate::expect::suite::{Check, Expected};
 use crate::expect::tally::{Duplicates, Seen, Tally};
 use crate::expect::{Severity, config};
@@ -23,8 +24,9 @@ impl Plan {
     pub(crate) fn report(&self, tally: Tally, ends: &Ends<'_>) -> Report {
         let (rows, kept) = (tally.rows, tally.kept);
         let mut outcomes = Vec::with_capacity(self.suite.len());
-        let each = self.suite.expected.iter().zip(self.kinds()).zip(tally.seen).enumerate();
-        for (at, ((expected, kind), seen)) in each {
+        let each =
+            self.suite.expected.iter().zip(self.kinds()).zip(self.columns()).zip(tally.seen).enumerate();
+        for (at, (((expected, kind), places), seen)) in each {
             let mut outcome = Outcome {
                 name: expected.name.clone(),
                 check: expected.check.kind().to_owned(),
@@ -32,7 +34,9 @@ impl Plan {
                 passed: false,
                 expected: words(expected),
                 observed: Value::Null,
+                columns: self.named(kind, places),
                 rows_failed: None,
+                share: None,
                 examples: Vec::new(),
                 problem: None,
             };
@@ -40,22 +44,39 @@ impl Plan {
                 Some(why) => outcome.problem = Some(why),
                 None => self.fill(&mut outcome, at, kind, seen, kept, ends),
             }
+            let all =
+                if matches!(kind, Kind::Row(_) | Kind::Quick(..) | Kind::Known(..)) { rows } else { kept };
+            outcome.share = outcome.rows_failed.filter(|_| all > 0).map(|n| n as f64 / all as f64);
             outcomes.push(outcome);
         }
         let passed = outcomes.iter().all(|o| o.passed || o.severity == Severity::Warn);
         Report {
+            schema: SCHEMA.to_owned(),
             dataset: ends.dataset.to_owned(),
             version: ends.version,
             at: ends.now_ms,
             rows,
             passed,
             outcomes,
+            columns: tally.shapes.columns(&self.schema),
+            history: Vec::new(),
         }
+    }
+
+    /// The names of the columns an expectation is about.
+    fn named(&self, kind: &Kind, places: &[usize]) -> Vec<String> {
+        if let Kind::Unique(columns) = kind {
+            return columns.clone();
+        }
+        let mut places = places.to_vec();
+        places.sort_unstable();
+        places.dedup();
+        places.iter().filter_map(|at| self.schema.columns.get(*at).map(|c| c.name.clone())).collect()
     }
 
     fn fill(&self, o: &mut Outcome, at: usize, kind: &Kind, seen: Seen, kept: u64, ends: &Ends<'_>) {
         match kind {
-            Kind::Row(_) | Kind::Known(..) => {
+            Kind::Row(_) | Kind::Quick(..) | Kind::Known(..) => {
                 o.passed = seen.failed == 0;
                 o.observed = json!({"failed": seen.failed});
                 (o.rows_failed, o.examples) = (Some(seen.failed), seen.examples);
@@ -75,7 +96,7 @@ impl Plan {
                         json!({"newest_ms": newest.div_euclid(1000), "age_seconds": age.div_euclid(1000)});
                 }
             },
-            Kind::Bins(_, reference) => {
+            Kind::Bins(column, reference) => {
                 let most = match &self.suite.expected.get(at).map(|e| &e.check) {
                     Some(Check::Distribution { max_psi, .. }) => *max_psi,
                     _ => 0.0,
@@ -84,7 +105,8 @@ impl Plan {
                     None => o.problem = Some("there are no rows to compare".to_owned()),
                     Some(psi) => o.passed = psi <= most,
                 }
-                o.observed = reference.observed(&seen.bins);
+                let ty = self.schema.columns.get(*column).map_or(&ColumnType::Float, |c| &c.ty);
+                o.observed = reference.observed(&seen.bins, ty);
             }
             Kind::Rows => {
                 let Some(Check::Volume(volume)) = self.suite.expected.get(at).map(|e| &e.check) else {

@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
-use datafusion::common::DFSchema;
-use datafusion::functions::expr_fn::character_length;
-use datafusion::logical_expr::{Operator, binary_expr};
+use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::prelude::{Expr, SessionContext, ident, lit};
+use datafusion::prelude::SessionContext;
 
-use crate::expect::literal::literal;
-use crate::expect::suite::{Check, Suite};
+use crate::expect::bind::Binder;
+use crate::expect::quick::Quick;
+use crate::expect::suite::{Expected, Suite};
 use crate::expect::tally::{Keys, Verdict};
-use crate::expect::{Reference, Severity, sql};
-use crate::{Column, ColumnType, Error, Schema};
+use crate::expect::{Reference, Severity};
+use crate::{Column, Error, Schema};
 
 /// What expectations need that is not in the rows, by the place of the expectation.
 #[derive(Debug, Default)]
@@ -30,6 +30,8 @@ pub(crate) struct Given {
 pub(crate) enum Kind {
     /// Row by row: the expression is false where a row breaks it.
     Row(Arc<dyn PhysicalExpr>),
+    /// Row by row, by a loop of its own.
+    Quick(usize, Quick),
     /// Row by row: values are among these.
     Known(usize, Arc<Keys>),
     /// At most a share of the rows breaks it.
@@ -48,11 +50,24 @@ pub(crate) enum Kind {
     Problem(String),
 }
 
+/// What a suite is bound for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scope {
+    /// Rows of a change, with all of their columns.
+    Change,
+    /// All rows of a version: batches have only the columns that some expectation looks at, and rows that are the same are found on
+    /// the way, within so many bytes.
+    Scan {
+        /// The bytes.
+        room: usize,
+    },
+}
+
 /// One expectation, bound.
-struct Bound {
-    kind: Kind,
+pub(super) struct Bound {
+    pub(super) kind: Kind,
     /// The columns an example shows.
-    columns: Vec<usize>,
+    pub(super) columns: Vec<usize>,
 }
 
 /// A suite bound to the columns of batches.
@@ -61,37 +76,29 @@ pub(crate) struct Plan {
     pub(crate) given: Given,
     /// The columns that batches have to have.
     pub(crate) schema: Schema,
+    /// Their types there.
+    pub(crate) arrow: SchemaRef,
+    /// Bytes that are left for the hashes of rows; `None` when they are not wanted.
+    pub(crate) room: Option<AtomicUsize>,
     bound: Vec<Bound>,
 }
 
-/// Binds to columns; errors are texts for the outcome.
-struct Binder<'a> {
-    session: &'a SessionContext,
-    /// The columns of a batch.
-    schema: &'a Schema,
-    /// The columns of the rows, of which a batch may have only some.
-    full: &'a Schema,
-    arrow: DFSchema,
-}
-
 impl Plan {
-    /// Binds a suite to rows whose columns are `full`. Batches have to have all of them, or when `project` is set only those that
-    /// some expectation looks at.
+    /// Binds a suite to rows whose columns are `full`.
     pub(crate) fn new(
         session: &SessionContext,
         suite: Suite,
         full: &Schema,
         given: Given,
-        project: bool,
+        scope: Scope,
     ) -> Result<Plan, Error> {
         let mut schema = full.clone();
-        if project {
-            let binder = Binder::new(session, full, full)?;
+        if let Scope::Scan { .. } = scope {
+            let binder = Binder::new(session, full, full, &full.to_arrow())?;
             let mut used: Vec<usize> = suite
                 .expected
                 .iter()
                 .enumerate()
-                .filter(|(_, e)| !matches!(e.check, Check::Unique(_)))
                 .flat_map(|(at, e)| binder.bind(at, &e.check, &given).columns)
                 .collect();
             used.sort_unstable();
@@ -101,10 +108,18 @@ impl Plan {
             schema.columns =
                 if columns.is_empty() { full.columns.iter().take(1).cloned().collect() } else { columns };
         }
-        let binder = Binder::new(session, &schema, full)?;
-        let bind = |(at, e): (usize, &crate::expect::suite::Expected)| binder.bind(at, &e.check, &given);
+        let arrow = match scope {
+            Scope::Change => schema.to_arrow(),
+            Scope::Scan { .. } => schema.to_views(),
+        };
+        let binder = Binder::new(session, &schema, full, &arrow)?;
+        let bind = |(at, e): (usize, &Expected)| binder.bind(at, &e.check, &given);
         let bound = suite.expected.iter().enumerate().map(bind).collect();
-        Ok(Plan { suite, given, schema, bound })
+        let room = match scope {
+            Scope::Change => None,
+            Scope::Scan { room } => Some(AtomicUsize::new(room)),
+        };
+        Ok(Plan { suite, given, schema, arrow, room, bound })
     }
 
     pub(crate) fn kinds(&self) -> impl Iterator<Item = &Kind> {
@@ -119,7 +134,11 @@ impl Plan {
     /// Whether a row that breaks the expectation at that place is refused alone.
     pub(crate) fn refuses_rows(&self, at: usize) -> bool {
         let error = self.suite.expected.get(at).is_some_and(|e| e.severity == Severity::Error);
-        error && self.bound.get(at).is_some_and(|b| matches!(b.kind, Kind::Row(_) | Kind::Known(..)))
+        error
+            && self
+                .bound
+                .get(at)
+                .is_some_and(|b| matches!(b.kind, Kind::Row(_) | Kind::Quick(..) | Kind::Known(..)))
     }
 
     /// What the conditions of rows say of a batch, one for each expectation.
@@ -128,6 +147,10 @@ impl Plan {
             Kind::Row(holds) => match self.failing(holds, batch) {
                 Ok(rows) => Verdict::Fails(rows),
                 Err(why) => Verdict::Broken(why),
+            },
+            Kind::Quick(column, quick) => match quick.fails(batch.column(*column)) {
+                Some(rows) => Verdict::Fails(rows),
+                None => Verdict::Broken("the column is of another type".to_owned()),
             },
             Kind::Known(column, keys) => Verdict::Fails(falses(&keys.known(batch.column(*column)))),
             _ => Verdict::NotOfRows,
@@ -153,170 +176,4 @@ fn falses(values: &BooleanArray) -> BooleanBuffer {
         Some(nulls) => &no & nulls.inner(),
         None => no,
     }
-}
-
-impl<'a> Binder<'a> {
-    fn new(session: &'a SessionContext, schema: &'a Schema, full: &'a Schema) -> Result<Binder<'a>, Error> {
-        let arrow = DFSchema::try_from(schema.to_arrow());
-        let arrow = arrow.map_err(|e| crate::store::query("understand the expectations", &e))?;
-        Ok(Binder { session, schema, full, arrow })
-    }
-
-    fn bind(&self, at: usize, check: &Check, given: &Given) -> Bound {
-        let mut columns = Vec::new();
-        let kind = self.kind(at, check, given, &mut columns);
-        Bound { kind: kind.unwrap_or_else(Kind::Problem), columns }
-    }
-
-    fn kind(&self, at: usize, check: &Check, given: &Given, used: &mut Vec<usize>) -> Result<Kind, String> {
-        Ok(match check {
-            Check::Schema { columns, closed } => Kind::Columns(differences(self.full, columns, *closed)),
-            Check::Volume(_) => Kind::Rows,
-            Check::Unique(c) => {
-                // Looked at by a query of its own, over all columns.
-                for name in &c.columns {
-                    known(self.full, name)?;
-                }
-                Kind::Unique(c.columns.clone())
-            }
-            Check::NotNull(c) => {
-                let holds = present(self.column(&c.column, used)?);
-                let holds = self.physical(holds)?;
-                if c.max_share > 0.0 { Kind::Share(holds, c.max_share) } else { Kind::Row(holds) }
-            }
-            Check::Range(c) => {
-                let column = self.column(&c.column, used)?;
-                if matches!(
-                    column.ty,
-                    ColumnType::Bool | ColumnType::Binary | ColumnType::List(_) | ColumnType::Struct(_)
-                ) {
-                    return Err(format!("`{}` is of type {}, which has no order", column.name, column.ty));
-                }
-                let bound = |value: &Option<serde_json::Value>, or: f64| -> Result<Option<Expr>, String> {
-                    match value {
-                        Some(value) => Ok(Some(lit(literal(value, &column.ty)?))),
-                        // A NaN is beyond every number, in one direction or the other.
-                        None => Ok((column.ty == ColumnType::Float).then(|| lit(or))),
-                    }
-                };
-                let min = bound(&c.min, f64::NEG_INFINITY)?.map(|min| plain(column).gt_eq(min));
-                let max = bound(&c.max, f64::INFINITY)?.map(|max| plain(column).lt_eq(max));
-                let holds = min.into_iter().chain(max).reduce(Expr::and).unwrap_or_else(|| lit(true));
-                Kind::Row(self.physical(holds)?)
-            }
-            Check::Set(c) => {
-                let column = self.column(&c.column, used)?;
-                let values = c.values.iter().map(|v| literal(v, &column.ty).map(lit));
-                let values: Vec<Expr> = values.collect::<Result<_, _>>()?;
-                Kind::Row(self.physical(plain(column).in_list(values, false))?)
-            }
-            Check::Pattern(c) => {
-                let column = text(self.column(&c.column, used)?)?;
-                Kind::Row(self.physical(binary_expr(column, Operator::RegexMatch, lit(c.regex.as_str())))?)
-            }
-            Check::Length(c) => {
-                let length = character_length(text(self.column(&c.column, used)?)?);
-                let min = c.min.map(|min| length.clone().gt_eq(lit(i64::from(min))));
-                let max = c.max.map(|max| length.clone().lt_eq(lit(i64::from(max))));
-                let holds = min.into_iter().chain(max).reduce(Expr::and).unwrap_or_else(|| lit(true));
-                Kind::Row(self.physical(holds)?)
-            }
-            Check::Sql(condition) => {
-                let holds = sql::condition(self.session, &self.arrow, condition)?;
-                let mut names: Vec<&str> = holds.column_refs().iter().map(|c| c.name.as_str()).collect();
-                names.sort_unstable();
-                for name in names {
-                    self.column(name, used)?;
-                }
-                Kind::Row(self.physical(holds)?)
-            }
-            Check::Freshness { column, max_age_ms, .. } => {
-                let column = self.column(column, used)?;
-                if !matches!(column.ty, ColumnType::Timestamp | ColumnType::DateTime | ColumnType::Date) {
-                    return Err(format!("`{}` is of type {}, which is no time", column.name, column.ty));
-                }
-                Kind::Newest(place(used), *max_age_ms)
-            }
-            Check::Distribution { column, .. } => {
-                self.column(column, used)?;
-                match given.references.get(&at) {
-                    Some(reference) => Kind::Bins(place(used), reference.clone()?),
-                    None => Kind::Problem("the reference was not read".to_owned()),
-                }
-            }
-            Check::References { column, .. } => {
-                self.column(column, used)?;
-                match given.keys.get(&at) {
-                    Some(keys) => Kind::Known(place(used), keys.clone()?),
-                    None => Kind::Problem("the other dataset was not read".to_owned()),
-                }
-            }
-        })
-    }
-
-    /// The column, its place noted.
-    fn column(&self, name: &str, used: &mut Vec<usize>) -> Result<&Column, String> {
-        known(self.full, name)?;
-        let at = known(self.schema, name)?;
-        used.push(at);
-        self.schema.columns.get(at).ok_or_else(|| format!("there is no column `{name}`"))
-    }
-
-    fn physical(&self, expr: Expr) -> Result<Arc<dyn PhysicalExpr>, String> {
-        self.session.create_physical_expr(expr, &self.arrow).map_err(|e| e.to_string())
-    }
-}
-
-/// The place that was noted last.
-fn place(used: &[usize]) -> usize {
-    used.last().copied().unwrap_or_default()
-}
-
-fn known(schema: &Schema, name: &str) -> Result<usize, String> {
-    schema.columns.iter().position(|c| c.name == name).ok_or_else(|| {
-        let names: Vec<&str> = schema.names().collect();
-        format!("there is no column `{name}`; there are {}", names.join(", "))
-    })
-}
-
-/// The column, with -0 as 0.
-pub(crate) fn plain(column: &Column) -> Expr {
-    if column.ty == ColumnType::Float { ident(&column.name) + lit(0.0) } else { ident(&column.name) }
-}
-
-/// Neither null nor NaN, which is beyond every number.
-pub(crate) fn present(column: &Column) -> Expr {
-    let there = ident(&column.name).is_not_null();
-    if column.ty != ColumnType::Float {
-        return there;
-    }
-    there
-        .and(ident(&column.name).gt_eq(lit(f64::NEG_INFINITY)))
-        .and(ident(&column.name).lt_eq(lit(f64::INFINITY)))
-}
-
-fn text(column: &Column) -> Result<Expr, String> {
-    match column.ty {
-        ColumnType::Text => Ok(ident(&column.name)),
-        _ => Err(format!("`{}` is of type {}, not text", column.name, column.ty)),
-    }
-}
-
-/// What columns differ in from those that are expected.
-fn differences(full: &Schema, columns: &[(String, Option<ColumnType>)], closed: bool) -> Vec<String> {
-    let mut found = Vec::new();
-    for (name, ty) in columns {
-        match (full.column(name), ty) {
-            (None, _) => found.push(format!("`{name}` is missing")),
-            (Some(column), Some(ty)) if column.ty != *ty => {
-                found.push(format!("`{name}` is {} and not {ty}", column.ty));
-            }
-            _ => {}
-        }
-    }
-    if closed {
-        let extra = full.names().filter(|name| !columns.iter().any(|(n, _)| n == name));
-        found.extend(extra.map(|name| format!("`{name}` is not expected")));
-    }
-    found
 }

@@ -13,12 +13,15 @@ use arrow::datatypes::{DataType, Float64Type};
 use arrow::error::ArrowError;
 use serde_json::{Value, json};
 
+use crate::ColumnType;
+use crate::expect::shown;
+
 /// The most different values of a text that are compared one by one.
 pub(crate) const CATEGORIES: usize = 10_000;
 /// The share that an empty bin counts as.
 const FLOOR: f64 = 1e-4;
 /// Bins a report shows: those that moved most.
-const SHOWN: usize = 12;
+const SHOWN: usize = 13;
 
 /// The bins of a column, and how the reference filled them.
 #[derive(Debug, Clone)]
@@ -112,9 +115,9 @@ impl Reference {
     }
 
     /// The index and the bins that moved most, for a report.
-    pub(crate) fn observed(&self, now: &[u64]) -> Value {
+    pub(crate) fn observed(&self, now: &[u64], ty: &ColumnType) -> Value {
         let Some(parts) = self.parts(now) else { return Value::Null };
-        let labels = self.labels();
+        let labels = self.labels(ty);
         let mut bins: Vec<_> =
             labels.iter().zip(&parts).filter(|(_, (e, a, _))| *e > 0.0 || *a > 0.0).collect();
         let all = bins.len();
@@ -127,11 +130,14 @@ impl Reference {
         json!({"psi": self.psi(now), "bins": bins, "of": all})
     }
 
-    fn labels(&self) -> Vec<String> {
+    fn labels(&self, ty: &ColumnType) -> Vec<String> {
         match &self.bins {
             Bins::Numbers(ends) => {
-                let mut labels: Vec<String> = ends.iter().map(|end| format!("≤ {end}")).collect();
-                labels.push(ends.last().map_or_else(|| "any".to_owned(), |end| format!("> {end}")));
+                let mut labels: Vec<String> =
+                    ends.iter().map(|end| format!("≤ {}", shown(*end, ty))).collect();
+                labels.push(
+                    ends.last().map_or_else(|| "any".to_owned(), |end| format!("> {}", shown(*end, ty))),
+                );
                 labels.extend(["NaN".to_owned(), "null".to_owned()]);
                 labels
             }

@@ -2,6 +2,7 @@
 
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{ExprSchemable, Volatility};
 use datafusion::prelude::{Expr, SessionContext};
 
@@ -13,13 +14,21 @@ pub(crate) fn syntax(condition: &str) -> Result<(), String> {
     let dialect = state.config_options().sql_parser.dialect;
     match state.sql_to_expr(condition, &dialect) {
         Ok(_) => Ok(()),
-        Err(error) => Err(format!("`condition` cannot be read as SQL: {error}")),
+        Err(error) => Err(plain(&error)),
     }
+}
+
+/// The engine's words without its own names for where they come from.
+fn plain(error: &DataFusionError) -> String {
+    let said = error.strip_backtrace();
+    let cut = ["SQL error: ParserError(\"", "Schema error: ", "Error during planning: ", "Invalid function "];
+    let text = cut.iter().fold(said.as_str(), |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
+    text.trim_end_matches("\")").replace('\n', " ")
 }
 
 /// The condition over these columns, true, false or null for a row.
 pub(crate) fn condition(session: &SessionContext, schema: &DFSchema, text: &str) -> Result<Expr, String> {
-    let expr = session.state().create_logical_expr(text, schema).map_err(|e| e.to_string())?;
+    let expr = session.state().create_logical_expr(text, schema).map_err(|e| plain(&e))?;
     let mut refused = None;
     let walked = expr.apply(|part| {
         refused = refusal(part);

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::max;
+use arrow::compute::{cast, max};
 use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 use serde_json::{Map, Value};
 
 use crate::canonical::Cells;
-use crate::expect::{EXAMPLES, Kind, Plan};
+use crate::expect::shape::Shapes;
+use crate::expect::{EXAMPLES, Hashes, Kind, Plan};
 
 /// The values of another dataset's column, as digests: equal digests are taken for equal values (2^-128).
 #[derive(Debug, Clone, Default)]
@@ -31,6 +32,11 @@ impl Keys {
 
     /// Which values are there, null for null.
     pub(crate) fn known(&self, column: &ArrayRef) -> BooleanArray {
+        // Texts may come as views.
+        let column = match column.data_type() {
+            DataType::Utf8View => &cast(column, &DataType::Utf8).unwrap_or_else(|_| ArrayRef::clone(column)),
+            _ => column,
+        };
         let cells = Cells::of(column);
         let mut bytes = Vec::new();
         let known = |row| column.is_valid(row).then(|| self.0.contains(&digest(&cells, row, &mut bytes)));
@@ -68,6 +74,8 @@ pub(crate) struct Seen {
     pub(crate) newest: Option<i64>,
     pub(crate) bins: Vec<u64>,
     pub(crate) broken: Option<String>,
+    /// The rows, for `unique` over a whole version.
+    pub(crate) hashes: Option<Hashes>,
 }
 
 /// The counts of all expectations.
@@ -78,6 +86,8 @@ pub(crate) struct Tally {
     /// Rows that the others looked at: fewer, when bad rows were taken out before.
     pub(crate) kept: u64,
     pub(crate) seen: Vec<Seen>,
+    /// What the columns look like.
+    pub(crate) shapes: Shapes,
 }
 
 /// What a grouping found of rows that are the same.
@@ -115,14 +125,16 @@ impl Tally {
                 Kind::Bins(_, reference) => vec![0; reference.len()],
                 _ => Vec::new(),
             },
+            hashes: (matches!(kind, Kind::Unique(_)) && plan.room.is_some()).then(Hashes::default),
             ..Seen::default()
         });
-        Tally { rows: 0, kept: 0, seen: seen.collect() }
+        Tally { rows: 0, kept: 0, seen: seen.collect(), shapes: Shapes::new(plan.schema.columns.len()) }
     }
 
     /// Counts what conditions of rows say of a batch.
     pub(crate) fn rows(&mut self, plan: &Plan, batch: &RecordBatch, verdicts: &[Verdict]) {
         self.rows += batch.num_rows() as u64;
+        self.shapes.add(batch);
         for ((seen, verdict), columns) in self.seen.iter_mut().zip(verdicts).zip(plan.columns()) {
             match verdict {
                 Verdict::NotOfRows => {}
@@ -147,6 +159,14 @@ impl Tally {
                 Kind::Bins(column, reference) => {
                     reference.count(batch.column(*column), &mut seen.bins).map_err(|e| e.to_string())
                 }
+                Kind::Unique(_) => match (&mut seen.hashes, &plan.room) {
+                    (Some(hashes), Some(room)) => {
+                        let columns: Vec<ArrayRef> =
+                            columns.iter().filter_map(|at| batch.columns().get(*at).cloned()).collect();
+                        hashes.add(&columns, room)
+                    }
+                    _ => Ok(()),
+                },
                 _ => Ok(()),
             };
             if let Err(why) = done {
@@ -155,10 +175,17 @@ impl Tally {
         }
     }
 
+    /// Takes out the hashes of rows, by the place of the expectation they are for.
+    pub(crate) fn hashes(&mut self) -> BTreeMap<usize, Hashes> {
+        let all = self.seen.iter_mut().enumerate();
+        all.filter_map(|(at, seen)| Some((at, seen.hashes.take()?))).collect()
+    }
+
     /// Adds another part of the same rows.
     pub(crate) fn merge(&mut self, other: Tally) {
         self.rows += other.rows;
         self.kept += other.kept;
+        self.shapes.merge(other.shapes);
         for (seen, other) in self.seen.iter_mut().zip(other.seen) {
             seen.failed += other.failed;
             let room = EXAMPLES.saturating_sub(seen.examples.len());
@@ -168,6 +195,9 @@ impl Tally {
                 *count += more;
             }
             seen.broken = seen.broken.take().or(other.broken);
+            if let (Some(mine), Some(theirs)) = (&mut seen.hashes, other.hashes) {
+                mine.merge(theirs);
+            }
         }
     }
 }

@@ -13,7 +13,9 @@ use crate::dataset::Rows;
 use crate::features::entities::{Micros, Slots};
 use crate::features::keys::{Keys, NO_KEY};
 use crate::features::latest::{At, Latest, Stamp};
-use crate::{ColumnType, Dataset, Error, Schema, store};
+use crate::features::rows::Resolved;
+use crate::features::view::FeatureView;
+use crate::{ColumnType, Error, Schema, Warehouse, store};
 
 /// How many batches are joined at once, at most: each of them has slots of its own until the end.
 const WORKERS: usize = 4;
@@ -139,14 +141,14 @@ impl Plan {
     }
 }
 
-/// Joins a version of the view's dataset.
-pub(super) async fn join(dataset: &Dataset, version: u64, plan: Arc<Plan>) -> Result<Matches, Error> {
-    let session = dataset.warehouse.session();
-    let table = dataset.at_version(version).await?;
-    let frame = dataset.frame(&session, &table).await?;
-    let frame = plan.narrow(frame)?;
-    let wanted: Vec<Expr> = plan.columns.names().map(ident).collect();
-    let frame = frame.select(wanted).map_err(|e| store::query("read features", &e))?;
+/// Joins a view at versions of its datasets.
+pub(super) async fn join(
+    warehouse: &Warehouse,
+    view: &FeatureView,
+    resolved: &Resolved,
+    plan: Arc<Plan>,
+) -> Result<Matches, Error> {
+    let frame = warehouse.view_frame(view, resolved, |frame| plan.narrow(frame)).await?;
     let mut rows = Rows::run(frame, plan.columns.clone()).await?;
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get().min(WORKERS));
     let crashed = |e: task::Crashed| Error::Query(e.to_string());

@@ -31,12 +31,17 @@
 mod entities;
 mod join;
 mod keys;
+mod label;
 mod latest;
 #[cfg(test)]
 mod naive;
+pub mod online;
 mod order;
+mod rows;
 mod training;
 mod view;
 
+pub use label::Label;
+pub use rows::datasets_of;
 pub use training::{AsOf, Entities, Joined, TrainingSet, TrainingSetSpec, Use};
 pub use view::{FeatureView, FeatureViewConfig, NaiveTimes};

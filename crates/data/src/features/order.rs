@@ -44,7 +44,7 @@ fn cells(a: &ArrayRef, i: usize, b: &ArrayRef, j: usize) -> Ordering {
     }
 }
 
-fn floats(a: f64, b: f64) -> Ordering {
+pub(super) fn floats(a: f64, b: f64) -> Ordering {
     match (a.is_nan(), b.is_nan()) {
         (false, false) => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
         (a, b) => a.cmp(&b),

@@ -84,10 +84,8 @@ pub struct TrainingSetSpec {
 pub struct Joined {
     /// What the view is called here.
     pub name: String,
-    /// Its dataset.
-    pub dataset: String,
-    /// The version that was read.
-    pub version: u64,
+    /// The datasets that were read, and the version of each.
+    pub versions: Vec<(String, u64)>,
     /// Rows that were read of it; those that its files could leave out by their statistics are not counted.
     pub read: u64,
     /// Entity rows for which it had a valid row.
@@ -122,7 +120,15 @@ impl Warehouse {
                 reading.await.map_err(|e| Error::Query(e.to_string()))??
             }
         };
-        let entities = Arc::new(entities);
+        self.training_set_of(Arc::new(entities), spec).await
+    }
+
+    /// The same for rows that are in memory: `spec.entities` is not looked at.
+    pub(super) async fn training_set_of(
+        &self,
+        entities: Arc<EntityRows>,
+        spec: &TrainingSetSpec,
+    ) -> Result<TrainingSet, Error> {
         let count = entities.count as u64;
         let mut columns = entities.schema.columns.clone();
         let names = names(&entities.schema, &spec.views)?;
@@ -154,9 +160,8 @@ impl Warehouse {
         spec: &TrainingSetSpec,
     ) -> Result<(Joined, Part, Schema), Error> {
         let (view, config) = (&used.view, used.view.config());
-        let dataset = self.dataset(&config.dataset)?;
-        let version = dataset.resolve(&used.at).await?;
-        let columns = view.columns(&dataset, &dataset.schema_of(&dataset.at_version(version).await?)?)?;
+        let resolved = self.resolve_view(view, &used.at).await?;
+        let columns = resolved.columns.clone();
         check_times(entities, used, spec, &columns)?;
         let key_columns = check_keys(entities, used, &columns)?;
         let (plan, entities) = (columns.clone(), Arc::clone(entities));
@@ -174,15 +179,14 @@ impl Warehouse {
             (Plan { keys, slots, columns: plan, key_columns, has_ingest, ttl, cut, by_event }, of_row)
         });
         let (plan, of_row) = planning.await.map_err(|e| Error::Query(e.to_string()))?;
-        let matches = join(&dataset, version, Arc::new(plan)).await?;
+        let matches = join(self, view, &resolved, Arc::new(plan)).await?;
         let skipped = config.keys.len() + 1 + usize::from(has_ingest);
         let nulls =
             columns.columns.iter().skip(skipped).map(|c| new_null_array(&c.ty.to_arrow(), 1)).collect();
         let part = Part { matches, of_row, nulls };
         let joined = Joined {
             name: used.name().to_owned(),
-            dataset: config.dataset.clone(),
-            version,
+            versions: resolved.versions,
             read: part.matches.read,
             matched: part.matched(),
         };

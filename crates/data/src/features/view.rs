@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::Dataset;
 use crate::{Column, ColumnType, Error, Schema};
 
 /// A feature view, as it is written in a configuration.
@@ -18,8 +17,13 @@ use crate::{Column, ColumnType, Error, Schema};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureViewConfig {
-    /// The dataset the features are columns of.
+    /// The dataset the features are columns of; empty when `sql` says where they come from.
+    #[serde(default)]
     pub dataset: String,
+    /// A query over datasets, by their names, whose result has the columns that the rest of the view names. Evaluated against one
+    /// version of each dataset.
+    #[serde(default)]
+    pub sql: Option<String>,
     /// The columns that name the entity: one or several. Rows in which one of them is null belong to no entity.
     pub keys: Vec<String>,
     /// The column that says when a row happened: a `timestamp`, a `datetime` or a `date` (which counts as its midnight, so take
@@ -77,6 +81,15 @@ impl FeatureView {
         if config.features.is_empty() {
             problems.push("`features` is empty: name the columns that are wanted".to_owned());
         }
+        match (&config.sql, config.dataset.as_str()) {
+            (None, "") => {
+                problems.push("neither `dataset` nor `sql` says where its rows come from".to_owned())
+            }
+            (Some(_), dataset) if !dataset.is_empty() => {
+                problems.push("`dataset` and `sql` both say where its rows come from: keep one".to_owned());
+            }
+            _ => {}
+        }
         let mut seen: Vec<&str> = Vec::new();
         let times = std::iter::once(&config.event_time).chain(&config.ingest_time);
         for column in config.keys.iter().chain(times).chain(&config.features) {
@@ -111,15 +124,20 @@ impl FeatureView {
         seconds.map_or(i64::MAX, |seconds| seconds.saturating_mul(1_000_000))
     }
 
+    /// Where its rows come from, for messages.
+    pub(super) fn origin(&self) -> &str {
+        if self.config.sql.is_some() { "the query" } else { &self.config.dataset }
+    }
+
     /// The columns that are read: keys, event time, ingest time, features.
-    pub(super) fn columns(&self, dataset: &Dataset, schema: &Schema) -> Result<Schema, Error> {
+    pub(super) fn columns(&self, schema: &Schema) -> Result<Schema, Error> {
         let config = &self.config;
         let times = std::iter::once(&config.event_time).chain(&config.ingest_time);
         let mut columns = Vec::new();
         for name in config.keys.iter().chain(times).chain(&config.features) {
             let Some(column) = schema.column(name) else {
                 let names: Vec<_> = schema.names().collect();
-                let why = format!("`{}` has {}", dataset.name(), names.join(", "));
+                let why = format!("`{}` has {}", self.origin(), names.join(", "));
                 return Err(Error::invalid(
                     format!("the column `{name}` of the feature view `{}`", self.name),
                     why,

@@ -12,19 +12,28 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::batch::conform;
 use crate::error::Place;
 use crate::source::guess::Found;
-use crate::source::{BATCH_ROWS, Batches, decode, differing};
+use crate::source::{BATCH_ROWS, Batches, decode, differing, packed};
 use crate::{Error, Schema};
 
 const TRUNCATED: &str = "the file may be truncated or damaged: fetch it again";
 
+/// These formats are read in any order, so a packed one would have to be unpacked first; they are packed in themselves.
+fn plain(file: &Path) -> Result<File, Error> {
+    if packed::is_packed(file) {
+        let problem = "a Parquet or Arrow file inside a packed file is not read";
+        return Err(Error::source(Place::file(file), problem, "unpack it, and name the file"));
+    }
+    File::open(file).map_err(|e| decode::unreadable(file, &e))
+}
+
 fn parquet(file: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
-    let opened = File::open(file).map_err(|e| decode::unreadable(file, &e))?;
+    let opened = plain(file)?;
     ParquetRecordBatchReaderBuilder::try_new(opened)
         .map_err(|e| Error::source(Place::file(file), format!("it is not a Parquet file: {e}"), TRUNCATED))
 }
 
 fn arrow(file: &Path) -> Result<FileReader<std::io::BufReader<File>>, Error> {
-    let opened = File::open(file).map_err(|e| decode::unreadable(file, &e))?;
+    let opened = plain(file)?;
     FileReader::try_new_buffered(opened, None)
         .map_err(|e| Error::source(Place::file(file), format!("it is not an Arrow IPC file: {e}"), TRUNCATED))
 }

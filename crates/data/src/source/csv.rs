@@ -12,7 +12,7 @@ use crate::error::Place;
 use crate::source::cells::Cells;
 use crate::source::decode::{self, NOT_UTF8};
 use crate::source::guess::{Found, Guess};
-use crate::source::{BATCH_BYTES, BATCH_ROWS, Batches, ROW_BYTES, Source, differing};
+use crate::source::{BATCH_BYTES, BATCH_ROWS, Batches, ROW_BYTES, Source, differing, packed};
 use crate::{Error, Schema};
 
 /// Texts that are null in a column that is not text, unless the source says otherwise.
@@ -52,7 +52,7 @@ const QUOTE: &str = "look for a quote that is opened and not closed, or for anot
 
 impl Table {
     fn open(source: &Source, file: &Path) -> Result<Table, Error> {
-        let tab = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
+        let tab = packed::inner(file)?.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
         let delimiter = source.delimiter.unwrap_or(if tab { b'\t' } else { b',' });
         let row_start = Arc::new(AtomicU64::new(0));
         let inner = decode::open(file, source.encoding)?;

@@ -3,7 +3,6 @@
 //! A byte order mark is believed. Without one the text is UTF-8 unless another encoding is declared: nothing is guessed from
 //! the bytes, because a wrong guess is silent and an error is not.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::str::FromStr;
@@ -12,6 +11,7 @@ use encoding_rs::{Decoder, DecoderResult};
 
 use crate::Error;
 use crate::error::Place;
+use crate::source::packed;
 
 /// An encoding of text that somebody declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(super) const NOT_UTF8: &str =
 /// Opens a text file. What it yields is UTF-8 when an encoding was declared or marked, and the file's bytes otherwise.
 pub(super) fn open(path: &Path, declared: Option<Encoding>) -> Result<Box<dyn Read + Send>, Error> {
     let failed = |e: io::Error| unreadable(path, &e);
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
+    let mut file = BufReader::with_capacity(1 << 16, packed::open(path)?);
     let mut start = [0; 4];
     let mut filled = 0;
     while let Some(rest) = start.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -87,6 +87,7 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Error {
         io::ErrorKind::NotFound => "check the path",
         io::ErrorKind::PermissionDenied => "give this user read access to it",
         io::ErrorKind::InvalidData => NOT_UTF8,
+        io::ErrorKind::UnexpectedEof => "the file may be truncated or damaged: fetch it again",
         _ => "check the file and its disk",
     };
     Error::source(Place::file(path), error.to_string(), remedy)

@@ -15,19 +15,25 @@ mod csv;
 mod decode;
 mod guess;
 mod json;
+mod packed;
 mod time;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Place;
 use crate::source::guess::Found;
 use crate::{ColumnType, Error, Schema};
 
+pub(crate) use cells::Cells as Growing;
 pub use decode::Encoding;
+pub(crate) use time::{parse_date, parse_datetime, parse_timestamp};
 
 /// Rows in a batch, at most.
 pub(crate) const BATCH_ROWS: usize = 8192;
@@ -71,9 +77,10 @@ impl FromStr for Format {
 /// Files with the same columns, and what a person knows about them.
 #[derive(Debug, Clone, Default)]
 pub struct Source {
-    /// The files, read in this order. A folder stands for the data files in it, in the order of their names.
+    /// The files, read in this order. A folder stands for the data files in it, in the order of their names. A file may be
+    /// packed: `.gz`, `.zst`, or a `.zip` of one file.
     pub paths: Vec<PathBuf>,
-    /// The format; by each file's ending when it is not given.
+    /// The format; by the ending of each file's name, or of what is packed in it, when it is not given.
     pub format: Option<Format>,
     /// The encoding of text; UTF-8, or what a byte order mark says, when it is not given.
     pub encoding: Option<Encoding>,
@@ -84,6 +91,26 @@ pub struct Source {
     pub nulls: Vec<String>,
     /// The types of some columns, by name: they correct what would be inferred.
     pub types: BTreeMap<String, ColumnType>,
+    /// Where the files were fetched from, when they are copies: the log tells this and not their names.
+    pub origin: Option<Origin>,
+    /// How many rows were read, for whoever shows how far it is.
+    pub rows_read: Arc<AtomicU64>,
+}
+
+/// Where rows were fetched from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The address or the query's database, without secrets.
+    pub name: String,
+    /// The entity tag that the server gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// When it was last changed, as the server said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<String>,
+    /// What was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
 }
 
 impl Source {
@@ -117,7 +144,8 @@ impl Source {
         if let Some(format) = self.format {
             return Ok(format);
         }
-        let ending = file.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+        let inner = packed::inner(file)?;
+        let ending = inner.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         ending.parse().map_err(|_| {
             let remedy = "name its format: csv, json, parquet or arrow";
             Error::source(
@@ -162,6 +190,9 @@ impl Source {
 
     /// What the source is, for a log: the names of its files without their folders.
     pub(crate) fn describe(&self) -> String {
+        if let Some(origin) = &self.origin {
+            return origin.name.clone();
+        }
         let names: Vec<_> =
             self.paths.iter().map(|p| p.file_name().unwrap_or(p.as_os_str()).to_string_lossy()).collect();
         match names.as_slice() {
@@ -178,8 +209,9 @@ fn folder(path: &Path, any: bool) -> Result<Vec<PathBuf>, Error> {
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
         let hidden = file.file_name().and_then(|n| n.to_str()).is_none_or(|n| n.starts_with(['.', '_']));
-        let known =
-            any || file.extension().and_then(|e| e.to_str()).is_some_and(|e| e.parse::<Format>().is_ok());
+        let plain = if packed::is_packed(&file) { file.with_extension("") } else { file.clone() };
+        let ending = plain.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let known = any || packed::is_archive(&file) || ending.parse::<Format>().is_ok();
         if !hidden && known && file.is_file() {
             files.push(file);
         }
@@ -229,6 +261,7 @@ impl Batches for Reader {
             if let Some(current) = &mut self.current
                 && let Some(batch) = current.next()?
             {
+                self.source.rows_read.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
                 return Ok(Some(batch));
             }
             let Some(file) = self.files.pop_front() else { return Ok(None) };

@@ -14,6 +14,7 @@ use crate::support::{Bench, append, overwrite};
 fn weather() -> FeatureViewConfig {
     FeatureViewConfig {
         dataset: "weather".into(),
+        sql: None,
         keys: vec!["airport".into()],
         event_time: "hour".into(),
         ingest_time: Some("received".into()),
@@ -67,7 +68,7 @@ async fn each_row_gets_what_was_known_at_its_time() {
     let mut spec = spec(flights, vec![Use::of(view("weather", weather()))]);
 
     let set = bench.warehouse.training_set(&spec).await.unwrap();
-    assert_eq!((set.count, set.views[0].version, set.views[0].matched), (9, 0, 4));
+    assert_eq!((set.count, set.views[0].versions[0].1, set.views[0].matched), (9, 0, 4));
     let names: Vec<_> = set.rows.schema().names().map(str::to_owned).collect();
     assert_eq!(names, ["flight", "airport", "at", "temp", "wind"]);
     // The correction that came at 13:00 counts; the hour is valid until 12:00 and not a microsecond longer.
@@ -113,7 +114,7 @@ async fn a_view_can_be_used_twice_and_an_old_version_of_it() {
     let spec =
         spec(bench.source("flights.csv", flights), vec![by("from", At::Newest), by("to", At::Version(0))]);
     let set = bench.warehouse.training_set(&spec).await.unwrap();
-    assert_eq!((set.views[0].version, set.views[1].version), (1, 0));
+    assert_eq!((set.views[0].versions[0].1, set.views[1].versions[0].1), (1, 0));
     let rows = set.rows.all().await.unwrap();
     let expected = json!({
         "flight": 1, "from": "JFK", "to": "EWR", "at": "2026-01-01T10:30:00Z",

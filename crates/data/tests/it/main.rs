@@ -11,9 +11,13 @@
 mod add;
 mod bad_input;
 mod expect;
+mod expect_file;
+mod expect_page;
 mod features;
 mod gate;
+mod online;
 mod properties;
+mod stages;
 mod support;
 mod versions;
 mod writers;

@@ -130,6 +130,7 @@ impl World {
             ended_at,
             output,
             outbox: None,
+            synced: true,
         };
         assert!(self.store.reader.runs.append(&change).await.unwrap());
     }

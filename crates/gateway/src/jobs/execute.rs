@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use admission::Priority;
 use bytes::Bytes;
-use contract::{BoxFuture, Code, Error, RequestId, RunId, StageRecord};
+use contract::{BoxFuture, Code, Error, RequestId, RunId, StageName, StageRecord};
 use http::header::CONTENT_TYPE;
 use parking_lot::Mutex;
 use pipeline::runs::{Execute, Finished, Run, Task};
@@ -101,7 +101,7 @@ impl Execute for Worker {
                 let m = "the key that submitted the job is not valid any more";
                 return nothing(Error::new(Code::InvalidKey, m));
             }
-            let request = match about.request(task.input) {
+            let request = match about.request(Bytes::from_owner(task.input)) {
                 Ok(request) => request,
                 Err(e) => return nothing(e),
             };
@@ -113,7 +113,7 @@ impl Execute for Worker {
         })
     }
 
-    fn progress(&self, run: RunId) -> Option<(u64, Option<u64>)> {
+    fn progress(&self, run: RunId, _: &StageName) -> Option<(u64, Option<u64>)> {
         let ended = self.live.stages(run)?.len();
         (ended > 0).then_some((ended as u64, None))
     }
@@ -143,7 +143,7 @@ impl Execute for Worker {
 
 /// An attempt that did not come to a call.
 fn nothing(e: Error) -> Finished {
-    Finished { output: Vec::new(), result: Err(e) }
+    Finished::failed(e)
 }
 
 fn finished(id: RequestId, response: http::Response<Bytes>) -> Finished {
@@ -165,7 +165,7 @@ fn finished(id: RequestId, response: http::Response<Bytes>) -> Finished {
     };
     let kept = Kept { status: status.as_u16(), request_id: id, body: &body };
     match serde_json::to_vec(&kept) {
-        Ok(output) => Finished { output, result },
+        Ok(output) => Finished { output, result, partial: false, reused: None, note: None },
         Err(e) => nothing(Error::new(Code::Internal, format!("the answer cannot be kept: {e}"))),
     }
 }

@@ -144,13 +144,13 @@ impl About {
     }
 
     /// The stored request.
-    pub(super) fn request(&self, body: Vec<u8>) -> Result<http::Request<Bytes>, Error> {
+    pub(super) fn request(&self, body: Bytes) -> Result<http::Request<Bytes>, Error> {
         let mut request = http::Request::post(self.path.as_str());
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         request
-            .body(Bytes::from(body))
+            .body(body)
             .map_err(|e| Error::new(Code::InvalidRequest, format!("the stored request cannot be made: {e}")))
     }
 }

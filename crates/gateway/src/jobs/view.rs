@@ -151,12 +151,8 @@ fn error(run: &Run, kept: Option<&Kept<'_>>) -> Option<Json> {
 
 fn progress(plan: &StagePlan, s: &StageState, live: Option<&[StageRecord]>) -> Json {
     let state = match &s.phase {
-        Phase::Blocked => "blocked",
         Phase::Ready(_) => "queued",
-        Phase::Leased(_) => "running",
-        Phase::Done => "done",
-        Phase::Failed => "failed",
-        Phase::Cancelled => "cancelled",
+        other => other.as_str(),
     };
     let mut all = json!({"name": plan.name, "state": state, "attempts": s.attempts, "failures": s.failures});
     let mut put = |name: &str, value: Json| {

@@ -6,10 +6,10 @@ use contract::RequestRecord;
 use llm::CacheResult;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use serde_json::Value as Json;
 
+use super::families::Noted;
 use super::{ByModel, Label};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -21,20 +21,30 @@ struct Answered {
 /// The counters of the caches.
 #[derive(Default)]
 pub(super) struct Cache {
-    requests: Family<Answered, Counter>,
-    saved_tokens: Family<ByModel, Counter>,
-    saved_usd: Family<ByModel, Counter<f64, AtomicU64>>,
+    requests: Noted<Answered, Counter>,
+    saved_tokens: Noted<ByModel, Counter>,
+    saved_usd: Noted<ByModel, Counter<f64, AtomicU64>>,
 }
 
 impl Cache {
     pub(super) fn register(&self, r: &mut Registry) {
-        r.register("cache_requests", "Calls of models whose answers are kept", self.requests.clone());
+        r.register("cache_requests", "Calls of models whose answers are kept", self.requests.family());
         r.register(
             "cache_saved_tokens",
             "Tokens that kept and shared answers saved",
-            self.saved_tokens.clone(),
+            self.saved_tokens.family(),
         );
-        r.register("cache_saved_usd", "Money that kept and shared answers saved", self.saved_usd.clone());
+        r.register("cache_saved_usd", "Money that kept and shared answers saved", self.saved_usd.family());
+    }
+
+    /// Forgets the models that are not there; whether there were any.
+    pub(super) fn keep(&self, is: impl Fn(&Label<contract::ModelName>) -> bool) -> bool {
+        let gone = [
+            self.requests.retain(|l| is(&l.model)),
+            self.saved_tokens.retain(|l| is(&l.model)),
+            self.saved_usd.retain(|l| is(&l.model)),
+        ];
+        gone.contains(&true)
     }
 
     /// The names in the finding are those of models that the configuration has: the call made it, not the caller.
@@ -46,12 +56,12 @@ impl Cache {
             for result in [CacheResult::Hit, CacheResult::Miss, CacheResult::Shared, CacheResult::Bypass] {
                 let (n, result) = (figure(result.as_str()), result.as_str());
                 if n > 0 {
-                    self.requests.get_or_create(&Answered { model: model.clone(), result }).inc_by(n);
+                    self.requests.of(&Answered { model: model.clone(), result }).inc_by(n);
                 }
             }
             let by_model = ByModel { model };
-            self.saved_tokens.get_or_create(&by_model).inc_by(figure("saved_tokens"));
-            self.saved_usd.get_or_create(&by_model).inc_by(figure("saved_nanousd") as f64 / 1e9);
+            self.saved_tokens.of(&by_model).inc_by(figure("saved_tokens"));
+            self.saved_usd.of(&by_model).inc_by(figure("saved_nanousd") as f64 / 1e9);
         }
     }
 }

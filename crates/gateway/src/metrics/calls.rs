@@ -57,11 +57,11 @@ impl Metrics {
             );
             if let Some(reason) = a.reason {
                 let labels = Again { model: Label(a.model.clone()), reason: reason.as_str() };
-                self.retries.get_or_create(&labels).inc();
+                self.retries.of(&labels).inc();
             }
             if let Some(other) = &a.instead_of {
                 let labels = Fallback { model: Label(a.model.clone()), instead_of: Label(other.clone()) };
-                self.fallbacks.get_or_create(&labels).inc();
+                self.fallbacks.of(&labels).inc();
             }
         }
     }
@@ -71,16 +71,16 @@ impl Metrics {
         let (pipeline, tenant) = (Maybe(r.pipeline.clone()), self.names.tenant(&r.tenant));
         let tokens = |direction| {
             let (model, pipeline, tenant) = (model.clone(), pipeline.clone(), tenant.clone());
-            self.tokens.get_or_create_owned(&Tokens { model, pipeline, tenant, direction })
+            self.tokens.of(&Tokens { model, pipeline, tenant, direction })
         };
         let attempt = Attempt { model: model.clone(), ending: a.ending.as_str() };
         Call {
-            attempts: self.attempts.get_or_create_owned(&attempt),
-            queue_wait: self.queue_wait.get_or_create_owned(&ByModel { model: model.clone() }),
+            attempts: self.attempts.of(&attempt),
+            queue_wait: self.queue_wait.of(&ByModel { model: model.clone() }),
             input: tokens("input"),
             output: tokens("output"),
             gen_ai: self.gen_ai.call(a, self.names.upstream(&a.model)),
-            cost: self.cost.get_or_create_owned(&Payer { model, pipeline, tenant }),
+            cost: self.cost.of(&Payer { model, pipeline, tenant }),
         }
     }
 }

@@ -11,7 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Histograms, Label};
+use super::families::Noted;
+use super::{Histograms, Label, NotedHistograms};
 use crate::app::{Settings, Upstream};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -51,20 +52,20 @@ struct Modality {
 
 /// Token usage: the histogram, or the counters that are to replace it.
 enum Usage {
-    Histogram(Histograms<Tokens>),
+    Histogram(NotedHistograms<Tokens>),
     Counters {
-        input: Family<Modality, Counter>,
-        output: Family<Modality, Counter>,
-        cached: Family<Modality, Counter>,
+        input: Noted<Modality, Counter>,
+        output: Noted<Modality, Counter>,
+        cached: Noted<Modality, Counter>,
     },
 }
 
 pub(super) struct GenAi {
     registry: Registry,
     usage: Usage,
-    duration: Histograms<Ended>,
-    first_token: Histograms<Asked>,
-    per_token: Histograms<Asked>,
+    duration: NotedHistograms<Ended>,
+    first_token: NotedHistograms<Asked>,
+    per_token: NotedHistograms<Asked>,
 }
 
 fn tokens() -> Histogram {
@@ -88,32 +89,36 @@ fn per_token() -> Histogram {
     Histogram::new([0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5])
 }
 
+fn histograms<L: Clone + std::hash::Hash + Eq>(made: fn() -> Histogram) -> NotedHistograms<L> {
+    Noted::over(Family::new_with_constructor(made))
+}
+
 impl GenAi {
     pub(super) fn new(settings: &Settings) -> Self {
         let mut r = Registry::default();
         let usage = if settings.usage_counters {
-            let (input, output, cached) = <(Family<_, _>, Family<_, _>, Family<_, _>)>::default();
+            let (input, output, cached) = <(Noted<_, _>, Noted<_, _>, Noted<_, _>)>::default();
             let name = |what: &str| format!("gen_ai_client_inference_usage_{what}_tokens");
-            r.register(name("input"), "Input tokens, cached ones included", Family::clone(&input));
-            r.register(name("output"), "Output tokens, reasoning included", Family::clone(&output));
+            r.register(name("input"), "Input tokens, cached ones included", input.family());
+            r.register(name("output"), "Output tokens, reasoning included", output.family());
             let help = "Input tokens that the provider read from its cache";
-            r.register(name("cache_read_input"), help, Family::clone(&cached));
+            r.register(name("cache_read_input"), help, cached.family());
             Usage::Counters { input, output, cached }
         } else {
-            let usage = Family::new_with_constructor(tokens as fn() -> Histogram);
+            let usage = histograms(tokens);
             r.register(
                 "gen_ai_client_token_usage",
                 "Input and output tokens of a call to a model",
-                usage.clone(),
+                usage.family(),
             );
             Usage::Histogram(usage)
         };
         let g = GenAi {
             registry: r,
             usage,
-            duration: Family::new_with_constructor(duration),
-            first_token: Family::new_with_constructor(first_token),
-            per_token: Family::new_with_constructor(per_token),
+            duration: histograms(duration),
+            first_token: histograms(first_token),
+            per_token: histograms(per_token),
         };
         g.registered()
     }
@@ -124,12 +129,28 @@ impl GenAi {
             r.register_with_unit(name, help, Unit::Seconds, h);
         };
         let first = "From asking a model to its first token";
-        add("gen_ai_server_time_to_first_token", first, self.first_token.clone());
+        add("gen_ai_server_time_to_first_token", first, self.first_token.family());
         let each = "Time of each output token after the first";
-        add("gen_ai_server_time_per_output_token", each, self.per_token.clone());
+        add("gen_ai_server_time_per_output_token", each, self.per_token.family());
         let help = "Duration of a call to a model";
-        r.register_with_unit("gen_ai_client_operation_duration", help, Unit::Seconds, self.duration.clone());
+        r.register_with_unit("gen_ai_client_operation_duration", help, Unit::Seconds, self.duration.family());
         self
+    }
+
+    /// Forgets the models that are not there; whether there were any.
+    pub(super) fn keep(&self, is: impl Fn(&Label<ModelName>) -> bool) -> bool {
+        let used = match &self.usage {
+            Usage::Histogram(h) => h.retain(|l| is(&l.forebay_model)),
+            Usage::Counters { input, output, cached } => {
+                [input, output, cached].map(|c| c.retain(|l| is(&l.forebay_model))).contains(&true)
+            }
+        };
+        let timed = [
+            self.duration.retain(|l| is(&l.forebay_model)),
+            self.first_token.retain(|l| is(&l.forebay_model)),
+            self.per_token.retain(|l| is(&l.forebay_model)),
+        ];
+        used || timed.contains(&true)
     }
 
     pub(super) fn registry(&self) -> &Registry {
@@ -152,7 +173,7 @@ impl GenAi {
             error_type: a.error.as_ref().map_or("", |e| e.code.as_str()),
         };
         Call {
-            duration: self.duration.get_or_create_owned(&ended),
+            duration: self.duration.of(&ended),
             first_token: None,
             per_token: None,
             usage: self.usage.used(&asked),
@@ -165,12 +186,12 @@ impl GenAi {
         let (asked, from) = (&call.asked, a.started_us.saturating_add(a.queued_us));
         call.duration.observe(seconds(from, a.ended_us));
         if let Some(first) = a.first_token_us {
-            let first_token = || self.first_token.get_or_create_owned(asked);
+            let first_token = || self.first_token.of(asked);
             call.first_token.get_or_insert_with(first_token).observe(seconds(from, first));
             let after_first = a.usage.output_tokens.saturating_sub(1);
             if after_first > 0 {
                 let each = seconds(first, a.ended_us) / after_first as f64;
-                let per_token = || self.per_token.get_or_create_owned(asked);
+                let per_token = || self.per_token.of(asked);
                 call.per_token.get_or_insert_with(per_token).observe(each);
             }
         }
@@ -198,7 +219,7 @@ impl Usage {
         match self {
             Usage::Histogram(h) => {
                 let of = |kind| {
-                    h.get_or_create_owned(&Tokens {
+                    h.of(&Tokens {
                         gen_ai_operation_name: asked.gen_ai_operation_name,
                         gen_ai_provider_name: asked.gen_ai_provider_name.clone(),
                         gen_ai_request_model: asked.gen_ai_request_model.clone(),
@@ -218,9 +239,9 @@ impl Usage {
                     gen_ai_token_modality: "unknown",
                 };
                 Used::Counters {
-                    input: input.get_or_create_owned(&labels),
-                    output: output.get_or_create_owned(&labels),
-                    cached: cached.get_or_create_owned(&labels),
+                    input: input.of(&labels),
+                    output: output.of(&labels),
+                    cached: cached.of(&labels),
                 }
             }
         }

@@ -6,13 +6,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
+use ahash::RandomState;
 use parking_lot::Mutex;
 
 /// Sorts that are kept: then all are forgotten, and those that still come are found again.
 const MOST: usize = 1024;
 
 /// Counters by sort.
-pub(super) struct Handles<K, V>(Mutex<HashMap<K, V>>);
+pub(super) struct Handles<K, V>(Mutex<HashMap<K, V, RandomState>>);
 
 impl<K, V> Default for Handles<K, V> {
     fn default() -> Self {

@@ -1,5 +1,5 @@
 //! The names that labels may have: those of every configuration that was in force since the start, so that a request
-//! that ends under a later one is still counted under its own.
+//! that ends under a later one is still counted under its own. A model's goes with the last that is under way there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,6 +32,13 @@ impl Names {
         let mut known = Known::clone(&self.0.load());
         known.tenants.extend(settings.tenants.iter().cloned());
         known.upstreams.extend(settings.upstreams.clone());
+        self.0.store(Arc::new(known));
+    }
+
+    /// Forgets the upstreams of models that are not there.
+    pub(super) fn keep(&self, is_there: impl Fn(&ModelName) -> bool) {
+        let mut known = Known::clone(&self.0.load());
+        known.upstreams.retain(|model, _| is_there(model));
         self.0.store(Arc::new(known));
     }
 

@@ -182,7 +182,7 @@ fn every_metric_that_the_alerts_and_the_dashboard_name_exists() {
         admission::Settings::default(),
         std::sync::Arc::new(contract::ManualClock::starting_at(UnixMillis(0))),
     );
-    m.queued.get_or_create(&ByModel { model: Label("m".into()) }).set(1);
+    gate.pool(&"m".into(), None);
     let resting = EndpointState { breaker: BreakerState::Open, in_flight: 2, limit: Some(4), latency: None };
     let endpoints = [(ModelName::from("m"), EndpointName::from("m#2"), resting)];
     let shown =
@@ -224,5 +224,40 @@ fn what_caches_did_is_counted_by_model() {
         r#"forebay_cache_saved_usd_total{model="m"} 2.5"#,
     ] {
         assert!(text.contains(line), "{line} in\n{text}");
+    }
+}
+
+#[test]
+fn what_is_counted_of_a_model_goes_with_the_model() {
+    for usage_counters in [false, true] {
+        let m = Metrics::new(&Settings { usage_counters, ..Settings::default() });
+        let (retry, fallback) = (Some(contract::Reason::Retry), Some(contract::Reason::Fallback));
+        let of = |name: &str| {
+            let again = AttemptRecord { number: 2, reason: retry, ..attempt(name, 10, 20) };
+            let instead_of = Some("old".into());
+            let other = AttemptRecord { number: 3, reason: fallback, instead_of, ..attempt(name, 20, 30) };
+            let mut r = record("gold", vec![again, other], 30);
+            r.facts.insert("cache".into(), serde_json::json!({name: {"hit": 1, "saved_tokens": 3}}));
+            r
+        };
+        m.ended(&of("new"));
+        m.keep(|model| model.as_str() == "new");
+        let before = text(&m);
+        m.ended(&of("old"));
+        let both = text(&m);
+        assert!(both.lines().filter(|l| l.contains("\"old\"")).count() > 10, "{both}");
+        m.keep(|model| model.as_str() == "new");
+        let sorted = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+        // The one line that a model that stays has because of one that is gone goes too.
+        let left: BTreeSet<String> = sorted(&text(&m)).into_iter().filter(|l| l.contains("model=")).collect();
+        let had = sorted(&before).into_iter().filter(|l| l.contains("model=") && !l.contains("\"old\""));
+        assert_eq!(left, had.collect::<BTreeSet<_>>());
+        // Under its name again, it is counted from the beginning.
+        m.ended(&of("old"));
+        assert!(
+            text(&m).contains(r#"forebay_attempts_total{model="old",ending="complete"} 2"#),
+            "{}",
+            text(&m)
+        );
     }
 }

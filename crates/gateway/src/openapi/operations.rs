@@ -125,7 +125,10 @@ impl Modify for Operations {
             .into_iter()
             .chain(super::files::operations())
             .chain(super::batches::operations())
+            .chain(super::features::operations())
             .chain(super::jobs::operations())
+            .chain(super::events::operations())
+            .chain(super::runs::operations())
             .chain(super::admin::operations())
         {
             let item = PathItem::new(method, operation);

@@ -8,11 +8,14 @@ mod anthropic;
 mod batches;
 mod completions;
 mod errors;
+mod events;
+mod features;
 mod files;
 mod jobs;
 mod native;
 mod openai;
 mod responses;
+mod runs;
 
 pub(super) use admin::{
     ConfigState, Costs, KeyInfo, KeyMade, KeyWanted, Keys, ModelInfos, ReloadRefused, Reloaded,
@@ -21,6 +24,11 @@ pub(super) use anthropic::{CountTokensRequest, InputTokens, MessageEvent, Messag
 pub(super) use batches::{Batch, BatchRequest, Batches};
 pub(super) use completions::{CompletionRequest, TextChunk, TextCompletion};
 pub(super) use errors::{AnthropicError, OpenAiError};
+pub(super) use events::{CloudEvent, CloudEvents, EventsTaken};
+pub(super) use features::{
+    FeatureMaterialize, FeaturePush, FeatureWrite, FeaturesMaterialized, FeaturesTaken, OnlineFeatures,
+    OnlineFeaturesRequest,
+};
 pub(super) use files::{FileDeleted, FileForm, FileObject, Files};
 pub(super) use jobs::{Deliveries, Job, JobRemoved, Jobs};
 pub(super) use native::{PipelineForm, PipelineInput, PipelineOutput, Readiness, RequestRecord, RunEvent};
@@ -28,6 +36,7 @@ pub(super) use openai::{
     AnthropicModel, AnthropicModels, ChatChunk, ChatCompletion, ChatCompletionRequest, Model, Models,
 };
 pub(super) use responses::{ResponseDeleted, ResponseEvent, ResponseObject, ResponseRequest};
+pub(super) use runs::{Run, RunDecision, RunLog, RunWanted, Runs};
 
 /// Whatever a provider or a pipeline has there, null too.
 fn any() -> Schema {

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::*;
 
 mod batches;
+mod features;
 
 const COPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/openapi.json");
 
@@ -57,6 +58,8 @@ fn every_route_is_described_and_every_description_is_a_route() {
     routes.extend(routed(include_str!("../jobs/routes.rs")));
     routes.extend(routed(include_str!("../jobs/background.rs")));
     routes.extend(routed(include_str!("../batches/routes.rs")));
+    routes.extend(routed(include_str!("../runs/routes.rs")));
+    routes.extend(routed(include_str!("../features.rs")));
     assert!(routes.len() >= 16 && routes.values().all(|m| !m.is_empty()), "the routes are found: {routes:?}");
     assert_eq!(described(), routes);
 }
@@ -504,11 +507,10 @@ fn what_an_operator_reads_and_writes_is_described() {
 
 /// A job brought to an end of that sort, by what a server would do.
 fn job(end: pipeline::runs::Report, kept: &str) -> [String; 3] {
-    use pipeline::runs::{Input, Lane, Plan, Retry, Run, StagePlan};
+    use pipeline::runs::{Input, Plan, Run, StagePlan};
     let id = contract::RunId::of(RequestId::from_parts(UnixMillis(1), 7));
     let name = contract::StageName::from(crate::jobs::STAGE);
-    let stage = StagePlan { name: name.clone(), after: vec![], input: "x".into(), retry: Retry::default() };
-    let plan = Plan { stages: vec![stage], lane: Lane::Normal, not_before: None, deadline: None };
+    let plan = Plan::of(vec![StagePlan::new(name.clone(), "x")]);
     let head = store::RunHead {
         id,
         tenant: "gold".into(),
@@ -532,6 +534,10 @@ fn job(end: pipeline::runs::Report, kept: &str) -> [String; 3] {
         lease: Duration::from_secs(9),
         attempts: Vec::new(),
         living: Vec::new(),
+        places: 1,
+        grouped: true,
+        groups: Default::default(),
+        busy: Default::default(),
     };
     run.step(UnixMillis(1), Input::Take(here));
     let progress = pipeline::runs::Report::Progress(1, Some(2));
@@ -590,5 +596,11 @@ fn what_is_shown_of_jobs_is_described() {
         entries: 1,
     };
     same::<schemas::Jobs>(&parse(&crate::jobs::view::list(&[head.clone(), head], 1).unwrap()));
+    let event = json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "subject": "x", "data": {"a": 1}});
+    same::<schemas::CloudEvents>(&json!([event]));
+    let started =
+        json!([{"pipeline": "p", "status": "started", "run": id}, {"pipeline": "q", "status": "known"}]);
+    let taken = json!([{"id": "1", "source": "/s", "started": started}]);
+    same::<schemas::EventsTaken>(&json!({"object": "list", "data": taken}));
     same::<schemas::JobRemoved>(&json!({"id": id, "object": "job", "deleted": true}));
 }

@@ -112,6 +112,7 @@ fn context(clock: &Arc<dyn Clock>, n: u64) -> Context {
         trace: None,
         retrying: false,
         mid_stream: MidStream::Error,
+        attempt: None,
         freshness: Freshness::default(),
         sink: None,
     }

@@ -217,6 +217,7 @@ async fn call(w: &World, n: u64, mut random: Random) -> Option<Seen> {
         retrying: false,
         mid_stream: [MidStream::Error, MidStream::Restart, MidStream::Continue][random.below(3) as usize],
         trace: None,
+        attempt: None,
         freshness: contract::Freshness::default(),
         sink: None,
     };

@@ -99,6 +99,16 @@ mod tests {
             // What no parser takes, and what says the same in other words.
             7 => format!(r#"{{"choices":[{{"index":0,"delta":{{"content":{text}x}}}}]}}"#),
             8 => r#"{"choices":[{"index":0,"delta":{"content":"\u0061"}}],"note":"a"}"#.to_owned(),
+            9 => format!(
+                r#"{{"id": {other}, "n": 1, "model":"m", "choices":[{{"delta":{{"content":{text}}}}}],"usage":{{"prompt_tokens":1}}}}"#
+            ),
+            10 => format!(
+                r#"{{"id": {other}, "n": 1, "model":"m", "choices":[{{"delta":{{"role":{text}}}}}],"model":"o"}}"#
+            ),
+            11 => format!(
+                r#"{{"id": {other}, "n": 1, "model":"m", "choices":[],"usage":{{"completion_tokens":7}}}}"#
+            ),
+            12 => format!(r#"{{"note":["choices":],"n":{{}},"choices":[{text}]}}"#),
             _ => r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#.to_owned(),
         }
     }
@@ -130,16 +140,16 @@ mod tests {
     proptest! {
         #[test]
         fn an_event_reads_the_same_whatever_came_before(
-            events in prop::collection::vec((0usize..10, "([a-c\",:\\\\é\n]|content|text){0,3}", "[a-c]{0,2}"), 1..12)
+            events in prop::collection::vec((0usize..14, "([a-c\",:\\\\é\n]|content|text){0,3}", "[a-c]{0,2}"), 1..12)
         ) {
             let mut broken = 0;
             let (mut openai, mut anthropic) = (Vec::new(), Vec::new());
             for (form, text, other) in &events {
-                broken += usize::from(*form == 7);
+                broken += usize::from(matches!(form, 7 | 10 | 12));
                 match form {
                     5 | 6 => anthropic.push(event(*form, text, other)),
                     // More than one would end the stream.
-                    7 if broken > 1 => {}
+                    7 | 10 | 12 if broken > 1 => {}
                     _ => openai.push(event(*form, text, other)),
                 }
             }

@@ -291,6 +291,11 @@ pub type OpenAiDecoder = Streamed<Chunks>;
 #[derive(Debug, Default)]
 pub struct Chunks {
     named: bool,
+    /// Everything before `choices` in the first chunk: who answers, and when. Nearly all servers repeat it to the byte, and
+    /// it is not read again.
+    head: Vec<u8>,
+    /// A chunk without its head.
+    rest: Vec<u8>,
 }
 
 impl Events for Chunks {
@@ -299,7 +304,15 @@ impl Events for Chunks {
             progress.done = true;
             return;
         }
+        if self.read_behind_head(data, progress, out) {
+            return;
+        }
         if let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) {
+            if self.head.is_empty()
+                && let Some(head) = head(data)
+            {
+                self.head.extend_from_slice(head);
+            }
             return self.chunk(chunk, progress, out);
         }
         let mended = super::without_halves(data);
@@ -310,7 +323,63 @@ impl Events for Chunks {
     }
 }
 
+/// The members of a chunk before its `choices`, if they are strings without escapes and words alone and none of them
+/// changes how the chunk is read. `data` is sound JSON.
+fn head(data: &[u8]) -> Option<&[u8]> {
+    const LONGEST: usize = 1024;
+    let blank = |at: usize| at + usize::from(data.get(at) == Some(&b' '));
+    // Where the string ends that begins at a place.
+    let string = |at: usize| {
+        let inner = data.get(at..)?.strip_prefix(b"\"")?;
+        let end = memchr::memchr2(b'"', b'\\', inner)?;
+        (inner.get(end) == Some(&b'"')).then_some((inner.get(..end)?, at + end + 2))
+    };
+    let mut at = 1;
+    data.strip_prefix(b"{")?;
+    while at < LONGEST {
+        at = blank(at);
+        let (name, end) = string(at)?;
+        match name {
+            b"choices" => return data.get(..at),
+            b"usage" | b"error" => return None,
+            _ => {}
+        }
+        data.get(end..)?.strip_prefix(b":")?;
+        let value = blank(end + 1);
+        let end = match data.get(value)? {
+            b'"' => string(value)?.1,
+            b'{' | b'[' => return None,
+            _ => value + memchr::memchr2(b',', b'}', data.get(value..)?)?,
+        };
+        data.get(end..)?.strip_prefix(b",")?;
+        at = end + 1;
+    }
+    None
+}
+
 impl Chunks {
+    /// Reads a chunk that begins as the first one did; whether it was one.
+    fn read_behind_head(&mut self, data: &[u8], progress: &mut Progress, out: &mut Deltas) -> bool {
+        if self.head.is_empty() {
+            return false;
+        }
+        let Some(behind) = data.strip_prefix(&*self.head) else { return false };
+        let mut rest = std::mem::take(&mut self.rest);
+        rest.clear();
+        rest.push(b'{');
+        rest.extend_from_slice(behind);
+        // A name may stand in a chunk once.
+        let read = match serde_json::from_slice::<Chunk<'_>>(&rest) {
+            Ok(chunk) if chunk.model.is_none() => {
+                self.chunk(chunk, progress, out);
+                true
+            }
+            _ => false,
+        };
+        self.rest = rest;
+        read
+    }
+
     fn chunk(&mut self, chunk: Chunk<'_>, progress: &mut Progress, out: &mut Deltas) {
         if let Some(e) = chunk.error.filter(|e| !e.is_null()) {
             progress.done = true;
@@ -372,4 +441,34 @@ pub fn decode_body(body: &[u8]) -> Result<Deltas, Error> {
     let mut out = Deltas::new();
     Chunks::default().chunk(chunk, &mut Progress::default(), &mut out);
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_of_a_chunk_is_what_says_nothing_more_once_it_was_read() {
+        let of = |chunk: &str| {
+            serde_json::from_str::<Json>(chunk).unwrap();
+            head(chunk.as_bytes()).map(|h| String::from_utf8(h.to_vec()).unwrap())
+        };
+        let openai =
+            r#"{"id":"c-1","object":"chat.completion.chunk","created":1,"model":"m","fingerprint":null,"#;
+        assert_eq!(of(&format!(r#"{openai}"choices":[]}}"#)).as_deref(), Some(openai));
+        let python = r#"{"id": "c-1", "model": "m", "#;
+        assert_eq!(of(&format!(r#"{python}"choices": [], "usage": null}}"#)).as_deref(), Some(python));
+        for other in [
+            r#"{"usage":null,"choices":[]}"#,
+            r#"{"error":null,"choices":[]}"#,
+            r#"{"id":"a\"b","choices":[]}"#,
+            r#"{"note":{"choices":[]},"x":1}"#,
+            r#"{"note":["choices"]}"#,
+            r#"{"id":1}"#,
+            "[]",
+            "7",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
 }

@@ -405,7 +405,9 @@ pub fn render_error(
 pub fn error_type(e: &Error) -> &'static str {
     match (e.code, e.upstream_status) {
         (Code::InvalidKey, _) => "authentication_error",
-        (Code::Forbidden | Code::BudgetExhausted | Code::ContentFiltered, _) => "permission_error",
+        (Code::Forbidden | Code::BudgetExhausted | Code::ContentFiltered | Code::NotApproved, _) => {
+            "permission_error"
+        }
         (Code::NotFound, _) => "not_found_error",
         (Code::TooLarge, _) => "request_too_large",
         (Code::RateLimited, _) => "rate_limit_error",
@@ -416,7 +418,8 @@ pub fn error_type(e: &Error) -> &'static str {
             | Code::InvalidDocument
             | Code::ContextLengthExceeded
             | Code::IdempotencyKeyReused
-            | Code::NotResumable,
+            | Code::NotResumable
+            | Code::ExpectationsFailed,
             _,
         ) => "invalid_request_error",
         _ => "api_error",

@@ -148,6 +148,7 @@ pub(crate) fn world(primary: Vec<Script>, second: Vec<Script>) -> World {
         trace: None,
         retrying: false,
         mid_stream: contract::MidStream::Error,
+        attempt: None,
         freshness: contract::Freshness::default(),
         sink: None,
     };

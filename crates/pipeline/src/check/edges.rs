@@ -34,6 +34,7 @@ pub(super) fn resolve(spec: &PipelineSpec, built: Vec<Built>, found: &mut Found)
                 );
             }
             let by_kind = b.kind.shows() == Shows::Draft && s.each.is_none();
+            let cached = s.runs.cache.unwrap_or_else(|| b.kind.cached(&s.config));
             let shows = if s.draft.unwrap_or(by_kind) { Shows::Draft } else { Shows::Nothing };
             Node {
                 name: s.name.clone(),
@@ -48,6 +49,9 @@ pub(super) fn resolve(spec: &PipelineSpec, built: Vec<Built>, found: &mut Found)
                 tail_of: None,
                 tailed_by: None,
                 lazy: false,
+                matrix: !s.runs.matrix.is_empty(),
+                cached,
+                after: after(i, s, spec, found),
                 reserve: Duration::ZERO,
             }
         })
@@ -65,6 +69,18 @@ pub(super) fn resolve(spec: &PipelineSpec, built: Vec<Built>, found: &mut Found)
         }
     }
     nodes
+}
+
+/// The nodes that a stage waits for.
+fn after(i: usize, s: &StageSpec, spec: &PipelineSpec, found: &mut Found) -> Vec<usize> {
+    let mut after = Vec::new();
+    for name in &s.runs.after {
+        match position(spec, name) {
+            Some(at) => after.push(at),
+            None => found.stage(i, &["after"], format!("there is no stage `{name}`"), names_of(spec)),
+        }
+    }
+    after
 }
 
 /// The node whose stream node `i` can work on: its tail input comes from a streaming node that runs once.
@@ -199,8 +215,8 @@ fn failure(
     (contract, None)
 }
 
-/// Whether what comes is what is taken, everywhere.
-pub(super) fn kinds(spec: &PipelineSpec, nodes: &[Node], result: usize, found: &mut Found) {
+/// Whether what comes is what is taken, everywhere; and what is promised, where somebody waits for an answer.
+pub(super) fn kinds(spec: &PipelineSpec, nodes: &[Node], result: Option<usize>, found: &mut Found) {
     let kind_of = |s: Source| match s {
         Source::Input => Some(spec.input.clone()),
         Source::Node(n) => nodes.get(n).map(Node::output),
@@ -263,7 +279,7 @@ pub(super) fn kinds(spec: &PipelineSpec, nodes: &[Node], result: usize, found: &
             found.stage(i, &["on_failure", "default"], message, format!("give a default that is {own}"));
         }
     }
-    if let Some(given) = nodes.get(result).map(Node::output)
+    if let Some(given) = result.and_then(|at| nodes.get(at)).map(Node::output)
         && !spec.output.accepts(&given)
     {
         let message = format!("the pipeline promises {}, but its last stage gives {given}", spec.output);

@@ -18,7 +18,7 @@ pub(super) fn cycles(nodes: &[Node], found: &mut Found) {
             *m = Mark::Open;
         }
         path.push(at);
-        for next in node.sources().chain(node.fallback) {
+        for next in node.sources().chain(node.after.iter().copied()).chain(node.fallback) {
             match marks.get(next) {
                 Some(Mark::New) => visit(next, nodes, marks, path, found),
                 Some(Mark::Open) => {
@@ -91,6 +91,16 @@ pub(super) fn reachable(nodes: &mut [Node], result: usize, found: &mut Found) {
             );
         }
         node.lazy = kept && !needed;
+    }
+}
+
+/// Marks stages that only a fallback needs, where every stage is run for its own sake.
+pub(super) fn lazy(nodes: &mut [Node]) {
+    let called: Vec<bool> = (0..nodes.len()).map(|i| nodes.iter().any(|n| n.fallback == Some(i))).collect();
+    let taken = |i: usize| nodes.iter().any(|n| n.sources().any(|s| s == i) || n.after.contains(&i));
+    let lazy: Vec<bool> = called.iter().enumerate().map(|(i, called)| *called && !taken(i)).collect();
+    for (node, lazy) in nodes.iter_mut().zip(lazy) {
+        node.lazy = lazy;
     }
 }
 

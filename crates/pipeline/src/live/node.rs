@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::{
-    Code, Context, Error, Event, FailureContract, Inputs, MidStream, Outcome, RetryHint, Sink, Stage, Value,
+    Code, Context, Error, Event, FailureContract, Inputs, MidStream, Outcome, RetryHint, Sink, Stage,
+    StageName, Value,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -163,16 +164,25 @@ async fn tries(node: &Node, cx: &Context, inputs: Inputs, was_shown: impl Fn() -
 }
 
 async fn run(node: &Node, cx: &Context, inputs: Inputs) -> Outcome<Value> {
-    if !node.stage.signature().blocking {
-        return node.stage.run(cx, inputs).await;
+    call(&node.stage, &node.name, cx, inputs).await
+}
+
+/// One call of a stage; aside, when it occupies a core.
+pub(crate) async fn call(
+    stage: &Arc<dyn Stage>,
+    name: &StageName,
+    cx: &Context,
+    inputs: Inputs,
+) -> Outcome<Value> {
+    if !stage.signature().blocking {
+        return stage.run(cx, inputs).await;
     }
-    let (stage, own) = (node.stage.clone(), cx.clone());
+    let (stage, own) = (stage.clone(), cx.clone());
     match task::blocking("stage", move || in_one_poll(&*stage, &own, inputs)).await {
         Ok(outcome) => outcome,
-        Err(_) => Outcome::Failed(Error::new(
-            Code::Internal,
-            format!("stage `{}` panicked; this is a defect", node.name),
-        )),
+        Err(_) => {
+            Outcome::Failed(Error::new(Code::Internal, format!("stage `{name}` panicked; this is a defect")))
+        }
     }
 }
 
@@ -186,7 +196,8 @@ fn in_one_poll(stage: &dyn Stage, cx: &Context, inputs: Inputs) -> Outcome<Value
     }
 }
 
-fn elements(over: &Value) -> Result<Vec<Option<Value>>, Error> {
+/// What a stage is run for each of.
+pub(crate) fn elements(over: &Value) -> Result<Vec<Option<Value>>, Error> {
     match over {
         Value::Chunks(chunks) => Ok(chunks.iter().map(|c| Some(Value::Text(c.text.clone()))).collect()),
         Value::List(items) => Ok(items.to_vec()),

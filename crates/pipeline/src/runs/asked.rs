@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use contract::{Code, Error, RetryHint, RunId, TenantId, UnixMillis};
-use store::{NewRun, Room, Submitted};
+use contract::{Code, Error, RetryHint, RunId, StageName, TenantId, UnixMillis};
+use store::{NewRun, Output, Room, Submitted};
 use tokio::sync::oneshot;
 
 use super::run::Run;
-use super::scheduler::{Scheduler, Submission, unavailable};
+use super::scheduler::{Adopt, Scheduler, Submission, unavailable};
 use super::state::{Action, Input};
 use crate::task;
 
@@ -71,12 +71,46 @@ impl Scheduler {
     pub async fn cancel(&self, id: RunId) -> Result<Option<Run>, Error> {
         let scheduler = self.clone();
         let changed = self
-            .to_the_end("cancel", async move { scheduler.change(id, |_| Input::Cancel, None).await })
+            .to_the_end("cancel", async move {
+                match scheduler.change(id, |_| vec![Input::Cancel], None).await? {
+                    Some(_) => scheduler.load(id).await,
+                    None => Ok(None),
+                }
+            })
             .await?;
-        Ok(changed.map_err(unavailable)?.map(|(run, _)| run))
+        changed.map_err(unavailable)
     }
 
-    /// The same of a run whose journal may be unreadable: that one is left as it is, and is among [`Scheduler::unreadable`].
+    /// Says whether a stage may start that waits for that; `None` when there is no such run. Nothing is done about a stage that
+    /// waits for nobody.
+    ///
+    /// # Errors
+    /// `storage_unavailable`.
+    pub async fn decide(
+        &self,
+        id: RunId,
+        stage: StageName,
+        by: String,
+        approved: bool,
+        reason: Option<String>,
+    ) -> Result<Option<Run>, Error> {
+        let scheduler = self.clone();
+        let decided = self.to_the_end("decide", async move {
+            let input = |_| {
+                let (stage, by, reason) = (stage.clone(), by.clone(), reason.clone());
+                vec![Input::Decide { stage, by, approved, reason }]
+            };
+            let changed = scheduler.change(id, input, None).await?;
+            scheduler.inner.wake.notify_one();
+            match changed {
+                Some(_) => scheduler.load(id).await,
+                None => Ok(None),
+            }
+        });
+        decided.await?.map_err(unavailable)
+    }
+
+    /// Stops a run whose journal may be unreadable: that one is left as it is, and is among [`Scheduler::unreadable`].
     ///
     /// # Errors
     /// `storage_unavailable`.
@@ -125,7 +159,20 @@ impl Scheduler {
 fn new_run(s: Submission, now: UnixMillis) -> Option<NewRun> {
     let mut run = Run::new(s.id);
     let (lane, deadline) = (s.plan.lane.rank(), s.plan.deadline);
-    let actions = run.step(now, Input::Submit(s.plan));
+    let mut actions = run.step(now, Input::Submit(s.plan));
+    let mut outputs = Vec::new();
+    if let Some(Adopt { from, outputs: made }) = s.adopt {
+        for (stage, value) in made {
+            let output = blake3::hash(&value).to_hex().to_string();
+            let adopted = run.step(now, Input::Adopt { stage, output, from });
+            let kept = adopted.iter().find_map(|a| match a {
+                Action::Keep { stage, key } => Some((stage.as_str().to_owned(), key.clone())),
+                _ => None,
+            });
+            outputs.extend(kept.map(|(stage, key)| Output { key, stage, value }));
+            actions.extend(adopted);
+        }
+    }
     let entry = |a: Action| match a {
         Action::Record(entry) => serde_json::to_string(&entry).ok(),
         _ => None,
@@ -147,6 +194,7 @@ fn new_run(s: Submission, now: UnixMillis) -> Option<NewRun> {
         input: s.input,
         key: s.key,
         part: s.part,
+        outputs,
     })
 }
 

@@ -1,12 +1,18 @@
 //! One attempt in this process: the work beside its heartbeats, until it is over or nobody waits for it any more.
 
-use contract::{RunId, StageName};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use contract::{Code, Deadline, Error, RunId, StageName};
 use store::RunHead;
 use tokio_util::sync::CancellationToken;
 
+use super::active::{Begun, Needed};
+use super::entry::StagePlan;
 use super::scheduler::{Held, STORAGE, Scheduler, unavailable};
-use super::state::{Input, Report};
-use super::work::{Finished, Task};
+use super::state::{Here, Input, Made, Report};
+use super::work::{Finished, Given, Task};
 use crate::task;
 
 /// An attempt in the hands of this process, until it is over: as long as this is there, it is under way.
@@ -18,11 +24,16 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn new(scheduler: &Scheduler, head: &RunHead, stage: &StageName, attempt: u32) -> Self {
-        let key = (head.id, stage.clone());
+    pub(super) fn new(scheduler: &Scheduler, head: &RunHead, stage: &StagePlan, attempt: u32) -> Self {
+        let key = (head.id, stage.name.clone());
         let stop = scheduler.inner.give_back.child_token();
-        let held =
-            Held { attempt, stop: stop.clone(), tenant: head.tenant.clone(), target: head.target.clone() };
+        let held = Held {
+            attempt,
+            stop: stop.clone(),
+            tenant: head.tenant.clone(),
+            target: head.target.clone(),
+            group: stage.group.clone(),
+        };
         scheduler.inner.running.lock().insert(key.clone(), held);
         Running { scheduler: scheduler.clone(), key, attempt, stop }
     }
@@ -38,42 +49,71 @@ impl Drop for Running {
 }
 
 impl Scheduler {
-    /// One attempt, from its lease to its report.
-    pub(super) async fn attempt(self, head: RunHead, held: Running) {
+    /// Attempts at the stages of a run, one behind the other on one place, as long as nobody else waits for it.
+    pub(super) async fn attempts(self, first: Begun) {
+        let mut next = Some(first);
+        while let Some(begun) = next {
+            next = self.attempt(begun).await;
+        }
+        self.inner.wake.notify_one();
+    }
+
+    /// One attempt, from its lease to its report. The next one on the same place, if there is any.
+    async fn attempt(&self, begun: Begun) -> Option<Begun> {
         let inner = self.inner.clone();
-        let RunHead { id: run, tenant, about, .. } = head;
-        let (stage, attempt) = (held.key.1.clone(), held.attempt);
+        let (run, stage, attempt) = (begun.head.id, begun.stage.name.clone(), begun.attempt);
+        let held = begun.held;
+        let timeout = begun.stage.timeout_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
         let work = async {
-            let look = async {
-                // Who stopped it since the lease did not find it among those that run.
-                let wanted = self.load(run).await?.is_some_and(|r| r.leased(&stage, attempt));
-                if !wanted {
-                    held.stop.cancel();
-                }
-                inner.store.input(run).await
+            let given = async {
+                let input = match begun.input {
+                    Some(input) => input,
+                    None => self.input(run).await?,
+                };
+                Ok::<_, store::Error>((input, self.given(run, begun.given).await?))
             };
-            let input = match look.await {
-                Ok(input) => input.unwrap_or_default(),
-                Err(e) => return Finished { output: Vec::new(), result: Err(unavailable(e)) },
+            let (input, given) = match given.await {
+                Ok(given) => given,
+                Err(e) => return Finished::failed(unavailable(e)),
             };
-            if held.stop.is_cancelled() {
-                return std::future::pending().await;
-            }
-            let task = Task { run, tenant, stage: stage.clone(), attempt, about, input };
+            let task = Task {
+                run,
+                kind: begun.head.kind,
+                tenant: begun.head.tenant,
+                stage: begun.stage,
+                key: begun.key,
+                attempt,
+                about: begun.head.about,
+                input,
+                given,
+            };
             inner.execute.execute(task).await
+        };
+        let work = async {
+            let Some(timeout) = timeout else { return work.await };
+            let deadline = Deadline::NEVER.within(inner.clock.now(), Some(timeout));
+            match task::within(&*inner.clock, deadline, work).await {
+                Ok(finished) => finished,
+                Err(task::Elapsed) => {
+                    let m = format!("stage `{stage}` ran out of its time of {} s", timeout.as_secs_f64());
+                    Finished::failed(Error::new(Code::DeadlineExceeded, m))
+                }
+            }
         };
         let beats = async {
             let mut told = None;
             loop {
                 task::sleep(inner.settings.lease / 3).await;
-                let beat = |_| Input::Beat { stage: stage.clone(), attempt, lease: inner.settings.lease };
+                let beat =
+                    |_| vec![Input::Beat { stage: stage.clone(), attempt, lease: inner.settings.lease }];
                 if let Err(e) = self.change(run, beat, None).await {
                     tracing::warn!(%run, error = %e, "failed to renew a lease");
                 }
-                let come = inner.execute.progress(run);
+                let come = inner.execute.progress(run, &stage);
                 if let Some((done, of)) = come.filter(|_| come != told) {
                     let report = Report::Progress(done, of);
-                    let far = |_| Input::Report { stage: stage.clone(), attempt, report: report.clone() };
+                    let far =
+                        |_| vec![Input::Report { stage: stage.clone(), attempt, report: report.clone() }];
                     // Others see how far it is by the journal.
                     match self.change(run, far, None).await {
                         Ok(_) => told = come,
@@ -89,20 +129,48 @@ impl Scheduler {
             () = held.stop.cancelled() => None,
             () = beats => None,
         };
+        let hash = |output: &[u8]| blake3::hash(output).to_hex().to_string();
         let (report, output) = match finished {
-            Some(Finished { output, result: Ok(()) }) => {
-                (Report::Done(blake3::hash(&output).to_hex().to_string()), Some(output))
+            Some(Finished { output, result: Ok(()), reused, note, .. }) => {
+                let made = Made { output: hash(&output), reused, partial: None, note };
+                (Report::Made(made), Some(output))
             }
-            Some(Finished { output, result: Err(e) }) => (Report::Failed(e), Some(output)),
+            Some(Finished { output, result: Err(e), partial: true, note, .. }) => {
+                let made = Made { output: hash(&output), reused: None, partial: Some(e), note };
+                (Report::Made(made), Some(output))
+            }
+            Some(Finished { output, result: Err(e), .. }) => (Report::Failed(e), Some(output)),
             // Whoever told it to stop has recorded why; else the lease goes back.
             None => (Report::Returned, None),
         };
-        self.report(run, stage, attempt, report, output).await;
-        drop(held);
-        inner.wake.notify_one();
+        let goes_on = report != Report::Returned;
+        self.report(run, stage, attempt, report, output, goes_on).await
+        // `held` is dropped behind this: until then the attempt is ours.
+    }
+
+    /// What a stage is given of those that it needs.
+    async fn given(
+        &self,
+        run: RunId,
+        needed: Vec<(StageName, Needed)>,
+    ) -> Result<Vec<(StageName, Given)>, store::Error> {
+        let mut given = Vec::with_capacity(needed.len());
+        for (name, needed) in needed {
+            let value = match needed {
+                Needed::Output(key) => {
+                    let output = self.inner.store.output(run, &key).await?;
+                    Given::Output(Arc::from(output.unwrap_or_default()))
+                }
+                Needed::Default(stage) => Given::Default(stage),
+                Needed::Nothing => Given::Nothing,
+            };
+            given.push((name, value));
+        }
+        Ok(given)
     }
 
     /// Brings a report to disk, however long that takes: until then the lease holds, or a later attempt does the same again.
+    /// With `goes_on` the run's next stage begins in the same transaction, if nobody else waits for the place.
     async fn report(
         &self,
         run: RunId,
@@ -110,19 +178,32 @@ impl Scheduler {
         attempt: u32,
         report: Report,
         output: Option<Vec<u8>>,
-    ) {
+        goes_on: bool,
+    ) -> Option<Begun> {
+        let inputs = |here: Here| {
+            let said = Input::Report { stage: stage.clone(), attempt, report: report.clone() };
+            let stopping = self.inner.stopping.is_cancelled() || self.inner.pressed.load(Ordering::Relaxed);
+            let next = (goes_on && !stopping).then(|| Input::Take(Here { grouped: false, ..here }));
+            std::iter::once(said).chain(next).collect()
+        };
         loop {
-            let input = |_| Input::Report { stage: stage.clone(), attempt, report: report.clone() };
-            match self.change(run, input, output.as_deref()).await {
-                Ok(_) => return,
+            match self.change(run, inputs, output.as_deref()).await {
+                Ok(changed) => {
+                    let changed = changed?;
+                    if changed.more {
+                        self.inner.wake.notify_one();
+                    }
+                    return changed.begun.into_iter().next();
+                }
                 Err(e) => tracing::error!(%run, error = %e, "failed to keep what came of an attempt"),
             }
             tokio::select! {
                 () = task::sleep(STORAGE) => {}
                 // One try more, and no more.
                 () = self.inner.give_back.cancelled() => {
-                    let _ = self.change(run, input, output.as_deref()).await;
-                    return;
+                    let last = |_: Here| vec![Input::Report { stage: stage.clone(), attempt, report: report.clone() }];
+                    let _ = self.change(run, last, output.as_deref()).await;
+                    return None;
                 }
             }
         }

@@ -53,6 +53,8 @@ impl Counts {
             Entry::Ended { .. } => one(&self.run_failed),
             Entry::Submitted { .. }
             | Entry::CancelAsked { .. }
+            | Entry::Adopted { .. }
+            | Entry::Decided { .. }
             | Entry::Renewed { .. }
             | Entry::Progressed { .. } => {}
         }

@@ -1,26 +1,64 @@
-//! The state of a run, and what happens to it next. Pure.
+//! The state of a run: what its journal says, and nothing else. What happens to it next decides `step`. Pure.
 
-use contract::{Code, Error, RunId, StageName, UnixMillis};
+use contract::{Error, RunId, StageName, UnixMillis};
 
-use super::entry::{Entry, Plan, StagePlan};
-use super::retry::{Tried, Verdict, decide, later};
-use super::state::{Action, Held, Here, Input, Phase, Report, StageState, Status};
+use super::entry::{Contract, Entry, Plan, StagePlan};
+use super::line::Line;
+use super::links::Links;
+use super::state::{Held, Phase, StageState, Status};
+
+/// When a run is looked at that waits for somebody.
+const FAR: UnixMillis = UnixMillis(i64::MAX >> 1);
 
 /// A run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    id: RunId,
-    plan: Option<Plan>,
-    stages: Vec<StageState>,
+    pub(super) id: RunId,
+    pub(super) plan: Option<Plan>,
+    pub(super) stages: Vec<StageState>,
+    pub(super) links: Links,
+    pub(super) line: Line,
+    /// How many of what each stage needs are not there yet.
+    waits: Vec<usize>,
+    /// Lazy stages that a failure has made necessary.
+    called: Vec<bool>,
+    /// Stages that the end waits for.
+    going: usize,
     entries: u64,
     submitted_at: UnixMillis,
-    ended: Option<(UnixMillis, Status, Option<Error>)>,
+    /// The first failure that no contract took in.
+    pub(super) failure: Option<Error>,
+    pub(super) ended: Option<(UnixMillis, Status, Option<Error>)>,
+}
+
+/// What whoever needs a stage is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The output of the stage at this place of the plan.
+    Output(usize),
+    /// The value that the specification of the stage at this place names.
+    Default(usize),
+    /// Nothing: it is skipped.
+    Nothing,
 }
 
 impl Run {
     /// A run of which nothing is known yet.
     pub fn new(id: RunId) -> Self {
-        Run { id, plan: None, stages: Vec::new(), entries: 0, submitted_at: UnixMillis(0), ended: None }
+        Run {
+            id,
+            plan: None,
+            stages: Vec::new(),
+            links: Links::default(),
+            line: Line::default(),
+            waits: Vec::new(),
+            called: Vec::new(),
+            going: 0,
+            entries: 0,
+            submitted_at: UnixMillis(0),
+            failure: None,
+            ended: None,
+        }
     }
 
     /// The run that a journal, or the beginning of one, describes.
@@ -54,7 +92,7 @@ impl Run {
     pub fn status(&self) -> Status {
         match &self.ended {
             Some((_, status, _)) => *status,
-            None if self.stages.iter().any(|s| s.held().is_some()) => Status::Running,
+            None if self.line.running() > 0 => Status::Running,
             None => Status::Queued,
         }
     }
@@ -74,24 +112,56 @@ impl Run {
         self.plan.iter().flat_map(|p| &p.stages).zip(&self.stages)
     }
 
+    /// The stage at a place of the plan.
+    pub fn stage_at(&self, at: usize) -> Option<(&StagePlan, &StageState)> {
+        Some((self.plan.as_ref()?.stages.get(at)?, self.stages.get(at)?))
+    }
+
+    /// The stage of that name.
+    pub fn stage(&self, name: &StageName) -> Option<(&StagePlan, &StageState)> {
+        self.stage_at(self.links.place(name)?)
+    }
+
+    /// What whoever needs that stage is given; `None` while that is not known, and when it has failed.
+    pub(super) fn given(&self, name: &StageName) -> Option<Source> {
+        self.given_at(self.links.place(name)?)
+    }
+
+    fn given_at(&self, mut at: usize) -> Option<Source> {
+        for _ in 0..=self.stages.len() {
+            let (plan, state) = self.stage_at(at)?;
+            match (&state.phase, &plan.on_failure) {
+                (Phase::Done, _) => return Some(Source::Output(at)),
+                (Phase::Failed, Contract::Skip) => return Some(Source::Nothing),
+                (Phase::Failed, Contract::Default) => return Some(Source::Default(at)),
+                (Phase::Failed, Contract::Fallback(other)) => at = self.links.place(other)?,
+                _ => return None,
+            }
+        }
+        None
+    }
+
     /// When something is to be done about it without anybody asking: a stage may start, a lease runs out, the time is over.
     /// `None` when it has ended.
     pub fn due(&self) -> Option<UnixMillis> {
-        if self.ended.is_some() {
+        if self.ended.is_some() || self.plan.is_none() {
             return None;
         }
-        let times = self.stages.iter().filter_map(|s| match &s.phase {
-            Phase::Ready(at) => Some(*at),
-            Phase::Leased(held) => Some(held.until),
-            _ => None,
-        });
-        times.chain(self.plan.as_ref().and_then(|p| p.deadline)).min()
+        // At its most stages at once, it is the end of one that matters.
+        let next = if self.is_full() { None } else { self.line.next() };
+        let deadline = self.plan.as_ref().and_then(|p| p.deadline);
+        Some(next.into_iter().chain(self.line.lease()).chain(deadline).min().unwrap_or(FAR))
     }
 
     /// When the pauses that it is in were decided, if those are not dates.
     pub fn as_of(&self) -> Option<UnixMillis> {
-        let ready = self.stages.iter().filter(|s| matches!(s.phase, Phase::Ready(_)));
-        ready.filter_map(|s| s.as_of).max()
+        self.line.as_of()
+    }
+
+    /// Whether as many stages are under way as may be at once.
+    pub(super) fn is_full(&self) -> bool {
+        let most = self.plan.as_ref().and_then(|p| p.parallel);
+        most.is_some_and(|most| self.line.running() >= usize::try_from(most.max(1)).unwrap_or(usize::MAX))
     }
 
     /// The key of a stage's effect: equal for all attempts on the same input, and for no other stage, run or input.
@@ -103,277 +173,132 @@ impl Run {
         };
         part(self.id.as_bytes());
         part(stage.as_str().as_bytes());
-        if let Some((plan, _)) = self.stages().find(|(p, _)| &p.name == stage) {
+        if let Some((plan, _)) = self.stage(stage) {
             part(plan.input.as_bytes());
-            for (p, s) in self.stages().filter(|(p, _)| plan.after.contains(&p.name)) {
-                part(p.name.as_str().as_bytes());
-                part(s.output.as_deref().unwrap_or_default().as_bytes());
+            for (name, hash) in self.needed(plan) {
+                part(name.as_bytes());
+                part(hash.as_bytes());
             }
         }
         hash.finalize().to_hex().to_string()
     }
 
-    /// Takes what happened at `now`. What is to be recorded is part of the run already.
-    pub fn step(&mut self, now: UnixMillis, input: Input) -> Vec<Action> {
-        let mut out = Vec::new();
-        match input {
-            Input::Submit(plan) => {
-                if self.plan.is_none() && plan.is_sound() {
-                    self.record(&mut out, Entry::Submitted { at: now, plan });
-                }
-            }
-            _ if self.plan.is_none() => {}
-            // Whoever is at an ended run is told.
-            Input::Beat { stage, attempt, .. } if self.ended.is_some() => {
-                out.push(Action::Stop { stage, attempt })
-            }
-            _ if self.ended.is_some() => {}
-            Input::Cancel => {
-                self.record(&mut out, Entry::CancelAsked { at: now });
-                self.end(&mut out, now, Status::Cancelled, None);
-            }
-            Input::Take(here) => {
-                self.tick(&mut out, now, &here);
-                self.take(&mut out, now, here);
-            }
-            Input::Beat { stage, attempt, lease } => match self.leased(&stage, attempt) {
-                true => {
-                    let until = later(now, lease);
-                    self.record(&mut out, Entry::Renewed { at: now, stage, attempt, until });
-                }
-                false => out.push(Action::Stop { stage, attempt }),
-            },
-            Input::Report { stage, attempt, report } => self.report(&mut out, now, stage, attempt, report),
-            Input::Dead { worker } => {
-                let of = |_: &StageName, h: &Held| h.worker == worker;
-                self.lose(&mut out, now, of);
-            }
-            Input::Tick(here) => self.tick(&mut out, now, &here),
-        }
-        out
-    }
-
-    fn tick(&mut self, out: &mut Vec<Action>, now: UnixMillis, here: &Here) {
-        let own = |stage: &StageName, h: &Held| here.attempts.contains(&(stage.clone(), h.attempt));
-        let lost = |stage: &StageName, h: &Held| match h.worker == here.worker {
-            true => !own(stage, h),
-            false => h.until <= now && !here.living.contains(&h.worker),
-        };
-        self.lose(out, now, lost);
-        if self.ended.is_some() {
-            return;
-        }
-        // What is here goes on, and what is with somebody who lives, whatever the clock says that the lease was.
-        let silent = |(p, s): (&StagePlan, &StageState)| {
-            let held = s.held().filter(|h| h.until <= now)?;
-            let goes_on = own(&p.name, held) || here.living.contains(&held.worker);
-            goes_on.then(|| (p.name.clone(), held.attempt))
-        };
-        let silent: Vec<_> = self.stages().filter_map(silent).collect();
-        for (stage, attempt) in silent {
-            let until = later(now, here.lease);
-            self.record(out, Entry::Renewed { at: now, stage, attempt, until });
-        }
-        let late = self.plan.as_ref().and_then(|p| p.deadline).is_some_and(|d| d <= now);
-        if late && self.ended.is_none() {
-            let error = Error::new(Code::DeadlineExceeded, "the run did not end within its time");
-            self.end(out, now, Status::Failed, Some(error));
-        }
-    }
-
-    fn take(&mut self, out: &mut Vec<Action>, now: UnixMillis, here: Here) {
-        if self.ended.is_some() {
-            return;
-        }
-        let Here { worker, lease, .. } = here;
-        let found =
-            self.stages().find(|(_, s)| s.may_start(now)).map(|(p, s)| (p.name.clone(), s.attempts + 1));
-        let Some((stage, attempt)) = found else { return };
-        let (key, until) = (self.key(&stage), later(now, lease));
-        self.record(out, Entry::Leased { at: now, stage: stage.clone(), attempt, worker, until });
-        out.push(Action::Start { stage, attempt, key });
-    }
-
-    fn report(
-        &mut self,
-        out: &mut Vec<Action>,
-        now: UnixMillis,
-        stage: StageName,
-        attempt: u32,
-        report: Report,
-    ) {
-        let Some((plan, state)) = self.stages().find(|(p, _)| p.name == stage) else { return };
-        let leased = self.leased(&stage, attempt);
-        match report {
-            Report::Progress(done, of) if leased => {
-                self.record(out, Entry::Progressed { at: now, stage, attempt, done, of });
-            }
-            Report::Returned if leased => self.record(out, Entry::Returned { at: now, stage, attempt }),
-            Report::Failed(error) if leased => {
-                let tried = Tried {
-                    run: self.id,
-                    attempts: state.attempts,
-                    failures: state.failures,
-                    postponed: state.postponed,
-                };
-                match decide(&plan.retry, tried, &error, now) {
-                    Verdict::Later(again) => {
-                        self.record(out, Entry::Postponed { at: now, stage, attempt, error, again });
-                    }
-                    Verdict::Again(at) => {
-                        self.record(out, Entry::Failed { at: now, stage, attempt, error, again: Some(at) });
-                    }
-                    Verdict::Never => {
-                        let key = self.key(&stage);
-                        let failed = Entry::Failed {
-                            at: now,
-                            stage: stage.clone(),
-                            attempt,
-                            error: error.clone(),
-                            again: None,
-                        };
-                        self.record(out, failed);
-                        out.push(Action::Keep { stage, key });
-                        self.end(out, now, Status::Failed, Some(error));
-                    }
-                }
-            }
-            // Whoever is first: the effect of all attempts is the same, and one that was taken for lost may have it.
-            Report::Done(output)
-                if attempt >= 1 && attempt <= state.attempts && state.phase != Phase::Done =>
-            {
-                let other = state.held().map(|h| h.attempt).filter(|a| *a != attempt);
-                let key = self.key(&stage);
-                self.record(out, Entry::Done { at: now, stage: stage.clone(), attempt, output });
-                if let Some(attempt) = other {
-                    out.push(Action::Stop { stage: stage.clone(), attempt });
-                }
-                out.push(Action::Keep { stage, key });
-                if self.stages.iter().all(|s| s.phase == Phase::Done) {
-                    self.end(out, now, Status::Succeeded, None);
-                }
-            }
-            Report::Progress(..) | Report::Returned | Report::Failed(_) | Report::Done(_) => {}
-        }
-    }
-
-    fn lose(&mut self, out: &mut Vec<Action>, now: UnixMillis, which: impl Fn(&StageName, &Held) -> bool) {
-        let lost = |(p, s): (&StagePlan, &StageState)| {
-            let held = s.held().filter(|h| which(&p.name, h))?;
-            let again = (s.losses + 1 < p.retry.losses).then_some(now);
-            Some((p.name.clone(), held.attempt, again))
-        };
-        let lost: Vec<_> = self.stages().filter_map(lost).collect();
-        for (stage, attempt, again) in lost {
-            if self.ended.is_some() {
-                return;
-            }
-            self.record(out, Entry::Lost { at: now, stage: stage.clone(), attempt, again });
-            out.push(Action::Stop { stage, attempt });
-            if again.is_none() {
-                let m = "the server died too often while it was at this, which may be the reason";
-                self.end(out, now, Status::Failed, Some(Error::new(Code::Internal, m)));
-            }
-        }
-    }
-
-    fn end(&mut self, out: &mut Vec<Action>, now: UnixMillis, status: Status, error: Option<Error>) {
-        let stop = |(p, s): (&StagePlan, &StageState)| {
-            s.held().map(|h| Action::Stop { stage: p.name.clone(), attempt: h.attempt })
-        };
-        let stops: Vec<Action> = self.stages().filter_map(stop).collect();
-        self.record(out, Entry::Ended { at: now, status, error });
-        out.extend(stops);
-        out.push(Action::End(status));
+    /// The stages that a stage needs, in the order of the plan, with the hash of what it is given of each: a word for what is
+    /// no output.
+    pub fn needed<'a>(&'a self, plan: &StagePlan) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.links.needs(plan).into_iter().filter_map(|at| {
+            let name = self.stage_at(at)?.0.name.as_str();
+            let hash = match self.given_at(at) {
+                Some(Source::Output(from)) => self.stage_at(from)?.1.output.as_deref().unwrap_or_default(),
+                Some(Source::Default(_)) => "default",
+                Some(Source::Nothing) => "nothing",
+                None => "",
+            };
+            Some((name, hash))
+        })
     }
 
     /// Whether that attempt is the one that is waited for.
     pub fn leased(&self, stage: &StageName, attempt: u32) -> bool {
-        let held = self.stages().find(|(p, _)| &p.name == stage).and_then(|(_, s)| s.held());
-        held.is_some_and(|h| h.attempt == attempt)
+        self.stage(stage).and_then(|(_, s)| s.held()).is_some_and(|h| h.attempt == attempt)
     }
 
-    fn record(&mut self, out: &mut Vec<Action>, entry: Entry) {
-        self.apply(&entry);
-        out.push(Action::Record(entry));
+    /// Whether nothing more comes of its stages.
+    pub(super) fn is_over(&self) -> bool {
+        self.going == 0
     }
 
-    fn stage(&mut self, name: &StageName) -> Option<&mut StageState> {
-        let at = self.plan.as_ref()?.stages.iter().position(|s| &s.name == name)?;
-        self.stages.get_mut(at)
-    }
-
-    /// What an entry says is so. Takes any entry at any time without a panic; journals that [`Run::step`] wrote make sense.
+    /// What an entry says is so. Takes any entry at any time without a panic; journals that `step` wrote make sense.
     pub fn apply(&mut self, entry: &Entry) {
         self.entries += 1;
         match entry {
-            Entry::Submitted { at, plan } => {
-                let from = plan.not_before.map_or(*at, |t| t.max(*at));
-                let phase =
-                    |s: &StagePlan| if s.after.is_empty() { Phase::Ready(from) } else { Phase::Blocked };
-                let as_of = plan.not_before.is_none_or(|t| t <= *at).then_some(*at);
-                let state = |s: &StagePlan| StageState { as_of, ..StageState::new(phase(s)) };
-                self.stages = plan.stages.iter().map(state).collect();
-                (self.submitted_at, self.plan) = (*at, Some(plan.clone()));
-            }
+            Entry::Submitted { at, plan } => self.begin(*at, plan),
             Entry::CancelAsked { .. } => {}
             Entry::Leased { at, stage, attempt, worker, until } => {
-                let Some(s) = self.stage(stage) else { return };
-                s.attempts = *attempt;
-                s.progress = None;
-                s.started_at.get_or_insert(*at);
-                s.phase = Phase::Leased(Held { attempt: *attempt, worker: worker.clone(), until: *until });
+                let Some(place) = self.links.place(stage) else { return };
+                self.with(place, |s| {
+                    s.attempts = *attempt;
+                    s.progress = None;
+                    s.started_at.get_or_insert(*at);
+                });
+                let held = Held { attempt: *attempt, worker: worker.clone(), until: *until };
+                self.put(place, Phase::Leased(held), None);
             }
             Entry::Renewed { stage, until, .. } => {
-                if let Some(Phase::Leased(held)) = self.stage(stage).map(|s| &mut s.phase) {
-                    held.until = *until;
+                let Some(place) = self.links.place(stage) else { return };
+                let held = self.stages.get(place).and_then(|s| s.held()).cloned();
+                if let Some(held) = held {
+                    self.put(place, Phase::Leased(Held { until: *until, ..held }), None);
                 }
             }
             Entry::Progressed { stage, done, of, .. } => {
-                if let Some(s) = self.stage(stage) {
-                    s.progress = Some((*done, *of));
-                }
+                let Some(place) = self.links.place(stage) else { return };
+                self.with(place, |s| s.progress = Some((*done, *of)));
             }
-            Entry::Done { at, stage, attempt, output } => {
-                if let Some(s) = self.stage(stage) {
-                    s.phase = Phase::Done;
-                    (s.output, s.ended_at, s.ended_by) = (Some(output.clone()), Some(*at), Some(*attempt));
+            Entry::Done { at, stage, attempt, output, reused, partial, note } => {
+                let Some(place) = self.links.place(stage) else { return };
+                self.with(place, |s| {
+                    (s.output, s.ended_by, s.reused) = (Some(output.clone()), Some(*attempt), *reused);
+                    // What went wrong before it is over.
+                    s.error.clone_from(partial);
+                    s.note.clone_from(note);
+                });
+                self.settle(place, Phase::Done, *at);
+            }
+            Entry::Adopted { at, stage, output, from } => {
+                let Some(place) = self.links.place(stage) else { return };
+                self.with(place, |s| (s.output, s.reused) = (Some(output.clone()), Some(*from)));
+                self.settle(place, Phase::Done, *at);
+            }
+            Entry::Decided { at, stage, by, approved, reason } => {
+                let Some(place) = self.links.place(stage) else { return };
+                self.with(place, |s| s.decided_by = Some(by.clone()));
+                if *approved {
+                    self.put(place, Phase::Ready(*at), Some(*at));
+                } else {
+                    let why = reason.as_deref().unwrap_or("no reason was given");
+                    let error =
+                        Error::new(contract::Code::NotApproved, format!("{by} did not approve it: {why}"));
+                    self.with(place, |s| s.error = Some(error));
+                    self.settle(place, Phase::Failed, *at);
                 }
-                self.unblock(*at);
             }
             Entry::Failed { at, stage, attempt, error, again } => {
-                let Some(s) = self.stage(stage) else { return };
-                s.failures += 1;
-                s.error = Some(error.clone());
-                (s.phase, s.as_of) = (again.map_or(Phase::Failed, Phase::Ready), Some(*at));
-                if again.is_none() {
-                    (s.ended_at, s.ended_by) = (Some(*at), Some(*attempt));
-                }
+                let Some(place) = self.links.place(stage) else { return };
+                self.with(place, |s| {
+                    s.failures += 1;
+                    s.error = Some(error.clone());
+                });
+                self.again_or_failed(place, *at, *again, Some(*attempt));
             }
             Entry::Postponed { at, stage, error, again, .. } => {
-                let Some(s) = self.stage(stage) else { return };
-                s.postponed += 1;
-                s.error = Some(error.clone());
-                s.ready(*again, Some(*at));
+                let Some(place) = self.links.place(stage) else { return };
+                self.with(place, |s| {
+                    s.postponed += 1;
+                    s.error = Some(error.clone());
+                });
+                self.put(place, Phase::Ready(*again), Some(*at));
             }
             Entry::Returned { at, stage, .. } => {
-                if let Some(s) = self.stage(stage) {
-                    s.ready(*at, Some(*at));
-                }
+                let Some(place) = self.links.place(stage) else { return };
+                self.put(place, Phase::Ready(*at), Some(*at));
             }
             Entry::Lost { at, stage, again, .. } => {
-                let Some(s) = self.stage(stage) else { return };
-                s.losses += 1;
-                (s.phase, s.as_of) = (again.map_or(Phase::Failed, Phase::Ready), Some(*at));
-                if again.is_none() {
-                    s.ended_at = Some(*at);
-                }
+                let Some(place) = self.links.place(stage) else { return };
+                self.with(place, |s| {
+                    s.losses += 1;
+                    if again.is_none() {
+                        let m = "the server died too often while it was at this, which may be the reason";
+                        s.error = Some(Error::new(contract::Code::Internal, m));
+                    }
+                });
+                self.again_or_failed(place, *at, *again, None);
             }
             Entry::Ended { at, status, error } => {
-                for s in &mut self.stages {
-                    if matches!(s.phase, Phase::Blocked | Phase::Ready(_) | Phase::Leased(_)) {
-                        s.phase = Phase::Cancelled;
-                        s.ended_at = Some(*at);
+                for place in 0..self.stages.len() {
+                    if self.stages.get(place).is_some_and(|s| !s.phase.is_end()) {
+                        self.put(place, Phase::Cancelled, None);
+                        self.with(place, |s| s.ended_at = Some(*at));
                     }
                 }
                 self.ended = Some((*at, *status, error.clone()));
@@ -381,15 +306,150 @@ impl Run {
         }
     }
 
-    /// Stages whose needs are met may start.
-    fn unblock(&mut self, at: UnixMillis) {
-        let Some(plan) = &self.plan else { return };
-        let done: Vec<StageName> =
-            self.stages().filter(|(_, s)| s.phase == Phase::Done).map(|(p, _)| p.name.clone()).collect();
-        for (p, s) in plan.stages.iter().zip(&mut self.stages) {
-            if s.phase == Phase::Blocked && p.after.iter().all(|name| done.contains(name)) {
-                s.ready(at, Some(at));
+    fn begin(&mut self, at: UnixMillis, plan: &Plan) {
+        let from = plan.not_before.map_or(at, |t| t.max(at));
+        let as_of = plan.not_before.is_none_or(|t| t <= at).then_some(at);
+        (self.submitted_at, self.plan, self.links) = (at, Some(plan.clone()), Links::of(plan));
+        self.line = Line::new(self.links.groups());
+        self.stages = plan.stages.iter().map(|_| StageState::new(Phase::Blocked)).collect();
+        self.waits = plan.stages.iter().map(|s| self.links.needs(s).len()).collect();
+        self.called = vec![false; plan.stages.len()];
+        self.going = plan.stages.iter().filter(|s| !s.lazy).count();
+        for place in 0..plan.stages.len() {
+            if self.waits.get(place) == Some(&0) {
+                self.open(place, from, as_of);
             }
+        }
+    }
+
+    fn with(&mut self, place: usize, change: impl FnOnce(&mut StageState)) {
+        if let Some(state) = self.stages.get_mut(place) {
+            change(state);
+        }
+    }
+
+    /// The only way in which a stage comes to another phase.
+    fn put(&mut self, place: usize, phase: Phase, as_of: Option<UnixMillis>) {
+        let group = self.links.group(place);
+        let Some(state) = self.stages.get_mut(place) else { return };
+        match &state.phase {
+            Phase::Ready(from) => self.line.not_ready(place, group, *from, state.as_of),
+            Phase::Leased(held) => self.line.not_leased(place, held.until),
+            _ => {}
+        }
+        let (was_end, counts) = (state.phase.is_end(), self.called.get(place) == Some(&true));
+        match &phase {
+            Phase::Ready(from) => self.line.ready(place, group, *from, as_of),
+            Phase::Leased(held) => self.line.leased(place, held.until),
+            _ => {}
+        }
+        let ends = phase.is_end() && !was_end;
+        (state.phase, state.as_of) = (phase, as_of);
+        let lazy = self.plan.as_ref().and_then(|p| p.stages.get(place)).is_some_and(|s| s.lazy);
+        if ends && (counts || !lazy) {
+            self.going = self.going.saturating_sub(1);
+        }
+    }
+
+    /// All that a stage needs is there.
+    fn open(&mut self, place: usize, from: UnixMillis, as_of: Option<UnixMillis>) {
+        let Some((plan, state)) = self.stage_at(place) else { return };
+        let uncalled = plan.lazy && self.called.get(place) != Some(&true);
+        if state.phase != Phase::Blocked || uncalled {
+            return;
+        }
+        let phase = if plan.approval { Phase::Waiting } else { Phase::Ready(from) };
+        let as_of = as_of.filter(|_| phase != Phase::Waiting);
+        self.put(place, phase, as_of);
+    }
+
+    fn again_or_failed(&mut self, place: usize, at: UnixMillis, again: Option<UnixMillis>, by: Option<u32>) {
+        match again {
+            Some(again) => self.put(place, Phase::Ready(again), Some(at)),
+            None => {
+                self.with(place, |s| s.ended_by = by);
+                self.settle(place, Phase::Failed, at);
+            }
+        }
+    }
+
+    /// A stage ended: who waited for it goes on, or is skipped.
+    fn settle(&mut self, place: usize, phase: Phase, at: UnixMillis) {
+        self.put(place, phase, None);
+        self.with(place, |s| s.ended_at = Some(at));
+        let mut settled = vec![place];
+        while let Some(place) = settled.pop() {
+            if self.given_at(place).is_some() {
+                for next in self.links.dependents(place).to_vec() {
+                    let Some(waits) = self.waits.get_mut(next) else { continue };
+                    *waits = waits.saturating_sub(1);
+                    if *waits == 0 {
+                        self.open(next, at, Some(at));
+                    }
+                }
+                settled.extend(self.failed_callers(place));
+                continue;
+            }
+            let Some((plan, state)) = self.stage_at(place) else { continue };
+            // On a stage that has not settled itself, a failed one waits: it is called.
+            if let (Phase::Failed, Contract::Fallback(other)) = (&state.phase, &plan.on_failure)
+                && let Some(other) = self.links.place(other)
+                && !self.has_failed(other)
+            {
+                self.call(other, at);
+                continue;
+            }
+            if state.phase == Phase::Failed && self.failure.is_none() {
+                self.failure = state.error.clone();
+            }
+            for next in self.links.dependents(place).to_vec() {
+                if self.stages.get(next).is_some_and(|s| s.phase == Phase::Blocked) {
+                    self.put(next, Phase::Skipped, None);
+                    self.with(next, |s| s.ended_at = Some(at));
+                    settled.push(next);
+                }
+            }
+            settled.extend(self.failed_callers(place));
+        }
+    }
+
+    /// Whether nothing will ever be given of a stage.
+    fn has_failed(&self, mut place: usize) -> bool {
+        for _ in 0..=self.stages.len() {
+            let Some((plan, state)) = self.stage_at(place) else { return true };
+            match (&state.phase, &plan.on_failure) {
+                (Phase::Skipped | Phase::Cancelled, _)
+                | (Phase::Failed, Contract::Fail | Contract::Partial) => return true,
+                (Phase::Failed, Contract::Fallback(other)) => match self.links.place(other) {
+                    Some(other) => place = other,
+                    None => return true,
+                },
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    fn failed_callers(&self, place: usize) -> Vec<usize> {
+        let failed = |at: &&usize| self.stages.get(**at).is_some_and(|s| s.phase == Phase::Failed);
+        self.links.callers(place).iter().filter(failed).copied().collect()
+    }
+
+    /// A stage that others fall back on is needed, and with it what it needs itself.
+    fn call(&mut self, place: usize, at: UnixMillis) {
+        let mut needed = vec![place];
+        while let Some(place) = needed.pop() {
+            let Some((plan, state)) = self.stage_at(place) else { continue };
+            let (lazy, ended, needs) = (plan.lazy, state.phase.is_end(), self.links.needs(plan));
+            let Some(called) = self.called.get_mut(place).filter(|c| lazy && !ended && !**c) else {
+                continue;
+            };
+            *called = true;
+            self.going += 1;
+            if self.waits.get(place) == Some(&0) {
+                self.open(place, at, Some(at));
+            }
+            needed.extend(needs);
         }
     }
 }

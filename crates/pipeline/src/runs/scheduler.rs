@@ -8,29 +8,29 @@
 //! Invariant: what others ask for (submit, cancel) goes to its end once it was begun, also when whoever asked is gone: what is
 //! on disk takes effect at once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use contract::{BoxFuture, Clock, Code, Error, RetryHint, RunId, StageName, TenantId};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
-use store::{Change, Part, RunStore, SubmitKey};
+use store::{Part, RunStore, SubmitKey};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::active::Active;
 use super::counts::Counts;
 use super::entry::{Entry, Plan};
 use super::run::Run;
-use super::state::{Action, Here, Input};
+use super::state::{Action, Input};
 use super::work::Execute;
 use crate::task;
 
 /// How long it waits when the storage cannot be used.
 pub(super) const STORAGE: Duration = Duration::from_secs(1);
-/// How often a decision is made again because another one came first.
-const AGAIN: usize = 16;
 /// Changes that others ask for, at once.
 const CHANGES: usize = 64;
 
@@ -39,6 +39,8 @@ const CHANGES: usize = 64;
 pub struct SchedulerSettings {
     /// Attempts at once, of each target.
     pub parallel: usize,
+    /// Attempts at once of each concurrency group, over all runs of this process.
+    pub groups: BTreeMap<String, usize>,
     /// How long a worker may be silent.
     pub lease: Duration,
     /// How long a run is kept when it has ended.
@@ -70,6 +72,17 @@ pub struct Submission {
     pub key: Option<SubmitKey>,
     /// The batch that it is a line of.
     pub part: Option<Part>,
+    /// What another run has done of the same plan and is not done again.
+    pub adopt: Option<Adopt>,
+}
+
+/// What another run has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopt {
+    /// The run.
+    pub from: RunId,
+    /// Stages, in the order of the plan, with their outputs.
+    pub outputs: Vec<(StageName, Vec<u8>)>,
 }
 
 /// The scheduler. Cheap to clone; clones are the same.
@@ -97,6 +110,10 @@ pub(super) struct Inner {
     pub(super) counts: Arc<Counts>,
     /// Places for what others ask for.
     pub(super) changes: Arc<Semaphore>,
+    /// Runs at work here, as they are.
+    pub(super) active: Active,
+    /// Whether runs wait for a place: then whoever has one gives it back.
+    pub(super) pressed: AtomicBool,
     /// Runs whose journal cannot be read, as far as that was seen: left as they are.
     pub(super) unreadable: Mutex<HashSet<RunId>>,
 }
@@ -107,6 +124,7 @@ pub(super) struct Held {
     pub(super) stop: CancellationToken,
     pub(super) tenant: TenantId,
     pub(super) target: String,
+    pub(super) group: Option<String>,
 }
 
 /// Attempts under way; each gives its run when it ended before it could say so.
@@ -139,6 +157,8 @@ impl Scheduler {
             living: Mutex::default(),
             counts: Arc::default(),
             changes: Arc::new(Semaphore::new(CHANGES)),
+            active: Active::default(),
+            pressed: AtomicBool::new(false),
             unreadable: Mutex::default(),
         };
         Scheduler { inner: Arc::new(inner) }
@@ -211,7 +231,7 @@ impl Scheduler {
                 Some(crashed) = tasks.next() => {
                     // Nobody has it in his hands any more; else that would be seen when its lease is over.
                     if let Some(id) = crashed
-                        && let Err(e) = self.change(id, Input::Tick, None).await
+                        && let Err(e) = self.change(id, |here| vec![Input::Tick(here)], None).await
                     {
                         tracing::error!(run = %id, error = %e, "failed to note that an attempt crashed");
                     }
@@ -230,67 +250,12 @@ impl Scheduler {
         replay(id, &stored.entries).map(Some)
     }
 
-    /// Decides on the journal as it is, brings that to disk, then does what is to be done here. The run behind it, and the
-    /// actions.
-    pub(super) async fn change(
-        &self,
-        id: RunId,
-        input: impl Fn(Here) -> Input,
-        output: Option<&[u8]>,
-    ) -> Result<Option<(Run, Vec<Action>)>, store::Error> {
-        let inner = &*self.inner;
-        for _ in 0..AGAIN {
-            let Some(stored) = inner.store.get(id).await? else { return Ok(None) };
-            let mut run = replay(id, &stored.entries)?;
-            let after = run.entries();
-            let actions = run.step(inner.clock.wall(), input(self.here(id)));
-            let mut change = Change {
-                id,
-                after,
-                entries: Vec::new(),
-                status: run.status().as_str().to_owned(),
-                due_at: run.due(),
-                as_of: run.as_of(),
-                ended_at: run.ended_at(),
-                output: None,
-                outbox: None,
-            };
-            for action in &actions {
-                match action {
-                    Action::Record(entry) => change.entries.push(serde_json::to_string(entry)?),
-                    Action::Keep { stage, key } => {
-                        let value = output.unwrap_or_default().to_owned();
-                        change.output =
-                            Some(store::Output { key: key.clone(), stage: stage.as_str().to_owned(), value });
-                    }
-                    Action::End(_) => {
-                        let kept = change.output.as_ref().map(|o| o.value.as_slice());
-                        change.outbox = inner.execute.announce(&run, &stored.head, kept);
-                    }
-                    Action::Start { .. } | Action::Stop { .. } => {}
-                }
-            }
-            if !change.entries.is_empty() && !inner.store.append(&change).await? {
-                continue;
-            }
-            for action in &actions {
-                if let Action::Record(entry) = action {
-                    inner.counts.recorded(entry);
-                }
-            }
-            if change.outbox.is_some() {
-                inner.told.notify_one();
-            }
-            if actions.iter().any(|a| matches!(a, Action::End(_))) {
-                inner.execute.ended(&stored.head);
-            }
-            self.stop_attempts(id, &actions);
-            return Ok(Some((run, actions)));
-        }
-        Err(store::Error::Contended)
+    /// Whether an attempt at a run is under way here.
+    pub(super) fn is_here(&self, id: RunId) -> bool {
+        self.inner.running.lock().keys().any(|(run, _)| *run == id)
     }
 
-    fn stop_attempts(&self, id: RunId, actions: &[Action]) {
+    pub(super) fn stop_attempts(&self, id: RunId, actions: &[Action]) {
         for action in actions {
             let Action::Stop { stage, attempt } = action else { continue };
             let running = self.inner.running.lock();
@@ -304,13 +269,13 @@ impl Scheduler {
 }
 
 /// The run that stored entries describe.
-fn replay(id: RunId, entries: &[String]) -> Result<Run, store::Error> {
+pub(super) fn replay(id: RunId, entries: &[String]) -> Result<Run, store::Error> {
     let entries: Vec<Entry> = entries.iter().map(|e| serde_json::from_str(e)).collect::<Result<_, _>>()?;
     Ok(Run::replay(id, &entries))
 }
 
 /// What a caller is told of a storage that cannot be used.
-pub(super) fn unavailable(e: store::Error) -> Error {
+pub(crate) fn unavailable(e: store::Error) -> Error {
     tracing::error!(error = %e, "failed to use the storage of runs");
     let m = "the storage cannot be used now: see the server's log";
     Error::new(Code::StorageUnavailable, m).retry(RetryHint::After(Duration::from_secs(5)))

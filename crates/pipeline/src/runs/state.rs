@@ -1,8 +1,9 @@
 //! The words of a run: where it and its stages stand, what may happen to it, and what is to be done then.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use contract::{Error, StageName, UnixMillis};
+use contract::{Error, RunId, StageName, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Entry, Plan};
@@ -44,8 +45,10 @@ impl Status {
 /// Where a stage stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
-    /// It waits for others.
+    /// It waits for others, or to be needed.
     Blocked,
+    /// It waits for somebody who says that it may start.
+    Waiting,
     /// It may start, from then on.
     Ready(UnixMillis),
     /// Somebody is at it.
@@ -54,8 +57,31 @@ pub enum Phase {
     Done,
     /// It failed for good.
     Failed,
+    /// What it needs failed.
+    Skipped,
     /// The run ended without it.
     Cancelled,
+}
+
+impl Phase {
+    /// The name on the wire.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Phase::Blocked => "blocked",
+            Phase::Waiting => "waiting",
+            Phase::Ready(_) => "ready",
+            Phase::Leased(_) => "running",
+            Phase::Done => "done",
+            Phase::Failed => "failed",
+            Phase::Skipped => "skipped",
+            Phase::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing comes behind it.
+    pub const fn is_end(&self) -> bool {
+        matches!(self, Phase::Done | Phase::Failed | Phase::Skipped | Phase::Cancelled)
+    }
 }
 
 /// A lease.
@@ -88,6 +114,12 @@ pub struct StageState {
     pub output: Option<String>,
     /// The attempt whose output or final failure it is.
     pub ended_by: Option<u32>,
+    /// The run whose output it is, when another one had made it.
+    pub reused: Option<RunId>,
+    /// Why its output was made, or was not.
+    pub note: Option<String>,
+    /// Who said that it may start, or may not.
+    pub decided_by: Option<String>,
     /// What went wrong last.
     pub error: Option<Error>,
     /// When its first attempt began.
@@ -109,21 +141,14 @@ impl StageState {
             progress: None,
             output: None,
             ended_by: None,
+            reused: None,
+            decided_by: None,
+            note: None,
             error: None,
             started_at: None,
             ended_at: None,
             as_of: None,
         }
-    }
-
-    /// It may start at `from`, which was decided at `as_of`.
-    pub(super) fn ready(&mut self, from: UnixMillis, as_of: Option<UnixMillis>) {
-        (self.phase, self.as_of) = (Phase::Ready(from), as_of);
-    }
-
-    /// Whether it may start. A pause that was decided later than `now` is over: the wall clock went back.
-    pub(super) fn may_start(&self, now: UnixMillis) -> bool {
-        matches!(self.phase, Phase::Ready(from) if from <= now || self.as_of.is_some_and(|t| t > now))
     }
 
     /// The lease on it, if there is one.
@@ -147,6 +172,14 @@ pub struct Here {
     pub attempts: Vec<(StageName, u32)>,
     /// Other workers that live: what they hold is theirs, whatever the clock says, which may not be theirs.
     pub living: Vec<String>,
+    /// How many stages it may begin.
+    pub places: usize,
+    /// Whether it may begin stages of concurrency groups: where nobody counts them it may not.
+    pub grouped: bool,
+    /// How many stages it may begin of each concurrency group; those that are not named have no bound.
+    pub groups: BTreeMap<String, usize>,
+    /// How many stages are under way of each concurrency group, over all runs.
+    pub busy: BTreeMap<String, usize>,
 }
 
 /// What happened.
@@ -156,6 +189,26 @@ pub enum Input {
     Submit(Plan),
     /// It is to stop.
     Cancel,
+    /// What another run's stage had made of the same is this one's, before anything starts.
+    Adopt {
+        /// The stage.
+        stage: StageName,
+        /// The hash of the output.
+        output: String,
+        /// The other run.
+        from: RunId,
+    },
+    /// Somebody says whether a stage may start that waits for that.
+    Decide {
+        /// The stage.
+        stage: StageName,
+        /// Who.
+        by: String,
+        /// Whether it may.
+        approved: bool,
+        /// Why.
+        reason: Option<String>,
+    },
     /// A worker asks for something to do.
     Take(Here),
     /// A worker is still at an attempt.
@@ -192,10 +245,25 @@ pub enum Report {
     Progress(u64, Option<u64>),
     /// It has an output, of this hash.
     Done(String),
+    /// It has an output, and there is more to say of that.
+    Made(Made),
     /// It failed.
     Failed(Error),
     /// It was not brought to its end, for no fault of its own.
     Returned,
+}
+
+/// An output, and what there is to say of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Made {
+    /// Its hash.
+    pub output: String,
+    /// The run that had made the same of the same, when nothing was done here.
+    pub reused: Option<RunId>,
+    /// What is missing of it. Whether it is an output then says the stage's contract.
+    pub partial: Option<Error>,
+    /// Why it was made, or was not: for people.
+    pub note: Option<String>,
 }
 
 /// What is to be done, in this order. Nothing is, before all that is to be recorded is on disk.

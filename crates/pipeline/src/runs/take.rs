@@ -1,12 +1,14 @@
 //! What is to be done now: what is due begins, what is over its time ends.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use contract::RunId;
+use contract::{RunId, StageName};
 
-use super::attempt::Running;
-use super::scheduler::{Scheduler, Tasks};
-use super::state::{Action, Here, Input};
+use super::active::Changed;
+use super::scheduler::{Held, Scheduler, Tasks};
+use super::state::{Here, Input};
 use super::turns::{Busy, Places, choose};
 use crate::task;
 
@@ -37,15 +39,19 @@ impl Scheduler {
         let inner = &*self.inner;
         let of_target = inner.settings.parallel;
         let places = Places { of_target, all: of_target.saturating_mul(HANGING) };
+        // Due, and yet nothing of theirs could begin: their groups are full.
+        let mut idle = HashSet::new();
         loop {
             let now = inner.clock.wall();
             let busy = self.busy();
             let unreadable = inner.unreadable.lock().clone();
             // Behind those that are under way, and may be due as well.
-            let each = of_target.saturating_add(busy.most()).saturating_add(unreadable.len());
+            let each = of_target.saturating_add(busy.most()).saturating_add(unreadable.len() + idle.len());
             let mut due = inner.store.due(now, u32::try_from(each).unwrap_or(u32::MAX)).await?;
-            due.retain(|head| !unreadable.contains(&head.id));
+            due.retain(|head| !unreadable.contains(&head.id) && !idle.contains(&head.id));
+            let waiting = due.len();
             let chosen = choose(due, busy, places);
+            inner.pressed.store(waiting > chosen.len(), Ordering::Relaxed);
             if chosen.is_empty() {
                 let next = inner.store.next_due(now).await?;
                 let until =
@@ -56,12 +62,14 @@ impl Scheduler {
                 if inner.stopping.is_cancelled() {
                     return Ok(Duration::ZERO);
                 }
-                for action in self.change_or_leave(head.id, Input::Take).await? {
-                    let Action::Start { stage, attempt, .. } = action else { continue };
-                    // From here on it is in our hands, before anybody looks at it again.
-                    let held = Running::new(self, &head, &stage, attempt);
-                    let id = head.id;
-                    let work = task::spawn("run", self.clone().attempt(head.clone(), held));
+                let id = head.id;
+                inner.active.saw(id, head.entries).await;
+                let changed = self.change_or_leave(id, Input::Take).await?;
+                if changed.as_ref().is_none_or(|c| c.actions.is_empty()) {
+                    idle.insert(id);
+                }
+                for begun in changed.into_iter().flat_map(|c| c.begun) {
+                    let work = task::spawn("run", self.clone().attempts(begun));
                     tasks.push(Box::pin(async move { work.await.is_err().then_some(id) }));
                 }
             }
@@ -79,12 +87,32 @@ impl Scheduler {
     pub(super) fn here(&self, run: RunId) -> Here {
         let running = self.inner.running.lock();
         let own = running.iter().filter(|((id, _), _)| *id == run);
+        let (groups, busy) = self.places(&running);
         Here {
             worker: self.inner.settings.worker.clone(),
             lease: self.inner.settings.lease,
             attempts: own.map(|((_, stage), held)| (stage.clone(), held.attempt)).collect(),
             living: self.inner.living.lock().clone(),
+            places: 1,
+            grouped: true,
+            groups,
+            busy,
         }
+    }
+
+    /// The places that concurrency groups have left, and how many are taken.
+    fn places(
+        &self,
+        running: &HashMap<(RunId, StageName), Held>,
+    ) -> (BTreeMap<String, usize>, BTreeMap<String, usize>) {
+        let (mut left, mut busy) = (self.inner.settings.groups.clone(), BTreeMap::new());
+        for group in running.values().filter_map(|held| held.group.as_ref()) {
+            if let Some(n) = left.get_mut(group) {
+                *n = n.saturating_sub(1);
+            }
+            *busy.entry(group.clone()).or_default() += 1;
+        }
+        (left, busy)
     }
 
     /// A change of a run that is due or is to stop. One that cannot be read holds nobody up; what the storage itself refuses, all wait for.
@@ -92,14 +120,14 @@ impl Scheduler {
         &self,
         id: RunId,
         input: fn(Here) -> Input,
-    ) -> Result<Vec<Action>, store::Error> {
+    ) -> Result<Option<Changed>, store::Error> {
         let inner = &*self.inner;
-        match self.change(id, input, None).await {
-            Ok(changed) => Ok(changed.map(|(_, actions)| actions).unwrap_or_default()),
+        match self.change(id, |here| vec![input(here)], None).await {
+            Ok(changed) => Ok(changed),
             Err(e) if self.load(id).await.is_err() && inner.store.open().await.is_ok() => {
                 tracing::error!(run = %id, error = %e, "failed to read a run's journal; it is left as it is");
                 inner.unreadable.lock().insert(id);
-                Ok(Vec::new())
+                Ok(None)
             }
             Err(e) => Err(e),
         }

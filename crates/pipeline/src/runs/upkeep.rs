@@ -93,13 +93,14 @@ impl Scheduler {
                 run.stages().filter_map(|(_, s)| Some(s.held()?.worker.clone())).collect();
             workers.sort();
             workers.dedup();
+            inner.active.saw(head.id, run.entries()).await;
             held.extend(workers.into_iter().map(|worker| (head.id, worker)));
         }
         // Asked behind the journals: a worker that came meanwhile, and holds something, lives.
         let living = self.say_living().await?;
         held.retain(|(_, w)| *w != inner.settings.worker && !living.contains(w));
         for (id, worker) in held {
-            self.change(id, |_| Input::Dead { worker: worker.clone() }, None).await?;
+            self.change(id, |_| vec![Input::Dead { worker: worker.clone() }], None).await?;
         }
         inner.wake.notify_one();
         Ok(())

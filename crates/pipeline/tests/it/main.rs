@@ -10,8 +10,14 @@
 )]
 
 mod check;
+mod driver;
+mod durable;
+mod exec;
 mod live;
 mod memory;
+mod outside;
 mod runs;
+mod schedule;
 mod scheduler;
 mod stages;
+mod triggers;

@@ -84,7 +84,7 @@ impl RunStore for Memory {
             let entries = new.entries.clone();
             runs.insert(
                 new.id,
-                Kept { new: new.clone(), head, as_of: new.as_of, entries, outputs: Vec::new() },
+                Kept { new: new.clone(), head, as_of: new.as_of, entries, outputs: new.outputs.clone() },
             );
         }
         drop(runs);
@@ -112,6 +112,12 @@ impl RunStore for Memory {
 
     fn input(&self, id: RunId) -> BoxFuture<'_, Result<Option<Vec<u8>>, Error>> {
         now(self.runs.lock().unwrap().get(&id).map(|k| k.new.input.clone()))
+    }
+
+    fn output<'a>(&'a self, id: RunId, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Error>> {
+        let runs = self.runs.lock().unwrap();
+        let output = runs.get(&id).and_then(|k| k.outputs.iter().find(|o| o.key == key));
+        now(output.map(|o| o.value.clone()))
     }
 
     fn outputs(&self, id: RunId) -> BoxFuture<'_, Result<Vec<Output>, Error>> {
@@ -151,6 +157,7 @@ impl RunStore for Memory {
 
     fn list<'a>(
         &'a self,
+        _: &'a str,
         _: Option<&'a TenantId>,
         _: Option<RunId>,
         _: u32,

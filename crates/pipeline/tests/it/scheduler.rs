@@ -1,12 +1,13 @@
 //! The scheduler over a store in memory, under a paused clock whose wall time jumps.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use contract::{BoxFuture, Clock, RequestId, RunId, Tick, UnixMillis};
+use contract::{BoxFuture, Clock, RequestId, RunId, StageName, Tick, UnixMillis};
 use pipeline::runs::{
-    Execute, Finished, Lane, Plan, Retry, Run, Scheduler, SchedulerSettings, StagePlan, Submission, Task,
+    Execute, Finished, Plan, Retry, Run, Scheduler, SchedulerSettings, StagePlan, Submission, Task,
 };
 use pipeline::task::{self, RuntimeClock};
 use store::{NewDelivery, RunHead, RunStore as _};
@@ -60,14 +61,14 @@ impl Execute for Shared {
             work.begun.lock().unwrap().push(task.run);
             work.under_way.fetch_add(1, Ordering::SeqCst);
             let _under_way = UnderWay(work.clone());
-            let input = String::from_utf8(task.input).unwrap();
+            let input = std::str::from_utf8(&task.input).unwrap().to_owned();
             assert!(input != "crash" || task.attempt > 1, "a crash that is part of the test");
             task::sleep(Duration::from_secs(input.parse().unwrap_or(0))).await;
-            Finished { output: Vec::new(), result: Ok(()) }
+            Finished::done(Vec::new())
         })
     }
 
-    fn progress(&self, _: RunId) -> Option<(u64, Option<u64>)> {
+    fn progress(&self, _: RunId, _: &StageName) -> Option<(u64, Option<u64>)> {
         Some((self.0.under_way.load(Ordering::SeqCst) as u64, None))
     }
 
@@ -95,6 +96,7 @@ impl World {
         let work = Arc::new(Work::default());
         let settings = SchedulerSettings {
             parallel,
+            groups: BTreeMap::new(),
             lease: Duration::from_secs(60),
             keep: Duration::from_secs(60),
             open: 100,
@@ -139,17 +141,18 @@ impl World {
 
 fn submission(n: u128, input: &str, target: &str, tenant: &str, deadline: Option<UnixMillis>) -> Submission {
     let retry = Retry { first_ms: 1_000, ..Retry::default() };
-    let stage = StagePlan { name: "request".into(), after: Vec::new(), input: String::new(), retry };
+    let stage = StagePlan { retry, ..StagePlan::new("request", "") };
     Submission {
         id: RunId::of(RequestId::from_parts(START, n)),
         tenant: tenant.into(),
         kind: "job".into(),
-        plan: Plan { stages: vec![stage], lane: Lane::Normal, not_before: None, deadline },
+        plan: Plan { deadline, ..Plan::of(vec![stage]) },
         about: String::new(),
         target: target.into(),
         input: input.as_bytes().to_vec(),
         key: None,
         part: None,
+        adopt: None,
     }
 }
 

@@ -223,11 +223,19 @@ pub fn stage(name: &str, kind: &str, config: Json) -> StageSpec {
         stream: None,
         draft: None,
         budget: Budget::default(),
+        runs: Default::default(),
     }
 }
 
 pub fn spec(stages: Vec<StageSpec>) -> PipelineSpec {
-    PipelineSpec { input: Kind::Text, output: Kind::Text, budget: Budget::default(), stages, result: None }
+    PipelineSpec {
+        input: Kind::Text,
+        output: Kind::Text,
+        budget: Budget::default(),
+        stages,
+        result: None,
+        durable: Default::default(),
+    }
 }
 
 pub fn context() -> Context {
@@ -245,6 +253,7 @@ pub fn context() -> Context {
         trace: None,
         retrying: false,
         mid_stream: contract::MidStream::Error,
+        attempt: None,
         freshness: contract::Freshness::default(),
         sink: None,
     }

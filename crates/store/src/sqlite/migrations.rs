@@ -204,6 +204,25 @@ CREATE INDEX batches_by_tenant ON batches (tenant, id);
 CREATE INDEX batches_open ON batches (id) WHERE ended_at IS NULL;
 CREATE INDEX batches_ended ON batches (ended_at) WHERE ended_at IS NOT NULL;
 ",
+    "
+DROP INDEX runs_listed;
+CREATE INDEX runs_listed ON runs (kind, tenant, id) WHERE part_of IS NULL;
+
+CREATE TABLE stage_results (
+  key BLOB PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  pipeline TEXT NOT NULL,
+  stage TEXT NOT NULL,
+  run BLOB NOT NULL,
+  made_of TEXT NOT NULL,
+  value BLOB NOT NULL,
+  at BIGINT NOT NULL
+);
+CREATE INDEX stage_results_newest ON stage_results (tenant, pipeline, stage, at);
+CREATE INDEX stage_results_at ON stage_results (at);
+
+CREATE TABLE triggers (pipeline TEXT PRIMARY KEY, version BIGINT NOT NULL, memory TEXT NOT NULL);
+",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that.

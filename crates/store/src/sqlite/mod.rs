@@ -12,9 +12,11 @@ mod keys;
 mod ledger;
 mod migrations;
 mod outbox;
+mod results;
 mod runs;
 mod shares;
 mod sums;
+mod triggers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,9 +34,14 @@ pub use cache::SqliteCache;
 pub use files::SqliteFiles;
 pub use keys::SqliteKeys;
 pub use ledger::SqliteLedger;
+pub use results::SqliteResults;
 pub use runs::SqliteRuns;
+pub use triggers::SqliteTriggers;
 
-use crate::{Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, RunStore};
+use crate::{
+    Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, ResultStore, RunStore,
+    TriggerStore,
+};
 
 /// Another process's transaction is waited for this long.
 const BUSY: Duration = Duration::from_secs(5);
@@ -66,7 +73,8 @@ impl Database {
         // connection would fail for ever, so another takes its place.
         let usable = pool(1).before_acquire(|conn, _| {
             Box::pin(async move {
-                conn.ping().await?;
+                // Who needs less says so for his own transaction.
+                sqlx::query("PRAGMA synchronous = FULL").execute(&mut *conn).await?;
                 Ok(!conn.is_in_transaction())
             })
         });
@@ -99,6 +107,14 @@ impl Backend for Database {
 
     fn runs(&self) -> Arc<dyn RunStore> {
         Arc::new(SqliteRuns::new(self.clone()))
+    }
+
+    fn results(&self) -> Arc<dyn ResultStore> {
+        Arc::new(SqliteResults::new(self.clone()))
+    }
+
+    fn triggers(&self) -> Arc<dyn TriggerStore> {
+        Arc::new(SqliteTriggers::new(self.clone()))
     }
 
     fn batches(&self) -> Arc<dyn BatchStore> {

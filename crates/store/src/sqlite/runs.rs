@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use contract::{BoxFuture, RunId, TenantId, UnixMillis};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::{Connection as _, QueryBuilder, Row, Sqlite};
 
 use super::{Database, column, count, due, expiry, outbox, shares};
 use crate::{
@@ -123,7 +123,10 @@ async fn insert(conn: &mut SqliteConnection, run: &NewRun, room: &mut Room) -> R
     .bind(run.part.map(|p| column(p.number)))
     .execute(&mut *conn)
     .await?;
-    write_entries(conn, run.id, 0, &run.entries).await?;
+    write_entries(&mut *conn, run.id, 0, &run.entries).await?;
+    for output in &run.outputs {
+        write_output(&mut *conn, run.id, output).await?;
+    }
     Ok(Submitted::New)
 }
 
@@ -184,7 +187,12 @@ impl RunStore for SqliteRuns {
 
     fn append<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut conn = self.0.write.acquire().await?;
+            if !change.synced {
+                // Until the connection is taken the next time, also when this is dropped in the middle.
+                sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut *conn).await?;
+            }
+            let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
             if change.ended_at.is_some() {
                 shares::take(&mut tx, change.id, change.after).await?;
             }
@@ -237,6 +245,17 @@ impl RunStore for SqliteRuns {
     fn input(&self, run: RunId) -> BoxFuture<'_, Result<Option<Vec<u8>>, Error>> {
         Box::pin(async move {
             let row = sqlx::query("SELECT input FROM runs WHERE id = $1")
+                .bind(run.as_bytes().as_slice())
+                .fetch_optional(&self.0.read)
+                .await?;
+            Ok(row.map(|r| r.try_get(0)).transpose()?)
+        })
+    }
+
+    fn output<'a>(&'a self, run: RunId, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Error>> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT output FROM run_outputs WHERE key = $1 AND run = $2")
+                .bind(key)
                 .bind(run.as_bytes().as_slice())
                 .fetch_optional(&self.0.read)
                 .await?;
@@ -298,13 +317,14 @@ impl RunStore for SqliteRuns {
 
     fn list<'a>(
         &'a self,
+        kind: &'a str,
         tenant: Option<&'a TenantId>,
         after: Option<RunId>,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<RunHead>, Error>> {
         Box::pin(async move {
             let mut query = QueryBuilder::<Sqlite>::new(HEAD);
-            query.push(" WHERE part_of IS NULL");
+            query.push(" WHERE part_of IS NULL AND kind = ").push_bind(kind);
             if let Some(t) = tenant {
                 query.push(" AND tenant = ").push_bind(t.as_str());
             }

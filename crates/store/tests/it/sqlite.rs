@@ -139,6 +139,7 @@ async fn what_was_removed_is_given_back_in_small_steps() {
             input: vec![7; 9],
             key: None,
             part: None,
+            outputs: Vec::new(),
         };
         runs.submit(&[new], &room).await.unwrap();
         let ended = Change {
@@ -154,6 +155,7 @@ async fn what_was_removed_is_given_back_in_small_steps() {
                 stage: "request".into(),
                 value: vec![0; 200_000],
             }),
+            synced: true,
             outbox: None,
         };
         runs.append(&ended).await.unwrap();

@@ -83,6 +83,7 @@ pub(crate) fn stage(name: &str, kind: &str, config: Json, from: &[(&str, &str)])
         stream: None,
         draft: None,
         budget: Budget::default(),
+        runs: Default::default(),
     }
 }
 
@@ -111,8 +112,14 @@ pub(crate) async fn run(stages: Vec<StageSpec>, output: Kind, text: &str) -> Ran
     let mut registry = Registry::default();
     text::register(&mut registry);
     registry.register(Say);
-    let spec =
-        PipelineSpec { input: Kind::Document, output, budget: Budget::default(), stages, result: None };
+    let spec = PipelineSpec {
+        input: Kind::Document,
+        output,
+        budget: Budget::default(),
+        stages,
+        result: None,
+        durable: Default::default(),
+    };
     let graph = pipeline::check(&spec, &registry).unwrap();
     let clock = RuntimeClock::starting_at(UnixMillis(0));
     let meter = Arc::new(Meter::default());
@@ -129,6 +136,7 @@ pub(crate) async fn run(stages: Vec<StageSpec>, output: Kind, text: &str) -> Ran
         trace: None,
         retrying: false,
         mid_stream: contract::MidStream::Error,
+        attempt: None,
         freshness: contract::Freshness::default(),
         sink: None,
     };

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use contract::{BoxFuture, RequestId, RunId, Secret, SystemClock, UnixMillis};
+use contract::{BoxFuture, RequestId, RunId, Secret, StageName, SystemClock, UnixMillis};
 use pipeline::runs::{
-    Execute, Finished, Lane, Plan, Retry, Run, Scheduler, SchedulerSettings, StagePlan, Submission, Task,
+    Execute, Finished, Plan, Retry, Run, Scheduler, SchedulerSettings, StagePlan, Submission, Task,
 };
 use pipeline::task;
 use postgres::Postgres;
@@ -40,14 +40,14 @@ struct Shared(&'static str, Arc<Work>);
 impl Execute for Shared {
     fn execute(&self, task: Task) -> BoxFuture<'static, Finished> {
         self.1.begun.lock().unwrap().entry(task.run).or_default().push(self.0);
-        let ms = String::from_utf8(task.input).unwrap().parse().unwrap();
+        let ms = std::str::from_utf8(&task.input).unwrap().parse().unwrap();
         Box::pin(async move {
             task::sleep(Duration::from_millis(ms)).await;
-            Finished { output: b"done".to_vec(), result: Ok(()) }
+            Finished::done(b"done".to_vec())
         })
     }
 
-    fn progress(&self, _: RunId) -> Option<(u64, Option<u64>)> {
+    fn progress(&self, _: RunId, _: &StageName) -> Option<(u64, Option<u64>)> {
         None
     }
 
@@ -78,6 +78,7 @@ async fn worker(server: &Server, journal: &str, name: &'static str, work: &Arc<W
     let database = crate::of(server, journal).await;
     let settings = SchedulerSettings {
         parallel: 2,
+        groups: BTreeMap::new(),
         lease: LEASE,
         keep: Duration::from_secs(60),
         open: 1_000,
@@ -102,12 +103,10 @@ impl Worker {
     async fn submit(&self, n: u128, ms: u64) -> RunId {
         let id = RunId::of(RequestId::from_parts(UnixMillis(1_000), n));
         let stage = StagePlan {
-            name: "only".into(),
-            after: Vec::new(),
-            input: format!("{n}"),
             retry: Retry { attempts: 3, losses: 3, ..Retry::default() },
+            ..StagePlan::new("only", format!("{n}"))
         };
-        let plan = Plan { stages: vec![stage], lane: Lane::Normal, deadline: None, not_before: None };
+        let plan = Plan::of(vec![stage]);
         let submission = Submission {
             id,
             tenant: "gold".into(),
@@ -118,6 +117,7 @@ impl Worker {
             input: ms.to_string().into_bytes(),
             key: None,
             part: None,
+            adopt: None,
         };
         self.scheduler.submit(vec![submission]).await.unwrap();
         id

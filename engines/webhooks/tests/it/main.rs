@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Secret, SystemClock};
+use pipeline::outside::{Asked, Call, Came};
 use pipeline::runs::{Deliver, Delivered, Message};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use webhooks::{Settings, Signer, Webhooks};
+use webhooks::{Caller, Settings, Signer, Webhooks};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -129,4 +130,71 @@ async fn the_operators_own_receiver_knows_the_configured_secret_and_nobody_else_
     let timestamp: i64 = header(&request, "webhook-timestamp").parse().unwrap();
     let signer = Signer::new(&[Secret::new(SECRET)]).unwrap();
     assert_eq!(header(&request, "webhook-signature"), signer.sign("msg_1", timestamp, br#"{"a":1}"#));
+}
+
+fn asked(url: String) -> Asked {
+    let headers = vec![("idempotency-key".to_owned(), "effect-7".to_owned())];
+    let body = br#"{"a":1}"#.to_vec();
+    Asked { method: "POST", url, headers, body, timeout: Duration::from_secs(5), at_most: 8 }
+}
+
+fn caller(allow_private: bool) -> Caller {
+    Caller::new(allow_private, Arc::new(SystemClock::default()))
+}
+
+async fn ask(answer: &'static str) -> (Came, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/x?y=1", listener.local_addr().unwrap());
+    let caller = caller(true);
+    tokio::join!(caller.call(asked(url)), receive(listener, answer))
+}
+
+#[tokio::test]
+async fn an_answer_is_read_up_to_its_limit_and_a_redirect_is_one() {
+    let (came, request) = ask("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n12345678").await;
+    let answer =
+        |status, body: &[u8], cut| Came::Answer { status, retry_after: None, body: body.to_vec(), cut };
+    assert_eq!(came, answer(200, b"12345678", false));
+    assert!(request.starts_with("POST /x?y=1 HTTP/1.1"), "{request}");
+    assert_eq!(header(&request, "idempotency-key"), "effect-7");
+    assert_eq!(
+        ask("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n123456789").await.0,
+        answer(200, b"12345678", true)
+    );
+    let (came, _) =
+        ask("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(came, answer(302, b"", false));
+    let (came, _) = ask("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n").await;
+    assert!(
+        matches!(came, Came::Answer { status: 503, retry_after: Some(d), .. } if d == Duration::from_secs(7))
+    );
+    let (came, _) = ask("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n123").await;
+    assert!(matches!(came, Came::Unreachable(why) if why.contains("broke off")));
+}
+
+#[tokio::test]
+async fn private_addresses_are_not_asked_by_a_stage_either() {
+    for url in [
+        "http://127.0.0.1:1/",
+        "https://127.0.0.1:1/",
+        "https://localhost:1/",
+        "https://2130706433/",
+        "https://[::1]:1/",
+        "https://a@example.com/",
+    ] {
+        let came = caller(false).call(asked(url.into())).await;
+        assert!(matches!(came, Came::Forbidden(_)), "{url}: {came:?}");
+    }
+    assert!(caller(false).check("https://127.0.0.1/").is_err());
+    let mut one = asked("https://1.1.1.1/".into());
+    one.headers.push(("x".into(), "a\r\nb: secret".into()));
+    assert_eq!(caller(false).call(one).await, Came::Forbidden("a header cannot be sent".into()));
+}
+
+#[tokio::test]
+async fn an_address_that_is_silent_is_late() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let asked = Asked { timeout: Duration::from_millis(50), ..asked(url) };
+    assert_eq!(caller(true).call(asked).await, Came::Late);
 }

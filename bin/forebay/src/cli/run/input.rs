@@ -22,7 +22,7 @@ pub(super) struct Input {
 }
 
 /// `name=value`: a JSON value, else text.
-pub(super) fn param(text: &str) -> Result<(String, Value), String> {
+pub(in crate::cli) fn param(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     if name.is_empty() {
         return Err("the name is empty: write it as NAME=VALUE".into());

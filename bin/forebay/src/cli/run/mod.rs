@@ -8,11 +8,13 @@
 mod input;
 mod show;
 
+pub(super) use self::input::param;
+
 use std::io::Write as _;
 
 use bytes::Bytes;
 use contract::{Event, Secret, Surface};
-use gateway::App;
+use gateway::{App, RunWanted};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
@@ -25,6 +27,7 @@ use self::show::Show;
 use super::client::{Body, whole};
 use super::project::{self, Opened};
 use super::remote::{Refused, Remote, present};
+use super::runs::follow;
 use super::source::segment;
 use super::{Global, print_json};
 use crate::Error;
@@ -87,6 +90,11 @@ impl At {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
+    if args.input.is_none() && args.inputs.is_empty() && is_durable(global, args)? {
+        let params = args.params.iter().cloned().collect();
+        let wanted = RunWanted { pipeline: args.pipeline.clone(), params, ..RunWanted::default() };
+        return follow::started(global, vec![wanted]);
+    }
     let inputs = input::all(args.input.as_deref(), &args.inputs, &args.params)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| {
@@ -115,8 +123,17 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
     }
 }
 
+/// Whether the pipeline is one that durable runs run. Whose configuration a server has, nobody here knows: a call without an
+/// input is one.
+fn is_durable(global: &Global, args: &Args) -> Result<bool, Error> {
+    if global.server().is_some() {
+        return Ok(args.params.is_empty());
+    }
+    Ok(follow::is_durable(global, &project::checked(global)?, &args.pipeline))
+}
+
 /// Warnings alone, unless the environment asks for more: the terminal belongs to the answer.
-fn log(configured: &str) {
+pub(super) fn log(configured: &str) {
     let filter =
         if configured.contains("debug") || configured.contains("trace") { configured } else { "warn" };
     let _ = tracing_subscriber::fmt()

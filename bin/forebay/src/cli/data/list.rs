@@ -1,0 +1,54 @@
+//! `forebay data list`: the datasets there are, and those that are configured and have no version yet.
+
+use data::At;
+use serde_json::json;
+
+use super::{Global, Project, failed, size, table};
+use crate::Error;
+use crate::cli::{print, print_json};
+
+pub(super) async fn run(global: &Global, project: Option<&Project>) -> Result<(), Error> {
+    const NONE: &str = "there are no datasets yet: `forebay data add NAME FILE` makes one";
+    let Some(project) = project else {
+        return match global.json {
+            true => print_json(&json!({"datasets": [], "without_version": []})),
+            false => {
+                print(NONE);
+                Ok(())
+            }
+        };
+    };
+    let names = project.warehouse.datasets().await.map_err(failed)?;
+    let mut found = Vec::with_capacity(names.len());
+    let mut table = table(["dataset", "version", "rows", "size", "name"]);
+    for name in &names {
+        let shown = project.dataset(name)?.show(&At::Newest).await.map_err(failed)?;
+        table.add_row([
+            name.clone(),
+            shown.version.version.to_string(),
+            shown.rows.to_string(),
+            size(shown.bytes),
+            shown.name.short().to_owned(),
+        ]);
+        found.push(json!({
+            "dataset": name,
+            "version": shown.version.version,
+            "rows": shown.rows,
+            "bytes": shown.bytes,
+            "name": shown.name.as_str(),
+        }));
+    }
+    let empty: Vec<&String> = project.config.datasets.keys().filter(|n| !names.contains(n)).collect();
+    if global.json {
+        return print_json(&json!({"datasets": found, "without_version": empty}));
+    }
+    if found.is_empty() {
+        print(NONE);
+    } else {
+        print(&table.trim_fmt());
+    }
+    for name in empty {
+        print(&format!("{name} is configured and has no version yet: `forebay data add {name}`"));
+    }
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! What is kept of a view: opened, pushed into, taken over into files, brought under other columns.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::error::ArrowError;
+use contract::Clock;
+use parking_lot::{Mutex, RwLock};
+
+use crate::features::join::failed;
+use crate::features::online::disk::{Disk, write_rows};
+use crate::features::online::table::{Offers, Shape};
+use crate::features::online::{Columns, Live, Mode, PENDING, ViewStore, micros, push};
+use crate::features::view::{FeatureView, Kind};
+use crate::source::{Format, Source};
+use crate::{At, Change, Error, Warehouse};
+
+/// A journal that has grown to this many bytes is taken over into a file.
+const GROWN: usize = 16 << 20;
+/// How often a reader begins anew because the writer replaced what it reads.
+const LOOKS: usize = 5;
+
+impl ViewStore {
+    /// Blocks.
+    pub(super) fn open(
+        view: FeatureView,
+        clock: Arc<dyn Clock>,
+        folder: PathBuf,
+        shape: Option<Shape>,
+        mode: Mode,
+    ) -> Result<ViewStore, Error> {
+        let now = micros(clock.wall());
+        let mut looks = 0;
+        let (mut disk, live) = loop {
+            let disk = Disk::read(folder.clone())?;
+            let known = disk.manifest.shape().filter(|kept| names(&view).eq(kept.columns.names()));
+            let shape = shape.clone().or(known);
+            let live = match shape {
+                None => Some(None),
+                Some(shape) => load(&disk, shape, now)?.map(Some),
+            };
+            match live {
+                Some(live) => break (disk, live),
+                None if looks < LOOKS => looks += 1,
+                None => {
+                    return Err(Error::Storage {
+                        doing: "read the online features",
+                        why: format!("files of `{}` are missing", folder.display()),
+                    });
+                }
+            }
+        };
+        if mode == Mode::Write {
+            disk.write()?;
+        }
+        let store = ViewStore {
+            view,
+            clock,
+            live: RwLock::new(live),
+            disk: Mutex::new(disk),
+            turn: tokio::sync::Mutex::new(()),
+        };
+        if mode == Mode::Write {
+            store.settle()?;
+        }
+        Ok(store)
+    }
+
+    /// After opening: what was read under other columns is written under these, and a long journal taken over.
+    fn settle(&self) -> Result<(), Error> {
+        let mut disk = self.disk.lock();
+        let live = self.live.read();
+        let Some(live) = live.as_ref() else { return Ok(()) };
+        let other = disk.manifest.shape().is_some_and(|kept| kept != *live.shape);
+        if other {
+            disk.manifest.dataset = None;
+            self.take_over(&mut disk, live)?;
+        }
+        Ok(())
+    }
+
+    /// Finds out the columns, if nobody knows them yet.
+    pub(super) async fn learn(&self, warehouse: &Warehouse) -> Result<(), Error> {
+        if self.live.read().is_some() {
+            return Ok(());
+        }
+        let resolved = match warehouse.resolve_view(&self.view, &At::Newest).await {
+            Ok(resolved) => resolved,
+            Err(Error::NoDataset { .. }) => return Err(self.unknown()),
+            Err(error) => return Err(error),
+        };
+        self.reshape(Shape::of(&self.view, resolved.columns))
+    }
+
+    /// Goes on under these columns: nothing is materialised under them yet, and what was pushed is brought to them. Blocks.
+    pub(super) fn reshape(&self, shape: Shape) -> Result<(), Error> {
+        self.check(&shape)?;
+        let mut disk = self.disk.lock();
+        let mut live = self.live.write();
+        if live.as_ref().is_some_and(|live| *live.shape == shape) {
+            return Ok(());
+        }
+        let new = load(&disk, shape, micros(self.clock.wall()))?.ok_or_else(|| Error::Storage {
+            doing: "read the online features",
+            why: "files of theirs are missing".to_owned(),
+        })?;
+        disk.manifest.dataset = None;
+        self.take_over(&mut disk, &new)?;
+        *live = Some(new);
+        Ok(())
+    }
+
+    /// The times of the view have to be comparable with now.
+    fn check(&self, shape: &Shape) -> Result<(), Error> {
+        let what = ["the event time beside now", "the ingest time beside now"];
+        let times = shape.columns.columns.iter().skip(shape.keys).take(1 + usize::from(shape.has_ingest));
+        for (time, what) in times.zip(what) {
+            Kind::of(time)?.comparable(Kind::Instant, &self.view, what)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn offers(&self, rows: &Columns, now: i64) -> Result<Offers, Error> {
+        let shape = match self.live.read().as_ref() {
+            Some(live) => Arc::clone(&live.shape),
+            None => return Err(self.unknown()),
+        };
+        self.check(&shape)?;
+        push::offers(&self.view, &shape, rows, now)
+    }
+
+    /// Keeps pushed rows and shows them. Blocks.
+    pub(super) fn take(&self, rows: Offers, now: i64) -> Result<(), Error> {
+        let mut disk = self.disk.lock();
+        let mut guard = self.live.write();
+        let Some(live) = guard.as_mut() else { return Err(self.unknown()) };
+        let later = rows.stamps.iter().filter(|stamp| stamp.known() > now).count();
+        live.promote(now).map_err(failed)?;
+        if live.waiting + later > PENDING {
+            let why = format!("more than {PENDING} rows would wait for a time that has not come");
+            return Err(Error::invalid(format!("the rows for the feature view `{}`", self.view.name()), why));
+        }
+        if disk.manifest.shape().is_none() {
+            disk.manifest.set_shape(&live.shape);
+            let manifest = disk.manifest.clone();
+            disk.commit(manifest)?;
+        }
+        disk.append(&live.shape, &rows)?;
+        live.take(rows, now).map_err(failed)?;
+        if disk.grown >= GROWN {
+            drop(guard);
+            let live = self.live.read();
+            if let Some(live) = live.as_ref() {
+                self.take_over(&mut disk, live)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was pushed as a file, and lets the journal begin anew behind it. Blocks.
+    fn take_over(&self, disk: &mut Disk, live: &Live) -> Result<(), Error> {
+        let mut manifest = disk.manifest.clone();
+        manifest.set_shape(&live.shape);
+        manifest.journal = disk.end();
+        manifest.pushed.clear();
+        if live.pushed.len() + live.waiting > 0 {
+            let (name, path) = disk.next_file();
+            let pieces = (0..live.pushed.pieces()).map(|piece| live.pushed.piece(piece));
+            let waiting = live.pending.values().flatten().map(|rows| Ok(rows.clone()));
+            write_rows(&path, &live.shape, pieces.chain(waiting))?;
+            manifest.pushed.push(name);
+        }
+        disk.commit(manifest)?;
+        disk.grown = 0;
+        Ok(())
+    }
+}
+
+/// The columns that a configuration names, in the order of a shape.
+fn names(view: &FeatureView) -> impl Iterator<Item = &str> {
+    let config = view.config();
+    let times = std::iter::once(&config.event_time).chain(&config.ingest_time);
+    config.keys.iter().chain(times).chain(&config.features).map(String::as_str)
+}
+
+/// What is kept, under these columns. `None` when files went meanwhile. Blocks.
+fn load(disk: &Disk, shape: Shape, now: i64) -> Result<Option<Live>, Error> {
+    let mut live = Live::new(shape);
+    let (manifest, shape) = (&disk.manifest, Arc::clone(&live.shape));
+    let kept = manifest.shape();
+    if let Some(kept) = &kept {
+        let mut lost = 0;
+        let pushed = disk.rows(&manifest.pushed, kept, |rows| {
+            let count = rows.stamps.len();
+            match push::converted(rows, kept, &shape) {
+                Some(rows) => {
+                    lost += count - rows.stamps.len();
+                    live.take(rows, now)
+                }
+                None => {
+                    lost += count;
+                    Ok(())
+                }
+            }
+        })?;
+        if pushed.is_none() {
+            return Ok(None);
+        }
+        if lost > 0 {
+            tracing::warn!(lost, "pushed features had keys that the view does not have any more");
+        }
+        if *kept == *shape
+            && let Some(taken) = &manifest.dataset
+        {
+            let dataset = &mut live.dataset;
+            if disk.rows(&taken.files, kept, |rows| dataset.offer(&rows))?.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+    for record in disk.journaled()? {
+        if let Some(rows) = push::replayed(&shape, record) {
+            live.take(rows, now).map_err(failed)?;
+        }
+    }
+    Ok(Some(live))
+}
+
+impl super::Online {
+    /// Appends pushed rows to the view's dataset, and says which version has them.
+    pub(super) async fn push_offline(
+        &self,
+        view: &FeatureView,
+        mut rows: Columns,
+        now: i64,
+    ) -> Result<u64, Error> {
+        let config = view.config();
+        if config.sql.is_some() {
+            let why = "its rows come from a query, which nothing can be added to; push online alone";
+            return Err(Error::invalid(format!("the push to the datasets of `{}`", view.name()), why));
+        }
+        let dataset = self.warehouse.dataset(&config.dataset)?;
+        let schema = dataset.schema_of(&dataset.existing().await?)?;
+        let count = push::rows(&rows)?;
+        let stamp = |micros: i64| {
+            chrono::DateTime::from_timestamp_micros(micros).map_or(serde_json::Value::Null, |at| {
+                at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true).into()
+            })
+        };
+        // What Feast calls the times goes where the dataset has them.
+        for (name, theirs) in std::iter::once((&config.event_time, "event_timestamp"))
+            .chain(config.ingest_time.iter().map(|name| (name, "created")))
+        {
+            if push::named(&rows, name).is_none()
+                && let Some((alias, _)) = rows.iter_mut().find(|(alias, _)| alias == theirs)
+            {
+                alias.clone_from(name);
+            }
+        }
+        if let Some(ingest) = &config.ingest_time {
+            match rows.iter_mut().find(|(name, _)| name == ingest) {
+                Some((_, values)) => {
+                    values.iter_mut().filter(|value| value.is_null()).for_each(|value| *value = stamp(now));
+                }
+                None => rows.push((ingest.clone(), vec![stamp(now); count])),
+            }
+        }
+        let mut columns = Vec::with_capacity(schema.columns.len());
+        for column in &schema.columns {
+            columns.push(match push::named(&rows, &column.name) {
+                Some(values) => push::array(column, values)?,
+                None => arrow::array::new_null_array(&column.ty.to_arrow(), count),
+            });
+        }
+        let batch = arrow::array::RecordBatch::try_new(schema.to_arrow(), columns).map_err(failed)?;
+        let file = std::env::temp_dir().join(format!("forebay-push-{}.arrow", uuid::Uuid::now_v7()));
+        let path = file.clone();
+        let written = pipeline::task::blocking("features-push", move || -> Result<(), ArrowError> {
+            let mut writer =
+                arrow::ipc::writer::FileWriter::try_new(std::fs::File::create(&path)?, &batch.schema())?;
+            writer.write(&batch)?;
+            writer.finish()
+        });
+        written.await.map_err(super::crashed)?.map_err(failed)?;
+        let source = Source { format: Some(Format::Arrow), ..Source::file(&file) };
+        let change = Change { message: Some("pushed features".to_owned()), ..Change::default() };
+        let added = Box::pin(dataset.add(&source, &change)).await;
+        let _ = std::fs::remove_file(&file);
+        Ok(added?.version)
+    }
+}

@@ -1,0 +1,120 @@
+//! `commit`: a table as a new version of a dataset, once.
+
+use std::sync::Arc;
+
+use contract::{BoxFuture, Inputs, Value};
+use pipeline::Problem;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::config::{HowConfig, dataset, how, open, problem, suite, tables};
+use super::job::Job;
+use super::kind::{Config, Made, Work};
+use super::table::Table;
+use super::{Means, table};
+use crate::{At, Dataset, Gate, How, Select};
+
+/// Publishes a table as a new version of a dataset, exactly once however often the stage is tried. A dataset of the configuration
+/// that has expectations takes no rows that break them. Of two that publish at once both are kept: appended in some order, merged one
+/// after the other, and the later of two that overwrite is the newest.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CommitConfig {
+    /// The dataset, of the configuration or not.
+    #[schemars(extend("x-forebay-writes" = "dataset"))]
+    dataset: String,
+    /// How the rows go together with those there are. Unless given: as the dataset's configuration says, or `append`.
+    #[serde(default)]
+    how: Option<HowConfig>,
+    /// With `how: merge`: the columns that tell rows apart.
+    #[serde(default)]
+    key: Vec<String>,
+    /// Why, for the dataset's log. Unless given: the pipeline and the stage.
+    #[serde(default)]
+    message: Option<String>,
+    /// A tag that names the version from then on, and no other any more.
+    #[serde(default)]
+    tag: Option<String>,
+}
+
+impl Config for CommitConfig {
+    const NAME: &'static str = "commit";
+
+    fn build(self, means: &Arc<dyn Means>) -> Result<Made, Vec<Problem>> {
+        let mut problems = Vec::new();
+        problems.extend(dataset(&self.dataset, "/dataset").err());
+        let configured = means.dataset(&self.dataset);
+        let how = how(self.how, &self.key).map_err(|p| problems.push(p)).ok().flatten();
+        let how = how.or_else(|| configured.as_ref().map(|c| c.how.clone())).unwrap_or_default();
+        if let Some(tag) = self.tag.as_deref().filter(|tag| !open(tag) && !At::is_tag(tag)) {
+            let remedy = "it begins with a letter, and is up to 64 letters, digits, `_`, `-` and `.`";
+            problems.push(problem("/tag", &format!("`{tag}` is no tag"), remedy));
+        }
+        let mut gate = None;
+        if let Some((file, policy)) = configured.and_then(|c| Some((c.expectations?, c.policy))) {
+            match suite(&**means, &file, "/dataset") {
+                Ok(suite) => gate = suite.map(|suite| Gate { suite, policy }),
+                Err(wrong) => problems.extend(wrong),
+            }
+        }
+        if problems.is_empty() {
+            let CommitConfig { dataset, message, tag, .. } = self;
+            Ok(Made {
+                inputs: tables(["table"]),
+                work: Box::new(Commit { dataset, how, message, tag, gate }),
+            })
+        } else {
+            Err(problems)
+        }
+    }
+
+    fn cached(&self, _means: &dyn Means) -> bool {
+        false
+    }
+}
+
+struct Commit {
+    dataset: String,
+    how: How,
+    message: Option<String>,
+    tag: Option<String>,
+    gate: Option<Gate>,
+}
+
+impl Commit {
+    /// Sets the tag to the version that a value names.
+    async fn tagged(&self, job: &Job<'_>, target: &Dataset, value: &Value) -> Result<(), contract::Error> {
+        let (Some(tag), Value::Table(text)) = (&self.tag, value) else { return Ok(()) };
+        let made = Table::find(&job.warehouse, text).await?;
+        let who = job.attempt.run.to_string();
+        let set = target.tag(tag, &At::Version(made.version), Some(&who)).await;
+        set.map_err(|e| job.failed(e)).map(|_| job.say(format!("{tag} is version {}", made.version)))
+    }
+}
+
+impl Work for Commit {
+    fn run<'a>(
+        &'a self,
+        job: &'a Job<'a>,
+        inputs: &'a Inputs,
+    ) -> BoxFuture<'a, Result<Value, contract::Error>> {
+        Box::pin(async move {
+            let target = job.dataset(&self.dataset)?;
+            if let Some(done) = job.done(&target).await? {
+                self.tagged(job, &target, &done).await?;
+                return Ok(done);
+            }
+            let mut table = Table::given(&job.warehouse, inputs, "table").await?;
+            if let Some(gate) = &self.gate {
+                table = job.sieve(table, &target, gate).await?;
+            }
+            let change = job.change(self.how.clone(), self.message.as_deref());
+            let (at, all) = (At::Version(table.version), Select::default());
+            let rows = || -> BoxFuture<'_, _> { Box::pin(table.dataset.read(&at, &all)) };
+            let added = job.put(&target, &change, &table.text, &rows).await?;
+            let value = table::value(&target, &added);
+            self.tagged(job, &target, &value).await?;
+            Ok(value)
+        })
+    }
+}

@@ -1,0 +1,243 @@
+//! `features`: a training set, each feature as it was known at its row's own time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use contract::{BoxFuture, Inputs, UnixMillis, Value};
+use indexmap::IndexMap;
+use pipeline::Problem;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::config::{open, problem, tables};
+use super::job::Job;
+use super::kind::{Config, Made, Work};
+use super::table::Table;
+use super::{Means, table};
+use crate::features::{AsOf, Entities, FeatureView, Label, TrainingSetSpec, Use};
+use crate::{At, How};
+
+/// Puts the features of views beside the rows of a table, each as it was at that row's time, without leaks: a training set. There is
+/// one row for each row of the table.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FeaturesConfig {
+    /// The views, in the order their features are wanted: what each is called here, and how it is used.
+    #[schemars(length(min = 1))]
+    views: IndexMap<String, ViewConfig>,
+    /// The column of the table that says as of when features are wanted.
+    as_of: String,
+    /// Which rows of views are seen, when those say when a row became known.
+    #[serde(default)]
+    known: KnownConfig,
+    /// An instant, as `2026-01-31T00:00:00Z`: what became known later is not seen. Everything is seen unless it is given.
+    #[serde(default)]
+    cut: Option<String>,
+    /// What is to be predicted, which becomes known after the row's time.
+    #[serde(default)]
+    label: Option<LabelConfig>,
+}
+
+/// How a feature view is used.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct ViewConfig {
+    /// The view. Unless given: the one of the same name.
+    view: Option<String>,
+    /// The column of the table for a key of the view, where they are called differently.
+    keys: IndexMap<String, String>,
+    /// The version of the view's dataset: a number, a tag, a time or a content name. Unless given: the newest.
+    at: Option<String>,
+}
+
+/// Which rows of a view are seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum KnownConfig {
+    /// All that were known by the cut.
+    #[default]
+    Cut,
+    /// Those that were known at the row's own time, as a model in production would have seen them.
+    Event,
+}
+
+/// What is to be predicted.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LabelConfig {
+    /// The columns of the table.
+    #[schemars(length(min = 1))]
+    columns: Vec<String>,
+    /// The column that says when they became known.
+    known_at: String,
+    /// What becomes of a row whose label was not known by the cut.
+    #[serde(default)]
+    late: LateConfig,
+}
+
+/// What becomes of a row whose label was not known by the cut.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum LateConfig {
+    /// It stays, and its label is null.
+    #[default]
+    Null,
+    /// It is left out.
+    Drop,
+}
+
+impl Config for FeaturesConfig {
+    const NAME: &'static str = "features";
+
+    fn build(self, means: &Arc<dyn Means>) -> Result<Made, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut uses = Vec::new();
+        for (alias, used) in &self.views {
+            let pointer = format!("/views/{alias}");
+            let name = used.view.as_ref().unwrap_or(alias);
+            let Some(view) = means.view(name) else {
+                let remedy = "add it to `features`, or correct the name";
+                problems.push(problem(&pointer, &format!("there is no feature view `{name}`"), remedy));
+                continue;
+            };
+            let at = match used.at.as_deref() {
+                Some(text) if open(text) => At::Newest,
+                text => text.unwrap_or_default().parse().unwrap_or_else(|e: crate::Error| {
+                    let message = format!("cannot {e}");
+                    problems.push(problem(&format!("{pointer}/at"), &message, "name a version"));
+                    At::Newest
+                }),
+            };
+            uses.push(checked(alias, used, view, at, &pointer, &mut problems));
+        }
+        let mut cut = None;
+        if let Some(text) = self.cut.as_deref().filter(|text| !open(text)) {
+            cut = crate::source::instant(text).map(UnixMillis);
+            if cut.is_none() {
+                let remedy = "write it as 2026-01-31T00:00:00Z, or as a day";
+                problems.push(problem("/cut", &format!("`{text}` is no instant"), remedy));
+            }
+        }
+        if self.label.is_some() && self.cut.is_none() {
+            let message = "without a cut every label is known";
+            problems.push(problem(
+                "/label",
+                message,
+                "add `cut`: the instant that labels have to be known by",
+            ));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let label = self.label.map(|label| Label {
+            columns: label.columns,
+            known_at: label.known_at,
+            drops: label.late == LateConfig::Drop,
+        });
+        let as_of = match self.known {
+            KnownConfig::Cut => AsOf::Cut,
+            KnownConfig::Event => AsOf::Event,
+        };
+        let work = Features { uses, time: self.as_of, as_of, cut, label };
+        Ok(Made { inputs: tables(["entities"]), work: Box::new(work) })
+    }
+
+    fn cached(&self, _means: &dyn Means) -> bool {
+        // Views are read as they are now, unless each of them is pinned.
+        let pinned = |at: &At| matches!(at, At::Name(_) | At::Version(_));
+        self.views
+            .values()
+            .all(|v| v.at.as_deref().and_then(|at| at.parse().ok()).is_some_and(|at| pinned(&at)))
+    }
+}
+
+fn checked(
+    alias: &str,
+    used: &ViewConfig,
+    view: FeatureView,
+    at: At,
+    pointer: &str,
+    problems: &mut Vec<Problem>,
+) -> Use {
+    let keys = &view.config().keys;
+    if let Some(unknown) = used.keys.keys().find(|key| !keys.contains(key)) {
+        let message = format!("the view `{}` has no key `{unknown}`", view.name());
+        let pointer = format!("{pointer}/keys/{unknown}");
+        problems.push(problem(&pointer, &message, &format!("its keys are {}", keys.join(", "))));
+    }
+    let keys: BTreeMap<_, _> = used.keys.iter().map(|(k, c)| (k.clone(), c.clone())).collect();
+    Use { view, at, alias: Some(alias.to_owned()), keys }
+}
+
+struct Features {
+    uses: Vec<Use>,
+    time: String,
+    as_of: AsOf,
+    cut: Option<UnixMillis>,
+    label: Option<Label>,
+}
+
+impl Features {
+    /// The views, each at the version that is newest now where none was named.
+    async fn pinned(&self, job: &Job<'_>, said: &mut Vec<String>) -> Result<Vec<Use>, contract::Error> {
+        let mut uses = self.uses.clone();
+        for used in &mut uses {
+            let name = &used.view.config().dataset;
+            if name.is_empty() {
+                continue;
+            }
+            let dataset = job.dataset(name)?;
+            let version = dataset.resolve(&used.at).await.map_err(|e| job.failed(e))?;
+            used.at = At::Version(version);
+            said.push(format!("{}@{version}", dataset.name()));
+        }
+        Ok(uses)
+    }
+}
+
+impl Work for Features {
+    fn run<'a>(
+        &'a self,
+        job: &'a Job<'a>,
+        inputs: &'a Inputs,
+    ) -> BoxFuture<'a, Result<Value, contract::Error>> {
+        Box::pin(async move {
+            let staging = job.staging()?;
+            if let Some(done) = job.done(&staging).await? {
+                return Ok(done);
+            }
+            let entities = Table::given(&job.warehouse, inputs, "entities").await?;
+            let mut said = vec![format!("{}@{}", entities.dataset.name(), entities.version)];
+            let spec = TrainingSetSpec {
+                entities: Entities::Dataset {
+                    name: entities.dataset.name().to_owned(),
+                    at: At::Version(entities.version),
+                },
+                time: self.time.clone(),
+                views: self.pinned(job, &mut said).await?,
+                cut: self.cut,
+                as_of: self.as_of,
+            };
+            let rows = || -> BoxFuture<'_, _> {
+                Box::pin(async {
+                    let set = Box::pin(job.warehouse.training_set(&spec)).await?;
+                    for view in &set.views {
+                        let (name, dataset, version) = (&view.name, &view.dataset, view.version);
+                        let (matched, all) = (view.matched, set.count);
+                        job.say(format!(
+                            "{name}: version {version} of {dataset}, {matched} of {all} rows have it"
+                        ));
+                    }
+                    match (&self.label, self.cut) {
+                        (Some(label), Some(cut)) => label.cut(set.rows, cut),
+                        _ => Ok(set.rows),
+                    }
+                })
+            };
+            let change = job.change(How::Overwrite, None);
+            let source = format!("features of {}", said.join(", "));
+            let added = job.put(&staging, &change, &source, &rows).await?;
+            Ok(table::value(&staging, &added))
+        })
+    }
+}

@@ -1,0 +1,39 @@
+//! What stays of staging datasets: the versions that runs still name.
+
+use crate::stages::table::split;
+use crate::{At, Collected, Error, Gc, Warehouse};
+
+/// What the names of staging datasets begin with.
+pub const STAGING: &str = "staging.";
+
+/// Gives back what staging datasets hold that nobody needs any more: versions that are neither newest nor tagged nor among `kept`
+/// (tables as they crossed a boundary), and that left the newest longer ago than `gc` says. That has to be longer than any
+/// attempt takes, because what a running stage has made is not kept by anybody yet.
+///
+/// # Errors
+/// [`Error::Storage`].
+pub async fn collect(
+    warehouse: &Warehouse,
+    kept: &[String],
+    gc: &Gc,
+) -> Result<Vec<(String, Collected)>, Error> {
+    let mut all = Vec::new();
+    for name in warehouse.datasets().await? {
+        if !name.starts_with(STAGING) {
+            continue;
+        }
+        let dataset = warehouse.dataset(&name)?;
+        let mut versions = Vec::new();
+        for version in kept.iter().filter_map(|table| split(table)).filter(|(own, _)| *own == name) {
+            match dataset.resolve(&At::Name(version.1.to_owned())).await {
+                Ok(version) => versions.push(version),
+                // It was removed before: there is nothing to keep.
+                Err(Error::NoVersion { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let collected = dataset.gc_but(gc, versions).await?;
+        all.push((name, collected));
+    }
+    Ok(all)
+}

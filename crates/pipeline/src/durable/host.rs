@@ -1,0 +1,232 @@
+//! Who makes runs of pipelines and does their stages.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use contract::{Clock, Code, Error, PipelineName, RunId, StageName};
+use parking_lot::{Mutex, RwLock};
+use serde_json::Value as Json;
+use store::{ResultStore, RunHead, SubmitKey, Submitted};
+
+use super::definition::{About, Asked, Definition, Definitions};
+use super::kept::Kept;
+use super::log::Log;
+use super::plan::plan;
+use crate::StageKind;
+use crate::runs::{Adopt, Phase, Run, Scheduler, Submission};
+
+/// What such runs are called among runs.
+pub const KIND: &str = "pipeline";
+
+/// What it works with.
+#[derive(Clone)]
+pub struct Means {
+    /// The project: files that stages read are below it.
+    pub project: PathBuf,
+    /// Where runs leave logs and files, below the project's own folder.
+    pub root: PathBuf,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// What stages made.
+    pub results: Arc<dyn ResultStore>,
+}
+
+/// Told when a run of a pipeline has ended: which, and how it was before.
+pub type Ended = Box<dyn Fn(&PipelineName, &RunHead) + Send + Sync>;
+
+/// Durable runs of pipelines. Cheap to clone; clones are the same.
+#[derive(Clone)]
+pub struct Durable {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    project: PathBuf,
+    pub(super) root: PathBuf,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) results: Arc<dyn ResultStore>,
+    now: RwLock<Arc<Definitions>>,
+    /// Attempts under way.
+    pub(super) logs: Mutex<HashMap<(RunId, StageName), Arc<Log>>>,
+    scheduler: OnceLock<Scheduler>,
+    ended: OnceLock<Ended>,
+}
+
+impl std::fmt::Debug for Durable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Durable").field("root", &self.inner.root).finish_non_exhaustive()
+    }
+}
+
+impl Durable {
+    /// One that knows no pipeline yet, and whose runs nobody works on.
+    pub fn new(means: Means) -> Durable {
+        let Means { project, root, clock, results } = means;
+        let (now, logs) = (RwLock::default(), Mutex::default());
+        let (scheduler, ended) = (OnceLock::new(), OnceLock::new());
+        Durable { inner: Arc::new(Inner { project, root, clock, results, now, logs, scheduler, ended }) }
+    }
+
+    /// The pipelines from now on: for runs that are asked for, and attempts that begin.
+    pub fn replace(&self, definitions: Definitions) {
+        *self.inner.now.write() = Arc::new(definitions);
+    }
+
+    /// Who works on them. The first one stays.
+    pub fn on(&self, scheduler: Scheduler) {
+        let _ = self.inner.scheduler.set(scheduler);
+    }
+
+    /// Whom to tell of ends. The first one stays.
+    pub fn telling(&self, ended: Ended) {
+        let _ = self.inner.ended.set(ended);
+    }
+
+    /// The pipelines there are.
+    pub fn definitions(&self) -> Arc<Definitions> {
+        self.inner.now.read().clone()
+    }
+
+    /// Where runs leave their logs.
+    pub fn root(&self) -> &std::path::Path {
+        &self.inner.root
+    }
+
+    pub(super) fn kind(&self, name: &str) -> Result<Arc<dyn StageKind>, Error> {
+        let kind = self.inner.now.read().registry.get(name).cloned();
+        kind.ok_or_else(|| Error::new(Code::Internal, format!("there is no kind of stage `{name}` any more")))
+    }
+
+    pub(super) fn tell_ended(&self, head: &RunHead) {
+        let Some(ended) = self.inner.ended.get() else { return };
+        if let Ok(about) = serde_json::from_str::<About>(&head.about) {
+            ended(&about.pipeline, head);
+        }
+    }
+
+    /// Whose scheduler works on them.
+    ///
+    /// # Errors
+    /// `internal` when there is none.
+    pub fn scheduler(&self) -> Result<&Scheduler, Error> {
+        self.inner.scheduler.get().ok_or_else(|| Error::new(Code::Internal, "nobody works on runs here"))
+    }
+
+    fn definition(&self, name: &PipelineName) -> Result<(Arc<Definitions>, Arc<Definition>), Error> {
+        let all = self.definitions();
+        match all.pipelines.get(name).cloned() {
+            Some(definition) => Ok((all, definition)),
+            None => {
+                let known: Vec<&str> = all.pipelines.keys().map(|n| n.as_str()).collect();
+                let there = match known.as_slice() {
+                    [] => "the configuration has none".to_owned(),
+                    known => format!("there are {}", known.join(", ")),
+                };
+                let m = format!("no pipeline `{name}` is run by durable runs: {there}");
+                Err(Error::new(Code::NotFound, m))
+            }
+        }
+    }
+
+    /// Asks for a run: it is on disk when this resolves. What was asked for under the same key before is that run.
+    ///
+    /// # Errors
+    /// `not_found` for a pipeline that there is none of, `invalid_request` for what it is given,
+    /// `idempotency_key_reused`, `overloaded` when too many runs wait, `storage_unavailable`.
+    pub async fn submit(&self, asked: Asked) -> Result<RunId, Error> {
+        let id = asked.id;
+        let submission = self.submission(asked).await?;
+        match self.scheduler()?.submit(vec![submission]).await?.first() {
+            Some(Submitted::New) => Ok(id),
+            Some(Submitted::Known(known)) => Ok(*known),
+            Some(Submitted::Other) | None => {
+                let m = "another run was asked for under this key";
+                Err(Error::new(Code::IdempotencyKeyReused, m))
+            }
+        }
+    }
+
+    async fn submission(&self, asked: Asked) -> Result<Submission, Error> {
+        let (all, definition) = self.definition(&asked.pipeline)?;
+        let plan = plan(&definition, &all.registry, &self.inner.project, &asked)?;
+        let adopt = match asked.resumes {
+            Some(from) => Some(self.finished(from, &asked, &plan).await?),
+            None => None,
+        };
+        let input = asked.input.as_ref().map(Kept::bytes).transpose()?.unwrap_or_default();
+        let about = About {
+            pipeline: asked.pipeline.clone(),
+            version: definition.version.clone(),
+            params: asked.params,
+            partition: asked.partition,
+            cause: asked.cause,
+            resumes: asked.resumes,
+        };
+        let text =
+            |e: serde_json::Error| Error::new(Code::Internal, format!("the run cannot be written: {e}"));
+        // What started it may be told otherwise the second time: the key says that it is the same.
+        let same = serde_json::to_vec(&(&about.pipeline, &about.params, &about.partition)).map_err(text)?;
+        let hash = *blake3::hash(&same).as_bytes();
+        Ok(Submission {
+            id: asked.id,
+            tenant: asked.tenant,
+            kind: KIND.to_owned(),
+            plan,
+            about: serde_json::to_string(&about).map_err(text)?,
+            target: asked.target.unwrap_or_else(|| format!("run:{}", about.pipeline)),
+            input,
+            key: asked.key.map(|key| SubmitKey { key: format!("run {} {key}", about.pipeline), hash }),
+            part: None,
+            adopt,
+        })
+    }
+
+    /// What another run of the same pipeline has done, that is the same in this plan.
+    async fn finished(&self, from: RunId, asked: &Asked, plan: &crate::runs::Plan) -> Result<Adopt, Error> {
+        let missing = || Error::new(Code::NotFound, format!("there is no run {from} of this pipeline"));
+        let store = self.scheduler()?.store();
+        let stored = store.get(from).await.map_err(crate::runs::unavailable)?.ok_or_else(missing)?;
+        let about: About = serde_json::from_str(&stored.head.about).map_err(|_| missing())?;
+        if stored.head.tenant != asked.tenant || about.pipeline != asked.pipeline {
+            return Err(missing());
+        }
+        let run =
+            self.scheduler()?.load(from).await.map_err(crate::runs::unavailable)?.ok_or_else(missing)?;
+        let mut outputs = Vec::new();
+        for stage in &plan.stages {
+            let Some((before, state)) = run.stage(&stage.name) else { continue };
+            if state.phase != Phase::Done || before.input != stage.input || before.after != stage.after {
+                continue;
+            }
+            let key = run.key(&stage.name);
+            if let Some(value) = store.output(from, &key).await.map_err(crate::runs::unavailable)? {
+                outputs.push((stage.name.clone(), value));
+            }
+        }
+        Ok(Adopt { from, outputs })
+    }
+
+    /// What a run is about, as its head has it: pipeline, version, parameters, partition, cause.
+    pub fn about(head: &RunHead) -> Json {
+        serde_json::from_str(&head.about).unwrap_or_default()
+    }
+
+    /// The pipeline that a run is of.
+    pub fn pipeline_of(head: &RunHead) -> Option<PipelineName> {
+        serde_json::from_str::<About>(&head.about).ok().map(|a| a.pipeline)
+    }
+
+    /// The value of a stage that has ended well; `None` when there is none.
+    ///
+    /// # Errors
+    /// `storage_unavailable`.
+    pub async fn value(&self, run: &Run, stage: &StageName) -> Result<Option<contract::Value>, Error> {
+        if run.stage(stage).is_none_or(|(_, s)| s.phase != Phase::Done) {
+            return Ok(None);
+        }
+        let store = self.scheduler()?.store();
+        let bytes = store.output(run.id(), &run.key(stage)).await.map_err(crate::runs::unavailable)?;
+        bytes.map(|b| Kept::value(&b)).transpose()
+    }
+}

@@ -1,0 +1,52 @@
+//! A text of a stage's configuration that may be filled in by a run: `{{ params.n }}` becomes the value itself, which may be a
+//! number, and is its text then.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+
+/// A text, as it is written or filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Word(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Scalar;
+        impl de::Visitor<'_> for Scalar {
+            type Value = Word;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a number, true or false")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Word, E> {
+                Ok(Word(text.to_owned()))
+            }
+            fn visit_bool<E: de::Error>(self, b: bool) -> Result<Word, E> {
+                Ok(Word(b.to_string()))
+            }
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Word, E> {
+                Ok(Word(n.to_string()))
+            }
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<Word, E> {
+                Ok(Word(n.to_string()))
+            }
+            fn visit_f64<E: de::Error>(self, x: f64) -> Result<Word, E> {
+                Ok(Word(x.to_string()))
+            }
+        }
+        d.deserialize_any(Scalar)
+    }
+}
+
+impl JsonSchema for Word {
+    fn schema_name() -> Cow<'static, str> {
+        "Word".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "number", "boolean"], "x-expected": "a text, a number, true or false"})
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+}

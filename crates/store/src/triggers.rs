@@ -1,0 +1,30 @@
+//! Where it is kept what the triggers of pipelines have seen: one text for each pipeline, opaque here.
+
+use contract::BoxFuture;
+
+use crate::Error;
+
+/// What is kept for a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTriggers {
+    /// Rises by one with each change, from 1.
+    pub version: u64,
+    /// What was kept.
+    pub memory: String,
+}
+
+/// Where it is kept.
+///
+/// Contract: as of [`crate::RunStore`]: a change is on disk when its future resolves, and is applied only to the version that it
+/// was decided on, so two deciders cannot both win.
+pub trait TriggerStore: Send + Sync + std::fmt::Debug {
+    /// What is kept for a pipeline.
+    fn get<'a>(&'a self, pipeline: &'a str) -> BoxFuture<'a, Result<Option<StoredTriggers>, Error>>;
+    /// Keeps this instead of version `after`, 0 when there is none yet; `false` when there is another, and nothing was done.
+    fn set<'a>(
+        &'a self,
+        pipeline: &'a str,
+        after: u64,
+        memory: &'a str,
+    ) -> BoxFuture<'a, Result<bool, Error>>;
+}
