@@ -20,7 +20,7 @@ XTASK := $(CARGO) run --locked --quiet -p xtask --
 help:  ## Lists the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup:  ## Installs what building needs beside Rust (cmake, a C++ compiler, libclang); nothing when it is there
+setup:  ## Installs what building needs beside Rust (cmake, a C++ compiler, libclang, PostgreSQL); nothing when it is there
 	@xtask/setup.sh
 
 fixtures: setup  ## Fetches the models and documents of fixtures.toml, and checks their sums

@@ -19,6 +19,14 @@ has_libclang() {
   return 1
 }
 
+has_postgres() {
+  local file
+  for file in /usr/lib/postgresql/*/bin/initdb; do
+    [ -x "$file" ] && return 0
+  done
+  has initdb
+}
+
 if ! has cargo; then
   echo "setup: no cargo: install the Rust toolchain (rustup) first" >&2
   exit 1
@@ -32,6 +40,8 @@ has git || need git
 has python3 || need python3
 python3 -m pip --version >/dev/null 2>&1 || need python3-pip
 python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || need python3-venv
+# Tests start a server of their own; nothing is served by the one that the package may begin.
+has_postgres || need postgresql
 
 if [ ${#missing[@]} -eq 0 ]; then
   echo "setup: nothing to install"
@@ -56,7 +66,7 @@ fi
 
 echo "setup: missing (by their Debian names): ${missing[*]}" >&2
 if [ "$(uname)" = Darwin ]; then
-  echo "setup: on macOS: xcode-select --install; brew install cmake llvm python git" >&2
+  echo "setup: on macOS: xcode-select --install; brew install cmake llvm python git postgresql" >&2
 else
   echo "setup: install them with your system's package manager and run this again" >&2
 fi

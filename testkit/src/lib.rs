@@ -24,7 +24,8 @@
 //! | `GET`, `DELETE /_fake/log` | what arrived and how it ended; forget it |
 //! | `GET`, `POST /_fake/script` | the [`Script`] in force; another one |
 //!
-//! It depends on no Forebay crate, so that it shares no mistake with what it tests.
+//! The fake uses no Forebay crate, so that it shares no mistake with what it tests. Beside it, for tests alone: [`stores`], what
+//! every storage must do, and [`postgres`], a real server.
 
 mod anthropic;
 mod body;
@@ -32,11 +33,13 @@ mod error;
 mod faults;
 mod log;
 mod openai;
+pub mod postgres;
 mod render;
 mod request;
 mod script;
 mod server;
 mod service;
+pub mod stores;
 mod tokens;
 
 pub use error::Error;

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admission::{Amount, Period, Scope};
-use contract::{BoxFuture, Clock, Date, TenantId, UnixMillis};
+use contract::{BoxFuture, Clock, Date, Secret, TenantId, UnixMillis};
 use gateway::{BatchesSettings, Current, Jobs, JobsSettings};
 use llm::{CascadeKind, GenerateKind, Models, PartCache};
 use pipeline::Registry;
 use pipeline::durable::Durable;
 use pipeline::outside::Outside;
 use pipeline::runs::Deliver as _;
-use store::{CacheKey, CacheStore, CostBy, Reader};
+use postgres::Postgres;
+use store::{Backend, CacheKey, CacheStore, CostBy, Reader};
 use webhooks::Webhooks;
 
 use crate::Error;
@@ -123,9 +124,17 @@ fn tenant(t: &TenantConfig) -> admission::TenantSettings {
     }
 }
 
+/// The database of a project that is not in its folder.
+///
+/// # Errors
+/// Those of the folder and of the database.
+pub(crate) async fn database(project: &Path, url: &Secret) -> Result<Arc<dyn Backend>, store::Error> {
+    let journal = store::journal_name(project)?;
+    Ok(Arc::new(Postgres::open(url, &journal).await?))
+}
+
 /// Budgets remember across a restart: the ledger's sums of the running day and month are what their counters begin with.
 pub(crate) async fn spent(reader: &Reader, now: UnixMillis) -> Result<Vec<(Scope, Period, Amount)>, Error> {
-    use store::LedgerStore;
     let mut all = Vec::new();
     for (period, from) in running(now) {
         let spent = reader.ledger.spent_by_scope(from, UnixMillis(i64::MAX)).await;
@@ -167,7 +176,10 @@ fn running(now: UnixMillis) -> [(Period, UnixMillis); 2] {
 }
 
 fn unread(e: store::Error) -> Error {
-    Error::new(format!("cannot read the ledger: {e}"), "check .forebay in the project")
+    Error::new(
+        format!("cannot read the ledger: {e}"),
+        "check .forebay in the project, or the database of `storage.url`",
+    )
 }
 
 /// The first day of the month of a day, both counted from the epoch.
@@ -177,7 +189,7 @@ fn month_start(day: i64) -> i64 {
 
 /// The part cache as generate stages see it.
 pub(crate) struct Parts {
-    pub(crate) cache: Arc<store::SqliteCache>,
+    pub(crate) cache: Arc<dyn CacheStore>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 

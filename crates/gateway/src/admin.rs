@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::{CostBy, KeyInfo, KeyStore as _, NewKey, Role};
+use store::{CostBy, KeyInfo, NewKey, Role};
 
 use crate::app::App;
 use crate::came::Came;

@@ -163,11 +163,12 @@ impl Jobs {
         });
         let driver = jobs.driver(current, lines);
         let drain = app.inner.drain.clone();
-        let (stop, sweep) = (scheduler.clone(), scheduler.clone());
+        let (stop, sweep, watch) = (scheduler.clone(), scheduler.clone(), scheduler.clone());
         let (tidy, ends, end) = (driver.clone(), drain.clone(), drain.clone());
         jobs.inner.beside.lock().extend([
             task::kept("outbox", move || outbox.clone().work()),
             task::kept("sweep", move || sweep.clone().sweep()),
+            task::kept("watch", move || watch.clone().watch()),
             task::kept("count", move || scheduler.clone().count()),
             task::kept("batches", move || until(ends.clone(), driver.clone().work())),
             task::kept("tidy", move || until(end.clone(), tidy.clone().tidy())),

@@ -31,6 +31,17 @@ pub enum Error {
         /// The newest version known.
         known: i64,
     },
+    /// A database server cannot be reached, or lets nobody in.
+    #[error("reach the database `{url}`: {source}; see that it runs, and that `storage.url` is right")]
+    Unreachable {
+        /// Where it is, without a password.
+        url: String,
+        /// What went wrong.
+        source: sqlx::Error,
+    },
+    /// The address of a database is none.
+    #[error("read `storage.url`: {0}; it reads postgres://user:password@host:5432/database")]
+    Address(String),
     /// Another process is the writer of this folder.
     #[error(
         "lock `{}`: another forebay process{} writes to this folder; stop it, or talk to it with --server",

@@ -1,6 +1,7 @@
-//! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files**, the **runs**,
-//! the **batches**, and what the **triggers** have seen, each behind a trait ([`LedgerStore`], [`KeyStore`], [`CacheStore`], [`FileStore`], [`RunStore`],
-//! [`BatchStore`], [`TriggerStore`]) with one implementation on SQLite.
+//! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files**, the **runs** with the
+//! **results** of their stages, the **batches**, and what the **triggers** have seen, each behind a trait ([`LedgerStore`], [`KeyStore`],
+//! [`CacheStore`], [`FileStore`], [`RunStore`], [`ResultStore`], [`BatchStore`], [`TriggerStore`]). A [`Backend`] has all of them: SQLite is
+//! here, PostgreSQL in `engines/postgres`.
 //!
 //! The database is never on the path of a token. A record is first appended to the [`journal`] by one `write(2)`, which
 //! a `kill -9` of the process cannot undo; [`Ledger::writer`] moves it into the database later, in batches, in the same
@@ -8,6 +9,7 @@
 //!
 //! This crate never spawns a task: the wiring spawns [`Store::background`].
 
+mod backend;
 mod batches;
 mod cache;
 mod error;
@@ -21,6 +23,7 @@ mod runs;
 mod sqlite;
 mod triggers;
 
+pub use backend::{Backend, journal_name};
 pub use batches::{BatchChange, BatchStore, PartOutput, StoredBatch};
 pub use cache::{CacheKey, CacheStats, CacheStore};
 pub use error::Error;
@@ -30,7 +33,7 @@ pub use keys::{
 };
 pub use ledger::{
     Admitted, CostBy, CostRow, Entry, Filter, Health, Ledger, LedgerStore, Recovery, Scope, ScopeSpent,
-    Settings, Settled,
+    Settings, Settled, SettledAttempt, SettledColumns,
 };
 pub use project::{Reader, Store};
 pub use results::{ResultStore, StageResult};

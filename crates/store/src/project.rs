@@ -1,4 +1,5 @@
-//! The storage of one project folder: `.forebay/{forebay.db, journal/, files/, writer.lock}`.
+//! The storage of one project folder: `.forebay/{forebay.db, journal/, files/, writer.lock}`. The journal and the lock are the
+//! folder's also when the database is elsewhere, and shared with the writers of other folders.
 //!
 //! Any number of processes may read it and change its keys; one at a time is the writer of the ledger ([`Store`]), which
 //! a file lock decides that the system releases with the process, however it dies.
@@ -14,9 +15,8 @@ use contract::{RequestId, RequestRecord, UnixMillis};
 use crate::journal::{self, Disk, RealDisk};
 use crate::ledger::{self, bill};
 use crate::{
-    CostBy, CostRow, Database, Error, Filter, KeyRing, KeyStore, Ledger, LedgerStore, Recovery, Settings,
-    SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteResults, SqliteRuns,
-    SqliteTriggers,
+    Backend, BatchStore, CacheStore, CostBy, CostRow, Database, Error, FileStore, Filter, KeyRing, KeyStore,
+    Ledger, LedgerStore, Recovery, ResultStore, RunStore, Settings, TriggerStore,
 };
 
 /// How soon a running server sees a key that another process made or revoked.
@@ -26,25 +26,31 @@ const FOLLOW_KEYS: Duration = Duration::from_millis(250);
 const LOOKS: u32 = 8;
 
 /// Reads a project's ledger beside its writer, or without one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Reader {
     journal: PathBuf,
     /// The ledger, without what is still in the journal.
-    pub ledger: Arc<SqliteLedger>,
+    pub ledger: Arc<dyn LedgerStore>,
     /// The keys.
-    pub keys: Arc<SqliteKeys>,
+    pub keys: Arc<dyn KeyStore>,
     /// The runs.
-    pub runs: Arc<SqliteRuns>,
+    pub runs: Arc<dyn RunStore>,
     /// What stages of runs made.
-    pub results: Arc<SqliteResults>,
+    pub results: Arc<dyn ResultStore>,
     /// The batches.
-    pub batches: Arc<SqliteBatches>,
+    pub batches: Arc<dyn BatchStore>,
     /// What triggers have seen.
-    pub triggers: Arc<SqliteTriggers>,
-    database: Database,
+    pub triggers: Arc<dyn TriggerStore>,
+    backend: Arc<dyn Backend>,
 }
 
-fn folder(project: &Path) -> Result<PathBuf, Error> {
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn folder(project: &Path) -> Result<PathBuf, Error> {
     let folder = project.join(".forebay");
     let unwritable = |source| Error::Unwritable { path: folder.clone(), source };
     std::fs::create_dir_all(project).map_err(unwritable)?;
@@ -61,15 +67,23 @@ impl Reader {
     pub async fn open(project: &Path) -> Result<Reader, Error> {
         let folder = folder(project)?;
         let database = Database::open(&folder.join("forebay.db")).await?;
+        Reader::open_on(project, Arc::new(database))
+    }
+
+    /// The same, with the database elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Unwritable`].
+    pub fn open_on(project: &Path, backend: Arc<dyn Backend>) -> Result<Reader, Error> {
         Ok(Reader {
-            journal: folder.join("journal"),
-            ledger: Arc::new(SqliteLedger::new(database.clone())),
-            keys: Arc::new(SqliteKeys::new(database.clone())),
-            runs: Arc::new(SqliteRuns::new(database.clone())),
-            results: Arc::new(SqliteResults::new(database.clone())),
-            batches: Arc::new(SqliteBatches::new(database.clone())),
-            triggers: Arc::new(SqliteTriggers::new(database.clone())),
-            database,
+            journal: folder(project)?.join("journal"),
+            ledger: backend.ledger(),
+            keys: backend.keys(),
+            runs: backend.runs(),
+            results: backend.results(),
+            batches: backend.batches(),
+            triggers: backend.triggers(),
+            backend,
         })
     }
 
@@ -127,12 +141,11 @@ impl Reader {
 
     /// Closes the connections.
     pub async fn close(&self) {
-        self.database.close().await;
+        self.backend.close().await;
     }
 }
 
 /// The storage of a project, opened by its one writer.
-#[derive(Debug)]
 pub struct Store {
     /// Acknowledges and writes records.
     pub ledger: Ledger,
@@ -141,12 +154,18 @@ pub struct Store {
     /// The keys in memory.
     pub keys: KeyRing,
     /// The part cache.
-    pub cache: Arc<SqliteCache>,
+    pub cache: Arc<dyn CacheStore>,
     /// Files that callers left.
-    pub files: Arc<SqliteFiles>,
+    pub files: Arc<dyn FileStore>,
     /// What the start found.
     pub recovery: Recovery,
     _lock: File,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("reader", &self.reader).finish_non_exhaustive()
+    }
 }
 
 fn lock(folder: &Path) -> Result<File, Error> {
@@ -180,13 +199,34 @@ impl Store {
         cache_bytes: u64,
         disk: Arc<dyn Disk>,
     ) -> Result<Store, Error> {
-        let folder = folder(project)?;
-        let lock = lock(&folder)?;
+        let lock = lock(&folder(project)?)?;
         let reader = Reader::open(project).await?;
+        Store::over(project, settings, cache_bytes, disk, (lock, reader)).await
+    }
+
+    /// The same, with the database elsewhere.
+    pub async fn open_with(
+        project: &Path,
+        settings: Settings,
+        cache_bytes: u64,
+        backend: Arc<dyn Backend>,
+    ) -> Result<Store, Error> {
+        let lock = lock(&folder(project)?)?;
+        let reader = Reader::open_on(project, backend)?;
+        Store::over(project, settings, cache_bytes, Arc::new(RealDisk), (lock, reader)).await
+    }
+
+    async fn over(
+        project: &Path,
+        settings: Settings,
+        cache_bytes: u64,
+        disk: Arc<dyn Disk>,
+        (lock, reader): (File, Reader),
+    ) -> Result<Store, Error> {
         let (ledger, recovery) = Ledger::open(&reader.journal, reader.ledger.clone(), disk, settings).await?;
         let keys = KeyRing::load(&*reader.keys).await?;
-        let cache = Arc::new(SqliteCache::open(reader.database.clone(), cache_bytes).await?);
-        let files = Arc::new(SqliteFiles::open(reader.database.clone(), folder.join("files")).await?);
+        let cache = reader.backend.cache(cache_bytes).await?;
+        let files = reader.backend.files(folder(project)?.join("files")).await?;
         Ok(Store { ledger, reader, keys, cache, files, recovery, _lock: lock })
     }
 

@@ -1,6 +1,8 @@
 //! Where runs are kept: a head for each, its journal, the outputs of its stages, and the outbox of what is to be told about
 //! it. The journal's entries are opaque here: whoever decides about runs writes and reads them.
 
+use std::time::Duration;
+
 use contract::{BoxFuture, RunId, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
@@ -326,6 +328,17 @@ pub trait RunStore: Send + Sync {
     /// Removes runs that ended before `before` and are no parts, with all that is kept of them, the longest ended first: at most `limit`, and
     /// none behind the first `bytes` of outputs and messages; not while a message about one waits. How many it were.
     fn expire(&self, before: UnixMillis, limit: u32, bytes: u64) -> BoxFuture<'_, Result<u64, Error>>;
+    /// Notes that `worker` lives, and names the others that said so within the last `within`, by the clock of the store: none on a
+    /// store that one process works on. A worker says so before it takes anything, and again while it works.
+    fn living<'a>(&'a self, worker: &'a str, within: Duration) -> BoxFuture<'a, Result<Vec<String>, Error>> {
+        let _ = (worker, within);
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    /// Is done when another process may have made something due, or put a message into the outbox: never, on a store that one
+    /// process works on. What comes while nobody waits here may be missed.
+    fn woken(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(std::future::pending())
+    }
     /// Gives up to that many pages of the file that hold nothing back to the system. How many are left that do.
     fn shrink(&self, pages: u32) -> BoxFuture<'_, Result<u64, Error>>;
 
@@ -334,6 +347,18 @@ pub trait RunStore: Send + Sync {
     fn deliveries_due(&self, now: UnixMillis, each: u32) -> BoxFuture<'_, Result<Vec<DueDelivery>, Error>>;
     /// A message.
     fn delivery<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Delivery>, Error>>;
+    /// A message that is due, for whoever asks first to try it now: no other process is given it for `lease`, by the clock of the
+    /// store, unless a try was noted before. `None` when there is none, it is not due any more, or another has it. A store that
+    /// one process works on gives it as it is.
+    fn take_delivery<'a>(
+        &'a self,
+        id: &'a str,
+        now: UnixMillis,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<Option<Delivery>, Error>> {
+        let _ = (now, lease);
+        self.delivery(id)
+    }
     /// When a message is to be tried next, later than `now`.
     fn next_delivery(&self, now: UnixMillis) -> BoxFuture<'_, Result<Option<UnixMillis>, Error>>;
     /// The messages about a run, oldest first.

@@ -83,8 +83,17 @@ impl Opened {
         behind: &Handle,
     ) -> Result<(Opened, Assembly, App), Error> {
         let project = global.project.clone();
-        let opening =
-            behind.spawn(async move { Store::open(&project, store::Settings::default(), CACHE_BYTES).await });
+        let url = config.storage.url.clone();
+        let opening = behind.spawn(async move {
+            let settings = store::Settings::default();
+            match url {
+                None => Store::open(&project, settings, CACHE_BYTES).await,
+                Some(url) => {
+                    let database = wiring::database(&project, &url).await?;
+                    Store::open_with(&project, settings, CACHE_BYTES, database).await
+                }
+            }
+        });
         let opened = opening.await.map_err(|e| Error::new(e.to_string(), "start again"))?;
         let store = opened.map_err(failed)?;
         if store.recovery.lost > 0 || store.recovery.replayed > 0 {

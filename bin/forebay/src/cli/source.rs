@@ -7,7 +7,7 @@ use gateway::{Batches, Jobs, KeyMade, KeyWanted};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
-use store::{CostBy, CostRow, KeyInfo, KeyStore as _, NewKey, Reader, Role};
+use store::{CostBy, CostRow, KeyInfo, NewKey, Reader, Role};
 
 use super::Global;
 use super::remote::{Refused, Remote};

@@ -3,7 +3,8 @@
 use store::Reader;
 
 use super::Global;
-use crate::Error;
+use crate::config::{self, Env};
+use crate::{Error, wiring};
 
 /// What a command needs of the storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,12 +15,18 @@ pub(super) enum Need {
     Keys,
 }
 
-/// Opens the storage of the project's folder.
+/// Opens the storage of the project in the folder, wherever its configuration says that it is.
 pub(super) async fn open(global: &Global, need: Need) -> Result<Reader, Error> {
     let folder = &global.project;
     if !folder.is_dir() {
         let message = format!("there is no folder {}", folder.display());
         return Err(Error::new(message, "name the project's folder with --project"));
+    }
+    let told = "correct `storage` in forebay.yaml, or set the variable that it names";
+    let url = config::storage_url(folder, &Env::of_process(folder)).map_err(|why| Error::new(why, told))?;
+    if let Some(url) = url {
+        let database = wiring::database(folder, &url).await.map_err(failed)?;
+        return Reader::open_on(folder, database).map_err(failed);
     }
     if need == Need::Records && !folder.join(".forebay/forebay.db").exists() {
         let message = format!("nothing was recorded yet in {}", folder.display());
@@ -38,7 +45,8 @@ pub(super) fn failed(error: store::Error) -> Error {
         store::Error::Database(_) | store::Error::Decode(_) | store::Error::Random(_) => None,
         _ => text.rsplit_once("; "),
     };
-    let (message, help) = remedy.unwrap_or((&text, "check the disk and the files in .forebay"));
+    let (message, help) = remedy
+        .unwrap_or((&text, "check the disk and the files in .forebay, or the database of `storage.url`"));
     Error::new(format!("cannot {message}"), help)
 }
 

@@ -6,7 +6,6 @@ use comfy_table::{Table, presets};
 use contract::UnixMillis;
 use pipeline::triggers::{Memory, Trigger, TriggerPlan, Triggers, local_time};
 use serde_json::{Value, json};
-use store::TriggerStore as _;
 
 use super::remote::Remote;
 use super::storage::{self, Need, clean, failed};

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use contract::{Secret, TenantId};
 use pipeline::runs::signed_with;
 use serde_json::json;
-use store::{RunStore as _, SecretNumber};
+use store::SecretNumber;
 use webhooks::Signer;
 
 use super::remote::Remote;

@@ -19,6 +19,7 @@ pub mod runs;
 pub mod schema;
 mod semantics;
 mod starts;
+pub mod storage;
 pub mod triggers;
 mod validate;
 
@@ -31,6 +32,7 @@ pub use env::Env;
 pub use model::Config;
 pub use problem::Problem;
 pub use rules::Rules;
+pub use storage::storage_url;
 use tree::{Data, Node};
 pub use yaml::{problem, spans, tree};
 
@@ -104,9 +106,11 @@ fn masked(source: &str, tree: &Node) -> String {
     secrets.iter().fold(source.to_owned(), |text, s| text.replace(s, &"*".repeat(s.chars().count())))
 }
 
-/// The same for a source that could not be read: everything behind the name of one on its line.
+/// The same for a source that could not be read: everything behind the name of one, or the scheme of an address with one, on its line.
 fn guarded(source: &str) -> String {
-    let end = |l: &str| SECRETS.iter().filter_map(|name| Some(l.find(name)? + name.len())).min();
+    let names = |l: &str| SECRETS.iter().filter_map(|name| Some(l.find(name)? + name.len())).min();
+    let address = |l: &str| l.find("://").filter(|_| l.contains('@') || l.contains("password"));
+    let end = |l: &str| names(l).or_else(|| Some(address(l)? + 3));
     let line = |l: &str| match end(l).and_then(|at| l.split_at_checked(at)) {
         Some((before, after)) => format!("{before}{}", "*".repeat(after.chars().count())),
         None => l.to_owned(),
@@ -125,6 +129,7 @@ fn collect_secrets<'a>(node: &'a Node, out: &mut Vec<&'a str>) {
                     {
                         out.push(text)
                     }
+                    Data::Text(text) => out.extend(storage::password(text)),
                     _ => collect_secrets(&e.value, out),
                 }
             }

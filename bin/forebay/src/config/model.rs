@@ -12,6 +12,7 @@ use super::jobs::JobsConfig;
 use super::pipeline::PipelineConfig;
 use super::pool::{BreakerConfig, EndpointConfig, FallbackConfig, HedgeConfig, PrefillConfig};
 use super::runs::RunsConfig;
+use super::storage::StorageConfig;
 use super::units::{Count, Size, Time, Usd};
 
 /// A Forebay project.
@@ -41,6 +42,8 @@ pub struct Config {
     pub features: FeaturesConfig,
     /// Requests that are answered later.
     pub jobs: JobsConfig,
+    /// Where keys, the ledger, jobs, batches, files and kept notes are.
+    pub storage: StorageConfig,
     /// Durable runs of pipelines.
     pub runs: RunsConfig,
     /// What is reported where.

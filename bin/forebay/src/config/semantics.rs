@@ -191,6 +191,15 @@ impl<'a> Semantics<'a> {
                 self.at_value(&pointer, "this is not an http address".into(), remedy.into());
             }
         }
+        if let Some(text) = json.pointer("/storage/url").and_then(Json::as_str).filter(|t| !t.contains("${"))
+            && let Err(e) = postgres::Postgres::check(&contract::Secret::new(text))
+        {
+            let e = e.to_string();
+            let why = e.split(": ").nth(1).and_then(|rest| rest.split("; ").next()).unwrap_or_default();
+            let remedy = "write `postgres://user:${PASSWORD}@host:5432/database`, or remove `storage` to keep all in `.forebay`";
+            let message = format!("this is not the address of a PostgreSQL database: {why}");
+            self.at_value("/storage/url", message, remedy.into());
+        }
         let listen = json.pointer("/server/listen").and_then(Json::as_str);
         if listen.is_some_and(|l| l.parse::<std::net::SocketAddr>().is_err() && !l.contains("${")) {
             let remedy = "write an IP address and a port, such as `127.0.0.1:8080` or `0.0.0.0:8080`";

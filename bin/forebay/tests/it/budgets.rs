@@ -87,9 +87,9 @@ async fn five_hundred_at_once_never_hold_more_than_a_money_limit() {
 }
 
 /// Answers, cancels, cuts and refusals of the upstream, then `kill -9` with requests in flight.
-async fn trouble(budget: &str, spent: impl Fn((i64, i64)) -> String) {
+pub async fn trouble(storage: &str, budget: &str, spent: impl Fn((i64, i64)) -> String) {
     let up = upstream(json!({"token_interval": 1, "tokens": 40})).await;
-    let tenants = format!("tenants: {{default: {{budget: {{{budget}}}}}}}\n");
+    let tenants = format!("tenants: {{default: {{budget: {{{budget}}}}}}}\n{storage}");
     let server = Server::with_model(&up.base_url(), "", &tenants);
     for n in 0..8 {
         let stream = if n % 2 == 0 { r#","max_tokens":50,"stream":true"# } else { r#","max_tokens":50"# };
@@ -122,13 +122,15 @@ async fn trouble(budget: &str, spent: impl Fn((i64, i64)) -> String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_cancels_errors_and_a_kill_the_token_counter_is_the_ledgers_sum() {
-    trouble("tokens_per_day: 100k", |(tokens, _)| format!("has used {tokens} of")).await;
+    trouble("", "tokens_per_day: 100k", |(tokens, _)| format!("has used {tokens} of")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_cancels_errors_and_a_kill_the_money_counter_is_the_ledgers_sum() {
-    trouble("usd_per_day: 0.1", |(_, nanos)| format!("has spent {} of", contract::Money::from_nanos(nanos)))
-        .await;
+    trouble("", "usd_per_day: 0.1", |(_, nanos)| {
+        format!("has spent {} of", contract::Money::from_nanos(nanos))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,10 +10,10 @@ use std::time::Duration;
 use contract::RunId;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
-use store::{Reader, RunStore as _};
 use testkit::{FakeUpstream, Script};
 
 use crate::chance::{Chance, patiently};
+use crate::on_postgres::{Database, reader, storage};
 use crate::server::Server;
 
 /// 32 bytes, and their base64.
@@ -113,22 +113,28 @@ fn submit(address: SocketAddr, n: u64) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_kills_at_any_moment_every_acknowledged_job_ends_once_and_is_told_under_one_id() {
-    let mut chance = Chance::from_env(20);
+    kills(None, 1, 20).await;
+}
+
+/// So many servers, each in a folder of its own, on one database or, one alone, in its folder; one by chance is killed.
+pub async fn kills(database: Option<&Database>, servers: u64, kills: u64) {
+    let mut chance = Chance::from_env(kills);
+    let storage = storage(database);
     let kills = chance.kills;
     let script: Script =
         serde_json::from_value(json!({"tokens": 8, "first_token": 40, "jitter": 0.9})).unwrap();
     let up = FakeUpstream::start(script).await.unwrap();
     let base = up.base_url();
-    let (folder, acknowledged, told) = tokio::task::spawn_blocking(move || {
+    let (folders, acknowledged, told) = tokio::task::spawn_blocking(move || {
         let (hook, told) = receiver();
         let config = format!(
-            "jobs: {{parallel: 3, webhook: {{url: 'http://{hook}/', secret: {SECRET}, allow_private: true}}}}\n"
+            "jobs: {{parallel: 3, webhook: {{url: 'http://{hook}/', secret: {SECRET}, allow_private: true}}}}\n{storage}"
         );
-        let mut server = Server::start(&base, &config);
+        let mut servers: Vec<Server> = (0..servers).map(|_| Server::start(&base, &config)).collect();
         let mut acknowledged = BTreeSet::new();
         let mut n = 0;
         for _ in 0..kills {
-            let address = server.address;
+            let addresses: Vec<_> = servers.iter().map(|s| s.address).collect();
             let more = 4 + chance.below(24);
             let first = n;
             n += more;
@@ -136,21 +142,23 @@ async fn after_kills_at_any_moment_every_acknowledged_job_ends_once_and_is_told_
             let submitting: Vec<_> = (0..4)
                 .map(|who| {
                     let own = (first..first + more).filter(move |n| n % 4 == who);
+                    let address = addresses[who as usize % addresses.len()];
                     std::thread::spawn(move || own.filter_map(|n| submit(address, n)).collect::<Vec<_>>())
                 })
                 .collect();
             // The moment is by chance: some while it is asked, some while it works, some while it tells.
             chance.pause(Duration::from_millis(400));
-            let folder = server.kill();
+            let folder = servers.swap_remove(chance.below(servers.len() as u64) as usize).kill();
             acknowledged.extend(submitting.into_iter().flat_map(|s| s.join().unwrap()));
-            server = Server::in_folder(folder);
+            servers.push(Server::in_folder(folder));
         }
+        let server = &servers[0];
         let open = |server: &Server| {
             let (_, _, body) = server.ask("GET", "/v1/jobs?limit=100", &[], "");
             let list: Json = serde_json::from_str(&body).unwrap();
             list["data"].as_array().unwrap().iter().any(|j| !j["ended_at"].is_i64())
         };
-        patiently("every job ends", || !open(&server));
+        patiently("every job ends", || !open(server));
         for id in &acknowledged {
             patiently("it ends and somebody is told", || {
                 let (status, _, body) = server.ask("GET", &format!("/v1/jobs/{id}"), &[], "");
@@ -160,12 +168,13 @@ async fn after_kills_at_any_moment_every_acknowledged_job_ends_once_and_is_told_
             });
         }
         let told = told.lock().unwrap().clone();
-        (server.kill(), acknowledged, told)
+        let folders: Vec<_> = servers.into_iter().map(Server::kill).collect();
+        (folders, acknowledged, told)
     })
     .await
     .unwrap();
 
-    let reader = Reader::open(folder.path()).await.unwrap();
+    let reader = reader(folders[0].path(), database).await;
     let mut attempts = 0;
     let mut all = Vec::new();
     let mut after = None;

@@ -29,6 +29,7 @@ mod jobs;
 mod jobs_crash;
 mod kinds;
 mod ladder;
+mod on_postgres;
 mod places;
 mod prices;
 mod pull;

@@ -48,6 +48,16 @@ impl Server {
         ))
     }
 
+    /// As [`Server::start`], with more in its environment.
+    pub fn start_with_env(upstream: &str, more: &str, env: &[(&str, &str)]) -> Server {
+        let folder = tempfile::tempdir().unwrap();
+        let model = format!(
+            "models: {{m: {{openai: gpt-test, base_url: {upstream}/v1, api_key: sk-test, price: {{input: 1, output: 2}}}}}}\n"
+        );
+        std::fs::write(folder.path().join("forebay.yaml"), model + more).unwrap();
+        Server::in_folder_with(folder, env)
+    }
+
     /// Starts a server with this configuration.
     pub fn with(config: &str) -> Server {
         let folder = tempfile::tempdir().unwrap();

@@ -7,10 +7,7 @@ use admission::Gate;
 use bytes::Bytes;
 use contract::{Clock as _, ManualClock, RequestId, RunId, TenantId, UnixMillis};
 use serde_json::{Value as Json, json};
-use store::{
-    BatchStore as _, Change, DeliveryState, FileInfo, FileStore as _, Output, RunStore as _, Store,
-    StoredBatch, Tried,
-};
+use store::{Change, DeliveryState, FileInfo, Output, Store, StoredBatch, Tried};
 
 use super::Driver;
 use super::drive::Steps;

@@ -36,6 +36,15 @@ impl Active {
         self.0.lock().entry(id).or_default().clone()
     }
 
+    /// A journal was seen to have that many entries: a run that is known shorter is read again before it is decided on.
+    pub(super) async fn saw(&self, id: RunId, entries: u64) {
+        let Some(cell) = self.0.lock().get(&id).cloned() else { return };
+        let mut place = cell.lock().await;
+        if place.as_ref().is_some_and(|known| known.run.entries() < entries) {
+            *place = None;
+        }
+    }
+
     fn forget(&self, id: RunId) {
         self.0.lock().remove(&id);
     }

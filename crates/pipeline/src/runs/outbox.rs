@@ -31,6 +31,8 @@ const TO_RECEIVER: usize = 8;
 const AT_MOST: usize = 1_024;
 /// How long messages are signed with the secret before the current one too.
 const OVERLAP: Duration = Duration::from_secs(86_400);
+/// How long a message is its taker's: longer than any try.
+const LEASE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(30);
 const STORAGE: Duration = Duration::from_secs(1);
 
@@ -220,8 +222,9 @@ impl Outbox {
     }
 
     async fn send(&self, id: &str) -> Result<(), store::Error> {
-        // It may have been removed with its run.
-        let Some(d) = self.store.delivery(id).await? else { return Ok(()) };
+        // It may have been removed with its run, or another process has it.
+        let taken = self.store.take_delivery(id, self.clock.wall(), LEASE).await?;
+        let Some(d) = taken else { return Ok(()) };
         let secrets = signed_with(self.store.secret(&d.tenant).await?, self.clock.wall());
         let message = Message { id: d.id.clone(), tenant: d.tenant, secrets, url: d.url, body: d.body };
         let came = self.deliver.deliver(message).await;

@@ -25,7 +25,7 @@ use super::active::Active;
 use super::counts::Counts;
 use super::entry::{Entry, Plan};
 use super::run::Run;
-use super::state::{Action, Input, Status};
+use super::state::{Action, Input};
 use super::work::Execute;
 use crate::task;
 
@@ -105,6 +105,8 @@ pub(super) struct Inner {
     /// What is held is given back.
     pub(super) give_back: CancellationToken,
     pub(super) running: Mutex<HashMap<(RunId, StageName), Held>>,
+    /// The other workers that lived when it was last asked.
+    pub(super) living: Mutex<Vec<String>>,
     pub(super) counts: Arc<Counts>,
     /// Places for what others ask for.
     pub(super) changes: Arc<Semaphore>,
@@ -152,6 +154,7 @@ impl Scheduler {
             stopping: CancellationToken::new(),
             give_back: CancellationToken::new(),
             running: Mutex::default(),
+            living: Mutex::default(),
             counts: Arc::default(),
             changes: Arc::new(Semaphore::new(CHANGES)),
             active: Active::default(),
@@ -197,11 +200,11 @@ impl Scheduler {
         self.inner.give_back.cancel();
     }
 
-    /// Works until it is stopped and what was under way is over. What a dead process held is taken over first.
+    /// Works until it is stopped and what was under way is over. What dead processes held is taken over first.
     pub async fn work(self) {
         let inner = &*self.inner;
         while let Err(e) = self.take_over().await {
-            tracing::error!(error = %e, "failed to take over the runs of the last process");
+            tracing::error!(error = %e, "failed to take over the runs of dead processes");
             tokio::select! {
                 () = task::sleep(STORAGE) => {}
                 () = inner.stopping.cancelled() => return,
@@ -236,30 +239,6 @@ impl Scheduler {
             }
         }
         while tasks.next().await.is_some() {}
-    }
-
-    /// What is leased to another process is lost: this one holds the folder's lock, so that one is dead.
-    async fn take_over(&self) -> Result<(), store::Error> {
-        let inner = &*self.inner;
-        for head in inner.store.in_state(Status::Running.as_str()).await? {
-            let run = match self.load(head.id).await {
-                Ok(Some(run)) => run,
-                Ok(None) => continue,
-                // One that cannot be read holds nobody up.
-                Err(e) => {
-                    tracing::error!(run = %head.id, error = %e, "failed to read a run's journal; it is left as it is");
-                    continue;
-                }
-            };
-            let mut dead: Vec<String> =
-                run.stages().filter_map(|(_, s)| Some(s.held()?.worker.clone())).collect();
-            dead.retain(|w| *w != inner.settings.worker);
-            dead.dedup();
-            for worker in dead {
-                self.change(head.id, |_| vec![Input::Dead { worker: worker.clone() }], None).await?;
-            }
-        }
-        Ok(())
     }
 
     /// A run as its journal has it now.

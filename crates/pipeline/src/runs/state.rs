@@ -170,6 +170,8 @@ pub struct Here {
     /// Its attempts that are under way. No clock says that of one's own: an attempt of its that is not among them is lost, and
     /// one that is among them is not, whatever the time.
     pub attempts: Vec<(StageName, u32)>,
+    /// Other workers that live: what they hold is theirs, whatever the clock says, which may not be theirs.
+    pub living: Vec<String>,
     /// How many stages it may begin.
     pub places: usize,
     /// Whether it may begin stages of concurrency groups: where nobody counts them it may not.

@@ -87,14 +87,15 @@ impl Run {
             |stage: &StageName, h: &Held| here.attempts.iter().any(|(s, a)| s == stage && *a == h.attempt);
         let lost = |stage: &StageName, h: &Held| match h.worker == here.worker {
             true => !own(stage, h),
-            false => h.until <= now,
+            false => h.until <= now && !here.living.contains(&h.worker),
         };
         self.lose(out, now, lost);
         if self.ended.is_some() {
             return;
         }
-        // What is here goes on, whatever the clock says that the lease was.
-        let silent = self.under_way().filter(|(p, _, held)| held.until <= now && own(&p.name, held));
+        // What is here goes on, and what is with somebody who lives, whatever the clock says that the lease was.
+        let goes_on = |p: &StagePlan, h: &Held| own(&p.name, h) || here.living.contains(&h.worker);
+        let silent = self.under_way().filter(|(p, _, held)| held.until <= now && goes_on(p, held));
         let silent: Vec<_> = silent.map(|(p, _, held)| (p.name.clone(), held.attempt)).collect();
         for (stage, attempt) in silent {
             let until = later(now, here.lease);

@@ -63,6 +63,7 @@ impl Scheduler {
                     return Ok(Duration::ZERO);
                 }
                 let id = head.id;
+                inner.active.saw(id, head.entries).await;
                 let changed = self.change_or_leave(id, Input::Take).await?;
                 if changed.as_ref().is_none_or(|c| c.actions.is_empty()) {
                     idle.insert(id);
@@ -91,6 +92,7 @@ impl Scheduler {
             worker: self.inner.settings.worker.clone(),
             lease: self.inner.settings.lease,
             attempts: own.map(|((_, stage), held)| (stage.clone(), held.attempt)).collect(),
+            living: self.inner.living.lock().clone(),
             places: 1,
             grouped: true,
             groups,

@@ -385,6 +385,7 @@ fn here(worker: &str, attempts: Vec<(StageName, u32)>) -> Here {
         worker: worker.to_owned(),
         lease: LEASE,
         attempts,
+        living: Vec::new(),
         places: 1,
         grouped: true,
         groups: BTreeMap::new(),
@@ -400,6 +401,26 @@ fn job() -> Run {
     let mut run = Run::new(id());
     run.step(UnixMillis(0), Input::Submit(plan(vec![stage("only", &[])])));
     run
+}
+
+#[test]
+fn what_a_living_worker_holds_is_its_own_whatever_the_clock_says() {
+    let mut run = job();
+    only(&take(&mut run, 0));
+    let looks = |living: &[&str]| {
+        let living = living.iter().map(|w| (*w).to_owned()).collect();
+        Input::Take(Here { living, ..here("other", Vec::new()) })
+    };
+    // The clock of whoever looks is two minutes ahead.
+    let actions = run.step(UnixMillis(120_000), looks(&["w"]));
+    assert!(matches!(actions[..], [Action::Record(Entry::Renewed { .. })]), "{actions:?}");
+    assert_eq!(run.due(), Some(UnixMillis(150_000)), "and is not looked at all the time");
+    assert_eq!(
+        run.step(UnixMillis(149_999), looks(&[])),
+        vec![],
+        "nor is it lost when it falls silent just now"
+    );
+    assert_eq!(only(&run.step(UnixMillis(150_000), looks(&[]))), ("only".into(), 2));
 }
 
 #[test]

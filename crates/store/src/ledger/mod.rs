@@ -19,8 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use entry::record;
 pub use entry::{Admitted, Entry};
 pub use handle::{Health, Ledger, Recovery, Settings};
-pub use settled::Settled;
-pub(crate) use settled::{Attempt, Columns};
+pub use settled::{Settled, SettledAttempt, SettledColumns};
 
 use crate::Error;
 use crate::journal::Position;

@@ -15,28 +15,39 @@ use crate::Error;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
     text: Arc<str>,
-    columns: Columns,
+    columns: SettledColumns,
 }
 
-/// The parts of a [`RequestRecord`] that have columns: the rest of the text is only looked at for its form.
+/// The parts of a [`RequestRecord`] that have columns of their own: the rest of the text is only looked at for its form.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Columns {
-    pub(crate) id: RequestId,
-    pub(crate) at: UnixMillis,
-    pub(crate) tenant: TenantId,
+pub struct SettledColumns {
+    /// The request.
+    pub id: RequestId,
+    /// When it arrived.
+    pub at: UnixMillis,
+    /// Who pays.
+    pub tenant: TenantId,
+    /// With which key.
     #[serde(default)]
-    pub(crate) key: Option<KeyId>,
+    pub key: Option<KeyId>,
+    /// The end user.
     #[serde(default)]
-    pub(crate) user: Option<UserId>,
+    pub user: Option<UserId>,
+    /// The pipeline.
     #[serde(default)]
-    pub(crate) pipeline: Option<PipelineName>,
+    pub pipeline: Option<PipelineName>,
+    /// The model asked for by a plain model call.
     #[serde(default)]
-    pub(crate) model: Option<ModelName>,
-    pub(crate) total_us: u64,
-    pub(crate) usage: Usage,
-    pub(crate) cost: Money,
-    attempts: Vec<Attempt>,
-    pub(crate) ending: Ending,
+    pub model: Option<ModelName>,
+    /// How long it took, in microseconds.
+    pub total_us: u64,
+    /// Tokens.
+    pub usage: Usage,
+    /// Money.
+    pub cost: Money,
+    attempts: Vec<SettledAttempt>,
+    /// How it ended.
+    pub ending: Ending,
     /// Read and let go: no other part may be nested so deep that the record could not be read again.
     #[serde(default, rename = "facts", deserialize_with = "readable")]
     _facts: (),
@@ -48,19 +59,25 @@ fn readable<'de, D: Deserializer<'de>>(d: D) -> Result<(), D::Error> {
 
 /// The parts of an [`AttemptRecord`] that have columns.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Attempt {
+pub struct SettledAttempt {
+    /// The stage.
     #[serde(default)]
-    pub(crate) stage: Option<StageName>,
-    pub(crate) model: ModelName,
-    pub(crate) endpoint: EndpointName,
-    pub(crate) usage: Usage,
-    pub(crate) cost: Money,
-    pub(crate) ending: Ending,
+    pub stage: Option<StageName>,
+    /// The model asked for by a plain model call.
+    pub model: ModelName,
+    /// Where it was asked.
+    pub endpoint: EndpointName,
+    /// Tokens.
+    pub usage: Usage,
+    /// Money.
+    pub cost: Money,
+    /// How it ended.
+    pub ending: Ending,
 }
 
-impl Columns {
+impl SettledColumns {
     fn of(r: &RequestRecord) -> Self {
-        let attempt = |a: &AttemptRecord| Attempt {
+        let attempt = |a: &AttemptRecord| SettledAttempt {
             stage: a.stage.clone(),
             model: a.model.clone(),
             endpoint: a.endpoint.clone(),
@@ -68,7 +85,7 @@ impl Columns {
             cost: a.cost,
             ending: a.ending,
         };
-        Columns {
+        SettledColumns {
             id: r.id,
             at: r.at,
             tenant: r.tenant.clone(),
@@ -87,7 +104,7 @@ impl Columns {
 
     /// The attempts that need rows of their own. A call of one model that took one attempt is that attempt: its own row
     /// says all that sums ask for, and the record in it the rest.
-    pub(crate) fn apart(&self) -> &[Attempt] {
+    pub fn apart(&self) -> &[SettledAttempt] {
         match self.attempts.as_slice() {
             [a] if self.model.as_ref() == Some(&a.model) && (a.usage, a.cost) == (self.usage, self.cost) => {
                 &[]
@@ -100,12 +117,12 @@ impl Columns {
 impl Settled {
     /// Encodes a record.
     pub fn new(r: &RequestRecord) -> Result<Self, Error> {
-        Ok(Settled { text: serde_json::to_string(r)?.into(), columns: Columns::of(r) })
+        Ok(Settled { text: serde_json::to_string(r)?.into(), columns: SettledColumns::of(r) })
     }
 
     /// From the text of a record that any process wrote: fails unless all of it can be read.
     pub(super) fn read(text: &str) -> Result<Self, Error> {
-        Ok(Settled { columns: Columns::of(&serde_json::from_str(text)?), text: text.into() })
+        Ok(Settled { columns: SettledColumns::of(&serde_json::from_str(text)?), text: text.into() })
     }
 
     /// From the text of a record that this process wrote: fails when it is not JSON, or a column cannot be read.
@@ -119,11 +136,12 @@ impl Settled {
     }
 
     /// The record as JSON, as it was written.
-    pub(crate) fn text(&self) -> &Arc<str> {
+    pub fn text(&self) -> &Arc<str> {
         &self.text
     }
 
-    pub(crate) fn columns(&self) -> &Columns {
+    /// What of it has a column of its own.
+    pub fn columns(&self) -> &SettledColumns {
         &self.columns
     }
 }

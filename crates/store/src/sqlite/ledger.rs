@@ -8,8 +8,10 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::{Database, column, money, sums};
 use crate::journal::Position;
-use crate::ledger::{Attempt, Columns};
-use crate::{Admitted, CostBy, CostRow, Entry, Error, Filter, LedgerStore, ScopeSpent, Settled};
+use crate::{
+    Admitted, CostBy, CostRow, Entry, Error, Filter, LedgerStore, ScopeSpent, Settled, SettledAttempt,
+    SettledColumns,
+};
 
 /// Rows of one statement, at most.
 const ROWS: usize = 512;
@@ -83,7 +85,7 @@ async fn insert_requests(conn: &mut SqliteConnection, records: &[&Settled]) -> R
 }
 
 async fn insert_attempts(conn: &mut SqliteConnection, records: &[&Settled]) -> Result<(), Error> {
-    let attempts: Vec<(&Columns, usize, &Attempt)> = records
+    let attempts: Vec<(&SettledColumns, usize, &SettledAttempt)> = records
         .iter()
         .map(|s| s.columns())
         .flat_map(|r| r.apart().iter().enumerate().map(move |(n, a)| (r, n, a)))

@@ -19,8 +19,10 @@ mod sums;
 mod triggers;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use contract::BoxFuture;
 use sqlx::Connection as _;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -36,7 +38,10 @@ pub use results::SqliteResults;
 pub use runs::SqliteRuns;
 pub use triggers::SqliteTriggers;
 
-use crate::Error;
+use crate::{
+    Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, ResultStore, RunStore,
+    TriggerStore,
+};
 
 /// Another process's transaction is waited for this long.
 const BUSY: Duration = Duration::from_secs(5);
@@ -88,6 +93,48 @@ impl Database {
     pub async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
+    }
+}
+
+impl Backend for Database {
+    fn ledger(&self) -> Arc<dyn LedgerStore> {
+        Arc::new(SqliteLedger::new(self.clone()))
+    }
+
+    fn keys(&self) -> Arc<dyn KeyStore> {
+        Arc::new(SqliteKeys::new(self.clone()))
+    }
+
+    fn runs(&self) -> Arc<dyn RunStore> {
+        Arc::new(SqliteRuns::new(self.clone()))
+    }
+
+    fn results(&self) -> Arc<dyn ResultStore> {
+        Arc::new(SqliteResults::new(self.clone()))
+    }
+
+    fn triggers(&self) -> Arc<dyn TriggerStore> {
+        Arc::new(SqliteTriggers::new(self.clone()))
+    }
+
+    fn batches(&self) -> Arc<dyn BatchStore> {
+        Arc::new(SqliteBatches::new(self.clone()))
+    }
+
+    fn cache(&self, max_bytes: u64) -> BoxFuture<'_, Result<Arc<dyn CacheStore>, Error>> {
+        Box::pin(async move {
+            Ok(Arc::new(SqliteCache::open(self.clone(), max_bytes).await?) as Arc<dyn CacheStore>)
+        })
+    }
+
+    fn files(&self, folder: PathBuf) -> BoxFuture<'_, Result<Arc<dyn FileStore>, Error>> {
+        Box::pin(
+            async move { Ok(Arc::new(SqliteFiles::open(self.clone(), folder).await?) as Arc<dyn FileStore>) },
+        )
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Database::close(self))
     }
 }
 

@@ -75,7 +75,6 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
             cost += expected;
         }
         let bill = store.reader.ledger.clone();
-        use store::LedgerStore as _;
         let bill = bill.costs(CostBy::Tenant, range().0, range().1).await.unwrap();
         assert_eq!(bill[0].cost.nanos(), cost, "the counters equal the ledger");
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use store::journal::{Disk, RealDisk, SegmentFile};
-use store::{Error, LedgerStore, Settings, Store};
+use store::{Error, Settings, Store};
 
 use crate::fixtures::{admitted, id, record};
 

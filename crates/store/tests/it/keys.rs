@@ -1,7 +1,7 @@
 //! Keys over two openings of one folder, as by a server and the command line.
 
 use contract::UnixMillis;
-use store::{KeyStore, NewKey, Reader, Refusal, Role, create_key, os_random};
+use store::{NewKey, Reader, Refusal, Role, create_key, os_random};
 
 use crate::fixtures::open;
 

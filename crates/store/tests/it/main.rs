@@ -8,14 +8,10 @@
     reason = "helpers of tests are tests, and a child process acknowledges by printing"
 )]
 
-mod batches;
 mod cost;
 mod crash;
 mod disk_full;
 mod fixtures;
 mod keys;
 mod opening;
-mod runs;
 mod sqlite;
-mod suite;
-mod triggers;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use contract::UnixMillis;
-use store::{CostBy, Database, Error, LedgerStore, Reader, Settings, Store};
+use store::{CostBy, Database, Error, Reader, Settings, Store};
 
 use crate::fixtures::{DAY, admitted, database, id, open, record};
 

@@ -1,35 +1,23 @@
-//! The conformance suite on SQLite.
+//! The conformance suite on SQLite, and what is SQLite's alone: a file that grows and shrinks, a folder beside it.
 
-use contract::{TenantId, UnixMillis};
-use store::{Database, FileInfo, FileStore as _, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger};
+use std::sync::Arc;
+
+use contract::{RequestId, RunId, TenantId, UnixMillis};
+use store::{
+    Change, Database, FileInfo, FileStore as _, NewRun, Output, Room, RunStore as _, SqliteFiles, SqliteRuns,
+};
+use tempfile::TempDir;
+use testkit::stores::Subject;
 
 use crate::fixtures::database;
-use crate::suite;
 
-macro_rules! conforms {
-    ($($test:ident: $make:expr;)*) => {$(
-        #[tokio::test]
-        async fn $test() {
-            let folder = tempfile::tempdir().unwrap();
-            let database = database(folder.path()).await;
-            let make = $make;
-            suite::$test(&make(database).await).await;
-        }
-    )*};
+async fn fresh() -> Option<(Subject, TempDir)> {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Arc::new(database(folder.path()).await);
+    Some((Subject { backend, folder: folder.path().to_owned() }, folder))
 }
 
-conforms! {
-    entries_and_position_are_applied_together_and_once: async |d| SqliteLedger::new(d);
-    the_newest_come_first_and_filters_hold: async |d| SqliteLedger::new(d);
-    every_bill_adds_up_to_the_same_sum: async |d| SqliteLedger::new(d);
-    hostile_figures_do_not_break_the_sums: async |d| SqliteLedger::new(d);
-    a_key_opens_until_it_is_revoked_or_expires: async |d| SqliteKeys::new(d);
-    a_file_is_its_tenants_until_it_is_deleted_or_expires: async |d| files(d).await;
-    files_are_listed_by_pages_in_their_order: async |d| files(d).await;
-    a_tenant_never_holds_more_than_its_limit: async |d| files(d).await;
-    a_file_that_is_written_piece_by_piece_is_there_when_it_is_whole: async |d| files(d).await;
-    the_least_recently_used_part_goes_first: async |d| SqliteCache::open(d, 100).await.unwrap();
-}
+testkit::store_suite!(crate::sqlite::fresh);
 
 async fn files(database: Database) -> SqliteFiles {
     let folder = database.path().with_file_name("files");
@@ -126,4 +114,55 @@ fn a_file_whose_writer_is_dropped_while_it_is_put_in_place_is_not_there() {
         let left = std::fs::read_dir(folder.path().join("files")).unwrap().count();
         assert_eq!(left, 0, "an empty content would be under the name of a whole one");
     });
+}
+
+#[tokio::test]
+async fn what_was_removed_is_given_back_in_small_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = SqliteRuns::new(database(folder.path()).await);
+    let room = Room { runs: 1_000, of_tenant: 1_000, bytes_of_tenant: 1 << 30 };
+    for n in 1..=20 {
+        let id = RunId::of(RequestId::from_parts(UnixMillis(1_000), n));
+        let new = NewRun {
+            id,
+            tenant: TenantId::from("gold"),
+            kind: "job".into(),
+            about: String::new(),
+            target: "m".into(),
+            status: "queued".into(),
+            lane: 1,
+            at: UnixMillis(1),
+            due_at: UnixMillis(1),
+            as_of: None,
+            deadline: None,
+            entries: vec!["submitted".into()],
+            input: vec![7; 9],
+            key: None,
+            part: None,
+            outputs: Vec::new(),
+        };
+        runs.submit(&[new], &room).await.unwrap();
+        let ended = Change {
+            id,
+            after: 1,
+            entries: vec!["ended".into()],
+            status: "succeeded".into(),
+            due_at: None,
+            as_of: None,
+            ended_at: Some(UnixMillis(50)),
+            output: Some(Output {
+                key: format!("key {n}"),
+                stage: "request".into(),
+                value: vec![0; 200_000],
+            }),
+            synced: true,
+            outbox: None,
+        };
+        runs.append(&ended).await.unwrap();
+    }
+    while runs.expire(UnixMillis(99), 9, 1 << 20).await.unwrap() > 0 {}
+    let first = runs.shrink(100).await.unwrap();
+    assert!(first > 500, "{first} pages are left, so a step was small");
+    assert_eq!(runs.shrink(100).await.unwrap(), first - 100);
+    while runs.shrink(100).await.unwrap() > 0 {}
 }

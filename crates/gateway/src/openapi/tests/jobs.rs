@@ -35,6 +35,7 @@ fn job(end: pipeline::runs::Report, kept: &str) -> [String; 3] {
         worker: "w".into(),
         lease: Duration::from_secs(9),
         attempts: Vec::new(),
+        living: Vec::new(),
         places: 1,
         grouped: true,
         groups: Default::default(),

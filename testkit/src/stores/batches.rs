@@ -1,12 +1,12 @@
-//! What every store of batches must do, over the runs that are their lines.
+//! What every [`BatchStore`](store::BatchStore) must do, over the runs that are the batches' lines.
 
 use contract::{RequestId, RunId, TenantId, UnixMillis};
+use futures_util::future::join_all;
 use store::{
-    BatchChange, BatchStore, Change, DeliveryState, NewDelivery, NewRun, Output, Part, Room, RunStore,
-    SqliteBatches, SqliteRuns, StoredBatch, Tried,
+    BatchChange, Change, DeliveryState, NewDelivery, NewRun, Output, Part, Room, StoredBatch, Tried,
 };
 
-use crate::fixtures::database;
+use super::Subject;
 
 const ROOM: Room = Room { runs: 1_000, of_tenant: 1_000, bytes_of_tenant: 1 << 20 };
 
@@ -81,11 +81,8 @@ fn change(n: u128, version: u64, end: Option<i64>) -> BatchChange {
     }
 }
 
-#[tokio::test]
-async fn a_batch_moves_on_from_the_version_it_was_decided_on_and_is_its_tenants() {
-    let folder = tempfile::tempdir().unwrap();
-    let database = database(folder.path()).await;
-    let s = SqliteBatches::new(database);
+pub async fn a_batch_moves_on_from_the_version_it_was_decided_on_and_is_its_tenants(on: &Subject) {
+    let s = on.batches();
     assert!(s.create(&batch(1, "gold"), 2).await.unwrap() && s.create(&batch(2, "gold"), 2).await.unwrap());
     assert!(!s.create(&batch(3, "gold"), 2).await.unwrap(), "two go on already");
     assert!(s.create(&batch(4, "other"), 2).await.unwrap());
@@ -102,11 +99,8 @@ async fn a_batch_moves_on_from_the_version_it_was_decided_on_and_is_its_tenants(
     assert!(s.create(&batch(3, "gold"), 2).await.unwrap(), "one has ended");
 }
 
-#[tokio::test]
-async fn the_lines_of_a_batch_are_its_own_until_it_has_ended() {
-    let folder = tempfile::tempdir().unwrap();
-    let database = database(folder.path()).await;
-    let (s, runs) = (SqliteBatches::new(database.clone()), SqliteRuns::new(database));
+pub async fn the_lines_of_a_batch_are_its_own_until_it_has_ended(on: &Subject) {
+    let (s, runs) = (on.batches(), on.runs());
     s.create(&batch(1, "gold"), 9).await.unwrap();
     let new: Vec<NewRun> = (1..=4).map(|n| line(1, n)).collect();
     let alone = NewRun { part: None, lane: 1, ..line(2, 1) };
@@ -145,11 +139,8 @@ async fn the_lines_of_a_batch_are_its_own_until_it_has_ended() {
     assert!(s.get(id(1)).await.unwrap().is_some());
 }
 
-#[tokio::test]
-async fn a_line_that_nobody_could_end_goes_with_its_batch_and_gives_its_room_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let database = database(folder.path()).await;
-    let (s, runs) = (SqliteBatches::new(database.clone()), SqliteRuns::new(database));
+pub async fn a_line_that_nobody_could_end_goes_with_its_batch_and_gives_its_room_back(on: &Subject) {
+    let (s, runs) = (on.batches(), on.runs());
     s.create(&batch(1, "gold"), 9).await.unwrap();
     runs.submit(&[line(1, 1), line(1, 2)], &ROOM).await.unwrap();
     runs.append(&ended(1, 1, "succeeded")).await.unwrap();
@@ -164,11 +155,8 @@ async fn a_line_that_nobody_could_end_goes_with_its_batch_and_gives_its_room_bac
     assert_eq!(s.get(id(1)).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_message_about_a_batch_is_sent_again_also_to_a_receiver_that_was_gone() {
-    let folder = tempfile::tempdir().unwrap();
-    let database = database(folder.path()).await;
-    let (s, runs) = (SqliteBatches::new(database.clone()), SqliteRuns::new(database));
+pub async fn a_message_about_a_batch_is_sent_again_also_to_a_receiver_that_was_gone(on: &Subject) {
+    let (s, runs) = (on.batches(), on.runs());
     s.create(&batch(1, "gold"), 9).await.unwrap();
     s.update(&change(1, 0, Some(60))).await.unwrap();
     let state = DeliveryState::Disabled;
@@ -181,4 +169,13 @@ async fn a_message_about_a_batch_is_sent_again_also_to_a_receiver_that_was_gone(
     s.create(&batch(2, "gold"), 9).await.unwrap();
     s.update(&change(2, 0, Some(80))).await.unwrap();
     assert_eq!(runs.deliveries(id(2)).await.unwrap()[0].state, DeliveryState::Waiting);
+}
+
+pub async fn batches_made_at_once_are_no_more_than_a_tenant_may_have(on: &Subject) {
+    let s = on.batches();
+    let all: Vec<StoredBatch> =
+        (1..=20).map(|n| batch(n, if n % 2 == 0 { "gold" } else { "other" })).collect();
+    let made = join_all(all.iter().map(|b| s.create(b, 3))).await;
+    assert_eq!(made.into_iter().filter(|m| *m.as_ref().unwrap()).count(), 6);
+    assert_eq!(s.list(Some(&"gold".into()), None, 99).await.unwrap().len(), 3);
 }

@@ -1,12 +1,12 @@
-//! What every store of runs must do. Each function takes a fresh one.
+//! What every [`RunStore`](store::RunStore) must do.
 
 use contract::{RequestId, RunId, TenantId, UnixMillis};
+use futures_util::future::join_all;
 use store::{
-    Change, DeliveryState, Error, LaneCount, NewDelivery, NewRun, Output, Room, RunStore, SqliteRuns,
-    SubmitKey, Submitted, Tried,
+    Change, DeliveryState, Error, LaneCount, NewDelivery, NewRun, Output, Room, SubmitKey, Submitted, Tried,
 };
 
-use crate::fixtures::database;
+use super::Subject;
 
 const ROOM: Room = Room { runs: 1_000, of_tenant: 1_000, bytes_of_tenant: 1 << 30 };
 
@@ -77,7 +77,8 @@ fn tried(state: DeliveryState, next_at: Option<i64>) -> Tried {
     }
 }
 
-async fn a_change_is_applied_to_the_journal_it_was_decided_on_and_to_no_other(s: &dyn RunStore) {
+pub async fn a_change_is_applied_to_the_journal_it_was_decided_on_and_to_no_other(on: &Subject) {
+    let s = &*on.runs();
     assert_eq!(s.submit(&[new(1)], &ROOM).await.unwrap(), vec![Submitted::New]);
     assert!(s.append(&change(1, 1)).await.unwrap());
     assert!(!s.append(&change(1, 1)).await.unwrap(), "another one was first");
@@ -89,7 +90,8 @@ async fn a_change_is_applied_to_the_journal_it_was_decided_on_and_to_no_other(s:
     assert_eq!(s.get(id(2)).await.unwrap(), None);
 }
 
-async fn an_end_keeps_its_output_and_its_message_or_nothing(s: &dyn RunStore) {
+pub async fn an_end_keeps_its_output_and_its_message_or_nothing(on: &Subject) {
+    let s = &*on.runs();
     s.submit(&[new(1), new(2)], &ROOM).await.unwrap();
     assert!(s.append(&end(1, 1)).await.unwrap());
     assert_eq!(s.outputs(id(1)).await.unwrap()[0].value, vec![1, 2]);
@@ -102,7 +104,8 @@ async fn an_end_keeps_its_output_and_its_message_or_nothing(s: &dyn RunStore) {
     assert!(s.deliveries(id(2)).await.unwrap().is_empty());
 }
 
-async fn the_highest_lane_goes_first_and_in_it_the_oldest(s: &dyn RunStore) {
+pub async fn the_highest_lane_goes_first_and_in_it_the_oldest(on: &Subject) {
+    let s = &*on.runs();
     let high = NewRun { lane: 2, ..new(3) };
     let later = NewRun { due_at: UnixMillis(70), ..new(4) };
     s.submit(&[new(2), new(1), high, later], &ROOM).await.unwrap();
@@ -117,7 +120,8 @@ fn ids(heads: &[store::RunHead]) -> Vec<RunId> {
     heads.iter().map(|h| h.id).collect()
 }
 
-async fn a_flood_hides_nothing_of_other_tenants_and_other_targets(s: &dyn RunStore) {
+pub async fn a_flood_hides_nothing_of_other_tenants_and_other_targets(on: &Subject) {
+    let s = &*on.runs();
     let of =
         |target: &str, tenant: &str, n| NewRun { target: target.into(), tenant: tenant.into(), ..new(n) };
     let mut flood: Vec<NewRun> = (1..100).map(new).collect();
@@ -137,7 +141,8 @@ async fn a_flood_hides_nothing_of_other_tenants_and_other_targets(s: &dyn RunSto
     assert_eq!(s.lanes().await.unwrap(), vec![lane]);
 }
 
-async fn a_pause_that_was_decided_in_the_future_is_over(s: &dyn RunStore) {
+pub async fn a_pause_that_was_decided_in_the_future_is_over(on: &Subject) {
+    let s = &*on.runs();
     let paused =
         |n, as_of: Option<i64>| NewRun { due_at: UnixMillis(5_000), as_of: as_of.map(UnixMillis), ..new(n) };
     s.submit(&[paused(1, Some(4_000)), paused(2, None)], &ROOM).await.unwrap();
@@ -146,7 +151,8 @@ async fn a_pause_that_was_decided_in_the_future_is_over(s: &dyn RunStore) {
     assert_eq!(ids(&s.due(UnixMillis(5_000), 9).await.unwrap()), [1, 2].map(id));
 }
 
-async fn what_is_over_its_deadline_is_found_though_it_waits(s: &dyn RunStore) {
+pub async fn what_is_over_its_deadline_is_found_though_it_waits(on: &Subject) {
+    let s = &*on.runs();
     let until = |n, at| NewRun { deadline: Some(UnixMillis(at)), ..new(n) };
     s.submit(&[until(1, 300), until(2, 200), new(3)], &ROOM).await.unwrap();
     assert_eq!(s.next_due(UnixMillis(100)).await.unwrap(), Some(UnixMillis(200)));
@@ -157,7 +163,8 @@ async fn what_is_over_its_deadline_is_found_though_it_waits(s: &dyn RunStore) {
     assert_eq!(s.next_due(UnixMillis(300)).await.unwrap(), None);
 }
 
-async fn when_it_is_full_what_is_known_is_known_and_what_is_new_is_refused(s: &dyn RunStore) {
+pub async fn when_it_is_full_what_is_known_is_known_and_what_is_new_is_refused(on: &Subject) {
+    let s = &*on.runs();
     let keyed =
         |n: u128, key: &str| NewRun { key: Some(SubmitKey { key: key.into(), hash: [1; 32] }), ..new(n) };
     let full = |e: Error| match e {
@@ -181,7 +188,8 @@ async fn when_it_is_full_what_is_known_is_known_and_what_is_new_is_refused(s: &d
     assert_eq!(s.open().await.unwrap(), 3);
 }
 
-async fn the_same_submission_under_a_key_is_the_same_run(s: &dyn RunStore) {
+pub async fn the_same_submission_under_a_key_is_the_same_run(on: &Subject) {
+    let s = &*on.runs();
     let keyed = |n: u128, hash: u8, tenant: &str| NewRun {
         key: Some(SubmitKey { key: "k".into(), hash: [hash; 32] }),
         tenant: tenant.into(),
@@ -197,7 +205,8 @@ async fn the_same_submission_under_a_key_is_the_same_run(s: &dyn RunStore) {
     assert_eq!(s.open().await.unwrap(), 2);
 }
 
-async fn lists_show_the_newest_first_page_by_page(s: &dyn RunStore) {
+pub async fn lists_show_the_newest_first_page_by_page(on: &Subject) {
+    let s = &*on.runs();
     let other = NewRun { tenant: "other".into(), ..new(9) };
     s.submit(&[new(1), new(2), new(3), other], &ROOM).await.unwrap();
     let gold = TenantId::from("gold");
@@ -207,7 +216,8 @@ async fn lists_show_the_newest_first_page_by_page(s: &dyn RunStore) {
     assert_eq!(ids(s.list("job", None, None, 9).await.unwrap()).len(), 4);
 }
 
-async fn what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told(s: &dyn RunStore) {
+pub async fn what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told(on: &Subject) {
+    let s = &*on.runs();
     s.submit(&[new(1), new(2), new(3)], &ROOM).await.unwrap();
     s.append(&end(1, 1)).await.unwrap();
     s.append(&Change { outbox: None, ..end(2, 1) }).await.unwrap();
@@ -222,7 +232,8 @@ async fn what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told(s: 
     assert!(s.remove(id(3)).await.unwrap() && s.get(id(3)).await.unwrap().is_none());
 }
 
-async fn a_message_is_tried_until_it_is_taken_and_can_be_sent_again(s: &dyn RunStore) {
+pub async fn a_message_is_tried_until_it_is_taken_and_can_be_sent_again(on: &Subject) {
+    let s = &*on.runs();
     s.submit(&[new(1)], &ROOM).await.unwrap();
     s.append(&end(1, 1)).await.unwrap();
     assert_eq!(s.deliveries_due(UnixMillis(49), 9).await.unwrap().len(), 1, "the clock went back behind it");
@@ -240,7 +251,8 @@ async fn a_message_is_tried_until_it_is_taken_and_can_be_sent_again(s: &dyn RunS
     assert_eq!(s.deliveries_due(UnixMillis(80), 9).await.unwrap()[0].id, "msg_1", "under its own id");
 }
 
-async fn a_receiver_that_is_gone_gets_nothing_more_until_it_is_sent_again(s: &dyn RunStore) {
+pub async fn a_receiver_that_is_gone_gets_nothing_more_until_it_is_sent_again(on: &Subject) {
+    let s = &*on.runs();
     s.submit(&[new(1), new(2), new(3), NewRun { tenant: "other".into(), ..new(4) }], &ROOM).await.unwrap();
     s.append(&end(1, 1)).await.unwrap();
     s.append(&end(2, 1)).await.unwrap();
@@ -254,7 +266,8 @@ async fn a_receiver_that_is_gone_gets_nothing_more_until_it_is_sent_again(s: &dy
     assert_eq!(s.deliveries_due(UnixMillis(99), 9).await.unwrap().len(), 2);
 }
 
-async fn large_runs_expire_a_few_at_a_time(s: &dyn RunStore) {
+pub async fn large_runs_expire_a_few_at_a_time(on: &Subject) {
+    let s = &*on.runs();
     for n in 1..=5 {
         s.submit(&[new(n)], &ROOM).await.unwrap();
         let output = Output { key: format!("key {n}"), stage: "request".into(), value: vec![0; 1_000] };
@@ -266,7 +279,8 @@ async fn large_runs_expire_a_few_at_a_time(s: &dyn RunStore) {
     assert_eq!(s.expire(UnixMillis(99), 9, 1 << 20).await.unwrap(), 1);
 }
 
-async fn a_flood_to_one_receiver_hides_nothing_for_another(s: &dyn RunStore) {
+pub async fn a_flood_to_one_receiver_hides_nothing_for_another(on: &Subject) {
+    let s = &*on.runs();
     let hook = |n: u128, tenant: &str, url: &str| {
         let message = NewDelivery { url: url.into(), ..end(n, 1).outbox.unwrap() };
         (NewRun { tenant: tenant.into(), ..new(n) }, Change { outbox: Some(message), ..end(n, 1) })
@@ -300,7 +314,8 @@ async fn a_flood_to_one_receiver_hides_nothing_for_another(s: &dyn RunStore) {
     assert_eq!(s.delivery("msg_99").await.unwrap(), None);
 }
 
-async fn a_tenant_has_its_own_secrets_one_after_the_other(s: &dyn RunStore) {
+pub async fn a_tenant_has_its_own_secrets_one_after_the_other(on: &Subject) {
+    let s = &*on.runs();
     let (gold, free) = (TenantId::from("gold"), TenantId::from("free"));
     assert_eq!(s.secret(&gold).await.unwrap(), store::SecretNumber::default());
     let first = s.next_secret(&gold, UnixMillis(5)).await.unwrap();
@@ -310,47 +325,129 @@ async fn a_tenant_has_its_own_secrets_one_after_the_other(s: &dyn RunStore) {
     assert_eq!(s.secret(&free).await.unwrap().number, 0);
 }
 
-#[tokio::test]
-async fn what_was_removed_is_given_back_in_small_steps() {
-    let folder = tempfile::tempdir().unwrap();
-    let runs = SqliteRuns::new(database(folder.path()).await);
-    for n in 1..=20 {
-        runs.submit(&[new(n)], &ROOM).await.unwrap();
-        let output = Output { key: format!("key {n}"), stage: "request".into(), value: vec![0; 200_000] };
-        runs.append(&Change { output: Some(output), outbox: None, ..end(n, 1) }).await.unwrap();
+pub async fn of_those_who_decide_at_once_one_wins(on: &Subject) {
+    let s = &*on.runs();
+    s.submit(&[new(1)], &ROOM).await.unwrap();
+    for after in 1..5 {
+        let changes: Vec<Change> =
+            (0..12).map(|who| Change { entries: vec![format!("by {who}")], ..change(1, after) }).collect();
+        let won = join_all(changes.iter().map(|c| s.append(c))).await;
+        assert_eq!(won.into_iter().filter(|w| *w.as_ref().unwrap()).count(), 1);
+        let stored = s.get(id(1)).await.unwrap().unwrap();
+        assert_eq!((stored.head.entries, stored.entries.len() as u64), (after + 1, after + 1));
     }
-    while runs.expire(UnixMillis(99), 9, 1 << 20).await.unwrap() > 0 {}
-    let first = runs.shrink(100).await.unwrap();
-    assert!(first > 500, "{first} pages are left, so a step was small");
-    assert_eq!(runs.shrink(100).await.unwrap(), first - 100);
-    while runs.shrink(100).await.unwrap() > 0 {}
 }
 
-macro_rules! conforms {
-    ($($test:ident),* $(,)?) => {mod sqlite {$(
-        #[tokio::test]
-        async fn $test() {
-            let folder = tempfile::tempdir().unwrap();
-            let runs = super::SqliteRuns::new(super::database(folder.path()).await);
-            super::$test(&runs).await;
+pub async fn an_effect_is_had_once_whoever_comes_at_the_same_time(on: &Subject) {
+    let s = &*on.runs();
+    s.submit(&(1..=8).map(new).collect::<Vec<_>>(), &ROOM).await.unwrap();
+    let same = Output { key: "the effect".into(), stage: "request".into(), value: vec![1] };
+    let ends: Vec<Change> = (1..=8).map(|n| Change { output: Some(same.clone()), ..end(n, 1) }).collect();
+    let had = join_all(ends.iter().map(|c| s.append(c))).await;
+    assert_eq!(had.iter().filter(|h| matches!(h, Ok(true))).count(), 1);
+    assert_eq!(s.open().await.unwrap(), 7, "of the others nothing is there");
+    assert_eq!(s.held(&TenantId::from("gold")).await.unwrap(), (7, 63));
+}
+
+pub async fn submissions_at_once_are_one_run_under_a_key_and_no_more_than_there_is_room_for(on: &Subject) {
+    let s = &*on.runs();
+    let keyed = |n| NewRun { key: Some(SubmitKey { key: "k".into(), hash: [1; 32] }), ..new(n) };
+    let same: Vec<[NewRun; 1]> = (1..=12).map(|n| [keyed(n)]).collect();
+    let made = join_all(same.iter().map(|r| s.submit(r, &ROOM))).await;
+    let made: Vec<Submitted> = made.into_iter().flat_map(Result::unwrap).collect();
+    assert_eq!(made.iter().filter(|m| **m == Submitted::New).count(), 1);
+    let Some(Submitted::Known(first)) = made.iter().find(|m| **m != Submitted::New) else {
+        panic!("{made:?}")
+    };
+    assert!(made.iter().all(|m| *m == Submitted::New || *m == Submitted::Known(*first)));
+    let room = Room { runs: 10, ..ROOM };
+    let more: Vec<[NewRun; 1]> = (20..50).map(|n| [new(n)]).collect();
+    let made = join_all(more.iter().map(|r| s.submit(r, &room))).await;
+    let refused =
+        made.iter().filter(|m| matches!(m, Err(Error::RunsFull { tenant: None, runs: 10, .. }))).count();
+    assert_eq!((refused, s.open().await.unwrap()), (21, 10));
+}
+
+pub async fn a_change_that_nobody_waits_for_is_there_whole_or_not_at_all(on: &Subject) {
+    let s = &*on.runs();
+    s.submit(&(1..=30).map(new).collect::<Vec<_>>(), &ROOM).await.unwrap();
+    for n in 1..=30 {
+        let ended = end(n, 1);
+        // Left a little later each time, somewhere on its way.
+        let way = tokio::time::timeout(std::time::Duration::from_micros(100 * n as u64), s.append(&ended));
+        let _ = way.await;
+    }
+    let mut open = 0;
+    for n in 1..=30 {
+        // Whoever was left in the middle may still be at it: the next one waits for him.
+        s.append(&change(n, 1)).await.unwrap();
+        let stored = s.get(id(n)).await.unwrap().unwrap();
+        let left = (
+            stored.entries.len(),
+            s.outputs(id(n)).await.unwrap().len(),
+            s.deliveries(id(n)).await.unwrap().len(),
+        );
+        match stored.head.ended_at {
+            Some(_) => assert_eq!(left, (3, 1, 1)),
+            None => assert_eq!(left, (2, 0, 0)),
         }
-    )*}};
+        open += u64::from(stored.head.ended_at.is_none());
+    }
+    assert_eq!(
+        (s.open().await.unwrap(), s.held(&TenantId::from("gold")).await.unwrap()),
+        (open, (open, 9 * open))
+    );
 }
 
-conforms! {
-    a_change_is_applied_to_the_journal_it_was_decided_on_and_to_no_other,
-    an_end_keeps_its_output_and_its_message_or_nothing,
-    the_highest_lane_goes_first_and_in_it_the_oldest,
-    a_flood_hides_nothing_of_other_tenants_and_other_targets,
-    a_pause_that_was_decided_in_the_future_is_over,
-    what_is_over_its_deadline_is_found_though_it_waits,
-    when_it_is_full_what_is_known_is_known_and_what_is_new_is_refused,
-    large_runs_expire_a_few_at_a_time,
-    a_flood_to_one_receiver_hides_nothing_for_another,
-    a_tenant_has_its_own_secrets_one_after_the_other,
-    the_same_submission_under_a_key_is_the_same_run,
-    lists_show_the_newest_first_page_by_page,
-    what_ended_long_ago_is_removed_but_not_while_somebody_is_to_be_told,
-    a_message_is_tried_until_it_is_taken_and_can_be_sent_again,
-    a_receiver_that_is_gone_gets_nothing_more_until_it_is_sent_again,
+pub async fn what_another_run_had_made_is_read_by_its_key(on: &Subject) {
+    let s = &*on.runs();
+    let output = |n: u8| Output { key: format!("of {n}"), stage: format!("s{n}"), value: vec![n, 0] };
+    let given = NewRun { outputs: vec![output(1), output(2)], ..new(1) };
+    s.submit(&[given.clone(), new(2)], &ROOM).await.unwrap();
+    assert_eq!(s.outputs(id(1)).await.unwrap(), [output(1), output(2)]);
+    assert_eq!(s.output(id(1), "of 2").await.unwrap(), Some(vec![2, 0]));
+    assert_eq!(s.output(id(2), "of 2").await.unwrap(), None, "it is another run's");
+    let made = Change { output: Some(output(3)), ..change(1, 1) };
+    assert!(s.append(&made).await.unwrap());
+    assert_eq!(s.output(id(1), "of 3").await.unwrap(), Some(vec![3, 0]));
+    // A submission that is known makes nothing again; one that is refused leaves nothing.
+    let keyed =
+        |n, outputs| NewRun { key: Some(SubmitKey { key: "k".into(), hash: [1; 32] }), outputs, ..new(n) };
+    assert_eq!(s.submit(&[keyed(4, vec![output(4)])], &ROOM).await.unwrap(), [Submitted::New]);
+    assert_eq!(s.submit(&[keyed(5, vec![output(5)])], &ROOM).await.unwrap(), [Submitted::Known(id(4))]);
+    assert_eq!(s.outputs(id(5)).await.unwrap(), []);
+    let full = NewRun { outputs: vec![output(6)], ..new(6) };
+    assert!(s.submit(&[full], &Room { runs: 3, ..ROOM }).await.is_err());
+    assert_eq!(s.outputs(id(6)).await.unwrap(), []);
+    assert!(s.append(&Change { output: None, outbox: None, ..end(1, 2) }).await.unwrap());
+    assert!(s.remove(id(1)).await.unwrap());
+    assert_eq!(s.output(id(1), "of 1").await.unwrap(), None, "it goes with its run");
+}
+
+pub async fn lists_show_one_sort(on: &Subject) {
+    let s = &*on.runs();
+    let other = |n| NewRun { kind: "pipeline".into(), ..new(n) };
+    s.submit(&[new(1), other(2), new(3), other(4)], &ROOM).await.unwrap();
+    let ids = |heads: Vec<store::RunHead>| heads.into_iter().map(|h| h.id).collect::<Vec<_>>();
+    let gold = TenantId::from("gold");
+    assert_eq!(ids(s.list("job", None, None, 9).await.unwrap()), [3, 1].map(id));
+    assert_eq!(ids(s.list("pipeline", Some(&gold), None, 9).await.unwrap()), [4, 2].map(id));
+    assert_eq!(ids(s.list("pipeline", Some(&gold), Some(id(4)), 9).await.unwrap()), [id(2)]);
+    assert_eq!(ids(s.list("nothing", None, None, 9).await.unwrap()), []);
+}
+
+pub async fn a_change_that_is_not_synced_is_seen_at_once_and_decided_like_any_other(on: &Subject) {
+    let s = &*on.runs();
+    s.submit(&[new(1)], &ROOM).await.unwrap();
+    for after in 1..20 {
+        let entries = vec![format!("entry {after}")];
+        // Every third waits for the disk, as an end does behind stages that did not.
+        let change = Change { entries, synced: after % 3 == 0, ..change(1, after) };
+        let late = Change { synced: !change.synced, ..change.clone() };
+        let both = tokio::join!(s.append(&change), s.append(&late));
+        assert!(both.0.unwrap() != both.1.unwrap(), "one of them wins");
+        let stored = s.get(id(1)).await.unwrap().unwrap();
+        assert_eq!(stored.entries.len() as u64, after + 1);
+        assert_eq!(stored.entries.last().unwrap(), &format!("entry {after}"));
+    }
 }

@@ -1,0 +1,111 @@
+//! [`ResultStore`]: what stages made, by the hash of all that it was made of.
+
+use contract::{BoxFuture, TenantId, UnixMillis};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use store::{Error, ResultStore, StageResult};
+
+use crate::database::Postgres;
+use crate::values::{id, text};
+
+/// Results in a database.
+#[derive(Debug, Clone)]
+pub(crate) struct Results(Postgres);
+
+impl Results {
+    pub(crate) fn new(database: Postgres) -> Self {
+        Results(database)
+    }
+}
+
+fn result(row: &PgRow) -> Result<StageResult, Error> {
+    let key: Vec<u8> = row.try_get(1)?;
+    let key = key.try_into().map_err(|_| sqlx::Error::Decode("a result's key has 32 bytes".into()))?;
+    Ok(StageResult {
+        run: id(row, 0)?,
+        key,
+        tenant: TenantId::from(row.try_get::<String, _>(2)?),
+        pipeline: row.try_get(3)?,
+        stage: row.try_get(4)?,
+        of: row.try_get(5)?,
+        at: UnixMillis(row.try_get(6)?),
+        value: row.try_get(7)?,
+    })
+}
+
+async fn get(db: &Postgres, key: &[u8; 32]) -> Result<Option<StageResult>, Error> {
+    let row = sqlx::query(
+        "SELECT run, key, tenant, pipeline, stage, made_of, at, value FROM stage_results WHERE key = $1",
+    )
+    .bind(key.as_slice())
+    .fetch_optional(&db.pool)
+    .await?;
+    row.as_ref().map(result).transpose()
+}
+
+async fn newest(
+    db: &Postgres,
+    tenant: &TenantId,
+    pipeline: &str,
+    stage: &str,
+) -> Result<Option<StageResult>, Error> {
+    let row = sqlx::query(
+        "SELECT run, key, tenant, pipeline, stage, made_of, at, ''::bytea FROM stage_results \
+         WHERE tenant = $1 AND pipeline = $2 AND stage = $3 ORDER BY at DESC LIMIT 1",
+    )
+    .bind(text(tenant.as_str()))
+    .bind(text(pipeline))
+    .bind(text(stage))
+    .fetch_optional(&db.pool)
+    .await?;
+    row.as_ref().map(result).transpose()
+}
+
+async fn put(db: &Postgres, result: &StageResult) -> Result<(), Error> {
+    let mut tx = db.pool.begin().await?;
+    // A lost one is made again.
+    sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
+    sqlx::query(
+        "INSERT INTO stage_results (key, tenant, pipeline, stage, run, made_of, value, at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (key) DO UPDATE SET at = excluded.at",
+    )
+    .bind(result.key.as_slice())
+    .bind(text(result.tenant.as_str()))
+    .bind(text(&result.pipeline))
+    .bind(text(&result.stage))
+    .bind(result.run.as_bytes().as_slice())
+    .bind(text(&result.of))
+    .bind(result.value.as_slice())
+    .bind(result.at.0)
+    .execute(&mut *tx)
+    .await?;
+    Ok(tx.commit().await?)
+}
+
+async fn expire(db: &Postgres, before: UnixMillis) -> Result<u64, Error> {
+    let removed = sqlx::query("DELETE FROM stage_results WHERE at < $1").bind(before.0);
+    Ok(removed.execute(&db.pool).await?.rows_affected())
+}
+
+impl ResultStore for Results {
+    fn get<'a>(&'a self, key: &'a [u8; 32]) -> BoxFuture<'a, Result<Option<StageResult>, Error>> {
+        Box::pin(self.0.within(move || get(&self.0, key)))
+    }
+
+    fn newest<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        pipeline: &'a str,
+        stage: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StageResult>, Error>> {
+        Box::pin(self.0.within(move || newest(&self.0, tenant, pipeline, stage)))
+    }
+
+    fn put<'a>(&'a self, result: &'a StageResult) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.0.within(move || put(&self.0, result)))
+    }
+
+    fn expire(&self, before: UnixMillis) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(self.0.within(move || expire(&self.0, before)))
+    }
+}

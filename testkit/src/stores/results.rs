@@ -1,0 +1,63 @@
+//! What every [`ResultStore`](store::ResultStore) must do.
+
+use contract::{RequestId, RunId, TenantId, UnixMillis};
+use futures_util::future::join_all;
+use store::StageResult;
+
+use super::Subject;
+
+fn made(key: u8, stage: &str, at: i64) -> StageResult {
+    StageResult {
+        key: [key; 32],
+        tenant: TenantId::from("gold"),
+        pipeline: "p".into(),
+        stage: stage.into(),
+        run: RunId::of(RequestId::from_parts(UnixMillis(at), u128::from(key))),
+        of: format!("{{\"input\":{key}}}"),
+        value: vec![key, 0, 255],
+        at: UnixMillis(at),
+    }
+}
+
+pub async fn the_first_result_of_a_key_stays(on: &Subject) {
+    let s = &*on.results();
+    assert_eq!(s.get(&[1; 32]).await.unwrap(), None);
+    s.put(&made(1, "clean", 5)).await.unwrap();
+    assert_eq!(s.get(&[1; 32]).await.unwrap(), Some(made(1, "clean", 5)));
+    s.put(&StageResult { value: vec![9], of: "{}".into(), ..made(1, "clean", 7) }).await.unwrap();
+    let kept = s.get(&[1; 32]).await.unwrap().unwrap();
+    assert_eq!((kept.value, kept.of, kept.run), (vec![1, 0, 255], made(1, "", 0).of, made(1, "", 5).run));
+    let all: Vec<StageResult> = (0..12).map(|n| StageResult { value: vec![n], ..made(2, "x", 8) }).collect();
+    for put in join_all(all.iter().map(|r| s.put(r))).await {
+        put.unwrap();
+    }
+    let first = s.get(&[2; 32]).await.unwrap().unwrap().value;
+    s.put(&StageResult { value: vec![99], ..made(2, "x", 9) }).await.unwrap();
+    assert_eq!(s.get(&[2; 32]).await.unwrap().unwrap().value, first);
+}
+
+pub async fn the_newest_result_of_a_stage_is_found_and_is_its_tenants(on: &Subject) {
+    let s = &*on.results();
+    for result in [made(1, "clean", 5), made(2, "clean", 9), made(3, "clean", 7), made(4, "load", 99)] {
+        s.put(&result).await.unwrap();
+    }
+    let gold = TenantId::from("gold");
+    let newest = s.newest(&gold, "p", "clean").await.unwrap();
+    assert_eq!(newest, Some(StageResult { value: Vec::new(), ..made(2, "clean", 9) }));
+    assert_eq!(s.newest(&gold, "q", "clean").await.unwrap(), None);
+    assert_eq!(s.newest(&TenantId::from("other"), "p", "clean").await.unwrap(), None);
+    s.put(&made(1, "clean", 11)).await.unwrap();
+    assert_eq!(s.newest(&gold, "p", "clean").await.unwrap().unwrap().key, [1; 32], "it was used again");
+}
+
+pub async fn results_that_nobody_used_for_long_are_removed(on: &Subject) {
+    let s = &*on.results();
+    for result in [made(1, "a", 5), made(2, "b", 6), made(3, "c", 7)] {
+        s.put(&result).await.unwrap();
+    }
+    s.put(&made(1, "a", 8)).await.unwrap();
+    assert_eq!(s.expire(UnixMillis(7)).await.unwrap(), 1);
+    assert_eq!(s.get(&[2; 32]).await.unwrap(), None);
+    assert!(s.get(&[1; 32]).await.unwrap().is_some() && s.get(&[3; 32]).await.unwrap().is_some());
+    assert_eq!(s.expire(UnixMillis(7)).await.unwrap(), 0);
+}
