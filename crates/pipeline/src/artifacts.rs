@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! FOLDER/ab/abcdef…   a content, whole and never changed: it is written aside, synced, then renamed
-//! FOLDER/tmp/…        what is being written, or is about to be removed
+//! FOLDER/tmp/…        what is being written, locked by whoever writes it
+//! FOLDER/lock         held shared while a content is found to be kept, alone while one is placed or removed
 //! ```
 //!
 //! Nothing names a content before it is whole on disk, and what is read is compared with its name: a torn or damaged file is set
@@ -95,10 +96,7 @@ impl Artifacts {
             aside.file.write_all(read).map_err(|e| disk(&e))?;
         }
         let hash = hasher.finalize().to_hex().to_string();
-        let kept = self.is_kept(&hash, bytes, now).map_err(|e| disk(&e))?;
-        if !kept {
-            self.place(aside, &hash, now).map_err(|e| disk(&e))?;
-        }
+        self.keep(aside, &hash, bytes, now).map_err(|e| disk(&e))?;
         Ok(Artifact { name: name.to_owned(), hash, bytes })
     }
 
@@ -139,17 +137,26 @@ impl Artifacts {
         self.collect(live, time(before)).map_err(|e| disk(&e))
     }
 
+    /// Removes what processes left half written that are dead. How many files it were.
+    ///
+    /// # Errors
+    /// [`Code::StorageUnavailable`]: what was not reached is removed another time.
+    pub fn sweep(&self) -> Result<u64, Error> {
+        let mut removed = 0;
+        for (path, _) in entries(&self.folder.join("tmp")).map_err(|e| disk(&e))? {
+            let Ok(file) = File::open(&path) else { continue };
+            // Who writes one holds its lock; this is held until it is removed.
+            if file.try_lock().is_ok() {
+                removed += u64::from(remove(&path).map_err(|e| disk(&e))?);
+            }
+        }
+        Ok(removed)
+    }
+
     fn collect(&self, live: &HashSet<String>, before: SystemTime) -> io::Result<Collected> {
         let mut collected = Collected::default();
-        for (path, name) in entries(&self.folder.join("tmp"))? {
-            // A collection died between two steps: what it had taken away by mistake comes back.
-            if let Some(hash) = name.strip_prefix("gone-").filter(|h| is_hash(h))
-                && (live.contains(hash) || !is_older(&path, before)?)
-                && let Ok(place) = self.path(hash)
-                && !place.exists()
-            {
-                fs::rename(&path, place)?;
-            } else if is_older(&path, before)? {
+        for (path, _) in entries(&self.folder.join("tmp"))? {
+            if is_older(&path, before)? {
                 remove(&path)?;
             }
         }
@@ -158,23 +165,21 @@ impl Artifacts {
                 if live.contains(&hash) || !is_hash(&hash) || !is_older(&path, before)? {
                     continue;
                 }
-                // Somebody may put it right now: it is taken away first, and looked at again.
-                let gone = self.folder.join("tmp").join(format!("gone-{hash}"));
-                fs::create_dir_all(self.folder.join("tmp"))?;
-                if !renamed(&path, &gone)? {
-                    continue;
-                }
-                if is_older(&gone, before)? {
-                    collected.bytes += fs::metadata(&gone).map_or(0, |m| m.len());
-                    collected.files += u64::from(remove(&gone)?);
-                } else if path.exists() {
-                    remove(&gone)?;
-                } else {
-                    fs::rename(&gone, &path)?;
+                // Somebody may put it right now: it is looked at again when nobody can. Held for one file at a time.
+                let alone = self.lock()?;
+                alone.lock()?;
+                if is_older(&path, before)? {
+                    collected.bytes += fs::metadata(&path).map_or(0, |m| m.len());
+                    collected.files += u64::from(remove(&path)?);
                 }
             }
         }
         Ok(collected)
+    }
+
+    /// What whoever keeps a content and whoever removes one agree by; given back when it is closed, be it by death.
+    fn lock(&self) -> io::Result<File> {
+        OpenOptions::new().create(true).truncate(false).write(true).open(self.folder.join("lock"))
     }
 
     fn path(&self, hash: &str) -> Result<PathBuf, Error> {
@@ -184,7 +189,26 @@ impl Artifacts {
         }
     }
 
-    /// Whether the content is there already, which counts as put from then on.
+    /// Puts what was written aside in its place, unless the content is there already.
+    fn keep(&self, aside: Aside, hash: &str, bytes: u64, now: UnixMillis) -> io::Result<()> {
+        let mut rights = aside.file.metadata()?.permissions();
+        rights.set_readonly(true);
+        aside.file.set_permissions(rights)?;
+        {
+            let shared = self.lock()?;
+            shared.lock_shared()?;
+            if self.is_kept(hash, bytes, now)? {
+                return Ok(());
+            }
+        }
+        // Without the lock: it takes as long as the disk takes. Another may have put the same meanwhile, and later by its clock.
+        aside.file.sync_all()?;
+        let alone = self.lock()?;
+        alone.lock()?;
+        if self.is_kept(hash, bytes, now)? { Ok(()) } else { self.place(aside, hash, now) }
+    }
+
+    /// Whether the content is there already, which counts as put from then on. With the lock.
     fn is_kept(&self, hash: &str, bytes: u64, now: UnixMillis) -> io::Result<bool> {
         let Ok(path) = self.path(hash) else { return Ok(false) };
         let kept = match File::open(&path) {
@@ -199,8 +223,7 @@ impl Artifacts {
         if is.modified()? < now {
             kept.set_modified(now)?;
         }
-        // A collection may have taken it away meanwhile.
-        Ok(path.exists())
+        Ok(true)
     }
 
     /// A file of its own, aside.
@@ -211,19 +234,20 @@ impl Artifacts {
             let n = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = folder.join(format!("{}-{}-{n}", std::process::id(), now.0));
             match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(file) => return Ok(Aside { path, file, placed: false }),
+                // Who sweeps may have come between: then it is not there any more.
+                Ok(file) if file.try_lock().is_ok() && path.exists() => {
+                    return Ok(Aside { path, file, placed: false });
+                }
+                Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(disk(&e)),
             }
         }
     }
 
+    /// With the lock, alone.
     fn place(&self, mut aside: Aside, hash: &str, now: UnixMillis) -> io::Result<()> {
         let Ok(path) = self.path(hash) else { return Err(io::ErrorKind::InvalidInput.into()) };
-        let mut rights = aside.file.metadata()?.permissions();
-        rights.set_readonly(true);
-        aside.file.set_permissions(rights)?;
-        aside.file.sync_all()?;
         let folder = path.parent().unwrap_or(&self.folder);
         if !folder.exists() {
             fs::create_dir_all(folder)?;
@@ -300,14 +324,6 @@ fn is_older(path: &Path, before: SystemTime) -> io::Result<bool> {
 
 fn remove(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
-fn renamed(from: &Path, to: &Path) -> io::Result<bool> {
-    match fs::rename(from, to) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),

@@ -53,21 +53,6 @@ fn a_name_that_is_no_hash_leads_nowhere() {
 }
 
 #[test]
-fn what_a_collection_that_died_had_taken_away_comes_back_when_it_lives() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Artifacts::new(folder.path());
-    let (a, b) = (put(&store, b"a", 1_000).unwrap(), put(&store, b"b", 1_000).unwrap());
-    for of in [&a, &b] {
-        let gone = folder.path().join("tmp").join(format!("gone-{}", of.hash));
-        fs::rename(store.path(&of.hash).unwrap(), gone).unwrap();
-    }
-    store.gc(&HashSet::from([a.hash.clone()]), UnixMillis(5_000)).unwrap();
-    assert_eq!(read(store.open(&a.hash).unwrap()), b"a");
-    assert!(store.open(&b.hash).is_err());
-    assert_eq!(files(&store), 1);
-}
-
-#[test]
 fn many_that_put_and_collect_at_once_lose_nothing_that_was_put_last() {
     let folder = quick();
     let store = Artifacts::new(folder.path());
@@ -184,4 +169,18 @@ proptest! {
         store.gc(&HashSet::new(), UnixMillis(1_000_000)).unwrap();
         prop_assert_eq!(files(&store), 0, "nothing is left behind");
     }
+}
+
+#[test]
+fn what_a_dead_process_had_half_written_is_removed_and_what_is_being_written_is_not() {
+    let folder = quick();
+    let store = Artifacts::new(folder.path());
+    assert_eq!(store.sweep().unwrap(), 0);
+    let kept = put(&store, b"abc", 1).unwrap();
+    let living = store.aside(UnixMillis(5)).unwrap();
+    // Nobody holds its lock any more.
+    fs::write(folder.path().join("tmp/7-1-0"), "half").unwrap();
+    assert_eq!(store.sweep().unwrap(), 1);
+    assert!(living.path.exists() && read(store.open(&kept.hash).unwrap()) == b"abc");
+    assert_eq!(entries(&folder.path().join("tmp")).unwrap().len(), 1);
 }
