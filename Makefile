@@ -15,7 +15,7 @@ NEXTEST_PROFILE ?= default
 CARGO := cargo
 XTASK := $(CARGO) run --locked --quiet -p xtask --
 
-.PHONY: help demo test build lint unit clients setup fixtures licences faults fuzz
+.PHONY: help demo test build lint unit postgres clients setup fixtures licences faults fuzz
 
 help:  ## Lists the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,11 +55,15 @@ unit: setup  ## All Rust tests
 	  $(CARGO) test --locked --workspace --lib --bins --tests; \
 	fi
 
+postgres: setup  ## The end-to-end tests of jobs, runs, batches, budgets and the ledger once more, with everything kept in PostgreSQL
+	FOREBAY_TEST_STORAGE=postgres $(CARGO) nextest run --locked --workspace --profile $(NEXTEST_PROFILE) \
+	  -E 'package(forebay) & test(/^(jobs|jobs_crash|batches_crash|runs_crash|budgets|serve|caching|replay|cancel|drain|failures|rescue|resume)::/)'
+
 clients: setup  ## The official client libraries against a running server
 	@# As the tests have it: another choice of packages is another choice of features, and builds the query engine once more.
 	$(CARGO) test --locked --workspace --no-run --quiet
-	FOREBAY_BIN=$(CARGO_TARGET_DIR)/debug tests/clients/run.sh
-	FOREBAY_BIN=$(CARGO_TARGET_DIR)/debug tests/feast/run.sh
+	FOREBAY_BIN=$(CARGO_TARGET_DIR)/debug tests/drive.sh clients
+	FOREBAY_BIN=$(CARGO_TARGET_DIR)/debug tests/drive.sh feast
 
 faults: setup  ## Sixteen faults of an upstream against the release build, ten times as fast as in the catalogue
 	$(CARGO) build --locked --release -p forebay

@@ -1,20 +1,24 @@
 #!/usr/bin/env bash
-# Drives a running `forebay` by the official, unmodified OpenAI and Anthropic clients.
-# Usage: run.sh [PYTEST-ARGUMENT]...
+# Drives a running `forebay` by official, unmodified clients: those of tests/clients or of tests/feast.
+# Usage: drive.sh clients|feast [PYTEST-ARGUMENT]...
 #
 # FOREBAY_BIN names a folder with a built `forebay` (unless given, the dev build is made); FOREBAY_VENV the folder the
 # clients are installed in, outside the clone, so that the second run is quick.
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../.." && pwd)
-venv=${FOREBAY_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/forebay/venv-clients}
+tests=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$tests/.." && pwd)
+suite=${1:-}
+here=$tests/$suite
+[ -n "$suite" ] && [ -f "$here/requirements.txt" ] || { echo "usage: $0 clients|feast [PYTEST-ARGUMENT]..." >&2; exit 2; }
+shift
+venv=${FOREBAY_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/forebay/venv-$suite}
 
 skip() {
   printf '%s\n' '' \
     '!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!' \
-    "!!! SKIPPED: the tests with the official clients did not run" \
+    "!!! SKIPPED: the tests with the official clients (tests/$suite) did not run" \
     "!!! because $1" \
-    '!!! Nothing is proven about the openai and anthropic packages.' \
+    '!!! Nothing is proven about the packages of its requirements.txt.' \
     '!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!' >&2
   # A machine that must run them sets this.
   [ -z "${FOREBAY_CLIENTS_REQUIRED:-}" ] || exit 1
@@ -31,7 +35,7 @@ if ! cmp -s "$here/requirements.txt" "$stamp"; then
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" >&2 || skip "python3 cannot make a virtual environment"
   if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 \
     -r "$here/requirements.txt"; then
-    skip "the packages of tests/clients/requirements.txt cannot be installed (see above): no index is reachable?"
+    skip "the packages of tests/$suite/requirements.txt cannot be installed (see above): no index is reachable?"
   fi
   cp "$here/requirements.txt" "$stamp"
 fi
