@@ -129,6 +129,8 @@ impl Assembly {
                 root: gateway::runs_root(project),
                 clock: clock.clone(),
                 results: store.reader.results.clone(),
+                keep: config.runs.results.0,
+                collect: crate::stages::collect(project, config, clock.clone()),
             }),
             endpoints: Arc::default(),
             users,
@@ -175,7 +177,8 @@ impl Assembly {
         models.prepare(settings);
         let outside = wiring::outside(config, self.reader.runs.clone(), &self.means.clock)?;
         let cache: Arc<dyn llm::PartCache> = self.cache.clone();
-        let registry = wiring::kinds(&models, &self.project, Some(config), Some(cache), outside);
+        let calls = self.durable.calls();
+        let registry = wiring::kinds(&models, &self.project, Some(config), Some(cache), outside, calls);
         let pipelines = pipelines::all(config, &models, &registry)?;
         let definitions = pipelines::durable(config, &registry)?;
         let inventory = Some(Arc::new(Running { models: infos, workers }) as _);
@@ -279,6 +282,7 @@ impl Assembly {
             usage_counters: otlp::Settings::usage_counters(|name| std::env::var(name).ok()),
             tracing: export.as_ref().map(|e| e.tracing(config)),
             drain: config.server.drain.0,
+            lineage: config.lineage.namespace.clone(),
             ..gateway::Settings::default()
         }
     }

@@ -43,9 +43,23 @@ pub fn root(project: &Path, configured: Option<&str>) -> Result<String, String> 
 /// # Errors
 /// When the folder cannot be created, or what is configured is no such place.
 pub fn open(project: &Path, config: &Config, env: &Env, clock: Arc<dyn Clock>) -> Result<Warehouse, Error> {
+    open_beside(project, config, env, clock, None)
+}
+
+/// The same; what does not fit into memory goes into that folder. Unless given: the system's for temporary files.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_beside(
+    project: &Path,
+    config: &Config,
+    env: &Env,
+    clock: Arc<dyn Clock>,
+    spill: Option<PathBuf>,
+) -> Result<Warehouse, Error> {
     let help = "correct `warehouse` in forebay.yaml: a folder, or `s3://BUCKET/PREFIX`";
     let root = root(project, config.warehouse.as_deref()).map_err(|why| Error::new(why, help))?;
-    let settings = Settings { store: env.beginning_with("AWS_"), ..Settings::default() };
+    let settings = Settings { store: env.beginning_with("AWS_"), spill, ..Settings::default() };
     Warehouse::open(&root, clock, settings).map_err(failed)
 }
 
@@ -72,6 +86,8 @@ pub fn delimiter(text: &str) -> Option<u8> {
 pub enum Database {
     /// A file.
     Sqlite(PathBuf),
+    /// A server, as its address says.
+    Postgres,
 }
 
 /// The database of a configured address, files relative to the project; `None` when it is none that can be asked.
@@ -80,7 +96,8 @@ pub fn database(project: &Path, address: &str) -> Option<Database> {
         let file = file.strip_prefix("//").unwrap_or(file);
         return (!file.is_empty()).then(|| Database::Sqlite(project.join(file)));
     }
-    None
+    let server = ["postgres://", "postgresql://"].iter().any(|scheme| address.starts_with(scheme));
+    server.then_some(Database::Postgres)
 }
 
 /// What a configured dataset says about its files, all but where they are.
@@ -137,10 +154,11 @@ mod tests {
     }
 
     #[test]
-    fn a_database_is_a_file_of_the_project() {
+    fn a_database_is_a_file_of_the_project_or_a_server() {
         let of = |text: &str| database(Path::new("/p"), text);
         assert_eq!(of("sqlite:a.db"), Some(Database::Sqlite("/p/a.db".into())));
         assert_eq!(of("sqlite:///x/a.db"), Some(Database::Sqlite("/x/a.db".into())));
+        assert_eq!(of("postgres://ann@h/d"), Some(Database::Postgres));
         assert_eq!((of("mysql://h/d"), of("sqlite:"), of("x")), (None, None, None));
     }
 }

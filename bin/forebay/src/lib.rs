@@ -2,6 +2,7 @@
 //!
 //! Everything that knows all crates lives here and nowhere else.
 
+mod aside;
 pub mod assembly;
 pub mod cli;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod features;
 mod folders;
 pub mod gguf;
 pub mod inventory;
+pub mod lineage;
 mod logs;
 mod pipelines;
 pub mod prices;

@@ -3,15 +3,17 @@
 //!
 //! Nothing is read before a stage asks for it: a server whose pipelines work on no data opens no warehouse.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use contract::{BoxFuture, Clock, Code, Error as Refusal, SystemClock};
+use contract::{BoxFuture, Clock, Code, Context, Error as Refusal, SystemClock, UnixMillis, Value};
 use data::features::FeatureView;
 use data::stages::{Configured, Fetched, Means, place};
-use data::{Format, Warehouse};
+use data::{Format, Gc, Warehouse};
 use pipeline::Registry;
 use pipeline::artifacts::Artifacts;
+use pipeline::durable::{Collect, Named};
 use pipeline::exec::{ExecParts, Place, TableFormat};
 use pipeline::outside::Outside;
 
@@ -35,6 +37,17 @@ impl Project {
             let _ = known.set(config.clone());
         }
         Arc::new(Project { folder: folder.to_owned(), clock, config: known, warehouse: OnceLock::new() })
+    }
+
+    /// Where its stages put what they need for a while.
+    fn aside(&self) -> Result<PathBuf, Refusal> {
+        let failed = |e| {
+            Refusal::new(
+                Code::StorageUnavailable,
+                format!("no temporary folder can be made in .forebay: {e}"),
+            )
+        };
+        crate::aside::folder(&self.folder).map_err(failed)
     }
 
     fn config(&self) -> &Config {
@@ -62,7 +75,8 @@ impl Means for Project {
             return Ok(open.clone());
         }
         let env = Env::of_process(&self.folder);
-        let opened = datasets::open(&self.folder, self.config(), &env, self.clock.clone());
+        let aside = Some(self.aside()?);
+        let opened = datasets::open_beside(&self.folder, self.config(), &env, self.clock.clone(), aside);
         let opened = opened.map_err(|e| refusal(&e))?;
         Ok(self.warehouse.get_or_init(|| opened).clone())
     }
@@ -90,6 +104,19 @@ impl Means for Project {
         sources::files(&self.folder, patterns).map_err(|e| refusal(&e).message)
     }
 
+    fn documents<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Fetched, Refusal>> {
+        Box::pin(async move {
+            // A parameter of a run may have said it, and whoever starts one may not read what lies elsewhere.
+            let inside = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::CurDir);
+            if folder.is_empty() || !Path::new(folder).components().all(inside) {
+                let m = format!("`{folder}` is no folder below that of the configuration");
+                return Err(Refusal::new(Code::InvalidRequest, m).param("documents"));
+            }
+            let place = sources::Place::Documents(folder.to_owned());
+            self.fetched(&place, data::Source::default()).await
+        })
+    }
+
     fn fetch<'a>(&'a self, dataset: &'a str) -> BoxFuture<'a, Result<Fetched, Refusal>> {
         Box::pin(async move {
             let none = || Refusal::new(Code::NotFound, format!("no dataset `{dataset}` is configured"));
@@ -101,14 +128,60 @@ impl Means for Project {
                 Refusal::new(Code::InvalidRequest, m)
             })?;
             let options = datasets::options(of).map_err(|e| refusal(&e))?;
-            let fetched = sources::fetch(&self.folder, &place, options).await.map_err(|e| refusal(&e))?;
-            let (source, notes, spool) = fetched.into_parts();
-            Ok(Fetched { source, notes, held: spool.map(|s| Box::new(s) as _) })
+            self.fetched(&place, options).await
         })
     }
 }
 
-/// Writes tables for commands.
+impl Project {
+    async fn fetched(&self, place: &sources::Place, options: data::Source) -> Result<Fetched, Refusal> {
+        let fetched = sources::fetch(&self.folder, place, options, Some(&self.aside()?)).await;
+        let fetched = fetched.map_err(|e| refusal(&e))?;
+        let (source, notes, spool) = fetched.into_parts();
+        Ok(Fetched { source, notes, held: spool.map(|s| Box::new(s) as _) })
+    }
+}
+
+/// Who keeps what results of runs name: files that commands left, and versions of tables between stages.
+pub(crate) fn collect(folder: &Path, config: &Config, clock: Arc<dyn Clock>) -> Vec<Arc<dyn Collect>> {
+    let project = Project::new(folder, Some(config), clock.clone());
+    vec![Arc::new(artifacts(folder, Some(config))), Arc::new(Staging { project, clock })]
+}
+
+/// Versions of tables between stages.
+struct Staging {
+    project: Arc<Project>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Collect for Staging {
+    fn collect<'a>(&'a self, named: &'a Named, before: UnixMillis) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            // Where no run has ever made a table there may be no warehouse either.
+            if named.tables.is_empty() {
+                return Ok(());
+            }
+            let warehouse = self.project.warehouse()?;
+            let kept: Vec<String> = named.tables.iter().cloned().collect();
+            let older = self.clock.wall().0.saturating_sub(before.0);
+            let older_than = Duration::from_millis(u64::try_from(older).unwrap_or(0));
+            let collected =
+                data::stages::collect(&warehouse, &kept, &Gc { older_than, dry_run: false }).await;
+            for (dataset, collected) in collected? {
+                if !collected.files.is_empty() {
+                    tracing::info!(
+                        dataset,
+                        files = collected.files.len(),
+                        "removed versions that no run names any more"
+                    );
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Writes tables for commands, and reads and writes them for stages that are run for each row.
 struct Tables(Arc<Project>);
 
 impl Place for Tables {
@@ -127,13 +200,36 @@ impl Place for Tables {
     }
 }
 
+impl pipeline::Tables for Tables {
+    fn rows<'a>(&'a self, table: &'a str, folder: &'a Path) -> BoxFuture<'a, Result<PathBuf, Refusal>> {
+        Box::pin(async move { data::stages::rows(&*self.0, table, folder).await })
+    }
+
+    fn table<'a>(
+        &'a self,
+        cx: &'a Context,
+        rows: &'a Path,
+        types: &'a [(String, &'static str)],
+    ) -> BoxFuture<'a, Result<Value, Refusal>> {
+        Box::pin(async move { data::stages::gather(&*self.0, cx, rows, types).await })
+    }
+}
+
+/// Where the files are that commands left.
+pub(crate) fn artifacts(folder: &Path, config: Option<&Config>) -> Artifacts {
+    let configured = config.and_then(|c| c.runs.artifacts.as_deref());
+    Artifacts::new(folder.join(configured.unwrap_or(".forebay/artifacts")))
+}
+
 /// Adds the kinds of stages that only durable runs have. `outside`: who asks addresses and brings webhooks, where anything runs.
 pub(crate) fn register(registry: &mut Registry, folder: &Path, config: Option<&Config>, outside: Outside) {
     let project = Project::new(folder, config, Arc::new(SystemClock::default()));
+    let tables = Arc::new(Tables(project.clone()));
+    registry.set_tables(tables.clone());
     let exec = ExecParts {
         project: folder.to_owned(),
-        artifacts: Artifacts::new(folder.join(".forebay/artifacts")),
-        place: Some(Arc::new(Tables(project.clone()))),
+        artifacts: artifacts(folder, config),
+        place: Some(tables.clone()),
         env: Vec::new(),
     };
     pipeline::register(registry, pipeline::Parts { exec, outside });

@@ -1,20 +1,21 @@
 //! From a checked configuration to the parts that run: the only place that knows every crate and every engine. What is put
 //! together of them, at the start and at a change of the configuration, is [`crate::assembly`]'s.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 use std::time::Duration;
 
 use admission::{Amount, Period, Scope};
-use contract::{BoxFuture, Clock, Date, Secret, TenantId, UnixMillis};
+use contract::{BoxFuture, Clock, Date, PipelineName, Secret, TenantId, UnixMillis};
 use gateway::{BatchesSettings, Current, Jobs, JobsSettings};
 use llm::{CascadeKind, GenerateKind, Models, PartCache};
-use pipeline::Registry;
 use pipeline::durable::Durable;
+use pipeline::nested::{Calls, with_pipelines};
 use pipeline::outside::Outside;
 use pipeline::runs::Deliver as _;
+use pipeline::{PipelineSpec, Registry};
 use postgres::Postgres;
 use store::{Backend, CacheKey, CacheStore, CostBy, Reader};
 use webhooks::Webhooks;
@@ -32,6 +33,7 @@ pub fn kinds(
     config: Option<&Config>,
     cache: Option<Arc<dyn PartCache>>,
     outside: Outside,
+    calls: Calls,
 ) -> Registry {
     let mut registry = Registry::default();
     text::register(&mut registry);
@@ -39,12 +41,45 @@ pub fn kinds(
     let generate = GenerateKind::new(models.clone(), project.to_owned(), cache);
     registry.register(CascadeKind::new(generate.clone()));
     registry.register(generate);
-    registry
+    let specs = config.map(specs).unwrap_or_default();
+    let versions = config.map(|config| versions(project, config, &specs)).unwrap_or_default();
+    with_pipelines(&registry, &specs, &versions, calls)
+}
+
+fn specs(config: &Config) -> BTreeMap<PipelineName, PipelineSpec> {
+    config.pipelines.iter().map(|(name, p)| (name.as_str().into(), p.spec())).collect()
+}
+
+/// The hash of what each pipeline is made of but its files: as it is written, and the models that it names.
+fn versions(
+    project: &Path,
+    config: &Config,
+    specs: &BTreeMap<PipelineName, PipelineSpec>,
+) -> BTreeMap<PipelineName, String> {
+    let of = |spec: &PipelineSpec| {
+        let written = format!("{spec:?}");
+        let named = |name: &str| written.contains(&format!("{name:?}"));
+        let mut wanted: Vec<&String> = config.models.keys().filter(|name| named(name)).collect();
+        // Who stands in for them too.
+        for at in 0.. {
+            let Some(model) = wanted.get(at).and_then(|name| config.models.get(*name)) else { break };
+            let next = model.fallback.iter().filter_map(|f| config.models.get_key_value(&f.model));
+            for (name, _) in next {
+                if !wanted.contains(&name) {
+                    wanted.push(name);
+                }
+            }
+        }
+        let models: Vec<String> =
+            wanted.iter().filter_map(|name| Some(identity(project, config.models.get(*name)?))).collect();
+        blake3::hash(format!("{written} {models:?}").as_bytes()).to_hex().to_string()
+    };
+    specs.iter().map(|(name, spec)| (name.clone(), of(spec))).collect()
 }
 
 /// The kinds for a check: they know no model, since nothing runs.
 pub fn kinds_for_check(project: &Path) -> Registry {
-    kinds(&Models::new(Arc::new(llm::Unlimited)), project, None, None, Outside::default())
+    kinds(&Models::new(Arc::new(llm::Unlimited)), project, None, None, Outside::default(), Calls::default())
 }
 
 /// What stands behind a model's name: who answers, where and as what. A local file is known by its size and the time it was

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::lineage::Lineage;
 use crate::{PipelineName, RunId};
 
 /// The attempt that a stage works for. Attempts are at-least-once: another may have done the same before it and died, or may
@@ -40,4 +41,9 @@ pub trait StageLog: Send + Sync {
     fn line(&self, line: &str);
     /// Units done so far, and how many there are when that is known.
     fn progress(&self, done: u64, of: Option<u64>);
+    /// What it made of what, where it knows more of that than whoever gives it values and takes its own. What several calls say
+    /// is taken together.
+    fn lineage(&self, lineage: Lineage) {
+        let _ = lineage;
+    }
 }

@@ -15,6 +15,7 @@ mod error;
 mod event;
 mod freshness;
 mod id;
+pub mod lineage;
 mod message;
 mod meter;
 mod money;

@@ -29,11 +29,13 @@
 
 mod batch;
 mod canonical;
+mod columns;
 mod dataset;
 mod error;
 pub mod expect;
 pub mod features;
 mod fingerprint;
+mod lineage;
 mod query;
 mod schema;
 mod source;

@@ -12,6 +12,7 @@ use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 
+use crate::columns::{self, Traced};
 use crate::dataset::{Dataset, Rows};
 use crate::{Error, Schema, Warehouse, store};
 
@@ -105,8 +106,27 @@ impl Warehouse {
             state.config_mut().options_mut().optimizer.prefer_hash_join = true;
             frame = DataFrame::new(state, plan);
         }
-        let schema = columns(frame.schema().as_arrow())?;
+        let schema = schema_of(frame.schema().as_arrow())?;
         Box::pin(Rows::run(frame, schema)).await
+    }
+}
+
+impl Warehouse {
+    /// Which columns of versions a query makes its columns of.
+    ///
+    /// # Errors
+    /// As [`Warehouse::query`].
+    pub(crate) async fn trace(
+        &self,
+        query: &Query,
+        tables: &[(String, Dataset, u64)],
+    ) -> Result<Traced, Error> {
+        let mut known = Vec::with_capacity(tables.len());
+        for (name, dataset, version) in tables {
+            let schema = dataset.schema_of(&dataset.at_version(*version).await?)?;
+            known.push((name.as_str(), schema.to_arrow()));
+        }
+        columns::trace(&query.sql, &known).await
     }
 }
 
@@ -136,7 +156,7 @@ impl Given {
 }
 
 /// The columns of a result, which have to be such as a dataset has.
-fn columns(arrow: &arrow::datatypes::Schema) -> Result<Schema, Error> {
+fn schema_of(arrow: &arrow::datatypes::Schema) -> Result<Schema, Error> {
     let schema = Schema::from_arrow(arrow).map_err(|(column, ty)| {
         let why = format!("it is of type {ty}, which no dataset has; cast it, as `cast({column} as text)`");
         Error::invalid(format!("the column `{column}` of the query"), why)

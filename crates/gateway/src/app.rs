@@ -120,6 +120,8 @@ pub struct Settings {
     pub tracing: Option<Tracing>,
     /// How long answers under way may go on once the server is told to stop.
     pub drain: Duration,
+    /// What OpenLineage calls the project: its datasets are those of this namespace.
+    pub lineage: String,
 }
 
 impl Default for Settings {
@@ -138,6 +140,7 @@ impl Default for Settings {
             replay: Replay::default(),
             tracing: None,
             drain: Duration::from_secs(30),
+            lineage: "forebay".to_owned(),
         }
     }
 }

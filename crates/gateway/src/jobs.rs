@@ -38,6 +38,7 @@ pub(crate) use self::submit::{is_possible, is_wanted, submit, submit_instead};
 use crate::batches::{Batches, BatchesSettings, Driver};
 use crate::current::{Current, Latest};
 use crate::drain::Drain;
+use crate::nested::Caller;
 use crate::runs::Runs;
 
 /// What a job's run is called among runs.
@@ -144,10 +145,7 @@ impl Jobs {
         let worker = format!("{}-{}", std::process::id(), app.request_id());
         let execute = Worker::of(current);
         let lines = execute.lines();
-        if let Some(durable) = &durable {
-            durable.clear_all();
-        }
-        let by = By { worker: execute, durable };
+        let by = By { worker: execute, durable: durable.clone() };
         let jobs = Jobs::over(store, app.inner.clock.clone(), settings, worker, by, Some(deliver.clone()));
         let scheduler = jobs.inner.scheduler.clone();
         let outbox = Outbox::new(
@@ -158,8 +156,17 @@ impl Jobs {
             scheduler.counts(),
         );
         *jobs.inner.work.lock() = Some({
-            let scheduler = scheduler.clone();
-            task::kept("jobs", move || scheduler.clone().work())
+            let (scheduler, mut dead) = (scheduler.clone(), durable.clone());
+            task::kept("jobs", move || {
+                // Once: what is begun here later does not die with another process.
+                let (work, dead) = (scheduler.clone().work(), dead.take());
+                async move {
+                    if let Some(dead) = dead {
+                        dead.clear_dead().await;
+                    }
+                    work.await;
+                }
+            })
         });
         let driver = jobs.driver(current, lines);
         let drain = app.inner.drain.clone();
@@ -177,6 +184,10 @@ impl Jobs {
                 stop.stop();
             }),
         ]);
+        if let Some(durable) = durable {
+            durable.calls().live_by(Arc::new(Caller::of(current)));
+            jobs.inner.beside.lock().push(task::kept("runs", move || durable.clone().sweep()));
+        }
         app.keep_jobs(jobs.clone());
         jobs
     }

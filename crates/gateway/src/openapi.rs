@@ -10,6 +10,7 @@ mod events;
 mod features;
 mod files;
 mod jobs;
+mod lineage;
 mod operations;
 mod runs;
 mod schemas;
@@ -53,6 +54,8 @@ const PIPELINE: &str = "/v1/pipelines/{name}";
         schemas::CloudEvent, schemas::CloudEvents, schemas::EventsTaken,
         schemas::Jobs, schemas::Job, schemas::JobRemoved, schemas::Deliveries,
         schemas::RunWanted, schemas::Run, schemas::Runs, schemas::RunDecision, schemas::RunLog,
+        schemas::RunOutput,
+        schemas::Lineage, schemas::LineageEvent, schemas::LineageTaken,
         schemas::Keys, schemas::KeyInfo, schemas::KeyWanted, schemas::KeyMade, schemas::Costs, schemas::ModelInfos,
         schemas::ConfigState, schemas::Reloaded, schemas::ReloadRefused,
         schemas::OpenAiError, schemas::AnthropicError,

@@ -8,9 +8,10 @@ mod view;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::{Clock, Code, Error, RequestId, RunId, StageName, TenantId};
-use pipeline::durable::{Asked, Durable, KIND, Means, Partition, read_log};
+use pipeline::durable::{Asked, Durable, KIND, Kept, Means, Partition, read_log};
 use pipeline::runs::{Lane, Run};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
@@ -64,6 +65,9 @@ impl Runs {
             root: root(project),
             clock: clock.clone(),
             results: reader.results.clone(),
+            // Whoever works on them removes what is over its time.
+            keep: Duration::MAX,
+            collect: Vec::new(),
         });
         durable.on(Jobs::at_rest(reader.runs.clone(), clock).scheduler());
         Runs { durable }
@@ -128,6 +132,7 @@ impl Runs {
         let asked = Asked {
             params: field("params").and_then(|p| p.as_object().cloned()).unwrap_or_default(),
             partition: field("partition").and_then(|p| serde_json::from_value(p).ok()),
+            input: self.durable.input(old).await?,
             cause: by,
             resumes: Some(old),
             ..Asked::of(RunId::of(new), head.tenant.clone(), pipeline)
@@ -220,6 +225,33 @@ impl Runs {
         }
         self.durable.scheduler()?.decide(id, stage, by, approved, reason).await?;
         self.show(id, tenant).await
+    }
+
+    /// What a stage made, as JSON; unless one is named, the last of the pipeline.
+    ///
+    /// # Errors
+    /// `not_found` for a stage that there is none of, or that has made nothing; `storage_unavailable`.
+    pub async fn output(
+        &self,
+        id: RunId,
+        tenant: Option<&TenantId>,
+        stage: Option<&str>,
+    ) -> Result<String, Error> {
+        let (_, run) = self.load(id, tenant).await?;
+        let missing = |m: String| Error::new(Code::NotFound, m).param("stage");
+        let name = stage.map(StageName::from).or_else(|| run.stages().last().map(|(p, _)| p.name.clone()));
+        let name = name.unwrap_or_else(|| StageName::from(""));
+        let Some((_, state)) = run.stage(&name) else {
+            return Err(missing(format!("run {id} has no stage `{name}`")));
+        };
+        let store = self.durable.scheduler()?.store();
+        let kept = store.output(id, &run.key(&name)).await.map_err(crate::jobs::storage)?;
+        let kept = kept.ok_or_else(|| {
+            missing(format!("stage `{name}` has made nothing that is kept: it is {}", state.phase.as_str()))
+        })?;
+        let value = Kept::value(&kept)?;
+        let (kind, value) = (value.kind().to_string(), value.to_json());
+        Ok(json!({"object": "output", "run": id, "stage": name, "kind": kind, "value": value}).to_string())
     }
 
     /// What a stage's attempts said, from that byte on.

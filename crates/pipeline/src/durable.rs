@@ -10,19 +10,29 @@
 //! Invariants: nothing of a plan is looked up again while the run goes on but the kinds of stages; what leaves the run is made
 //! under the key of its effect; what a stage prints is bounded.
 
+mod collected;
 mod content;
 mod definition;
+mod each;
+mod elements;
 mod execute;
 mod fill;
 mod folders;
 mod host;
 mod kept;
 mod log;
+mod made;
+mod named;
+mod news;
 mod plan;
 mod stage;
 mod start;
+mod upkeep;
 
+pub(crate) use collected::COLUMNS;
 pub use definition::{Asked, Definition, Definitions, Partition};
+pub(crate) use host::Inner;
 pub use host::{Durable, Ended, KIND, Means};
 pub use kept::Kept;
 pub use log::read as read_log;
+pub use named::{Collect, Named};

@@ -127,6 +127,10 @@ impl StageKind for ExecKind {
         true
     }
 
+    fn code(&self) -> &'static [&'static str] {
+        &["command"]
+    }
+
     fn files(&self, config: &Json) -> Vec<PathBuf> {
         let config = ExecConfig::deserialize(config);
         config.map(|c| c.files(&self.parts.project)).unwrap_or_default()

@@ -54,6 +54,8 @@ pub struct Node {
     pub matrix: bool,
     /// Whether its output is taken from an earlier durable run that made it of the same.
     pub cached: bool,
+    /// Runs for each element, and gives a table of what came of them.
+    pub collects: bool,
     /// The nodes that it waits for without taking their output.
     pub after: Vec<usize>,
     /// What the explicit latency budgets behind it add up to: its own deadline leaves them this much.
@@ -71,8 +73,8 @@ impl Node {
 
     /// The kind of its whole output: a list when it runs for each, or for many values.
     pub fn output(&self) -> Kind {
-        let one = self.stage.signature().output.clone();
-        if self.each.is_some() || self.matrix { Kind::List(Box::new(one)) } else { one }
+        let one = if self.collects { Kind::Table } else { self.stage.signature().output.clone() };
+        if (self.each.is_some() && !self.collects) || self.matrix { Kind::List(Box::new(one)) } else { one }
     }
 }
 

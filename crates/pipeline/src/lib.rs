@@ -5,11 +5,14 @@
 
 pub mod artifacts;
 mod check;
+mod code;
 pub mod durable;
 pub mod exec;
 mod graph;
 mod kinds;
+pub mod lineage;
 pub mod live;
+pub mod nested;
 pub mod outside;
 mod registry;
 pub mod runs;
@@ -22,5 +25,7 @@ mod word;
 pub use check::{check, durable as is_durable};
 pub use graph::{Graph, Node, Source as NodeSource};
 pub use kinds::{Parts, register};
-pub use registry::{Problem, Registry, Shows, Site, StageKind};
-pub use spec::{DurableSpec, Finding, OnFailure, PipelineSpec, Place, Source, StageInRuns, StageSpec};
+pub use registry::{Problem, Registry, Shows, Site, StageKind, Tables};
+pub use spec::{
+    Collect, DurableSpec, Finding, OnFailure, PipelineSpec, Place, Source, StageInRuns, StageSpec,
+};

@@ -1,10 +1,10 @@
 //! Kinds of stages by name. Each layer above registers the kinds it knows; the configuration refers to them by name.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::{Stage, StageName};
+use contract::{BoxFuture, Context, Error, Stage, StageName, Value};
 use serde_json::Value as Json;
 
 /// A kind of stage: `extractive`, `chunk`, `generate`, …
@@ -26,9 +26,26 @@ pub trait StageKind: Send + Sync {
         Vec::new()
     }
 
+    /// What else a stage of this configuration is made of, by name, with a hash: when one of them changes, its output is another.
+    fn made_of(&self, _config: &Json) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// What of an element counts, of a stage that is run for each: an element of which that is equal gives an equal output.
+    /// `None`: all of it.
+    fn of_element(&self, _config: &Json, _element: &Json) -> Option<Json> {
+        None
+    }
+
     /// Whether it makes sense in durable runs alone: one such stage makes a pipeline durable.
     fn durable(&self) -> bool {
         false
+    }
+
+    /// The fields of its configuration that are read as code when they are texts: by a shell, as SQL. What a caller chose is
+    /// filled into them only where it is no more than a word.
+    fn code(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// Whether the output of a stage of this configuration depends on nothing but that, its files and its inputs, so that a
@@ -80,16 +97,42 @@ pub struct Problem {
     pub remedy: String,
 }
 
+/// Reads and writes the tables of stages that are run for each row, as files of JSON lines.
+pub trait Tables: Send + Sync {
+    /// Writes the rows of a table into a file in `folder`, an object a line.
+    fn rows<'a>(&'a self, table: &'a str, folder: &'a Path) -> BoxFuture<'a, Result<PathBuf, Error>>;
+
+    /// Makes a table of the rows in a file: once for the attempt's effect, however often it is tried. `types` are those of columns
+    /// that are known, by the names that the configuration of datasets has.
+    fn table<'a>(
+        &'a self,
+        cx: &'a Context,
+        rows: &'a Path,
+        types: &'a [(String, &'static str)],
+    ) -> BoxFuture<'a, Result<Value, Error>>;
+}
+
 /// All kinds of stages of this binary.
 #[derive(Default, Clone)]
 pub struct Registry {
     kinds: BTreeMap<&'static str, Arc<dyn StageKind>>,
+    tables: Option<Arc<dyn Tables>>,
 }
 
 impl Registry {
     /// Adds a kind; a later one of the same name replaces it.
     pub fn register(&mut self, kind: impl StageKind + 'static) {
         self.kinds.insert(kind.name(), Arc::new(kind));
+    }
+
+    /// Who reads and writes the tables of stages that are run for each row.
+    pub fn set_tables(&mut self, tables: Arc<dyn Tables>) {
+        self.tables = Some(tables);
+    }
+
+    /// Who reads and writes tables, if anybody does.
+    pub fn tables(&self) -> Option<&Arc<dyn Tables>> {
+        self.tables.as_ref()
     }
 
     /// The kind of that name.

@@ -1,6 +1,7 @@
 //! A pipeline as a person wrote it, after parsing and before the check.
 
 use contract::{Budget, Kind, StageName, Value};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 /// A pipeline.
@@ -46,6 +47,17 @@ pub struct StageInRuns {
     pub cache: Option<bool>,
     /// It is run once for every combination of these values.
     pub matrix: Vec<(String, Vec<Json>)>,
+    /// Of a stage that is run for each element: its output is a table.
+    pub collect: Option<Collect>,
+}
+
+/// The table that a stage gives that is run for each element: a row for each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collect {
+    /// The fields of the element that the row has.
+    pub keep: Vec<String>,
+    /// What the column of the output is called.
+    pub output: String,
 }
 
 /// A stage.

@@ -75,6 +75,13 @@ pub fn spawn<T: Send + 'static>(
     Task { handle: Some(tokio::spawn(fut)), name }
 }
 
+/// Starts work that bounds itself and that nobody owns; outside of a runtime, as when one is being torn down, nothing happens.
+pub(crate) fn beside(name: &'static str, fut: impl Future<Output = ()> + Send + 'static) {
+    if tokio::runtime::Handle::try_current().is_ok() {
+        spawn(name, fut).detach();
+    }
+}
+
 /// How long a task that crashed is waited with before it begins anew.
 const ANEW: Duration = Duration::from_secs(1);
 

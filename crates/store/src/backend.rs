@@ -9,7 +9,8 @@ use std::sync::Arc;
 use contract::BoxFuture;
 
 use crate::{
-    BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, ResultStore, RunStore, TriggerStore,
+    BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore, RunStore,
+    TriggerStore,
 };
 
 /// An open database with the current schema.
@@ -22,6 +23,8 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     fn runs(&self) -> Arc<dyn RunStore>;
     /// What stages of runs made.
     fn results(&self) -> Arc<dyn ResultStore>;
+    /// What was made of what.
+    fn lineage(&self) -> Arc<dyn LineageStore>;
     /// What triggers have seen.
     fn triggers(&self) -> Arc<dyn TriggerStore>;
     /// The batches.

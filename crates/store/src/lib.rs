@@ -17,6 +17,7 @@ mod files;
 pub mod journal;
 mod keys;
 mod ledger;
+mod lineage;
 mod project;
 mod results;
 mod runs;
@@ -35,14 +36,17 @@ pub use ledger::{
     Admitted, CostBy, CostRow, Entry, Filter, Health, Ledger, LedgerStore, Recovery, Scope, ScopeSpent,
     Settings, Settled, SettledAttempt, SettledColumns,
 };
+pub use lineage::{
+    LineageEnd, LineageFact, LineageQuery, LineageRole, LineageStore, LineageVersion, NewLineage,
+};
 pub use project::{Reader, Store};
-pub use results::{ResultStore, StageResult};
+pub use results::{KeyedValue, ResultStore, StageResult};
 pub use runs::{
     Change, Delivery, DeliveryState, DueDelivery, LaneCount, NewDelivery, NewRun, Output, Part, Room,
     RunHead, RunStore, SecretNumber, StoredRun, SubmitKey, Submitted, Tried,
 };
 pub use sqlite::{
-    Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteResults, SqliteRuns,
-    SqliteTriggers,
+    Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteLineage,
+    SqliteResults, SqliteRuns, SqliteTriggers,
 };
 pub use triggers::{StoredTriggers, TriggerStore};

@@ -16,7 +16,7 @@ use crate::journal::{self, Disk, RealDisk};
 use crate::ledger::{self, bill};
 use crate::{
     Backend, BatchStore, CacheStore, CostBy, CostRow, Database, Error, FileStore, Filter, KeyRing, KeyStore,
-    Ledger, LedgerStore, Recovery, ResultStore, RunStore, Settings, TriggerStore,
+    Ledger, LedgerStore, LineageStore, Recovery, ResultStore, RunStore, Settings, TriggerStore,
 };
 
 /// How soon a running server sees a key that another process made or revoked.
@@ -37,6 +37,8 @@ pub struct Reader {
     pub runs: Arc<dyn RunStore>,
     /// What stages of runs made.
     pub results: Arc<dyn ResultStore>,
+    /// What was made of what.
+    pub lineage: Arc<dyn LineageStore>,
     /// The batches.
     pub batches: Arc<dyn BatchStore>,
     /// What triggers have seen.
@@ -81,6 +83,7 @@ impl Reader {
             keys: backend.keys(),
             runs: backend.runs(),
             results: backend.results(),
+            lineage: backend.lineage(),
             batches: backend.batches(),
             triggers: backend.triggers(),
             backend,

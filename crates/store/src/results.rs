@@ -26,6 +26,9 @@ pub struct StageResult {
     pub at: UnixMillis,
 }
 
+/// A result's key and its value.
+pub type KeyedValue = ([u8; 32], Vec<u8>);
+
 /// Where results are kept.
 ///
 /// Contract: the first result of a key is kept, later ones are not: whoever depends on it goes on with equal values. A lost
@@ -42,6 +45,12 @@ pub trait ResultStore: Send + Sync {
     ) -> BoxFuture<'a, Result<Option<StageResult>, Error>>;
     /// Keeps a result, unless there is one of that key.
     fn put<'a>(&'a self, result: &'a StageResult) -> BoxFuture<'a, Result<(), Error>>;
+    /// The keys and values of results, by their keys, those behind `after`.
+    fn page<'a>(
+        &'a self,
+        after: Option<&'a [u8; 32]>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<KeyedValue>, Error>>;
     /// Removes results that nobody asked for since then. How many.
     fn expire(&self, before: UnixMillis) -> BoxFuture<'_, Result<u64, Error>>;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use contract::{BoxFuture, RunId, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, NewLineage};
 
 /// A run that is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,8 +149,13 @@ pub struct Change {
     pub as_of: Option<UnixMillis>,
     /// When it ended.
     pub ended_at: Option<UnixMillis>,
+    /// Whether what was asked outlives the end, for a run that goes on with this one. Else it goes with the end: it may be what
+    /// nobody else is to read.
+    pub keeps_input: bool,
     /// The output of a stage.
     pub output: Option<Output>,
+    /// What the stage made of what.
+    pub lineage: Option<NewLineage>,
     /// What is to be told about it.
     pub outbox: Option<NewDelivery>,
     /// Whether it outlives the machine's power from then on, and all changes before it. Else it outlives the process alone, and
@@ -321,6 +326,14 @@ pub trait RunStore: Send + Sync {
         kind: &'a str,
         tenant: Option<&'a TenantId>,
         after: Option<RunId>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<RunHead>, Error>>;
+    /// Those of a sort that ended behind `after`, in the order of their ends and, of one time, of their ids; not those that are parts.
+    /// All from a time on: behind that time and no run.
+    fn ended<'a>(
+        &'a self,
+        kind: &'a str,
+        after: (UnixMillis, Option<RunId>),
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<RunHead>, Error>>;
     /// Removes a run that has ended, with all that is kept of it; `false` when there is none, it goes on, or it is a part.

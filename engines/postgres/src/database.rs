@@ -9,8 +9,8 @@ use std::time::Duration;
 use contract::{BoxFuture, Secret};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use store::{
-    Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, ResultStore, RunStore,
-    TriggerStore,
+    Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore,
+    RunStore, TriggerStore,
 };
 use tokio::time::{sleep, timeout};
 
@@ -19,6 +19,7 @@ use crate::cache::Cache;
 use crate::files::Files;
 use crate::keys::Keys;
 use crate::ledger::Ledger;
+use crate::lineage::Lineage;
 use crate::migrations;
 use crate::results::Results;
 use crate::runs::Runs;
@@ -173,6 +174,10 @@ impl Backend for Postgres {
 
     fn results(&self) -> Arc<dyn ResultStore> {
         Arc::new(Results::new(self.clone()))
+    }
+
+    fn lineage(&self) -> Arc<dyn LineageStore> {
+        Arc::new(Lineage::new(self.clone()))
     }
 
     fn triggers(&self) -> Arc<dyn TriggerStore> {

@@ -23,6 +23,7 @@ mod expiry;
 mod files;
 mod keys;
 mod ledger;
+mod lineage;
 mod migrations;
 mod outbox;
 mod pieces;

@@ -12,7 +12,8 @@ use store::Error;
 const LOCK: i64 = 0x666f_7265_6261_7901;
 
 /// Step `n` (from 1) makes version `n`.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
 INSERT INTO meta (name, value) VALUES ('keys_version', 0), ('cache_bytes', 0), ('cache_clock', 0);
 
@@ -224,7 +225,36 @@ CREATE TABLE batches (
 CREATE INDEX batches_by_tenant ON batches (tenant, id);
 CREATE INDEX batches_open ON batches (id) WHERE ended_at IS NULL;
 CREATE INDEX batches_ended ON batches (ended_at) WHERE ended_at IS NOT NULL;
-"];
+",
+    "
+CREATE TABLE lineage_facts (
+  key BYTEA PRIMARY KEY,
+  tenant TEXT COLLATE \"C\" NOT NULL,
+  run TEXT COLLATE \"C\" NOT NULL,
+  job TEXT COLLATE \"C\" NOT NULL,
+  at BIGINT NOT NULL,
+  body TEXT NOT NULL
+);
+CREATE INDEX lineage_facts_by_run ON lineage_facts (run, job);
+CREATE INDEX lineage_facts_by_job ON lineage_facts (job, at);
+CREATE INDEX lineage_facts_by_at ON lineage_facts (at);
+
+CREATE TABLE lineage_ends (
+  fact BYTEA NOT NULL,
+  role BIGINT NOT NULL,
+  kind TEXT COLLATE \"C\" NOT NULL,
+  name TEXT COLLATE \"C\" NOT NULL,
+  version TEXT COLLATE \"C\" NOT NULL,
+  number BIGINT,
+  tenant TEXT COLLATE \"C\" NOT NULL,
+  job TEXT COLLATE \"C\" NOT NULL,
+  at BIGINT NOT NULL,
+  PRIMARY KEY (fact, role, kind, name, version)
+);
+CREATE INDEX lineage_ends_by_name ON lineage_ends (name, kind, role, at);
+CREATE INDEX lineage_ends_by_version ON lineage_ends (version) WHERE version <> '';
+",
+];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that. `shown` is where the database is.
 pub(crate) async fn run(pool: &PgPool, shown: &Path) -> Result<(), Error> {

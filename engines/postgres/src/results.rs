@@ -3,7 +3,7 @@
 use contract::{BoxFuture, TenantId, UnixMillis};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use store::{Error, ResultStore, StageResult};
+use store::{Error, KeyedValue, ResultStore, StageResult};
 
 use crate::database::Postgres;
 use crate::values::{id, text};
@@ -18,12 +18,15 @@ impl Results {
     }
 }
 
+fn key(row: &PgRow, at: usize) -> Result<[u8; 32], Error> {
+    let key: Vec<u8> = row.try_get(at)?;
+    Ok(key.try_into().map_err(|_| sqlx::Error::Decode("a result's key has 32 bytes".into()))?)
+}
+
 fn result(row: &PgRow) -> Result<StageResult, Error> {
-    let key: Vec<u8> = row.try_get(1)?;
-    let key = key.try_into().map_err(|_| sqlx::Error::Decode("a result's key has 32 bytes".into()))?;
     Ok(StageResult {
         run: id(row, 0)?,
-        key,
+        key: key(row, 1)?,
         tenant: TenantId::from(row.try_get::<String, _>(2)?),
         pipeline: row.try_get(3)?,
         stage: row.try_get(4)?,
@@ -82,6 +85,17 @@ async fn put(db: &Postgres, result: &StageResult) -> Result<(), Error> {
     Ok(tx.commit().await?)
 }
 
+async fn page(db: &Postgres, after: Option<&[u8; 32]>, limit: u32) -> Result<Vec<KeyedValue>, Error> {
+    let rows = sqlx::query(
+        "SELECT key, value FROM stage_results WHERE $1::bytea IS NULL OR key > $1 ORDER BY key LIMIT $2",
+    )
+    .bind(after.map(<[u8; 32]>::as_slice))
+    .bind(i64::from(limit))
+    .fetch_all(&db.pool)
+    .await?;
+    rows.iter().map(|row| Ok((key(row, 0)?, row.try_get(1)?))).collect()
+}
+
 async fn expire(db: &Postgres, before: UnixMillis) -> Result<u64, Error> {
     let removed = sqlx::query("DELETE FROM stage_results WHERE at < $1").bind(before.0);
     Ok(removed.execute(&db.pool).await?.rows_affected())
@@ -103,6 +117,14 @@ impl ResultStore for Results {
 
     fn put<'a>(&'a self, result: &'a StageResult) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(self.0.within(move || put(&self.0, result)))
+    }
+
+    fn page<'a>(
+        &'a self,
+        after: Option<&'a [u8; 32]>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<KeyedValue>, Error>> {
+        Box::pin(self.0.within(move || page(&self.0, after, limit)))
     }
 
     fn expire(&self, before: UnixMillis) -> BoxFuture<'_, Result<u64, Error>> {

@@ -12,7 +12,7 @@ use store::{
 
 use crate::database::Postgres;
 use crate::values::{column, count, id, text, time};
-use crate::{due, expiry, outbox, shares, submit, workers};
+use crate::{due, expiry, lineage, outbox, shares, submit, workers};
 
 /// The runs in a database.
 #[derive(Debug, Clone)]
@@ -95,9 +95,8 @@ async fn append(db: &Postgres, change: &Change) -> Result<bool, Error> {
     }
     // Two that decided on the same journal wait for each other here, and the second finds that it is longer.
     let updated = sqlx::query(
-        // What was asked is not needed behind the end, and may be what nobody else is to read.
         "UPDATE runs SET status = $1, due_at = $2, ended_at = $3, entries = $4, as_of = $7, \
-         input = CASE WHEN $3::bigint IS NULL THEN input ELSE ''::bytea END WHERE id = $5 AND entries = $6",
+         input = CASE WHEN $3::bigint IS NULL OR $8 THEN input ELSE ''::bytea END WHERE id = $5 AND entries = $6",
     )
     .bind(text(&change.status))
     .bind(change.due_at.map(|t| t.0))
@@ -106,6 +105,7 @@ async fn append(db: &Postgres, change: &Change) -> Result<bool, Error> {
     .bind(change.id.as_bytes().as_slice())
     .bind(column(change.after))
     .bind(change.as_of.map(|t| t.0))
+    .bind(change.keeps_input)
     .execute(&mut *tx)
     .await?;
     if updated.rows_affected() != 1 {
@@ -114,6 +114,9 @@ async fn append(db: &Postgres, change: &Change) -> Result<bool, Error> {
     write_entries(&mut tx, change.id, change.after, &change.entries).await?;
     if let Some(output) = &change.output {
         write_output(&mut tx, change.id, output).await?;
+    }
+    if let Some(fact) = &change.lineage {
+        lineage::write(&mut tx, fact).await?;
     }
     if let Some(message) = &change.outbox {
         outbox::put(&mut tx, outbox::About::Run, change.id, message).await?;
@@ -180,6 +183,21 @@ async fn list(
         query.push(" AND id < ").push_bind(after.as_bytes().to_vec());
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+    heads(&query.build().fetch_all(&db.pool).await?)
+}
+
+async fn ended(
+    db: &Postgres,
+    kind: &str,
+    (at, run): (UnixMillis, Option<RunId>),
+    limit: u32,
+) -> Result<Vec<RunHead>, Error> {
+    let mut query = QueryBuilder::<Pg>::new(heads_from!(" FROM runs WHERE part_of IS NULL AND kind = "));
+    // An id is no empty text, so that all of that time are behind none.
+    let run = run.map(|r| r.as_bytes().to_vec()).unwrap_or_default();
+    query.push_bind(text(kind));
+    query.push(" AND ended_at IS NOT NULL AND (ended_at, id) > (").push_bind(at.0);
+    query.push(", ").push_bind(run).push(") ORDER BY ended_at, id LIMIT ").push_bind(i64::from(limit));
     heads(&query.build().fetch_all(&db.pool).await?)
 }
 
@@ -254,6 +272,15 @@ impl RunStore for Runs {
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<RunHead>, Error>> {
         Box::pin(self.0.within(move || list(&self.0, kind, tenant, after, limit)))
+    }
+
+    fn ended<'a>(
+        &'a self,
+        kind: &'a str,
+        after: (UnixMillis, Option<RunId>),
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<RunHead>, Error>> {
+        Box::pin(self.0.within(move || ended(&self.0, kind, after, limit)))
     }
 
     fn remove(&self, run: RunId) -> BoxFuture<'_, Result<bool, Error>> {

@@ -1,10 +1,10 @@
 //! The sums of the ledger: bills, and what budgets have used. Integers only: they are summed exactly, and
 //! stand at the largest there is when they would be larger.
 
-use contract::{KeyId, Money, PipelineName, TenantId, UnixMillis, UserId};
+use contract::{Money, TenantId, UnixMillis};
 use sqlx::Row;
 use sqlx::postgres::PgPool;
-use store::{CostBy, CostRow, Error, Scope, ScopeSpent};
+use store::{CostBy, CostRow, Error, ScopeSpent};
 
 use crate::values::count;
 
@@ -77,18 +77,8 @@ pub(crate) async fn spent_by_scope(
 ) -> Result<Vec<ScopeSpent>, Error> {
     let mut spent = Vec::new();
     for by in [CostBy::Tenant, CostBy::Key, CostBy::User, CostBy::Pipeline] {
-        for row in costs(pool, by, from, to).await? {
-            let CostRow { name: Some(name), tenant, input_tokens, output_tokens, cost, .. } = row else {
-                continue;
-            };
-            let scope = match (by, tenant) {
-                (CostBy::Tenant, _) => Scope::Tenant(TenantId::from(name)),
-                (CostBy::Key, _) => Scope::Key(KeyId::from(name)),
-                (CostBy::User, Some(tenant)) => Scope::User(tenant, UserId::from(name)),
-                _ => Scope::Pipeline(PipelineName::from(name)),
-            };
-            spent.push(ScopeSpent { scope, tokens: input_tokens.saturating_add(output_tokens), cost });
-        }
+        let rows = costs(pool, by, from, to).await?;
+        spent.extend(rows.into_iter().filter_map(|row| ScopeSpent::of(by, row)));
     }
     Ok(spent)
 }

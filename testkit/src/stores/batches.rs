@@ -60,7 +60,9 @@ fn ended(of: u128, number: u64, status: &str) -> Change {
             stage: "request".into(),
             value: vec![1, 2],
         }),
+        lineage: None,
         outbox: None,
+        keeps_input: false,
         synced: true,
     }
 }

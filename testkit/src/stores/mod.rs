@@ -16,6 +16,7 @@ pub mod files;
 pub mod fixtures;
 pub mod keys;
 pub mod ledger;
+pub mod lineage;
 pub mod results;
 pub mod runs;
 pub mod triggers;
@@ -24,7 +25,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use store::{
-    Backend, BatchStore, CacheStore, FileStore, KeyStore, LedgerStore, ResultStore, RunStore, TriggerStore,
+    Backend, BatchStore, CacheStore, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore, RunStore,
+    TriggerStore,
 };
 
 /// A fresh database, and a folder that is its alone.
@@ -51,6 +53,10 @@ impl Subject {
 
     fn results(&self) -> Arc<dyn ResultStore> {
         self.backend.results()
+    }
+
+    fn lineage(&self) -> Arc<dyn LineageStore> {
+        self.backend.lineage()
     }
 
     fn triggers(&self) -> Arc<dyn TriggerStore> {
@@ -97,12 +103,22 @@ macro_rules! store_suite {
             a_change_that_nobody_waits_for_is_there_whole_or_not_at_all
             what_another_run_had_made_is_read_by_its_key
             lists_show_one_sort
+            what_ended_since_is_found_in_the_order_of_the_ends
             a_change_that_is_not_synced_is_seen_at_once_and_decided_like_any_other
         );
         $crate::store_suite!($open, results:
             the_first_result_of_a_key_stays
             the_newest_result_of_a_stage_is_found_and_is_its_tenants
+            all_results_are_read_page_by_page
             results_that_nobody_used_for_long_are_removed
+        );
+        $crate::store_suite!($open, lineage:
+            a_fact_is_kept_once_and_found_by_each_of_its_ends
+            in_any_state_the_newest_fact_of_each_job_is_found
+            a_tenant_finds_its_own_facts
+            a_fact_is_there_with_the_change_it_came_with_or_not_at_all
+            old_facts_are_removed_with_their_ends_and_no_others
+            names_as_long_as_allowed_are_kept_and_hostile_ones_are_names
         );
         $crate::store_suite!($open, triggers:
             one_text_is_kept_for_each_pipeline

@@ -50,6 +50,19 @@ pub async fn the_newest_result_of_a_stage_is_found_and_is_its_tenants(on: &Subje
     assert_eq!(s.newest(&gold, "p", "clean").await.unwrap().unwrap().key, [1; 32], "it was used again");
 }
 
+pub async fn all_results_are_read_page_by_page(on: &Subject) {
+    let s = &*on.results();
+    assert_eq!(s.page(None, 5).await.unwrap(), []);
+    for n in [4, 1, 5, 3, 2] {
+        s.put(&made(n, "a", 5)).await.unwrap();
+    }
+    let of = |n: u8| ([n; 32], made(n, "a", 5).value);
+    assert_eq!(s.page(None, 2).await.unwrap(), [of(1), of(2)]);
+    assert_eq!(s.page(Some(&[2; 32]), 2).await.unwrap(), [of(3), of(4)]);
+    assert_eq!(s.page(Some(&[4; 32]), 2).await.unwrap(), [of(5)]);
+    assert_eq!(s.page(Some(&[5; 32]), 2).await.unwrap(), []);
+}
+
 pub async fn results_that_nobody_used_for_long_are_removed(on: &Subject) {
     let s = &*on.results();
     for result in [made(1, "a", 5), made(2, "b", 6), made(3, "c", 7)] {

@@ -3,7 +3,8 @@
 use contract::{RequestId, RunId, TenantId, UnixMillis};
 use futures_util::future::join_all;
 use store::{
-    Change, DeliveryState, Error, LaneCount, NewDelivery, NewRun, Output, Room, SubmitKey, Submitted, Tried,
+    Change, DeliveryState, Error, LaneCount, NewDelivery, NewRun, Output, Part, Room, SubmitKey, Submitted,
+    Tried,
 };
 
 use super::Subject;
@@ -45,7 +46,9 @@ fn change(n: u128, after: u64) -> Change {
         as_of: None,
         ended_at: None,
         output: None,
+        lineage: None,
         outbox: None,
+        keeps_input: false,
         synced: true,
     }
 }
@@ -65,6 +68,16 @@ fn end(n: u128, after: u64) -> Change {
         }),
         ..change(n, after)
     }
+}
+
+/// Two runs that somebody is at, for other sentences.
+pub(super) async fn two_open_runs(runs: &dyn store::RunStore) {
+    runs.submit(&[new(1), new(2)], &ROOM).await.unwrap();
+}
+
+/// A change of one of them that keeps the output of a stage.
+pub(super) fn output_of(n: u128, after: u64) -> Change {
+    Change { output: end(n, after).output, ..change(n, after) }
 }
 
 fn tried(state: DeliveryState, next_at: Option<i64>) -> Tried {
@@ -134,10 +147,12 @@ pub async fn a_flood_hides_nothing_of_other_tenants_and_other_targets(on: &Subje
     s.append(&end(1, 1)).await.unwrap();
     assert!(!s.append(&end(1, 1)).await.unwrap(), "ended before");
     assert_eq!(s.input(id(1)).await.unwrap(), Some(Vec::new()), "what was asked goes with the end");
-    assert_eq!(s.held(&TenantId::from("gold")).await.unwrap(), (99, 891));
+    s.append(&Change { keeps_input: true, ..end(2, 1) }).await.unwrap();
+    assert_eq!(s.input(id(2)).await.unwrap(), Some(vec![7; 9]), "somebody may go on with it");
+    assert_eq!(s.held(&TenantId::from("gold")).await.unwrap(), (98, 882));
     assert_eq!(s.held(&TenantId::from("nobody")).await.unwrap(), (0, 0));
-    assert_eq!(s.open().await.unwrap(), 101);
-    let lane = LaneCount { lane: 1, running: false, runs: 101, oldest: UnixMillis(2) };
+    assert_eq!(s.open().await.unwrap(), 100);
+    let lane = LaneCount { lane: 1, running: false, runs: 100, oldest: UnixMillis(3) };
     assert_eq!(s.lanes().await.unwrap(), vec![lane]);
 }
 
@@ -434,6 +449,28 @@ pub async fn lists_show_one_sort(on: &Subject) {
     assert_eq!(ids(s.list("pipeline", Some(&gold), None, 9).await.unwrap()), [4, 2].map(id));
     assert_eq!(ids(s.list("pipeline", Some(&gold), Some(id(4)), 9).await.unwrap()), [id(2)]);
     assert_eq!(ids(s.list("nothing", None, None, 9).await.unwrap()), []);
+}
+
+pub async fn what_ended_since_is_found_in_the_order_of_the_ends(on: &Subject) {
+    let s = &*on.runs();
+    let part = NewRun { part: Some(Part { of: id(99), number: 1 }), ..new(6) };
+    let other = NewRun { kind: "pipeline".into(), ..new(5) };
+    s.submit(&[new(1), new(2), new(3), new(4), other, part], &ROOM).await.unwrap();
+    let bare = |n, at| Change { output: None, outbox: None, ended_at: Some(UnixMillis(at)), ..end(n, 1) };
+    for (n, at) in [(3, 10), (1, 20), (4, 20), (5, 20), (6, 20)] {
+        assert!(s.append(&bare(n, at)).await.unwrap());
+    }
+    let ids = |heads: Vec<store::RunHead>| heads.into_iter().map(|h| h.id).collect::<Vec<_>>();
+    let since = |at, run: Option<u128>, limit| {
+        let after = (UnixMillis(at), run.map(id));
+        async move { ids(s.ended("job", after, limit).await.unwrap()) }
+    };
+    assert_eq!(since(0, None, 9).await, [3, 1, 4].map(id));
+    assert_eq!(since(10, None, 2).await, [3, 1].map(id));
+    assert_eq!(since(10, Some(3), 9).await, [1, 4].map(id));
+    assert_eq!(since(20, Some(1), 9).await, [id(4)]);
+    assert_eq!(since(20, Some(4), 9).await, []);
+    assert_eq!(since(21, None, 9).await, []);
 }
 
 pub async fn a_change_that_is_not_synced_is_seen_at_once_and_decided_like_any_other(on: &Subject) {

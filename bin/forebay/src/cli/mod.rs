@@ -18,6 +18,7 @@ mod features;
 mod init;
 mod jobs;
 mod key;
+mod lineage;
 mod models;
 mod prices;
 mod project;
@@ -122,6 +123,8 @@ pub enum Command {
     Explain(explain::Args),
     /// List, show and cancel requests that are answered later.
     Jobs(jobs::Args),
+    /// Show what a dataset, a column or a run was made of, and what was made of it.
+    Lineage(lineage::Args),
     /// List what starts pipelines, when each comes up next, and what it started last.
     Triggers(triggers::Args),
     /// Ask for features of entities, keep them fresh, and make training sets.
@@ -178,6 +181,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Models(args) => models::run(&cli.global, args),
         Command::Explain(args) => explain::run(&cli.global, args),
         Command::Jobs(args) => jobs::run(&cli.global, args),
+        Command::Lineage(args) => lineage::run(&cli.global, args),
         Command::Triggers(args) => triggers::run(&cli.global, args),
         Command::Features(args) => features::run(&cli.global, args),
         Command::Webhooks(args) => webhooks::run(&cli.global, args),

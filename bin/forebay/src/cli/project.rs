@@ -1,6 +1,7 @@
 //! The project as `up` and `run` open it: its configuration checked, its storage locked, every part put together.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::{Clock, Surface, SystemClock};
@@ -12,13 +13,14 @@ use tokio::task::JoinHandle;
 
 use super::Global;
 use super::storage::failed;
-use crate::Error;
 use crate::assembly::{Assembly, Means};
 use crate::config::{self, Config, Env, FILE, problem};
 use crate::features::{self, Served};
+use crate::lineage::{self, Telling};
 use crate::starting::{self, Starting, Versions};
 use crate::telemetry::{self, Export};
 use crate::wiring;
+use crate::{Error, aside};
 
 /// How much the part cache may hold.
 const CACHE_BYTES: u64 = 256 << 20;
@@ -60,6 +62,7 @@ pub(super) fn unread(global: &Global, e: &std::io::Error) -> Error {
 
 /// A project at work: what is to be closed. The gateway over it is not kept here, since another configuration replaces it.
 pub(super) struct Opened {
+    project: PathBuf,
     store: Store,
     background: JoinHandle<Result<(), store::Error>>,
     export: Option<Export>,
@@ -70,6 +73,8 @@ pub(super) struct Opened {
     features: Option<pipeline::task::Task<()>>,
     /// What starts pipelines.
     starting: Option<Arc<Starting>>,
+    /// Who else is told of lineage.
+    telling: Option<Telling>,
 }
 
 impl Opened {
@@ -111,8 +116,14 @@ impl Opened {
         let means = Means { clock: clock.clone(), surface, open, export: sink };
         let (assembly, app) = Assembly::start(&global.project, config, &store, means).await?;
         let ended = app.ended();
+        let telling = lineage::start(&global.project, config, clock.clone())?;
+        if let Some(telling) = &telling {
+            assembly.durable().emitting(telling.emitter());
+        }
         let (jobs, features, starting) = (None, None, None);
-        let opened = Opened { store, background, export, clock, ended, jobs, features, starting };
+        let project = global.project.clone();
+        let opened =
+            Opened { project, store, background, export, clock, ended, jobs, features, starting, telling };
         Ok((opened, assembly, app))
     }
 
@@ -146,6 +157,12 @@ impl Opened {
         if ended > 0 {
             tracing::warn!(ended, "processes of stages were left by a server that died, and were ended");
         }
+        if let Err(error) = aside::sweep(&global.project) {
+            tracing::warn!(%error, "failed to remove temporary files that a server left that died");
+        }
+        if let Err(error) = crate::stages::artifacts(&global.project, Some(config)).sweep() {
+            tracing::warn!(%error, "failed to remove files that a server left half written");
+        }
         self.jobs = Some(wiring::jobs(config, current, assembly.durable(), self.clock.clone())?);
         Ok(())
     }
@@ -168,7 +185,7 @@ impl Opened {
         };
         let starting = Arc::new(Starting::begin(config, global.project.clone(), current, means));
         let driver = starting.driver().clone();
-        assembly.durable().telling(Box::new(move |_, _| driver.look()));
+        assembly.durable().telling(Box::new(move || driver.look()));
         self.starting = Some(starting.clone());
         Ok(starting)
     }
@@ -183,7 +200,11 @@ impl Opened {
         if let Some(jobs) = &self.jobs {
             jobs.close().await;
         }
+        if let Some(telling) = self.telling.take() {
+            telling.close().await;
+        }
         self.store.ledger.close();
+        aside::end(&self.project);
         let closed = self.background.await;
         // Of what ended when nobody was served any more, too.
         self.ended.count();

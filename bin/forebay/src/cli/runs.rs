@@ -1,4 +1,4 @@
-//! `forebay runs list|show|logs|retry|cancel|approve|reject|backfill`: durable runs of pipelines, in the project's storage or
+//! `forebay runs list|show|logs|output|retry|cancel|approve|reject|backfill`: durable runs of pipelines, in the project's storage or
 //! at a running server. `forebay run PIPELINE` asks for one.
 //!
 //! Ended or decided in the folder while a server works on it, a run is so at once for everybody; the server stops what it does
@@ -50,6 +50,13 @@ enum Command {
         /// Go on until the run has ended.
         #[arg(long, short)]
         follow: bool,
+    },
+    /// Print what a stage made: text as it is, a table by the name of its version, all else as JSON.
+    Output {
+        /// The id, as listed.
+        id: String,
+        /// The stage; unless given, the last of the pipeline.
+        stage: Option<String>,
     },
     /// Ask for a run, and watch it until it has ended; `forebay run PIPELINE` does the same.
     Start {
@@ -116,6 +123,7 @@ async fn one(global: &Global, place: &Place, command: &Command) -> Result<(), Er
         Command::Cancel { id } => place.cancel(id).await?,
         Command::Approve(d) => place.decide(&d.id, &d.stage, true, d.reason.as_deref()).await?,
         Command::Reject(d) => place.decide(&d.id, &d.stage, false, d.reason.as_deref()).await?,
+        Command::Output { id, stage } => place.output(id, stage.as_deref()).await?,
         Command::Logs { id, stage, follow } => return show::logs(place, id, stage.as_deref(), *follow).await,
         Command::Start { .. } | Command::Retry { .. } | Command::Backfill(_) => return Ok(()),
     };
@@ -125,6 +133,7 @@ async fn one(global: &Global, place: &Place, command: &Command) -> Result<(), Er
     match command {
         Command::List { .. } => show::list(&found),
         Command::Show { .. } => show::whole(&found),
+        Command::Output { .. } => print(&show::output(&found)),
         _ => print(&show::line(&found)),
     }
     Ok(())

@@ -90,12 +90,20 @@ pub struct UrlConfig {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SqlConfig {
-    /// The database: `sqlite:FILE`, relative to this file.
+    /// The database: `sqlite:FILE`, relative to this file, or `postgres://USER@HOST/DATABASE` (`?sslmode=verify-full` as libpq has it).
+    /// Write `${NAME}` where the password is, not the password itself.
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "String")]
     pub database: Secret,
-    /// The query, one statement that gives rows. It is run in a transaction that can only read.
+    /// The query, one statement that gives rows. It is run in a transaction that can only read, and sees one state of the database.
     pub query: String,
+    /// How long a PostgreSQL server may take for it.
+    #[serde(default = "ten_minutes")]
+    pub timeout: Time,
+}
+
+fn ten_minutes() -> Time {
+    Time(crate::sources::TIMEOUT)
 }
 
 fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<Secret, D::Error> {

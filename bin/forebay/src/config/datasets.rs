@@ -114,7 +114,7 @@ impl Semantics<'_> {
         }
         let database = dataset.pointer("/sql/database").and_then(Json::as_str).filter(|t| !t.contains("${"));
         if database.is_some_and(|d| crate::datasets::database(self.folder, d).is_none()) {
-            let remedy = "write `sqlite:FILE`";
+            let remedy = "write `sqlite:FILE` or `postgres://USER@HOST/DATABASE`";
             let own = format!("{pointer}/sql/database");
             self.at_value(&own, "this is not a database that can be asked".into(), remedy.into());
         }

@@ -11,6 +11,7 @@ pub mod env;
 pub mod feature;
 mod features;
 pub mod jobs;
+pub mod lineage;
 pub mod model;
 pub mod pipeline;
 pub mod pool;

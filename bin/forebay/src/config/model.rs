@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use super::dataset::DatasetConfig;
 use super::feature::FeaturesConfig;
 use super::jobs::JobsConfig;
+use super::lineage::LineageConfig;
 use super::pipeline::PipelineConfig;
 use super::pool::{BreakerConfig, EndpointConfig, FallbackConfig, HedgeConfig, PrefillConfig};
 use super::runs::RunsConfig;
@@ -46,6 +47,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Durable runs of pipelines.
     pub runs: RunsConfig,
+    /// Who else is told of what was made of what.
+    pub lineage: LineageConfig,
     /// What is reported where.
     pub telemetry: TelemetryConfig,
     /// A price table, relative to this file: what `forebay prices import` made, or one in LiteLLM's JSON format. Unless

@@ -2,7 +2,7 @@
 
 use contract::{Budget, Kind, StageName, Value};
 use indexmap::IndexMap;
-use pipeline::{DurableSpec, OnFailure, PipelineSpec, Source, StageInRuns, StageSpec};
+use pipeline::{Collect, DurableSpec, OnFailure, PipelineSpec, Source, StageInRuns, StageSpec};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value as Json};
@@ -150,7 +150,7 @@ impl JsonSchema for KindConfig {
 pub struct StageConfig(pub StageSpec);
 
 /// The fields every kind of stage has, apart from the one named after its kind.
-pub const STAGE_FIELDS: [&str; 13] = [
+pub const STAGE_FIELDS: [&str; 14] = [
     "from",
     "each",
     "parallel",
@@ -164,6 +164,7 @@ pub const STAGE_FIELDS: [&str; 13] = [
     "retries",
     "cache",
     "matrix",
+    "collect",
 ];
 
 #[derive(Default, Deserialize)]
@@ -182,6 +183,22 @@ struct StageFields {
     retries: Option<Count>,
     cache: Option<bool>,
     matrix: IndexMap<String, Vec<Json>>,
+    collect: Option<CollectConfig>,
+}
+
+/// The table that a stage gives that is run for each element.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CollectConfig {
+    keep: Vec<String>,
+    #[serde(rename = "as")]
+    output: String,
+}
+
+impl Default for CollectConfig {
+    fn default() -> Self {
+        CollectConfig { keep: Vec::new(), output: "output".to_owned() }
+    }
 }
 
 /// The failure contract as written.
@@ -249,6 +266,7 @@ impl<'de> Deserialize<'de> for StageConfig {
                 retries: fields.retries.map(|n| u32::try_from(n.0).unwrap_or(u32::MAX)),
                 cache: fields.cache,
                 matrix: fields.matrix.into_iter().collect(),
+                collect: fields.collect.map(|c| Collect { keep: c.keep, output: c.output }),
             },
         }))
     }
@@ -275,7 +293,7 @@ impl JsonSchema for StageConfig {
                         "x-expected": "a stage's name, or a map of input names to stages",
                         "anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": {"type": "string"}}]
                     },
-                    "each": {"type": "string", "description": "Run once for each element of this stage's output."},
+                    "each": {"type": "string", "description": "Run once for each element of this stage's output; in durable runs, for each row of its table too."},
                     "parallel": count,
                     "on_failure": {
                         "description": "What happens when it fails. Unless given: `fail`.",
@@ -313,6 +331,21 @@ impl JsonSchema for StageConfig {
                     "matrix": {
                         "description": "Of a durable run: it is run once for every combination of these values, which it takes as `{{ matrix.NAME }}`.",
                         "type": "object", "additionalProperties": {"type": "array", "minItems": 1}
+                    },
+                    "collect": {
+                        "description": "Of a durable run, with `each`: its output is a table with a row for each element: the fields of `keep`, the output, `status` (done, partial, failed), `error`, `request_id`, `input_tokens`, `output_tokens` and `cost_usd`.",
+                        "x-expected": "a map such as {keep: [path], as: summary}",
+                        "type": "object", "additionalProperties": false,
+                        "properties": {
+                            "keep": {
+                                "description": "The fields of the element that its row has.",
+                                "type": "array", "items": {"type": "string"}
+                            },
+                            "as": {
+                                "description": "What the column of the output is called. Unless given: `output`.",
+                                "type": "string", "minLength": 1
+                            }
+                        }
                     }
                 }
             }

@@ -14,6 +14,10 @@ pub struct RunsConfig {
     pub concurrency: IndexMap<String, Count>,
     /// How long what a stage made is kept for later runs that would make it of the same.
     pub results: Time,
+    /// The folder of the files that commands leave (`exec`), relative to this file. Several servers that share a database share
+    /// such a folder too, so that any of them can go on with what another made. Unless given: `.forebay/artifacts`.
+    #[schemars(length(min = 1))]
+    pub artifacts: Option<String>,
 }
 
 impl Default for RunsConfig {
@@ -21,6 +25,7 @@ impl Default for RunsConfig {
         RunsConfig {
             concurrency: IndexMap::new(),
             results: Time(std::time::Duration::from_secs(30 * 86_400)),
+            artifacts: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use pipeline::Registry;
+use pipeline::nested::{Calls, with_pipelines};
 use serde_json::{Map, Value as Json};
 
 use super::busy::RungConfig;
@@ -41,6 +42,13 @@ impl<'a> Semantics<'a> {
         self.datasets(unsound);
         self.features(unsound);
         let json = self.json;
+        // What stages may call is told by what there is.
+        let parsed = map(json, "/pipelines").filter_map(|(name, config)| {
+            let config = serde_json::from_value::<PipelineConfig>(config.clone()).ok()?;
+            Some((name.as_str().into(), config.spec()))
+        });
+        let specs = parsed.collect();
+        let registry = with_pipelines(self.registry, &specs, &BTreeMap::new(), Calls::default());
         let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, config) in map(json, "/pipelines") {
             let pointer = join("/pipelines", name);
@@ -64,7 +72,7 @@ impl<'a> Semantics<'a> {
                 }
             }
             if !unsound.iter().any(|p| *p == pointer || p.starts_with(&format!("{pointer}/"))) {
-                self.graph(&pointer, config);
+                self.graph(&pointer, config, &registry);
             }
         }
     }
@@ -270,10 +278,10 @@ impl<'a> Semantics<'a> {
     }
 
     /// The graph's own check, with its findings brought to their places in the file.
-    fn graph(&mut self, pointer: &str, config: &Json) {
+    fn graph(&mut self, pointer: &str, config: &Json, registry: &Registry) {
         let Ok(config) = serde_json::from_value::<PipelineConfig>(config.clone()) else { return };
         let spec = config.spec();
-        let findings = match pipeline::check(&spec, self.registry) {
+        let findings = match pipeline::check(&spec, registry) {
             Err(findings) => findings,
             Ok(graph) => return self.rungs(pointer, &config, &graph),
         };

@@ -28,6 +28,13 @@ pub(super) fn written<'a>(pointer: &str, config: &'a Json) -> Vec<(String, &'a J
     }
 }
 
+/// The pipelines that stages of a pipeline call.
+fn called(config: &Json) -> impl Iterator<Item = &str> {
+    let stages = config.get("stages").and_then(Json::as_array).into_iter().flatten();
+    let bodies = stages.filter_map(Json::as_object).flatten();
+    bodies.filter_map(|(_, body)| body.get("pipeline")?.get("name")?.as_str())
+}
+
 impl Semantics<'_> {
     /// The triggers of all pipelines. `unsound` are the pointers of problems known already.
     pub(super) fn triggers(&mut self, unsound: &BTreeSet<String>) {
@@ -65,14 +72,25 @@ impl Semantics<'_> {
                 }
             }
         }
+        let triggered: BTreeSet<&str> = starts.keys().copied().collect();
+        // What a stage calls is started too.
+        for (caller, config) in map(json, "/pipelines") {
+            for callee in called(config) {
+                starts.entry(callee).or_default().push(caller.clone());
+            }
+        }
         let names: Vec<&str> = starts.keys().copied().collect();
         for name in names {
             if let Some(mut circle) = cycle(name, &starts) {
                 // What starts what, and not what is started by what.
                 circle.reverse();
+                // A circle of calls alone is told where they are.
+                let Some(name) = circle.iter().find(|name| triggered.contains(name.as_str())).cloned() else {
+                    continue;
+                };
                 let message = format!("these pipelines start each other without end: {}", circle.join(" → "));
                 let remedy = "remove one of these triggers";
-                self.at_value(&join(&join("/pipelines", name), "on"), message, remedy.into());
+                self.at_value(&join(&join("/pipelines", &name), "on"), message, remedy.into());
             }
         }
     }
@@ -211,6 +229,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
+    use ::pipeline::nested::{Calls, with_pipelines};
     use ::pipeline::{Problem, Registry, Site, StageKind};
     use contract::Stage;
 
@@ -245,6 +264,21 @@ mod tests {
         assert_eq!(circles.len(), 1);
         assert_eq!(circles[0].message, "these pipelines start each other without end: a → b → c → a");
         assert_eq!((circles[0].line, circles[0].path.as_str()), (2, "/pipelines/a/on"));
+    }
+
+    #[test]
+    fn what_a_pipeline_calls_is_started_by_it() {
+        let mut registry = Registry::default();
+        registry.register(Commit);
+        let none = std::collections::BTreeMap::new();
+        let registry = with_pipelines(&registry, &BTreeMap::new(), &none, Calls::default());
+        let text = "pipelines:\n  a: {stages: [{x: {commit: {dataset: best}}}]}\n  \
+                    b: {on: {dataset: best}, stages: [{x: {pipeline: {name: a}}}]}\n";
+        let problems = check(text.as_bytes(), Path::new("."), &Env::default(), &registry).problems;
+        let circles: Vec<_> = problems.iter().filter(|p| p.message.contains("without end")).collect();
+        assert_eq!(circles.len(), 1);
+        assert_eq!(circles[0].message, "these pipelines start each other without end: a → b → a");
+        assert_eq!((circles[0].line, circles[0].path.as_str()), (3, "/pipelines/b/on"));
     }
 
     #[test]

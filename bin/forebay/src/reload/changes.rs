@@ -23,6 +23,7 @@ pub(super) fn changes(old: &Config, new: &Config, before: &Files, after: &Files)
         ("jobs", old.jobs != new.jobs),
         ("storage", old.storage != new.storage),
         ("runs", old.runs != new.runs),
+        ("lineage", old.lineage != new.lineage),
         ("telemetry", old.telemetry != new.telemetry),
         ("prices", old.prices != new.prices),
     ];
@@ -60,6 +61,7 @@ pub(super) fn needs_restart(began: &Config, new: &Config, listen: bool) -> Vec<S
         ("jobs", began.jobs != new.jobs),
         ("storage", began.storage != new.storage),
         ("runs", began.runs != new.runs),
+        ("lineage", began.lineage != new.lineage),
         ("features", began.features != new.features),
         ("warehouse", !began.features.views.is_empty() && began.warehouse != new.warehouse),
         ("telemetry.log", began.telemetry.log != new.telemetry.log),

@@ -6,9 +6,11 @@
 pub mod documents;
 mod files;
 pub mod http;
+mod postgres;
 pub mod sql;
 
 use std::path::Path;
+use std::time::Duration;
 
 use contract::Secret;
 use data::Source;
@@ -21,6 +23,9 @@ pub use files::files;
 
 /// The most that is fetched from an address unless something else is said.
 pub const MOST: u64 = 4_000_000_000;
+
+/// How long a query may take unless something else is said.
+pub const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Where rows are.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +47,8 @@ pub enum Place {
         database: Secret,
         /// The query.
         query: String,
+        /// How long a server may take.
+        timeout: Duration,
     },
     /// A folder of documents.
     Documents(String),
@@ -58,7 +65,11 @@ impl Place {
             return Some(Place::Url { url: url.get.clone(), allow_private: url.allow_private, most });
         }
         if let Some(sql) = &config.sql {
-            return Some(Place::Sql { database: sql.database.clone(), query: sql.query.clone() });
+            return Some(Place::Sql {
+                database: sql.database.clone(),
+                query: sql.query.clone(),
+                timeout: sql.timeout.0,
+            });
         }
         config.documents.clone().map(Place::Documents)
     }
@@ -82,11 +93,17 @@ impl Fetched {
     }
 }
 
-/// Makes rows readable: fetches what is elsewhere. `options` is what is known of the files.
+/// Makes rows readable: fetches what is elsewhere, into the folder `aside`; unless given, the system's for temporary files. `options` is
+/// what is known of the files.
 ///
 /// # Errors
 /// What cannot be found, reached or asked, with what to do about it.
-pub async fn fetch(folder: &Path, place: &Place, options: Source) -> Result<Fetched, Error> {
+pub async fn fetch(
+    folder: &Path,
+    place: &Place,
+    options: Source,
+    aside: Option<&Path>,
+) -> Result<Fetched, Error> {
     let mut source = options;
     let mut notes = Vec::new();
     let spool = match place {
@@ -95,16 +112,16 @@ pub async fn fetch(folder: &Path, place: &Place, options: Source) -> Result<Fetc
             None
         }
         Place::Url { url, allow_private, most } => {
-            let spool = spool()?;
+            let spool = spool(aside)?;
             let got = http::get(url, *allow_private, *most, spool.path()).await?;
             source.paths = vec![got.file];
             source.origin = Some(got.origin);
             Some(spool)
         }
-        Place::Sql { database, query } => {
-            let spool = spool()?;
+        Place::Sql { database, query, timeout } => {
+            let spool = spool(aside)?;
             let file = spool.path().join("rows.jsonl");
-            let asked = sql::ask(folder, database, query, &file).await?;
+            let asked = sql::ask(folder, database, (query, *timeout), &source.types, &file).await?;
             for (name, ty) in asked.types {
                 source.types.entry(name).or_insert(ty);
             }
@@ -114,7 +131,7 @@ pub async fn fetch(folder: &Path, place: &Place, options: Source) -> Result<Fetc
             Some(spool)
         }
         Place::Documents(root) => {
-            let spool = spool()?;
+            let spool = spool(aside)?;
             let file = spool.path().join("documents.jsonl");
             let root = folder.join(root);
             let read = {
@@ -136,8 +153,11 @@ pub async fn fetch(folder: &Path, place: &Place, options: Source) -> Result<Fetc
     Ok(Fetched { source, notes, _spool: spool })
 }
 
-fn spool() -> Result<TempDir, Error> {
-    tempfile::Builder::new().prefix("forebay-data-").tempdir().map_err(|e| {
+fn spool(aside: Option<&Path>) -> Result<TempDir, Error> {
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("forebay-data-");
+    let made = aside.map_or_else(|| builder.tempdir(), |folder| builder.tempdir_in(folder));
+    made.map_err(|e| {
         let help = "make room in the folder for temporary files, or name another by TMPDIR";
         Error::new(format!("cannot make a temporary folder: {e}"), help)
     })

@@ -1,7 +1,7 @@
-//! The rows of a query over SQLite, written down as lines of JSON.
+//! The rows of a query over a database, written down as lines of JSON: nothing can be changed in it.
 //!
-//! The database is opened so that nothing can be changed in it. SQLite's values have a type each, from which the column's is
-//! inferred like that of any JSON.
+//! SQLite's values have a type each, from which the column's is inferred like that of any JSON. PostgreSQL says the type of every
+//! column ([`super::postgres`]).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,6 +20,7 @@ use sqlx::{
     AssertSqlSafe, Column as _, Connection as _, Decode, Row as _, Sqlite, TypeInfo as _, ValueRef as _,
 };
 
+use super::postgres;
 use crate::Error;
 use crate::datasets::{Database, database};
 
@@ -35,14 +36,20 @@ pub struct Asked {
     pub origin: Origin,
 }
 
-/// Writes the rows of a query to a file.
+/// Writes the rows of a query to a file; a server gives it up behind `timeout`. `declared` are types that somebody else says.
 ///
 /// # Errors
 /// A database that cannot be opened, a query it refuses, columns with one name, values that JSON has no form for.
-pub async fn ask(folder: &Path, address: &Secret, query: &str, to: &Path) -> Result<Asked, Error> {
+pub async fn ask(
+    folder: &Path,
+    address: &Secret,
+    (query, timeout): (&str, Duration),
+    declared: &BTreeMap<String, ColumnType>,
+    to: &Path,
+) -> Result<Asked, Error> {
     let query = query.trim().trim_end_matches(';').trim_end();
     let unknown = || {
-        let help = "write `sqlite:FILE`";
+        let help = "write `sqlite:FILE` or `postgres://USER@HOST/DATABASE`";
         Error::new("this is not a database that can be asked", help)
     };
     let out = File::create(to).map_err(|e| Error::file("write", to, &e))?;
@@ -58,6 +65,7 @@ pub async fn ask(folder: &Path, address: &Secret, query: &str, to: &Path) -> Res
             let types = sqlite(&mut connection, query, &mut lines).await?;
             (format!("sqlite:{}", file.display()), types)
         }
+        Database::Postgres => postgres::rows(address, query, timeout, declared, &mut lines).await?,
     };
     lines.out.flush().map_err(|e| Error::file("write", to, &e))?;
     Ok(Asked { types, origin: Origin { name, query: Some(query.to_owned()), ..Origin::default() } })
@@ -75,19 +83,19 @@ fn refused(error: &sqlx::Error) -> Error {
     Error::new(format!("cannot ask the database: {error}"), help)
 }
 
-struct Lines<'a> {
+pub(super) struct Lines<'a> {
     out: BufWriter<File>,
     to: &'a Path,
 }
 
 impl Lines<'_> {
-    fn write(&mut self, row: Map<String, Value>) -> Result<(), Error> {
+    pub(super) fn write(&mut self, row: Map<String, Value>) -> Result<(), Error> {
         writeln!(self.out, "{}", Value::Object(row)).map_err(|e| Error::file("write", self.to, &e))
     }
 }
 
 /// Which column comes twice.
-fn doubled<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+pub(super) fn doubled<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), Error> {
     let mut seen = std::collections::BTreeSet::new();
     for name in names {
         if !seen.insert(name) {
@@ -158,8 +166,8 @@ mod tests {
         sqlx::raw_sql(made).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         let to = folder.path().join("rows");
-        let database = Secret::new("sqlite:a.db");
-        let run = |query: &'static str| ask(folder.path(), &database, query, &to);
+        let (database, none) = (Secret::new("sqlite:a.db"), BTreeMap::new());
+        let run = |query: &'static str| ask(folder.path(), &database, (query, CONNECT), &none, &to);
         let asked = run("SELECT * FROM t ORDER BY id;").await.unwrap();
         assert_eq!(asked.types.get("b"), Some(&ColumnType::Binary));
         let rows = std::fs::read_to_string(&to).unwrap();

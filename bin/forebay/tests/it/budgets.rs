@@ -45,9 +45,9 @@ fn ledger(server: &Server) -> (i64, i64) {
 }
 
 /// Five hundred at once against a limit: as many get in as fit, and not one more.
-async fn flood(budget: &str, held: &str, limit: f64) {
+pub async fn flood(storage: &str, budget: &str, held: &str, limit: f64) {
     let up = upstream(json!({"first_token": 60_000})).await;
-    let tenants = format!("tenants: {{default: {{budget: {{{budget}}}}}}}\n");
+    let tenants = format!("tenants: {{default: {{budget: {{{budget}}}}}}}\n{storage}");
     let server = Server::with_model(&up.base_url(), ", max_concurrency: 1000", &tenants);
     let address = server.address;
     let mut asking: FuturesUnordered<_> = (0..500).map(|_| status(address)).collect();
@@ -78,12 +78,12 @@ async fn flood(budget: &str, held: &str, limit: f64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_at_once_never_hold_more_than_a_token_limit() {
-    flood("tokens_per_day: 20k", "forebay_reserved_tokens", 20_000.0).await;
+    flood("", "tokens_per_day: 20k", "forebay_reserved_tokens", 20_000.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_at_once_never_hold_more_than_a_money_limit() {
-    flood("usd_per_day: 0.04", "forebay_reserved_usd", 0.04).await;
+    flood("", "usd_per_day: 0.04", "forebay_reserved_usd", 0.04).await;
 }
 
 /// Answers, cancels, cuts and refusals of the upstream, then `kill -9` with requests in flight.

@@ -1,8 +1,11 @@
 //! The promises of jobs, batches, ledger and budgets again, with the storage in PostgreSQL: by one server, and by two that share a
 //! database. Nothing but `storage.url` is another.
+//!
+//! Every other end-to-end test runs on PostgreSQL too when `FOREBAY_TEST_STORAGE=postgres` ([`place`]; `make postgres`).
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use contract::{Money, Secret};
 use postgres::Postgres;
@@ -11,13 +14,28 @@ use store::Reader;
 use testkit::{FakeUpstream, Script};
 
 use crate::server::{Server, eventually, forebay};
-use crate::{batches_crash, budgets, jobs_crash};
+use crate::{batches_crash, budgets, jobs_crash, runs_crash, serve};
 
 pub use testkit::postgres::Server as Database;
 
 /// The part of a configuration that says where the storage is.
 pub fn storage(database: Option<&Database>) -> String {
     database.map_or_else(String::new, |d| format!("storage: {{url: '{}'}}\n", d.url("postgres")))
+}
+
+/// Adds to a configuration that does not speak of storage a database of its own, where the environment asks for that.
+pub fn place(folder: &Path) {
+    static SERVER: OnceLock<Option<Database>> = OnceLock::new();
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let file = folder.join("forebay.yaml");
+    let wanted = std::env::var("FOREBAY_TEST_STORAGE").is_ok_and(|v| v == "postgres");
+    let Ok(text) = std::fs::read_to_string(&file) else { return };
+    if !wanted || text.contains("storage:") {
+        return;
+    }
+    let Some(server) = SERVER.get_or_init(Database::start) else { return };
+    let url = server.database(&format!("f{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+    std::fs::write(file, format!("{text}\nstorage: {{url: '{url}'}}\n")).unwrap();
 }
 
 /// The storage of a folder whose server is gone.
@@ -57,6 +75,24 @@ async fn on_postgres_the_counter_of_a_budget_is_the_ledgers_sum_after_cancels_er
     assert_eq!(database.sql("postgres", "SELECT COUNT(*) FROM admitted"), "0");
     let apart = "SELECT (SELECT SUM(cost) FROM requests) = (SELECT SUM((record::json ->> 'cost')::bigint) FROM requests)";
     assert_eq!(database.sql("postgres", apart), "t", "the columns say what the records say");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_five_hundred_at_once_never_hold_more_than_a_money_limit() {
+    let Some(database) = Database::start() else { return };
+    budgets::flood(&storage(Some(&database)), "usd_per_day: 0.04", "forebay_reserved_usd", 0.04).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_a_kill_loses_no_answer_that_was_seen_and_books_the_rest() {
+    let Some(database) = Database::start() else { return };
+    serve::killed(&storage(Some(&database))).await;
+}
+
+#[test]
+fn on_postgres_every_run_of_twenty_stages_succeeds_though_one_of_two_servers_dies_again_and_again() {
+    let Some(database) = Database::start() else { return };
+    runs_crash::kills(Some(&database), 2, 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]

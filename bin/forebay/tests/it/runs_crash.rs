@@ -1,48 +1,73 @@
-//! `kill -9` at random points under durable runs of twenty stages with effects: every run that was acknowledged succeeds, each
-//! effect is had once, and nothing is left behind. 10 kills unless the environment says otherwise ([`crate::chance`]).
+//! `kill -9` at random moments under durable runs of twenty stages with effects outside: every run that was asked for succeeds,
+//! each effect is had once, and nothing is left behind. 10 kills unless the environment says otherwise ([`crate::chance`]).
+//!
+//! Of four kills one comes at any moment, one while the server begins, and two right behind something that was done and that
+//! nobody may know of yet: a call that came in, a version that was committed, a line that was written.
+
+mod effects;
+mod left;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use contract::{Clock as _, Deadline, SystemClock};
 use serde_json::{Value as Json, json};
+use tempfile::TempDir;
 
+use self::effects::Effects;
 use crate::chance::{Chance, patiently};
-use crate::server::Server;
+use crate::on_postgres::{Database, storage};
+use crate::server::{Server, dechunk};
 
-/// Sixteen commands in four layers, each writing a line outside of the run, and four appends to a dataset.
-fn config() -> String {
-    let mut text = String::from(
-        "datasets: {out: {mode: append}}\njobs: {parallel: 6}\npipelines:\n  twenty:\n    params: {n: null}\n    stages:\n",
+pub const LAYERS: u64 = 4;
+/// The stages of a layer: a command that writes a line and leaves a file, one that takes the file and puts a row into a database,
+/// a call, a query, and what commits its rows.
+pub const STAGES: [&str; 5] = ["line", "row", "call", "table", "put"];
+
+/// Where the servers keep what they share: datasets and the files that stages leave.
+struct Places {
+    lake: PathBuf,
+    artifacts: PathBuf,
+}
+
+fn config(effects: &Effects, places: &Places, storage: &str) -> String {
+    let (lake, artifacts) = (places.lake.display(), places.artifacts.display());
+    let mut text = format!(
+        "datasets: {{out: {{mode: append}}}}\nwarehouse: {lake}\nruns: {{artifacts: {artifacts}}}\n\
+         jobs: {{parallel: 6, webhook: {{allow_private: true}}}}\n{storage}\
+         pipelines:\n  twenty:\n    params: {{n: null}}\n    stages:\n"
     );
-    for layer in 0..4 {
-        for n in 0..4 {
-            let after: Vec<String> =
-                (0..4).filter(|_| layer > 0).map(|m| format!("e{}{m}", layer - 1)).collect();
-            // An effect outside can only be keyed: what is written names its key.
-            text.push_str(&format!(
-                "      - e{layer}{n}:\n          exec: {{command: 'echo $FOREBAY_EFFECT $FOREBAY_STAGE {{{{ params.n }}}} >> effects.txt; sleep 0.01', \
-                 folder: project}}\n          after: [{}]\n          cache: false\n",
-                after.join(", ")
-            ));
-        }
+    let (lines, row, hook) = (effects.lines(), effects.row(), effects.address());
+    for layer in 0..LAYERS {
+        let before = match layer {
+            0 => String::new(),
+            n => format!("call{0}, put{0}", n - 1),
+        };
         text.push_str(&format!(
-            "      - row{layer}: {{sql: {{query: \"select {{{{ params.n }}}} as n, {layer} as layer\"}}, after: [e{layer}0]}}\n      \
-             - c{layer}: {{commit: {{dataset: out, how: append}}, from: row{layer}}}\n"
+            "      - line{layer}:\n          exec: {{command: 'echo $FOREBAY_EFFECT $FOREBAY_STAGE {{{{ params.n }}}} >> {lines}; sleep 0.01; \
+             echo {{{{ params.n }}}} > $FOREBAY_OUTPUT/n.txt', outputs: {{n: n.txt}}}}\n          after: [{before}]\n          cache: false\n      \
+             - row{layer}:\n          from: {{given: line{layer}}}\n          exec: {{command: [python3, '{row}'], inputs: {{given: files}}}}\n          cache: false\n      \
+             - call{layer}: {{http: {{url: 'http://{hook}/{{{{ params.n }}}}/call{layer}', method: POST, json: false}}, after: [row{layer}]}}\n      \
+             - table{layer}: {{sql: {{query: \"select {{{{ params.n }}}} as n, {layer} as layer\"}}, after: [line{layer}]}}\n      \
+             - put{layer}: {{commit: {{dataset: out, how: append}}, from: table{layer}}}\n",
+            lines = lines.display(),
+            row = row.display(),
         ));
     }
     text
 }
 
-/// Asks for a run; its id when that was acknowledged.
+/// Asks for a run under a key; its id when that was acknowledged.
 fn ask(address: SocketAddr, n: u64) -> Option<String> {
     let body = json!({"pipeline": "twenty", "params": {"n": n}}).to_string();
     let mut socket = TcpStream::connect(address).ok()?;
     socket.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
     let head = format!(
-        "POST /v1/runs HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/runs HTTP/1.1\r\nhost: x\r\nconnection: close\r\nidempotency-key: run-{n}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     socket.write_all(head.as_bytes()).ok()?;
@@ -50,76 +75,134 @@ fn ask(address: SocketAddr, n: u64) -> Option<String> {
     socket.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     assert!(head.starts_with("HTTP/1.1 202"), "{answer}");
-    let run: Json = serde_json::from_str(body).ok()?;
+    // An answer that was cut is no acknowledgement that anybody could use.
+    let body = if head.contains("chunked") { dechunk(body) } else { body.to_owned() };
+    let run: Json = serde_json::from_str(&body).ok()?;
     Some(run["id"].as_str()?.to_owned())
+}
+
+/// What the server takes for temporary files: nothing of it may be left.
+fn aside(folder: &Path) -> PathBuf {
+    folder.join("aside")
+}
+
+fn begin(folder: TempDir) -> Server {
+    let aside = aside(folder.path());
+    std::fs::create_dir_all(&aside).unwrap();
+    Server::in_folder_with(folder, &[("TMPDIR", aside.to_str().unwrap())])
 }
 
 #[test]
 fn after_kills_at_any_moment_every_run_of_twenty_stages_succeeds_and_each_effect_is_had_once() {
-    let mut chance = Chance::from_env(10);
-    let mut server = Server::with(&config());
-    let mut acknowledged = BTreeMap::new();
-    for n in 0..chance.kills {
-        if n % 3 == 0
-            && let Some(id) = ask(server.address, n)
-        {
-            acknowledged.insert(n, id);
+    kills(None, 1, 10);
+}
+
+/// The run that was asked for under each key.
+type Asked = BTreeMap<u64, Option<String>>;
+
+/// So many servers, each in a folder of its own, on one database or, one alone, in its folder; one by chance is killed.
+pub fn kills(database: Option<&Database>, servers: u64, kills: u64) {
+    let mut chance = Chance::from_env(kills);
+    let shared = tempfile::tempdir().unwrap();
+    let effects = Effects::new(shared.path());
+    let places = Places { lake: shared.path().join("lake"), artifacts: shared.path().join("artifacts") };
+    let config = config(&effects, &places, &storage(database));
+    let made = || {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("forebay.yaml"), &config).unwrap();
+        begin(folder)
+    };
+    let mut servers: Vec<Server> = (0..servers).map(|_| made()).collect();
+    let mut asked = Asked::new();
+    let (mut done, mut next) = (0, 0);
+    while done < chance.kills {
+        // A new one for each third kill; one whose acknowledgement was cut is asked for again, under its key.
+        while next * 3 <= done {
+            asked.insert(next, None);
+            next += 1;
         }
-        // A busy machine takes a second to begin; many kills leave each run some time.
-        chance.pause(Duration::from_millis(if chance.kills > 20 { 3_000 } else { 1_500 }));
-        server = Server::in_folder(server.kill());
+        let open: Vec<u64> = asked.iter().filter(|(_, id)| id.is_none()).map(|(n, _)| *n).collect();
+        let address = servers[chance.below(servers.len() as u64) as usize].address;
+        let asking =
+            std::thread::spawn(move || open.into_iter().map(|n| (n, ask(address, n))).collect::<Vec<_>>());
+        match chance.below(4) {
+            0 | 1 => chance.pause(Duration::from_millis(2_500)),
+            _ => {
+                let before = effects.had(&places.lake);
+                let clock = SystemClock::default();
+                let latest = Deadline::from_now(clock.now(), Duration::from_millis(2_500));
+                while effects.had(&places.lake) == before && !latest.passed(clock.now()) {
+                    std::thread::park_timeout(Duration::from_micros(300));
+                }
+                chance.pause(Duration::from_millis(12));
+            }
+        }
+        let killed = chance.below(servers.len() as u64) as usize;
+        let folder = servers.swap_remove(killed).kill();
+        done += 1;
+        asked.extend(asking.join().unwrap().into_iter().filter(|(_, id)| id.is_some()));
+        while chance.below(3) == 0 && done < chance.kills {
+            let moment = Duration::from_millis(chance.below(900));
+            Server::killed_while_it_begins(
+                folder.path(),
+                &[("TMPDIR", aside(folder.path()).to_str().unwrap())],
+                moment,
+            );
+            done += 1;
+        }
+        servers.push(begin(folder));
     }
-    let mut attempts = 0;
-    for id in acknowledged.values() {
+    let server = &servers[0];
+    for (n, id) in asked.iter_mut().filter(|(_, id)| id.is_none()) {
+        *id = Some(ask(server.address, *n).expect("nobody is killed any more"));
+    }
+    let asked: BTreeMap<u64, String> = asked.into_iter().map(|(n, id)| (n, id.unwrap())).collect();
+    let again = ended(server, &asked);
+    effects.check(asked.keys().copied(), server.folder.path());
+    left::check(&servers, &places.lake, &places.artifacts);
+    if let Some(database) = database {
+        assert_eq!(database.sql("postgres", "SELECT COUNT(*) FROM run_shares"), "0");
+        assert_eq!(database.sql("postgres", "SELECT COUNT(*) FROM runs WHERE ended_at IS NULL"), "0");
+    }
+    let known: usize = servers.iter().map(|s| left::found_again(s.folder.path())).sum();
+    eprintln!(
+        "{done} kills, {} runs of {} stages; attempts made again: {again:?}; {}; {known} commits were found made",
+        asked.len(),
+        LAYERS * STAGES.len() as u64,
+        effects.told(),
+    );
+}
+
+/// Waits for the end of each run, which is a success, and of no other; how often stages of each sort were tried again.
+fn ended(server: &Server, asked: &BTreeMap<u64, String>) -> BTreeMap<String, u64> {
+    let mut again = BTreeMap::new();
+    for (n, id) in asked {
         let mut last = Json::Null;
-        patiently("every acknowledged run ends", || {
+        patiently("every run that was asked for ends", || {
             let (status, _, body) = server.ask("GET", &format!("/v1/runs/{id}"), &[], "");
             assert_eq!(status, 200, "an acknowledged run is gone: {body}");
             last = serde_json::from_str(&body).unwrap();
             last["ended_at"].is_i64()
         });
-        assert_eq!(last["status"], "succeeded", "{last}");
+        assert_eq!((&last["status"], &last["params"]["n"]), (&json!("succeeded"), &json!(n)), "{last}");
         let stages = last["stages"].as_array().unwrap();
-        assert_eq!(stages.len(), 24);
-        attempts += stages.iter().map(|s| s["attempts"].as_u64().unwrap()).sum::<u64>();
-    }
-    let text = std::fs::read_to_string(server.folder.path().join("effects.txt")).unwrap();
-    let mut keys: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
-    for line in text.lines() {
-        let words: Vec<&str> = line.split(' ').collect();
-        keys.entry((words[1].to_owned(), words[2].to_owned())).or_default().insert(words[0].to_owned());
-    }
-    for n in acknowledged.keys() {
-        for (layer, stage) in (0..4).flat_map(|l| (0..4).map(move |s| (l, s))) {
-            let of = (format!("e{layer}{stage}"), n.to_string());
-            assert_eq!(keys[&of].len(), 1, "the effect of {of:?} has one key, however often it was tried");
+        assert_eq!(stages.len() as u64, LAYERS * STAGES.len() as u64);
+        for stage in stages {
+            let sort = stage["name"].as_str().unwrap().trim_end_matches(|c: char| c.is_ascii_digit());
+            *again.entry(sort.to_owned()).or_default() += stage["attempts"].as_u64().unwrap() - 1;
         }
     }
-    let rows = Command::new(env!("CARGO_BIN_EXE_forebay"))
-        .args(["data", "read", "out", "--format", "json"])
-        .current_dir(server.folder.path())
-        .env_remove("FOREBAY_URL")
-        .output()
-        .unwrap();
-    assert!(rows.status.success(), "{}", String::from_utf8_lossy(&rows.stderr));
-    let rows = String::from_utf8(rows.stdout).unwrap();
-    let mut had: BTreeMap<(u64, u64), u32> = BTreeMap::new();
-    for line in rows.lines().filter(|l| l.contains("layer")) {
-        let row: Json =
-            serde_json::from_str(line.trim().trim_end_matches(',').trim_matches(['[', ']'])).unwrap();
-        *had.entry((row["n"].as_u64().unwrap(), row["layer"].as_u64().unwrap())).or_default() += 1;
-    }
-    for n in acknowledged.keys() {
-        for layer in 0..4 {
-            assert_eq!(had.get(&(*n, layer)), Some(&1), "run {n} appended its row of layer {layer} once");
+    let mut all = BTreeSet::new();
+    let mut after = String::new();
+    loop {
+        let (_, _, body) = server.ask("GET", &format!("/v1/runs?limit=100{after}"), &[], "");
+        let page: Json = serde_json::from_str(&body).unwrap();
+        all.extend(page["data"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_owned()));
+        if page["has_more"] != true {
+            break;
         }
+        after = format!("&after={}", page["last_id"].as_str().unwrap());
     }
-    // A run that was not acknowledged may be there, and is whole then.
-    assert!(had.values().all(|times| *times == 1), "{had:?}");
-    let runs = server.folder.path().join(".forebay/runs");
-    let left =
-        std::fs::read_dir(runs).unwrap().flat_map(|run| std::fs::read_dir(run.unwrap().path()).unwrap());
-    let folders: Vec<_> = left.map(|f| f.unwrap().path()).filter(|p| p.is_dir()).collect();
-    assert_eq!(folders, Vec::<std::path::PathBuf>::new(), "no folder of an attempt is left");
-    eprintln!("{} runs, {attempts} attempts, {} lines", acknowledged.len(), text.lines().count());
+    assert_eq!(all, asked.values().cloned().collect(), "one run for each key, and no other");
+    again
 }

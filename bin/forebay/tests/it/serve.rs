@@ -235,8 +235,13 @@ async fn a_key_opens_the_door_until_it_is_revoked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_loses_no_answer_that_was_seen_and_books_the_rest() {
+    killed("").await;
+}
+
+/// `kill -9` behind twenty answers and under one, with that part of a configuration.
+pub async fn killed(storage: &str) {
     let up = FakeUpstream::start(script(json!({"text": "one two three"}))).await.unwrap();
-    let server = Server::start(&up.base_url(), "");
+    let server = Server::start(&up.base_url(), storage);
     let (folder, ids) = blocking(move || {
         let ids: Vec<String> =
             (0..20).map(|_| parse(&server.chat("").2)["id"].as_str().unwrap().to_owned()).collect();

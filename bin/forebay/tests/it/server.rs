@@ -72,6 +72,7 @@ impl Server {
 
     /// The same, with more in its environment.
     pub fn in_folder_with(folder: tempfile::TempDir, env: &[(&str, &str)]) -> Server {
+        crate::on_postgres::place(folder.path());
         let mut child = forebay(folder.path())
             .envs(env.iter().copied())
             .args(["up", "--json", "--listen", "127.0.0.1:0"])
@@ -84,6 +85,16 @@ impl Server {
         let told: serde_json::Value = serde_json::from_str(&line).expect("the address as JSON");
         let address = told["listening"].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
         Server { child, gone: false, address, folder }
+    }
+
+    /// Begins a server in a folder and kills it so long after, by `kill -9`, however far it came.
+    pub fn killed_while_it_begins(folder: &Path, env: &[(&str, &str)], after: Duration) {
+        let mut command = forebay(folder);
+        command.envs(env.iter().copied()).args(["up", "--json", "--listen", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
+        std::thread::park_timeout(after);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// `kill -9`, then the folder as it was left.

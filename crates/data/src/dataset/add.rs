@@ -1,6 +1,7 @@
 //! New rows, and with them a new version.
 
 use contract::UnixMillis;
+use contract::lineage::Lineage;
 use deltalake::DeltaTable;
 use deltalake::kernel::Add;
 
@@ -48,6 +49,8 @@ pub struct Change {
     pub message: Option<String>,
     /// What makes it, when it must not be made twice although it may be tried again.
     pub effect: Option<Effect>,
+    /// What it is made of: its inputs, and of one output, whatever that is called, the columns, when anything is known of them.
+    pub lineage: Option<Lineage>,
 }
 
 /// The key of an effect: a change under it is made once. It is written into the commit, and whoever comes with it again is given
@@ -78,6 +81,10 @@ pub struct Added {
     pub new: bool,
     /// The columns.
     pub schema: Schema,
+    /// What the change that made it said that it is made of.
+    pub(crate) lineage: Option<Lineage>,
+    /// Whether it was put on the version before, whose rows are in it.
+    pub(crate) grown: bool,
 }
 
 /// How often an append starts over because somebody else was faster.
@@ -246,6 +253,7 @@ impl Dataset {
         facts.message.clone_from(&pending.change.message);
         facts.checked.clone_from(&pending.checked);
         facts.effect = pending.change.effect.as_ref().map(|effect| effect.key.clone());
+        facts.lineage = pending.change.lineage.as_ref().and_then(crate::lineage::kept);
         facts
     }
 
@@ -299,6 +307,8 @@ pub(super) struct Pending<'a> {
 impl Pending<'_> {
     pub(super) fn added(&self, version: u64, after: &Fingerprint, replaced: u64, new: bool) -> Added {
         let (name, schema) = (after.name(&self.schema), self.schema.clone());
-        Added { version, name, rows: after.rows, read: self.read, replaced, new, schema }
+        let grown = new && self.change.how != How::Overwrite;
+        let lineage = self.change.lineage.clone();
+        Added { version, name, rows: after.rows, read: self.read, replaced, new, schema, lineage, grown }
     }
 }

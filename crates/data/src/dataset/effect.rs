@@ -56,6 +56,18 @@ impl Dataset {
         let schema = self.schema_of(&table)?;
         let fingerprint = self.fingerprint(&table).await?;
         let (name, rows) = (fingerprint.name(&schema), fingerprint.rows);
-        Ok(Added { version, name, rows, read: facts.written, replaced: 0, new: false, schema })
+        let lineage = facts.lineage.clone().and_then(|l| serde_json::from_value(l).ok());
+        let grown = facts.how != "overwrite";
+        Ok(Added {
+            version,
+            name,
+            rows,
+            read: facts.written,
+            replaced: 0,
+            new: false,
+            schema,
+            lineage,
+            grown,
+        })
     }
 }

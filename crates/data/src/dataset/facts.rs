@@ -53,6 +53,9 @@ pub(super) struct Facts {
     /// The key of the effect that it is, for what must not be made twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) effect: Option<String>,
+    /// What it was made of, as [`contract::lineage::Lineage`] is written; whatever cannot be read is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lineage: Option<Value>,
     /// Tells this attempt from any other: a commit whose answer was lost is found again by it.
     pub(super) attempt: String,
 }
@@ -77,6 +80,7 @@ impl Facts {
             message: None,
             checked: None,
             effect: None,
+            lineage: None,
             attempt: uuid::Uuid::now_v7().to_string(),
         }
     }
@@ -144,6 +148,12 @@ impl Dataset {
             }
             version -= 1;
         }
+    }
+
+    /// The content name of a version, as far as the log tells it.
+    pub(crate) async fn name_of(&self, version: u64) -> Result<Option<Name>, Error> {
+        let log = self.table()?.log_store();
+        Ok(self.facts(&*log, version).await?.as_ref().and_then(Facts::name))
     }
 
     /// The fingerprint of a version: from its facts, or from its rows.

@@ -135,7 +135,7 @@ impl Dataset {
             return Ok(());
         }
         let files = staged.files.clone();
-        let change = Change { how: How::Append, ..change.clone() };
+        let change = Change { how: How::Append, lineage: None, ..change.clone() };
         let read = staged.fingerprint.rows;
         let schema = Entries::schema();
         let pending =

@@ -77,6 +77,7 @@ impl Dataset {
             who: None,
             message: Some(format!("the rows of attempt {attempt} were released")),
             effect: None,
+            lineage: None,
         };
         let schema = Entries::schema();
         let mut theirs = 0;

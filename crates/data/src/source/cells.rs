@@ -91,6 +91,10 @@ impl Cells {
             (Cells::Decimal(..), Value::Number(n)) => self.push(&n.to_string())?,
             (Cells::Text(b), Value::String(s)) => b.append_value(s),
             (Cells::Text(b), other) => b.append_value(other.to_string()),
+            // JSON has no numbers for them.
+            (Cells::Float(b), Value::String(word)) if matches!(word.as_str(), "NaN" | "inf" | "-inf") => {
+                b.append_value(parse_float(word)?);
+            }
             (Cells::Bool(_) | Cells::Int(_) | Cells::Float(_), Value::String(_)) => return None,
             (_, Value::String(s)) => self.push(s)?,
             _ => return None,

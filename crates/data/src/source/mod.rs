@@ -120,7 +120,7 @@ impl Source {
     }
 
     /// The files, folders replaced by what is in them.
-    fn files(&self) -> Result<Vec<PathBuf>, Error> {
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>, Error> {
         let mut files = Vec::new();
         for path in &self.paths {
             if path.is_dir() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use contract::lineage::Lineage;
 use contract::{BoxFuture, Inputs, Value};
 use pipeline::Problem;
 use schemars::JsonSchema;
@@ -108,7 +109,9 @@ impl Work for Commit {
             if let Some(gate) = &self.gate {
                 table = job.sieve(table, &target, gate).await?;
             }
-            let change = job.change(self.how.clone(), self.message.as_deref());
+            let read = table.dataset.pinned(table.version).await.map_err(|e| job.failed(e))?;
+            let made_of = Lineage { inputs: vec![read], outputs: Vec::new() };
+            let change = job.change(self.how.clone(), self.message.as_deref(), made_of);
             let (at, all) = (At::Version(table.version), Select::default());
             let rows = || -> BoxFuture<'_, _> { Box::pin(table.dataset.read(&at, &all)) };
             let added = job.put(&target, &change, &table.text, &rows).await?;

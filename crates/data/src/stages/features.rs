@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use contract::lineage::{ColumnMade, FromColumn, Lineage, Output, Thing, ThingKind, Via};
 use contract::{BoxFuture, Inputs, UnixMillis, Value};
 use indexmap::IndexMap;
 use pipeline::Problem;
@@ -15,6 +16,7 @@ use super::kind::{Config, Made, Work};
 use super::table::Table;
 use super::{Means, table};
 use crate::features::{AsOf, Entities, FeatureView, Label, TrainingSetSpec, Use};
+use crate::query::Query;
 use crate::{At, How};
 
 /// Puts the features of views beside the rows of a table, each as it was at that row's time, without leaks: a training set. There is
@@ -195,6 +197,95 @@ impl Features {
     }
 }
 
+impl Features {
+    /// What the training set is made of. The columns of a view that is a query are those of its datasets as its plan has them.
+    async fn made_of(
+        &self,
+        job: &Job<'_>,
+        entities: &Table,
+        uses: &[Use],
+    ) -> Result<Lineage, contract::Error> {
+        let failed = |e| job.failed(e);
+        let mut lineage = Lineage::default();
+        let own = lineage.input(entities.dataset.pinned(entities.version).await.map_err(failed)?);
+        let held = entities.dataset.columns_of(entities.version).await.map_err(failed)?;
+        let mut output = Output::from(Thing::new(ThingKind::Dataset, ""));
+        let from = |input, column: &str, via| FromColumn { input, column: column.to_owned(), via };
+        for column in held.names() {
+            let mut made = vec![from(own, column, Via::Identity)];
+            let label = self.label.as_ref().filter(|l| l.columns.iter().any(|c| c == column));
+            made.extend(label.map(|l| from(own, &l.known_at, Via::Conditional)));
+            output.columns.push(ColumnMade { name: column.to_owned(), ty: String::new(), from: made });
+        }
+        if let Some(label) = self.label.as_ref().filter(|l| l.drops) {
+            output.rows.push(from(own, &label.known_at, Via::Filter));
+        }
+        for used in uses {
+            let config = used.view.config();
+            let sources = self.view(job, used, &mut lineage).await?;
+            let mut by = vec![from(own, &self.time, Via::Join)];
+            by.extend(config.keys.iter().map(|key| from(own, used.keys.get(key).unwrap_or(key), Via::Join)));
+            let decides = config.keys.iter().chain([&config.event_time]).chain(&config.ingest_time);
+            for column in decides {
+                let of = sources.get(column).into_iter().flatten();
+                by.extend(of.map(|f| FromColumn { via: Via::Join, ..f.clone() }));
+            }
+            by.sort();
+            by.dedup();
+            for feature in &config.features {
+                let made = sources.get(feature).into_iter().flatten().cloned().chain(by.clone()).collect();
+                // Which of the two it is called decides whether another column is called so too.
+                let alias = used.alias.as_deref().unwrap_or(used.view.name());
+                let names = [feature.clone(), format!("{alias}__{feature}")];
+                let [plain, told] =
+                    names.map(|name| ColumnMade { name, ty: String::new(), from: Vec::clone(&made) });
+                if !output.columns.iter().any(|c| c.name == plain.name) {
+                    output.columns.push(plain);
+                }
+                output.columns.push(told);
+            }
+        }
+        lineage.outputs.push(output);
+        Ok(lineage)
+    }
+
+    /// What each column of a view is made of.
+    async fn view(
+        &self,
+        job: &Job<'_>,
+        used: &Use,
+        lineage: &mut Lineage,
+    ) -> Result<BTreeMap<String, Vec<FromColumn>>, contract::Error> {
+        let config = used.view.config();
+        let Some(sql) = &config.sql else {
+            let dataset = job.dataset(&config.dataset)?;
+            let version = dataset.resolve(&used.at).await.map_err(|e| job.failed(e))?;
+            let input = lineage.input(dataset.pinned(version).await.map_err(|e| job.failed(e))?);
+            let columns = dataset.columns_of(version).await.map_err(|e| job.failed(e))?;
+            let own = |name: &str| {
+                let from = FromColumn { input, column: name.to_owned(), via: Via::Identity };
+                (name.to_owned(), vec![from])
+            };
+            return Ok(columns.names().map(own).collect());
+        };
+        let Ok(query) = Query::parse(sql) else { return Ok(BTreeMap::new()) };
+        let (mut read, mut places) = (Vec::new(), Vec::new());
+        for table in &query.tables {
+            let dataset = job.dataset(table)?;
+            let version = dataset.resolve(&At::Newest).await.map_err(|e| job.failed(e))?;
+            places.push(lineage.input(dataset.pinned(version).await.map_err(|e| job.failed(e))?));
+            read.push((table.clone(), dataset, version));
+        }
+        let Ok(traced) = job.warehouse.trace(&query, &read).await else { return Ok(BTreeMap::new()) };
+        let place = |f: FromColumn| Some(FromColumn { input: *places.get(f.input)?, ..f });
+        let of = |c: ColumnMade| {
+            let all = c.from.into_iter().chain(traced.rows.clone());
+            (c.name, all.filter_map(place).collect())
+        };
+        Ok(traced.columns.into_iter().map(of).collect())
+    }
+}
+
 impl Work for Features {
     fn run<'a>(
         &'a self,
@@ -233,7 +324,7 @@ impl Work for Features {
                     }
                 })
             };
-            let change = job.change(How::Overwrite, None);
+            let change = job.change(How::Overwrite, None, self.made_of(job, &entities, &spec.views).await?);
             let source = format!("features of {}", said.join(", "));
             let added = job.put(&staging, &change, &source, &rows).await?;
             Ok(table::value(&staging, &added))

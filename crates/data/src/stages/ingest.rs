@@ -27,6 +27,9 @@ pub(super) struct IngestConfig {
     /// Files or folders relative to the configuration. In names `*` stands for any text and `?` for one character.
     #[schemars(length(min = 1))]
     files: Option<Vec<String>>,
+    /// A folder of documents relative to the configuration: a row for each file in it and in the folders below, with `path`,
+    /// `bytes`, `hash`, `media_type`, `text` and `modified`. Instead of `dataset` and `files`.
+    documents: Option<String>,
     /// How the files are written. Unless given: what their names end in.
     format: Option<FormatConfig>,
     /// The encoding of text, such as `latin1`. Unless given: UTF-8, or what a byte order mark says.
@@ -72,8 +75,8 @@ impl Config for IngestConfig {
 
     fn build(self, means: &Arc<dyn Means>) -> Result<Made, Vec<Problem>> {
         let mut problems = Vec::new();
-        let from = match (&self.dataset, &self.files) {
-            (Some(name), None) => {
+        let from = match (&self.dataset, &self.files, &self.documents) {
+            (Some(name), None, None) => {
                 problems.extend(configured(&**means, name));
                 if self != (IngestConfig { dataset: self.dataset.clone(), ..IngestConfig::default() }) {
                     let remedy = "say it in `datasets`, where the dataset says how it is read";
@@ -81,13 +84,20 @@ impl Config for IngestConfig {
                 }
                 Rows::Dataset(name.clone())
             }
-            (None, Some(files)) => {
+            (None, None, Some(folder)) => {
+                if self != (IngestConfig { documents: Some(folder.clone()), ..IngestConfig::default() }) {
+                    let remedy = "remove what is said of columns and formats";
+                    problems.push(problem("/documents", "the rows of documents are what they are", remedy));
+                }
+                Rows::Documents(folder.clone())
+            }
+            (None, Some(files), None) => {
                 let (source, wrong) = self.source();
                 problems.extend(wrong);
                 Rows::Files(files.clone(), source)
             }
             _ => {
-                let remedy = "name a dataset of the configuration by `dataset`, or files by `files`";
+                let remedy = "name a dataset of the configuration by `dataset`, files by `files`, or a folder by `documents`";
                 return Err(vec![problem("", "it says nothing to read, or two things", remedy)]);
             }
         };
@@ -172,6 +182,8 @@ impl IngestConfig {
 
 enum Rows {
     Dataset(String),
+    /// A folder of them.
+    Documents(String),
     /// The patterns, and what is known of the files.
     Files(Vec<String>, Source),
 }
@@ -188,6 +200,7 @@ impl Ingest {
                 let paths: Vec<PathBuf> = found.map_err(|why| contract::Error::new(Code::NotFound, why))?;
                 Ok(Fetched { source: Source { paths, ..about.clone() }, notes: Vec::new(), held: None })
             }
+            Rows::Documents(folder) => job.means.documents(folder).await,
             Rows::Dataset(name) => {
                 let mut fetched = job.means.fetch(name).await?;
                 let held = job.dataset(name)?;
@@ -220,11 +233,13 @@ impl Work for Ingest {
             let source = &fetched.source;
             job.say(format!("reading {}", source.describe()));
             fetched.notes.iter().for_each(|note| job.say(note));
-            let change = job.change(How::Overwrite, None);
+            let made_of = source.lineage(job.means.folder()).await.map_err(|e| job.failed(e))?;
+            let change = job.change(How::Overwrite, None, made_of);
             let added = Box::pin(staging.add(source, &change)).await.map_err(|e| job.failed(e))?;
             let same = if added.new { "" } else { ", the same as before" };
             job.attempt.log.progress(added.read, Some(added.read));
             job.say(format!("{} rows{same}: {}", added.rows, added.name.short()));
+            job.trace(&staging, &added).await?;
             Ok(table::value(&staging, &added))
         })
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use contract::lineage::Lineage;
 use contract::{Attempt, BoxFuture, Code, Context, UnixMillis, Value};
 
 use super::Means;
@@ -64,27 +65,31 @@ impl<'a> Job<'a> {
     }
 
     /// A change that this attempt makes once.
-    pub(super) fn change(&self, how: How, message: Option<&str>) -> Change {
+    pub(super) fn change(&self, how: How, message: Option<&str>, lineage: Lineage) -> Change {
         let own = format!("{}.{}", self.attempt.pipeline, self.stage);
         Change {
             how,
             who: Some(self.attempt.run.to_string()),
             message: Some(message.map_or(own, str::to_owned)),
             effect: Some(self.effect()),
+            lineage: Some(lineage),
         }
     }
 
     /// What an earlier attempt at the same made of this dataset, and could not tell any more.
     pub(super) async fn done(&self, dataset: &Dataset) -> Result<Option<Value>, contract::Error> {
         let done = dataset.made_by(&self.effect()).await.map_err(|e| self.failed(e))?;
-        Ok(done.map(|added| {
-            self.say(format!(
-                "version {} of {} was made by an attempt before",
-                added.version,
-                dataset.name()
-            ));
-            table::value(dataset, &added)
-        }))
+        let Some(added) = done else { return Ok(None) };
+        self.say(format!("version {} of {} was made by an attempt before", added.version, dataset.name()));
+        self.trace(dataset, &added).await?;
+        Ok(Some(table::value(dataset, &added)))
+    }
+
+    /// Tells what a version was made of.
+    pub(super) async fn trace(&self, dataset: &Dataset, added: &Added) -> Result<(), contract::Error> {
+        let lineage = dataset.lineage(added).await.map_err(|e| self.failed(e))?;
+        self.attempt.log.lineage(lineage);
+        Ok(())
     }
 
     /// Puts rows into a dataset. What is made by key is made again of the rows that are newest then, when another writer came first;
@@ -112,6 +117,7 @@ impl<'a> Job<'a> {
                     let (version, rows) = (added.version, added.rows);
                     let name = added.name.short();
                     self.say(format!("version {version} of {} ({name}), {rows} rows{new}", dataset.name()));
+                    self.trace(dataset, &added).await?;
                     return Ok(added);
                 }
             }
@@ -127,7 +133,9 @@ impl<'a> Job<'a> {
         gate: &Gate,
     ) -> Result<Table, contract::Error> {
         let staging = self.staging()?;
-        let change = self.change(How::Overwrite, None);
+        let looked_at = table.dataset.pinned(table.version).await.map_err(|e| self.failed(e))?;
+        let made_of = Lineage { inputs: vec![looked_at], outputs: Vec::new() };
+        let change = self.change(How::Overwrite, None, made_of);
         let attempt = self.effect_name();
         let looked =
             Looked { dataset: &table.dataset, version: table.version, source: table.text.to_string() };
@@ -144,6 +152,7 @@ impl<'a> Job<'a> {
         match sieved.good {
             None => Ok(table),
             Some(added) => {
+                self.trace(&staging, &added).await?;
                 let text = format!("{}@{}", staging.name(), added.name).into();
                 Ok(Table { dataset: staging, version: added.version, text })
             }

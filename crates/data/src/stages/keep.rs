@@ -1,5 +1,6 @@
 //! What stays of staging datasets: the versions that runs still name.
 
+use crate::stages::error::failed;
 use crate::stages::table::split;
 use crate::{At, Collected, Error, Gc, Warehouse};
 
@@ -11,8 +12,16 @@ pub const STAGING: &str = "staging.";
 /// attempt takes, because what a running stage has made is not kept by anybody yet.
 ///
 /// # Errors
-/// [`Error::Storage`].
+/// The storage's.
 pub async fn collect(
+    warehouse: &Warehouse,
+    kept: &[String],
+    gc: &Gc,
+) -> Result<Vec<(String, Collected)>, contract::Error> {
+    collected(warehouse, kept, gc).await.map_err(failed)
+}
+
+async fn collected(
     warehouse: &Warehouse,
     kept: &[String],
     gc: &Gc,

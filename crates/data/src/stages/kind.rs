@@ -18,6 +18,8 @@ use super::job::Job;
 /// The configuration of a kind.
 pub(super) trait Config: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     const NAME: &'static str;
+    /// The fields that are SQL.
+    const CODE: &'static [&'static str] = &[];
 
     /// Checks it, and makes what runs. Everything that is wrong is reported.
     fn build(self, means: &Arc<dyn Means>) -> Result<Made, Vec<Problem>>;
@@ -82,6 +84,10 @@ impl<C: Config> StageKind for DataKind<C> {
 
     fn durable(&self) -> bool {
         true
+    }
+
+    fn code(&self) -> &'static [&'static str] {
+        C::CODE
     }
 
     fn cached(&self, config: &Json) -> bool {

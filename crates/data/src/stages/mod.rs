@@ -22,6 +22,7 @@ mod job;
 mod keep;
 mod kind;
 mod place;
+mod rows;
 mod sql;
 mod table;
 mod validate;
@@ -37,6 +38,7 @@ use crate::{How, Policy, Source, Warehouse};
 
 pub use keep::{STAGING, collect};
 pub use place::place;
+pub use rows::{gather, rows};
 
 /// What the program around knows, and the stages ask for when they need it.
 pub trait Means: Send + Sync {
@@ -60,6 +62,9 @@ pub trait Means: Send + Sync {
     /// # Errors
     /// A name or pattern that stands for none, as a sentence.
     fn files(&self, patterns: &[String]) -> Result<Vec<PathBuf>, String>;
+
+    /// A folder of documents, relative to the project's, where its rows can be read: what each file is called, its hash, its text.
+    fn documents<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Fetched, contract::Error>>;
 
     /// Brings the rows of a configured dataset where they can be read.
     fn fetch<'a>(&'a self, dataset: &'a str) -> BoxFuture<'a, Result<Fetched, contract::Error>>;

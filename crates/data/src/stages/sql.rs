@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use contract::lineage::{ColumnMade, FromColumn, Lineage, Output, Thing, ThingKind};
 use contract::{BoxFuture, Inputs, Value};
 use indexmap::IndexMap;
 use pipeline::Problem;
@@ -142,6 +143,7 @@ fn masked(text: &str) -> String {
 
 impl Config for SqlConfig {
     const NAME: &'static str = "sql";
+    const CODE: &'static [&'static str] = &["query"];
 
     fn build(self, means: &Arc<dyn Means>) -> Result<Made, Vec<Problem>> {
         let mut problems = Vec::new();
@@ -228,6 +230,31 @@ struct Selecting {
     into: Option<(String, How)>,
 }
 
+impl Selecting {
+    /// What the result is made of: versions and, unless the plan says nothing of them, columns.
+    async fn made_of(
+        &self,
+        job: &Job<'_>,
+        read: &[(String, Dataset, u64)],
+    ) -> Result<Lineage, contract::Error> {
+        let mut lineage = Lineage::default();
+        let mut places = Vec::new();
+        for (_, dataset, version) in read {
+            places.push(lineage.input(dataset.pinned(*version).await.map_err(|e| job.failed(e))?));
+        }
+        let mut output = Output::from(Thing::new(ThingKind::Dataset, ""));
+        // What is wrong with the query is told by whoever runs it.
+        if let Ok(traced) = job.warehouse.trace(&self.query, read).await {
+            let place = |f: FromColumn| Some(FromColumn { input: *places.get(f.input)?, ..f });
+            let moved = |from: Vec<FromColumn>| from.into_iter().filter_map(place).collect();
+            let columns = traced.columns.into_iter().map(|c| ColumnMade { from: moved(c.from), ..c });
+            (output.columns, output.rows) = (columns.collect(), moved(traced.rows));
+        }
+        lineage.outputs.push(output);
+        Ok(lineage)
+    }
+}
+
 impl Work for Selecting {
     fn run<'a>(
         &'a self,
@@ -259,7 +286,7 @@ impl Work for Selecting {
                 [] => "a query".to_owned(),
                 _ => format!("a query of {}", said.join(", ")),
             };
-            let change = job.change(how, None);
+            let change = job.change(how, None, self.made_of(job, &read).await?);
             let rows =
                 || -> BoxFuture<'_, _> { Box::pin(job.warehouse.query(&self.query, &read, &self.values)) };
             let added = job.put(&target, &change, &source, &rows).await?;

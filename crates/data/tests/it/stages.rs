@@ -2,6 +2,7 @@
 //! is half visible.
 
 mod flights;
+mod lineage;
 mod once;
 mod work;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use contract::lineage::Lineage;
 use contract::{
     Attempt, BoxFuture, Budget, Context, Deadline, Error, Inputs, Kind, Meter, Outcome, RequestId, RunId,
     Stage, StageLog, UnixMillis, Value,
@@ -54,15 +56,20 @@ impl Means for Project {
         patterns.iter().map(there).collect()
     }
 
+    fn documents<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Fetched, Error>> {
+        let source = Source::file(self.folder.join(folder).join("documents.jsonl"));
+        Box::pin(async move { Ok(Fetched { source, notes: Vec::new(), held: None }) })
+    }
+
     fn fetch<'a>(&'a self, dataset: &'a str) -> BoxFuture<'a, Result<Fetched, Error>> {
         let source = self.datasets.lock().unwrap()[dataset].1.clone();
         Box::pin(async move { Ok(Fetched { source, notes: Vec::new(), held: None }) })
     }
 }
 
-/// The lines of a stage's log.
+/// The lines of a stage's log, and what it said that it made of what.
 #[derive(Default)]
-pub(crate) struct Lines(Mutex<Vec<String>>);
+pub(crate) struct Lines(Mutex<Vec<String>>, Mutex<Lineage>);
 
 impl StageLog for Lines {
     fn line(&self, line: &str) {
@@ -70,6 +77,10 @@ impl StageLog for Lines {
     }
 
     fn progress(&self, _done: u64, _of: Option<u64>) {}
+
+    fn lineage(&self, lineage: Lineage) {
+        self.1.lock().unwrap().add(lineage);
+    }
 }
 
 /// A warehouse with a project around it, in which stages are run by hand.
@@ -118,6 +129,11 @@ impl Hand {
 
     pub(crate) fn problems(&self, kind: &str, config: &Json) -> Vec<Problem> {
         self.build(kind, config).map(|_| ()).unwrap_err()
+    }
+
+    /// What was said of lineage since it was asked for last.
+    pub(crate) fn made(&self) -> Lineage {
+        std::mem::take(&mut *self.log.1.lock().unwrap())
     }
 
     pub(crate) fn lines(&self) -> String {

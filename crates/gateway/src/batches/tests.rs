@@ -129,7 +129,9 @@ impl World {
             as_of: None,
             ended_at,
             output,
+            lineage: None,
             outbox: None,
+            keeps_input: false,
             synced: true,
         };
         assert!(self.store.reader.runs.append(&change).await.unwrap());

@@ -165,7 +165,7 @@ fn finished(id: RequestId, response: http::Response<Bytes>) -> Finished {
     };
     let kept = Kept { status: status.as_u16(), request_id: id, body: &body };
     match serde_json::to_vec(&kept) {
-        Ok(output) => Finished { output, result, partial: false, reused: None, note: None },
+        Ok(output) => Finished { result, ..Finished::done(output) },
         Err(e) => nothing(Error::new(Code::Internal, format!("the answer cannot be kept: {e}"))),
     }
 }

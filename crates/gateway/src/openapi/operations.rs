@@ -129,6 +129,7 @@ impl Modify for Operations {
             .chain(super::jobs::operations())
             .chain(super::events::operations())
             .chain(super::runs::operations())
+            .chain(super::lineage::operations())
             .chain(super::admin::operations())
         {
             let item = PathItem::new(method, operation);

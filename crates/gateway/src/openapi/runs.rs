@@ -33,6 +33,12 @@ pub(super) fn operations() -> Vec<(&'static str, HttpMethod, Operation)> {
             Type::Integer,
             Required::False,
         ));
+    let output = own("get_run_output", "Read what a stage of a run made").parameter(query(
+        "stage",
+        "The stage; unless given, the last of the pipeline",
+        Type::String,
+        Required::False,
+    ));
     let decide = own("approve_stage", "Say whether a stage may start that waits for that")
         .request_body(Some(json("RunDecision")));
     vec![
@@ -47,6 +53,7 @@ pub(super) fn operations() -> Vec<(&'static str, HttpMethod, Operation)> {
         ),
         ("/v1/runs/{id}/approve", Post, answers(decide, "200", "Run", READ)),
         ("/v1/runs/{id}/logs", Get, answers(log, "200", "RunLog", READ)),
+        ("/v1/runs/{id}/output", Get, answers(output, "200", "RunOutput", READ)),
     ]
 }
 

@@ -12,6 +12,7 @@ mod events;
 mod features;
 mod files;
 mod jobs;
+mod lineage;
 mod native;
 mod openai;
 mod responses;
@@ -31,12 +32,13 @@ pub(super) use features::{
 };
 pub(super) use files::{FileDeleted, FileForm, FileObject, Files};
 pub(super) use jobs::{Deliveries, Job, JobRemoved, Jobs};
+pub(super) use lineage::{Lineage, LineageEvent, LineageTaken};
 pub(super) use native::{PipelineForm, PipelineInput, PipelineOutput, Readiness, RequestRecord, RunEvent};
 pub(super) use openai::{
     AnthropicModel, AnthropicModels, ChatChunk, ChatCompletion, ChatCompletionRequest, Model, Models,
 };
 pub(super) use responses::{ResponseDeleted, ResponseEvent, ResponseObject, ResponseRequest};
-pub(super) use runs::{Run, RunDecision, RunLog, RunWanted, Runs};
+pub(super) use runs::{Run, RunDecision, RunLog, RunOutput, RunWanted, Runs};
 
 /// Whatever a provider or a pipeline has there, null too.
 fn any() -> Schema {

@@ -61,6 +61,7 @@ fn every_route_is_described_and_every_description_is_a_route() {
     routes.extend(routed(include_str!("../batches/routes.rs")));
     routes.extend(routed(include_str!("../runs/routes.rs")));
     routes.extend(routed(include_str!("../features.rs")));
+    routes.extend(routed(include_str!("../lineage.rs")));
     assert!(routes.len() >= 16 && routes.values().all(|m| !m.is_empty()), "the routes are found: {routes:?}");
     assert_eq!(described(), routes);
 }

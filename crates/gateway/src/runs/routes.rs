@@ -30,6 +30,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/v1/runs/{id}/retry", post(again))
         .route("/v1/runs/{id}/approve", post(approve))
         .route("/v1/runs/{id}/logs", get(log))
+        .route("/v1/runs/{id}/output", get(output))
 }
 
 fn answer(app: &App, status: StatusCode, result: Result<String, Error>) -> Response {
@@ -171,4 +172,26 @@ async fn log(
         runs(&app)?.log(run(&id)?, Some(&caller.tenant), &part.stage, part.from).await
     };
     answer(&app, StatusCode::OK, read.await)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Of {
+    stage: Option<String>,
+}
+
+async fn output(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    query: Result<Query<Of>, QueryRejection>,
+) -> Response {
+    let made = async {
+        let caller = auth::caller(&app, &headers)?;
+        let Query(of) = query.map_err(|_| {
+            Error::new(Code::InvalidRequest, "give `stage=` the name of a stage, or nothing").param("stage")
+        })?;
+        runs(&app)?.output(run(&id)?, Some(&caller.tenant), of.stage.as_deref()).await
+    };
+    answer(&app, StatusCode::OK, made.await)
 }

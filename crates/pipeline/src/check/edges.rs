@@ -50,6 +50,7 @@ pub(super) fn resolve(spec: &PipelineSpec, built: Vec<Built>, found: &mut Found)
                 tailed_by: None,
                 lazy: false,
                 matrix: !s.runs.matrix.is_empty(),
+                collects: s.runs.collect.is_some(),
                 cached,
                 after: after(i, s, spec, found),
                 reserve: Duration::ZERO,
@@ -244,7 +245,9 @@ pub(super) fn kinds(spec: &PipelineSpec, nodes: &[Node], result: Option<usize>, 
         }
         if let Some((input, source)) = &node.each {
             let Some(given) = kind_of(*source) else { continue };
-            match (given.element(), wants.get(input)) {
+            // Nobody reads a table for a request.
+            let row = || (result.is_none() && given == Kind::Table).then_some(Kind::Json(None));
+            match (given.element().or_else(row), wants.get(input)) {
                 (None, _) => found.stage(
                     i,
                     &["each"],

@@ -1,6 +1,7 @@
 //! What makes sense in durable runs alone, and what makes none there.
 
 use super::Found;
+use crate::durable::COLUMNS;
 use crate::graph::Node;
 use crate::{PipelineSpec, StageSpec};
 
@@ -16,6 +17,7 @@ fn fields(s: &StageSpec) -> impl Iterator<Item = &'static str> {
         ("retries", s.runs.retries.is_some()),
         ("cache", s.runs.cache.is_some()),
         ("matrix", !s.runs.matrix.is_empty()),
+        ("collect", s.runs.collect.is_some()),
     ];
     given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name)
 }
@@ -61,6 +63,7 @@ pub(super) fn check(spec: &PipelineSpec, nodes: &[Node], found: &mut Found) {
             let message = "it falls back on a stage that is run for many values";
             found.stage(i, &["on_failure", "fallback"], message, "fall back on a stage without `matrix`");
         }
+        collect(i, s, node, found);
         let size = s.runs.matrix.iter().map(|(_, values)| values.len()).fold(1_usize, usize::saturating_mul);
         if size == 0 || size > MATRIX {
             let message = format!("the matrix has {size} combinations");
@@ -69,6 +72,27 @@ pub(super) fn check(spec: &PipelineSpec, nodes: &[Node], found: &mut Found) {
                 &["matrix"],
                 message,
                 format!("give each name values, {MATRIX} combinations at most"),
+            );
+        }
+    }
+}
+
+/// The table that a stage collects has columns of different names, and elements to collect.
+fn collect(i: usize, s: &StageSpec, node: &Node, found: &mut Found) {
+    let Some(collect) = &s.runs.collect else { return };
+    if node.each.is_none() {
+        let message = "`collect` makes a table with a row for each element, and this stage runs once";
+        found.stage(i, &["collect"], message, "add `each: <stage>`, or remove it");
+    }
+    let mut names = std::collections::BTreeSet::from(COLUMNS.map(|(name, _)| name));
+    for (field, name) in collect.keep.iter().map(|name| ("keep", name)).chain([("as", &collect.output)]) {
+        if !names.insert(name) {
+            let message = format!("two columns of the table would be called `{name}`");
+            found.stage(
+                i,
+                &["collect", field],
+                message,
+                "give the output another name by `as`, or keep other fields",
             );
         }
     }

@@ -23,6 +23,17 @@ pub(super) fn of(work: &StageWork) -> String {
     for (name, _) in work.inputs.iter().chain(&work.each) {
         part(name.as_bytes());
     }
+    // Only where there is any: what was kept before there was is found again.
+    for (name, hash) in &work.made_of {
+        part(b"made of");
+        part(name.as_bytes());
+        part(hash.as_bytes());
+    }
+    if let Some(collect) = &work.collect {
+        part(b"collect");
+        part(collect.output.as_bytes());
+        collect.keep.iter().for_each(|name| part(name.as_bytes()));
+    }
     hash.finalize().to_hex().to_string()
 }
 
@@ -58,6 +69,12 @@ pub(super) fn content(
     parts.insert("config".into(), work.config.clone());
     for (path, content) in &work.files {
         parts.insert(format!("file {path}"), Json::from(content.get(..12).unwrap_or(content)));
+    }
+    for (name, hash) in &work.made_of {
+        parts.insert(name.clone(), Json::from(hash.get(..12).unwrap_or(hash)));
+    }
+    if let Some(collect) = &work.collect {
+        parts.insert("collect".into(), serde_json::to_value(collect).unwrap_or_default());
     }
     for (name, value) in given {
         part(name.as_bytes());
@@ -114,6 +131,10 @@ mod tests {
             default: None,
             files: vec![("q.sql".into(), file.into())],
             approval: None,
+            made_of: vec![],
+            collect: None,
+            tokens: None,
+            nanousd: None,
         }
     }
 

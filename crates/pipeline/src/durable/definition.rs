@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use contract::{PipelineName, RunId, TenantId, UnixMillis, Value};
+use contract::{PipelineName, RunId, StageName, TenantId, UnixMillis, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use crate::nested::Parent;
 use crate::runs::Lane;
 use crate::{Graph, PipelineSpec, Registry};
 
@@ -72,6 +73,8 @@ pub struct Asked {
     pub target: Option<String>,
     /// The run whose finished stages are not done again, where they are the same.
     pub resumes: Option<RunId>,
+    /// The run and the stage that called it: it ends when that run does.
+    pub parent: Option<Parent>,
 }
 
 impl Asked {
@@ -91,6 +94,7 @@ impl Asked {
             bound: None,
             target: None,
             resumes: None,
+            parent: None,
         }
     }
 }
@@ -108,4 +112,13 @@ pub(super) struct About {
     pub(super) cause: Json,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) resumes: Option<RunId>,
+    /// The run and the stage that called it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) parent: Option<Parent>,
+    /// The stages whose outputs are its answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) result: Vec<StageName>,
+    /// They are the variants of a matrix.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) many: bool,
 }

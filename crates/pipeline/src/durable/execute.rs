@@ -2,22 +2,25 @@
 
 use std::sync::Arc;
 
+use contract::lineage::Lineage;
 use contract::{
     Attempt, BoxFuture, Code, Context, Deadline, Error, Freshness, Inputs, Meter, MidStream, Outcome, RunId,
-    Stage, StageName, Value,
+    StageName, Value,
 };
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use store::StageResult;
 
 use super::content::{Content, GivenInputs, content, difference};
 use super::definition::About;
+use super::each::{Each, Went};
+use super::elements::Common;
 use super::folders::{self, Folder};
 use super::host::Durable;
 use super::kept::Kept;
 use super::log::Log;
+use super::made::Ended;
+use super::news::News;
 use super::stage::{From, StageWork};
-use crate::live::{call, elements};
+use crate::live::call;
 use crate::runs::{Execute, Finished, Given, Run, Task};
 use crate::{Site, StageKind};
 
@@ -40,9 +43,14 @@ impl Execute for Durable {
         None
     }
 
+    fn resumable(&self, _: &str) -> bool {
+        true
+    }
+
     fn ended(&self, head: &store::RunHead) {
         self.clear(head.id);
-        self.tell_ended(head);
+        self.family(head.id);
+        self.tell_ended();
     }
 }
 
@@ -62,36 +70,66 @@ impl Durable {
             Error::new(Code::Internal, format!("the plan of stage `{}` {what}", task.stage.name))
         };
         let about: About = serde_json::from_str(&task.about).map_err(|_| broken("is of no pipeline"))?;
+        if let Some(parent) = &about.parent
+            && self.is_orphan(parent, task.run).await
+        {
+            let m = format!("run {}, which called this one, has ended", parent.run);
+            return Err(Error::new(Code::Cancelled, m));
+        }
         let spec = task.stage.spec.clone().ok_or_else(|| broken("says nothing"))?;
         let work: StageWork =
             serde_json::from_value(spec).map_err(|e| broken(&format!("cannot be read: {e}")))?;
         let kind = self.kind(&work.kind)?;
         let given = gathered(&work, &task)?;
+        let (git, began) = (inner.code.now().await, inner.clock.wall());
+        let ended =
+            |reused| Ended { task: &task, about: &about, work: &work, git: git.as_deref(), began, reused };
+        let read = ended(None).given(&given);
         let made_of = content(&task.tenant, &task.stage.name, &work, &given);
         let path = folders::log(&inner.root, task.run, &task.stage.name, task.attempt);
         let log = Arc::new(Log::create(&path, inner.clock.clone()));
         inner.logs.lock().insert((task.run, task.stage.name.clone()), log.clone());
         let _shown = Shown(self.clone(), (task.run, task.stage.name.clone()));
-        let mut why = None;
-        if work.cached {
-            match self.earlier(&task, &about, &made_of).await {
-                Ok(found) => return Ok(found),
-                Err(reason) => why = Some(reason),
+        let of_now = Lineage { inputs: read.clone(), outputs: Vec::new() };
+        let news = inner.emitter.get().map(|emitter| {
+            News::begin(emitter, &inner.clock, (task.run, &task.key), ended(None).told(of_now))
+        });
+        let finished = async {
+            let mut why = None;
+            if work.cached {
+                match self.earlier(&task, &about, &made_of).await {
+                    Ok(found) => {
+                        let of = ended(found.reused);
+                        let lineage = of.fact(Lineage::default(), read, &found.output, inner.clock.wall());
+                        return Ok(Finished { lineage, ..found });
+                    }
+                    Err(reason) => why = Some(reason),
+                }
             }
-        }
-        let value = {
-            let outcome = self.made(&task, &about, &*kind, &work, given, log).await?;
-            match outcome {
-                Outcome::Complete(value) => value,
+            let Went { outcome, whole, note } =
+                self.made(&task, &about, &*kind, &work, given, log.clone()).await?;
+            let note = [why.unwrap_or_default(), note].into_iter().filter(|n| !n.is_empty());
+            let note = Some(note.collect::<Vec<_>>().join("; ")).filter(|n| !n.is_empty());
+            let (value, missing) = match outcome {
+                Outcome::Complete(value) => (value, None),
+                Outcome::Partial(value, e) => (value, Some(e)),
                 Outcome::Failed(e) => return Err(e),
-                Outcome::Partial(value, e) => return Ok(Finished::partial(Kept::bytes(&value)?, e)),
+            };
+            let bytes = Kept::bytes(&value)?;
+            let lineage = ended(None).fact(log.said(), read, &bytes, inner.clock.wall());
+            if let Some(e) = missing {
+                return Ok(Finished { note, lineage, ..Finished::partial(bytes, e) });
             }
-        };
-        let bytes = Kept::bytes(&value)?;
-        if work.cached {
-            self.keep(&task, &about, made_of, &bytes).await;
+            if work.cached && whole {
+                self.keep(&task, &about, made_of, &bytes).await;
+            }
+            Ok(Finished { note, lineage, ..Finished::done(bytes) })
         }
-        Ok(Finished { note: why, ..Finished::done(bytes) })
+        .await;
+        if let Some(news) = news {
+            news.end(finished.as_ref());
+        }
+        finished
     }
 
     /// The result of an earlier run that made it of the same; else why it is made.
@@ -147,7 +185,7 @@ impl Durable {
         work: &StageWork,
         given: GivenInputs,
         log: Arc<Log>,
-    ) -> Result<Outcome<Value>, Error> {
+    ) -> Result<Went, Error> {
         let inner = &*self.inner;
         let site = Site { name: &task.stage.name, each: work.each.is_some() };
         let stage = kind.build(&work.config, &site).map_err(|problems| {
@@ -184,18 +222,27 @@ impl Durable {
             attempt: Some(Arc::new(attempt)),
         };
         let mut inputs = Inputs::new();
-        for (name, value) in given {
+        for (name, value) in &given {
             if let Some(bytes) = value {
-                inputs.insert(name, Kept::value(&bytes)?);
+                inputs.insert(name.clone(), Kept::value(bytes)?);
             }
         }
-        match &work.each {
-            None => Ok(call(&stage, &task.stage.name, &cx, inputs).await),
-            Some((element, _)) => {
-                let over = inputs.shift_remove(element);
-                each(&stage, &cx, inputs, (element, over), (work.parallel, task), &log).await
-            }
-        }
+        let Some((element, _)) = &work.each else {
+            let outcome = call(&stage, &task.stage.name, &cx, inputs).await;
+            let note = cx.meter.facts().get("note").and_then(|n| n.as_str().map(str::to_owned));
+            return Ok(Went { outcome, whole: true, note: note.unwrap_or_default() });
+        };
+        let over = inputs.shift_remove(element);
+        let placed = stage.signature().inputs.contains_key("index");
+        let others: GivenInputs = given.into_iter().filter(|(name, _)| name != element).collect();
+        let common = match work.cached {
+            true => Common::content(&task.tenant, &task.stage.name, work, &others, placed),
+            false => Common::effect(&task.key),
+        };
+        let (log, spent) = (&*log, parking_lot::Mutex::default());
+        let (host, stage, cx) = (self, &stage, &cx);
+        let each = Each { host, kind, stage, work, task, about, log, cx, inputs, element, common, spent };
+        each.run(over).await
     }
 }
 
@@ -229,80 +276,4 @@ fn gathered(work: &StageWork, task: &Task) -> Result<GivenInputs, Error> {
         all.push((input.clone(), bytes));
     }
     Ok(all)
-}
-
-/// Runs a stage for every element, some at a time.
-async fn each(
-    stage: &Arc<dyn Stage>,
-    cx: &Context,
-    inputs: Inputs,
-    (element, over): (&str, Option<Value>),
-    (parallel, of): (usize, &Task),
-    log: &Arc<Log>,
-) -> Result<Outcome<Value>, Error> {
-    use contract::StageLog as _;
-    let Some(over) = over else { return Ok(Outcome::Complete(Value::List(Arc::new([])))) };
-    let items = elements(&over)?;
-    let count = items.len();
-    let partial = of.stage.on_failure == crate::runs::Contract::Partial;
-    let mut results: Vec<Option<Result<Value, Error>>> = vec![None; count];
-    let mut waiting = items.into_iter().enumerate();
-    let mut running = FuturesUnordered::new();
-    let mut done = 0_u64;
-    log.progress(0, Some(count as u64));
-    loop {
-        while running.len() < parallel.max(1) {
-            let Some((index, item)) = waiting.next() else { break };
-            let mut given = inputs.clone();
-            if stage.signature().inputs.contains_key("index") {
-                given.insert("index".to_owned(), Value::Json(Arc::new((index + 1).into())));
-            }
-            let mut own = cx.clone();
-            own.attempt = cx.attempt.as_ref().map(|a| {
-                // An effect of its own for each element.
-                let effect = blake3::hash(format!("{} {index}", a.effect).as_bytes()).to_hex().to_string();
-                Arc::new(Attempt { effect, ..(**a).clone() })
-            });
-            running.push(async move {
-                let outcome = match item {
-                    Some(item) => {
-                        given.insert(element.to_owned(), item);
-                        call(stage, &of.stage.name, &own, given).await
-                    }
-                    None => Outcome::Failed(Error::new(Code::PartFailed, "the element before it is missing")),
-                };
-                (index, outcome)
-            });
-        }
-        let Some((index, outcome)) = running.next().await else { break };
-        done += 1;
-        log.progress(done, Some(count as u64));
-        let result = match outcome {
-            Outcome::Complete(v) => Ok(v),
-            Outcome::Partial(_, e) | Outcome::Failed(e) => Err(e),
-        };
-        if let (Err(e), false) = (&result, partial) {
-            return Ok(Outcome::Failed(Error {
-                message: format!("element {}: {e}", index + 1),
-                ..e.clone()
-            }));
-        }
-        if let Err(e) = &result {
-            log.line(&format!("element {} failed: {e}", index + 1));
-        }
-        if let Some(slot) = results.get_mut(index) {
-            *slot = Some(result);
-        }
-    }
-    let failed = results.iter().filter(|r| !matches!(r, Some(Ok(_)))).count();
-    let first = results.iter().flatten().find_map(|r| r.as_ref().err().cloned());
-    let values: Arc<[Option<Value>]> = results.into_iter().map(|r| r.and_then(Result::ok)).collect();
-    Ok(match first {
-        None => Outcome::Complete(Value::List(values)),
-        Some(e) if failed == count => Outcome::Failed(e),
-        Some(e) => {
-            let message = format!("{failed} of {count} parts failed: {e}");
-            Outcome::Partial(Value::List(values), Error { message, code: Code::PartFailed, ..e })
-        }
-    })
 }

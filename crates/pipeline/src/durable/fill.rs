@@ -24,34 +24,92 @@ pub(super) fn fill(config: &Json, given: &Map<String, Json>) -> Result<Json, Err
     })
 }
 
-fn fill_text(text: &str, given: &Map<String, Json>) -> Result<Json, Error> {
-    let mut filled = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, at)) = rest.split_once("{{") {
-        filled.push_str(before);
-        let Some((inside, behind)) = at.split_once("}}") else {
-            filled.push_str("{{");
-            rest = at;
-            continue;
-        };
-        let path = inside.trim();
-        if !ROOTS.contains(&path.split('.').next().unwrap_or_default()) {
-            filled.push_str("{{");
-            rest = at;
-            continue;
+/// A piece of a text.
+enum Piece<'a> {
+    /// As it is.
+    Text(&'a str),
+    /// A place that is filled in: its path.
+    Place(&'a str),
+}
+
+fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    // Where the text begins that is left as it is, and from where on places are looked for.
+    let (mut plain, mut from) = (0, 0);
+    while let Some(open) = text.get(from..).and_then(|t| t.find("{{")).map(|at| from + at) {
+        from = open + 2;
+        let inside = text.get(from..).and_then(|at| at.split_once("}}")).map(|(inside, _)| inside);
+        let Some(inside) = inside else { break };
+        if ROOTS.contains(&inside.trim().split('.').next().unwrap_or_default()) {
+            pieces.extend(text.get(plain..open).filter(|t| !t.is_empty()).map(Piece::Text));
+            pieces.push(Piece::Place(inside.trim()));
+            from += inside.len() + 2;
+            plain = from;
         }
-        let value = look_up(path, given)?;
-        if before.is_empty() && filled.is_empty() && behind.is_empty() {
-            return Ok(value.clone());
-        }
-        match value {
-            Json::String(s) => filled.push_str(s),
-            other => filled.push_str(&other.to_string()),
-        }
-        rest = behind;
     }
-    filled.push_str(rest);
+    pieces.extend(text.get(plain..).filter(|t| !t.is_empty()).map(Piece::Text));
+    pieces
+}
+
+fn fill_text(text: &str, given: &Map<String, Json>) -> Result<Json, Error> {
+    let pieces = pieces(text);
+    if let [Piece::Place(path)] = pieces.as_slice() {
+        return look_up(path, given).cloned();
+    }
+    let mut filled = String::with_capacity(text.len());
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => filled.push_str(text),
+            Piece::Place(path) => match look_up(path, given)? {
+                Json::String(s) => filled.push_str(s),
+                other => filled.push_str(&other.to_string()),
+            },
+        }
+    }
     Ok(Json::String(filled))
+}
+
+/// Whether a text that is read as code may be filled in: what a caller chose (`params`, when it is not what the configuration
+/// has, and `partition`) must be plain, so that nobody outside writes into a command or a query.
+///
+/// # Errors
+/// `invalid_request` that names the place.
+pub(super) fn check_code(
+    text: &str,
+    given: &Map<String, Json>,
+    own: &Map<String, Json>,
+) -> Result<(), Error> {
+    for piece in pieces(text) {
+        let Piece::Place(path) = piece else { continue };
+        let (root, name) = path.split_once('.').unwrap_or((path, ""));
+        let top = name.split('.').next().unwrap_or_default().trim();
+        let chosen = match root {
+            "params" => given.get("params").and_then(|p| p.get(top)) != own.get(top),
+            "partition" => true,
+            _ => false,
+        };
+        if chosen && !is_plain(look_up(path, given)?) {
+            let m = format!(
+                "`{path}` goes into a text that is read as code, and holds more than letters, digits and _.,:/@%+=-: \
+                 give it by `env` (a command) or `values` (a query)"
+            );
+            return Err(Error::new(Code::InvalidRequest, m).param("params"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether neither a shell nor SQL reads more in it than a word.
+fn is_plain(value: &Json) -> bool {
+    match value {
+        Json::Null | Json::Bool(_) | Json::Number(_) => true,
+        Json::String(text) => {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "_.,:/@%+=-".contains(c);
+            // `--` begins a comment in SQL, and another option in most commands.
+            text.chars().all(plain) && !text.contains("--")
+        }
+        Json::Array(_) | Json::Object(_) => false,
+    }
 }
 
 fn look_up<'a>(path: &str, given: &'a Map<String, Json>) -> Result<&'a Json, Error> {
@@ -115,6 +173,29 @@ mod tests {
         let e = fill(&json!("x {{ params.moth }}"), &given()).unwrap_err();
         assert!(e.message.contains("`moth`") && e.message.contains("month"), "{e}");
         assert!(fill(&json!("{{ matrix.x }}"), &given()).unwrap_err().message.contains("no matrix"));
+    }
+
+    #[test]
+    fn what_a_caller_chose_is_no_code() {
+        let own = json!({"month": 3, "name": "$(own)"}).as_object().cloned().unwrap();
+        let check = |name: &str| {
+            let mut given = given();
+            given["params"]["name"] = json!(name);
+            check_code("run --name {{ params.name }} > x", &given, &own)
+        };
+        for plain in ["", "2013-02", "a/b_c.csv", "1e-3", "$(own)"] {
+            check(plain).unwrap_or_else(|e| panic!("{plain}: {e}"));
+        }
+        for code in ["a;b", "$(x)", "`x`", "a b", "'", "\"", "a\nb", "|", "1--", "*", "(", "é"] {
+            let e = check(code).expect_err(code);
+            assert!(e.message.contains("`params.name`"), "{e}");
+        }
+        // What the configuration has is its author's, and a part of a stretch of time is a date.
+        check_code("{{ partition.start }} {{ params.month }}", &given(), &own).unwrap();
+        assert!(check_code("{{ params.list }}", &given(), &own).is_err());
+        let mut given = given();
+        given["partition"]["start"] = json!("$(x)");
+        assert!(check_code("{{ partition.start }}", &given, &own).is_err());
     }
 
     proptest! {

@@ -28,30 +28,43 @@ pub(super) fn log(root: &Path, run: RunId, stage: &StageName, attempt: u32) -> P
 
 /// Removes the folders of all attempts at a run, none of which is under way: what those left that died. Logs stay.
 pub(super) fn clear(root: &Path, run: RunId) -> std::io::Result<()> {
-    clear_folder(&of_run(root, run))
-}
-
-/// The same of every run. To be called before anything is begun here.
-pub(super) fn clear_all(root: &Path) -> std::io::Result<()> {
-    for run in entries(root)? {
-        clear_folder(&run)?;
+    for path in folders(&of_run(root, run))? {
+        gone(std::fs::remove_dir_all(path))?;
     }
     Ok(())
 }
 
-fn clear_folder(run: &Path) -> std::io::Result<()> {
-    for path in entries(run)? {
-        match std::fs::remove_dir_all(&path) {
-            // Whoever left it may have removed it meanwhile.
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-            _ => {}
+/// Removes the folders of all attempts at all runs, none of which is under way. Logs stay.
+pub(super) fn clear_all(root: &Path) -> std::io::Result<()> {
+    for run in folders(root)? {
+        for path in folders(&run)? {
+            gone(std::fs::remove_dir_all(path))?;
         }
     }
     Ok(())
 }
 
+/// Removes all that is left of a run.
+pub(super) fn remove(root: &Path, run: RunId) -> std::io::Result<()> {
+    gone(std::fs::remove_dir_all(of_run(root, run)))
+}
+
+/// The runs that left anything.
+pub(super) fn runs(root: &Path) -> std::io::Result<Vec<RunId>> {
+    let name = |path: &PathBuf| path.file_name()?.to_str()?.parse().ok();
+    Ok(folders(root)?.iter().filter_map(name).collect())
+}
+
+/// What is not there is removed, whoever did it.
+fn gone(removed: std::io::Result<()>) -> std::io::Result<()> {
+    match removed {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// The folders in a folder; none where there is none.
-fn entries(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn folders(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let read = match std::fs::read_dir(folder) {
         Ok(read) => read,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -75,10 +88,7 @@ impl Folder {
     /// An empty one: what an attempt of that number left that died is gone.
     pub(super) fn new(root: &Path, run: RunId, stage: &StageName, attempt: u32) -> std::io::Result<Folder> {
         let path = of_run(root, run).join(format!("{}.{attempt}", plain(stage)));
-        match std::fs::remove_dir_all(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
+        gone(std::fs::remove_dir_all(&path))?;
         std::fs::create_dir_all(&path)?;
         Ok(Folder(path))
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use contract::{Clock, Code, Error, PipelineName, RunId, StageName};
 use parking_lot::{Mutex, RwLock};
@@ -10,12 +11,15 @@ use serde_json::Value as Json;
 use store::{ResultStore, RunHead, SubmitKey, Submitted};
 
 use super::definition::{About, Asked, Definition, Definitions};
-use super::folders;
 use super::kept::Kept;
 use super::log::Log;
-use super::plan::plan;
-use crate::runs::{Adopt, Phase, Run, Scheduler, Submission};
-use crate::{StageKind, task};
+use super::named::Collect;
+use super::plan::{Planned, plan};
+use crate::code::Code as ProjectCode;
+use crate::lineage::Emitter;
+use crate::nested::{Calls, Children};
+use crate::runs::{Adopt, Phase, Scheduler, Submission};
+use crate::{StageKind, Tables};
 
 /// What such runs are called among runs.
 pub const KIND: &str = "pipeline";
@@ -31,27 +35,39 @@ pub struct Means {
     pub clock: Arc<dyn Clock>,
     /// What stages made.
     pub results: Arc<dyn ResultStore>,
+    /// How long that is kept.
+    pub keep: Duration,
+    /// Who keeps what the results only name.
+    pub collect: Vec<Arc<dyn Collect>>,
 }
 
-/// Told when a run of a pipeline has ended: which, and how it was before.
-pub type Ended = Box<dyn Fn(&PipelineName, &RunHead) + Send + Sync>;
+/// Told when a run of a pipeline has ended.
+pub type Ended = Box<dyn Fn() + Send + Sync>;
 
 /// Durable runs of pipelines. Cheap to clone; clones are the same.
 #[derive(Clone)]
 pub struct Durable {
-    pub(super) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-pub(super) struct Inner {
+pub(crate) struct Inner {
     project: PathBuf,
     pub(super) root: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) results: Arc<dyn ResultStore>,
+    pub(super) keep: Duration,
+    pub(super) collect: Vec<Arc<dyn Collect>>,
+    pub(super) code: ProjectCode,
+    /// Who brings others the news of attempts, if anybody.
+    pub(super) emitter: OnceLock<Emitter>,
     now: RwLock<Arc<Definitions>>,
     /// Attempts under way.
     pub(super) logs: Mutex<HashMap<(RunId, StageName), Arc<Log>>>,
     scheduler: OnceLock<Scheduler>,
     ended: OnceLock<Ended>,
+    calls: Calls,
+    /// Runs that others wait for.
+    pub(crate) children: Children,
 }
 
 impl std::fmt::Debug for Durable {
@@ -63,10 +79,49 @@ impl std::fmt::Debug for Durable {
 impl Durable {
     /// One that knows no pipeline yet, and whose runs nobody works on.
     pub fn new(means: Means) -> Durable {
-        let Means { project, root, clock, results } = means;
+        let Means { project, root, clock, results, keep, collect } = means;
         let (now, logs) = (RwLock::default(), Mutex::default());
         let (scheduler, ended) = (OnceLock::new(), OnceLock::new());
-        Durable { inner: Arc::new(Inner { project, root, clock, results, now, logs, scheduler, ended }) }
+        let (calls, children) = (Calls::default(), Children::default());
+        let code = ProjectCode::of(project.clone(), clock.clone());
+        let inner = Inner {
+            project,
+            root,
+            clock,
+            results,
+            keep,
+            collect,
+            code,
+            emitter: OnceLock::new(),
+            now,
+            logs,
+            scheduler,
+            ended,
+            calls,
+            children,
+        };
+        let inner = Arc::new(inner);
+        inner.calls.runs_by(Arc::downgrade(&inner));
+        Durable { inner }
+    }
+
+    /// The same, over what is there.
+    pub(crate) fn over(inner: Arc<Inner>) -> Durable {
+        Durable { inner }
+    }
+
+    /// The way by which its stages call pipelines: for their kind, and for who calls.
+    pub fn calls(&self) -> Calls {
+        self.inner.calls.clone()
+    }
+
+    /// The project's folder.
+    pub(crate) fn project(&self) -> &std::path::Path {
+        &self.inner.project
+    }
+
+    pub(super) fn tables(&self) -> Option<Arc<dyn Tables>> {
+        self.inner.now.read().registry.tables().cloned()
     }
 
     /// The pipelines from now on: for runs that are asked for, and attempts that begin.
@@ -79,28 +134,14 @@ impl Durable {
         let _ = self.inner.scheduler.set(scheduler);
     }
 
-    /// Removes what attempts left that died with their process. To be called once, before anything is begun here.
-    pub fn clear_all(&self) {
-        if let Err(e) = folders::clear_all(&self.inner.root) {
-            tracing::warn!(error = %e, "failed to remove the folders of attempts that died");
-        }
-    }
-
-    /// Removes what attempts at a run left that has ended.
-    pub(super) fn clear(&self, run: RunId) {
-        let root = self.inner.root.clone();
-        task::spawn("clear", async move {
-            let cleared = task::blocking("clear", move || folders::clear(&root, run)).await;
-            if let Ok(Err(e)) = cleared {
-                tracing::warn!(%run, error = %e, "failed to remove the folders of attempts that died");
-            }
-        })
-        .detach();
-    }
-
     /// Whom to tell of ends. The first one stays.
     pub fn telling(&self, ended: Ended) {
         let _ = self.inner.ended.set(ended);
+    }
+
+    /// Who brings others the news of attempts from now on. The first one stays.
+    pub fn emitting(&self, emitter: Emitter) {
+        let _ = self.inner.emitter.set(emitter);
     }
 
     /// The pipelines there are.
@@ -118,10 +159,9 @@ impl Durable {
         kind.ok_or_else(|| Error::new(Code::Internal, format!("there is no kind of stage `{name}` any more")))
     }
 
-    pub(super) fn tell_ended(&self, head: &RunHead) {
-        let Some(ended) = self.inner.ended.get() else { return };
-        if let Ok(about) = serde_json::from_str::<About>(&head.about) {
-            ended(&about.pipeline, head);
+    pub(super) fn tell_ended(&self) {
+        if let Some(ended) = self.inner.ended.get() {
+            ended();
         }
     }
 
@@ -169,7 +209,7 @@ impl Durable {
 
     async fn submission(&self, asked: Asked) -> Result<Submission, Error> {
         let (all, definition) = self.definition(&asked.pipeline)?;
-        let plan = plan(&definition, &all.registry, &self.inner.project, &asked)?;
+        let Planned { plan, result, many } = plan(&definition, &all.registry, &self.inner.project, &asked)?;
         let adopt = match asked.resumes {
             Some(from) => Some(self.finished(from, &asked, &plan).await?),
             None => None,
@@ -182,12 +222,17 @@ impl Durable {
             partition: asked.partition,
             cause: asked.cause,
             resumes: asked.resumes,
+            parent: asked.parent,
+            result,
+            many,
         };
         let text =
             |e: serde_json::Error| Error::new(Code::Internal, format!("the run cannot be written: {e}"));
         // What started it may be told otherwise the second time: the key says that it is the same.
         let same = serde_json::to_vec(&(&about.pipeline, &about.params, &about.partition)).map_err(text)?;
-        let hash = *blake3::hash(&same).as_bytes();
+        let mut hash = blake3::Hasher::new();
+        hash.update(&(same.len() as u64).to_le_bytes()).update(&same).update(&input);
+        let hash = *hash.finalize().as_bytes();
         Ok(Submission {
             id: asked.id,
             tenant: asked.tenant,
@@ -200,6 +245,15 @@ impl Durable {
             part: None,
             adopt,
         })
+    }
+
+    /// What a run was given as the input of its pipeline; `None` when it was given nothing, or has succeeded.
+    ///
+    /// # Errors
+    /// `storage_unavailable`.
+    pub async fn input(&self, run: RunId) -> Result<Option<contract::Value>, Error> {
+        let bytes = self.scheduler()?.store().input(run).await.map_err(crate::runs::unavailable)?;
+        bytes.filter(|b| !b.is_empty()).map(|b| Kept::value(&b)).transpose()
     }
 
     /// What another run of the same pipeline has done, that is the same in this plan.
@@ -235,18 +289,5 @@ impl Durable {
     /// The pipeline that a run is of.
     pub fn pipeline_of(head: &RunHead) -> Option<PipelineName> {
         serde_json::from_str::<About>(&head.about).ok().map(|a| a.pipeline)
-    }
-
-    /// The value of a stage that has ended well; `None` when there is none.
-    ///
-    /// # Errors
-    /// `storage_unavailable`.
-    pub async fn value(&self, run: &Run, stage: &StageName) -> Result<Option<contract::Value>, Error> {
-        if run.stage(stage).is_none_or(|(_, s)| s.phase != Phase::Done) {
-            return Ok(None);
-        }
-        let store = self.scheduler()?.store();
-        let bytes = store.output(run.id(), &run.key(stage)).await.map_err(crate::runs::unavailable)?;
-        bytes.map(|b| Kept::value(&b)).transpose()
     }
 }

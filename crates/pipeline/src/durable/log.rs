@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use contract::lineage::Lineage;
 use contract::{Clock, RunId, StageLog, StageName};
 use parking_lot::Mutex;
 
@@ -14,6 +15,8 @@ use super::folders;
 /// The bytes that are kept of the beginning, and of the end.
 const HEAD: usize = 4 << 20;
 const TAIL: usize = 1 << 20;
+/// Things that lineage names.
+const THINGS: usize = 1_000;
 /// The bytes of one line.
 const LINE: usize = 8 << 10;
 
@@ -30,6 +33,7 @@ struct Inner {
     tail_bytes: usize,
     left_out: u64,
     progress: Option<(u64, Option<u64>)>,
+    lineage: Lineage,
 }
 
 impl Log {
@@ -39,9 +43,21 @@ impl Log {
         let file = made
             .inspect_err(|e| tracing::warn!(file = %path.display(), error = %e, "failed to begin a log"))
             .ok();
-        let inner =
-            Inner { file, written: 0, tail: VecDeque::new(), tail_bytes: 0, left_out: 0, progress: None };
+        let inner = Inner {
+            file,
+            written: 0,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            left_out: 0,
+            progress: None,
+            lineage: Lineage::default(),
+        };
         Log { clock, inner: Mutex::new(inner) }
+    }
+
+    /// What the attempt said that it made of what.
+    pub(super) fn said(&self) -> Lineage {
+        self.inner.lock().lineage.clone()
     }
 
     /// How far the attempt is.
@@ -80,6 +96,14 @@ impl StageLog for Log {
 
     fn progress(&self, done: u64, of: Option<u64>) {
         self.inner.lock().progress = Some((done, of));
+    }
+
+    fn lineage(&self, lineage: Lineage) {
+        let mut inner = self.inner.lock();
+        // What is more than a fact holds is not gathered.
+        if inner.lineage.inputs.len() <= THINGS && inner.lineage.outputs.len() <= THINGS {
+            inner.lineage.add(lineage);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use contract::{Code, Error, FailureContract, StageName};
 use serde_json::{Map, Value as Json, json};
 
 use super::definition::{Asked, Definition};
-use super::fill::fill;
+use super::fill::{check_code, fill};
 use super::kept::Kept;
 use super::stage::{From, StageWork};
 use crate::graph::{Node, Source};
@@ -17,6 +17,14 @@ use crate::{Registry, Site};
 /// The most stages of a run.
 const STAGES: usize = 20_000;
 
+/// A plan, and where the answer of the run comes from.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) result: Vec<StageName>,
+    /// That is the variants of a matrix.
+    pub(super) many: bool,
+}
+
 /// The plan of a run. Reads the files that its stages read.
 ///
 /// # Errors
@@ -26,7 +34,7 @@ pub(super) fn plan(
     registry: &Registry,
     project: &Path,
     asked: &Asked,
-) -> Result<Plan, Error> {
+) -> Result<Planned, Error> {
     let params = params(def, asked)?;
     let run = json!({"id": asked.id, "pipeline": def.name});
     let mut given = Map::new();
@@ -57,7 +65,8 @@ pub(super) fn plan(
             let name =
                 names.get(at).and_then(|n| n.get(number)).cloned().unwrap_or_else(|| node.name.clone());
             let site = Site { name: &name, each: node.each.is_some() };
-            let made = stage(&site, (node, spec), &given, &names, (registry, project))?;
+            let made =
+                stage(&site, (node, spec), (&given, &def.spec.durable.params), &names, (registry, project))?;
             stages.push(match &asked.bound {
                 Some((group, places)) if made.group.is_none() => {
                     StagePlan { group: Some(group.clone()), places: Some((*places).max(1)), ..made }
@@ -70,12 +79,15 @@ pub(super) fn plan(
             return Err(Error::new(Code::InvalidRequest, m));
         }
     }
-    Ok(Plan {
+    let result = names.get(def.graph.result).cloned().unwrap_or_default();
+    let many = node_is_matrix(&names, def.graph.result);
+    let plan = Plan {
         lane: asked.lane,
         not_before: asked.not_before,
         parallel: def.spec.durable.parallel,
         ..Plan::of(stages)
-    })
+    };
+    Ok(Planned { plan, result, many })
 }
 
 fn params(def: &Definition, asked: &Asked) -> Result<Map<String, Json>, Error> {
@@ -152,15 +164,18 @@ fn order(nodes: &[Node]) -> Vec<usize> {
 fn stage(
     site: &Site<'_>,
     (node, spec): (&Node, &StageSpec),
-    given: &Map<String, Json>,
+    (given, own): (&Map<String, Json>, &Map<String, Json>),
     names: &[Vec<StageName>],
     (registry, project): (&Registry, &Path),
 ) -> Result<StagePlan, Error> {
-    let config = fill(&spec.config, given)
-        .map_err(|e| Error { message: format!("stage `{}`: {e}", site.name), ..e })?;
     let kind = registry
         .get(&spec.kind)
         .ok_or_else(|| Error::new(Code::Internal, format!("there is no kind of stage `{}`", spec.kind)))?;
+    let here = |e: Error| Error { message: format!("stage `{}`: {e}", site.name), ..e };
+    for text in kind.code().iter().filter_map(|field| spec.config.get(field).and_then(Json::as_str)) {
+        check_code(text, given, own).map_err(here)?;
+    }
+    let config = fill(&spec.config, given).map_err(here)?;
     if let Err(problems) = kind.build(&config, site) {
         let first = problems.first().map(|p| format!("{}: {}", p.message, p.remedy)).unwrap_or_default();
         return Err(Error::new(Code::InvalidRequest, format!("stage `{}`: {first}", site.name)));
@@ -195,6 +210,10 @@ fn stage(
         kind: spec.kind.clone(),
         version: kind.version(),
         files: files(&kind.files(&config), project),
+        made_of: kind.made_of(&config),
+        collect: spec.runs.collect.clone(),
+        tokens: node.budget.tokens,
+        nanousd: node.budget.usd.map(contract::Money::nanos),
         config,
         inputs,
         each,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::kept::Kept;
+use crate::Collect;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,18 @@ pub(super) struct StageWork {
     /// The files that the kind reads, with their hashes when this was planned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) files: Vec<(String, String)>,
+    /// What else it is made of, by name, with hashes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) made_of: Vec<(String, String)>,
+    /// The table that it gives, of a stage that is run for each element.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) collect: Option<Collect>,
+    /// What a run may spend on it, of a stage that is run for each element: tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tokens: Option<u64>,
+    /// The same in nanodollars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) nanousd: Option<i64>,
     /// What the stage asks somebody before it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) approval: Option<String>,

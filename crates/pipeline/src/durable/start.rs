@@ -13,8 +13,7 @@ use crate::triggers::{EndedRun, Start, StartRun};
 
 /// Whose runs they are that no caller caused.
 const OPERATOR: &str = "default";
-/// Of so many runs, the newest, the ends are looked for, page by page.
-const PAGES: usize = 5;
+/// Ends that are read at a time.
 const PAGE: u32 = 200;
 
 impl Durable {
@@ -39,10 +38,6 @@ fn status(head: &RunHead) -> Option<Status> {
     serde_json::from_value(Json::String(head.status.clone())).ok()
 }
 
-fn unavailable(e: store::Error) -> Error {
-    Error::from(e)
-}
-
 impl Start for Durable {
     fn start(&self, start: StartRun) -> BoxFuture<'_, Result<Option<RunId>, Error>> {
         Box::pin(async move { self.submit(self.asked(start)).await.map(Some) })
@@ -50,7 +45,7 @@ impl Start for Durable {
 
     fn status(&self, run: RunId) -> BoxFuture<'_, Result<Option<Status>, Error>> {
         Box::pin(async move {
-            let found = self.scheduler()?.store().get(run).await.map_err(unavailable)?;
+            let found = self.scheduler()?.store().get(run).await.map_err(Error::from)?;
             Ok(found.as_ref().and_then(|stored| status(&stored.head)))
         })
     }
@@ -62,13 +57,13 @@ impl Start for Durable {
     ) -> BoxFuture<'a, Result<Vec<EndedRun>, Error>> {
         Box::pin(async move {
             let store = self.scheduler()?.store();
-            let (mut found, mut after) = (Vec::new(), None);
-            for _ in 0..PAGES {
-                let heads = store.list(KIND, None, after, PAGE).await.map_err(unavailable)?;
-                after = heads.last().map(|head| head.id);
+            let (mut found, mut after) = (Vec::new(), (since, None));
+            loop {
+                let heads = store.ended(KIND, after, PAGE).await.map_err(Error::from)?;
                 let whole = u32::try_from(heads.len()).is_ok_and(|n| n == PAGE);
                 for head in heads {
-                    let Some(at) = head.ended_at.filter(|at| *at >= since) else { continue };
+                    let Some(at) = head.ended_at else { continue };
+                    after = (at, Some(head.id));
                     if let (Some(of), Some(status)) = (Durable::pipeline_of(&head), status(&head))
                         && of == *pipeline
                     {
@@ -79,7 +74,6 @@ impl Start for Durable {
                     break;
                 }
             }
-            found.sort_by_key(|ended| (ended.at, ended.run));
             Ok(found)
         })
     }

@@ -123,22 +123,31 @@ pub(super) async fn each(
         Err(task::Elapsed) => Err(late(node)),
     };
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (outcome, failed) = together(results, ended.err());
+    let parts = Some((of as u64, failed));
+    let first_output_us = first.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ended { outcome, tail: None, first_output_us, parts }
+}
+
+/// The outcome of a fan-out by those of its elements (`None`: it did not come to its end), and how many failed. `cut` is what
+/// ended it before all of them had.
+pub(crate) fn together(
+    results: Vec<Option<Result<Value, Error>>>,
+    cut: Option<Error>,
+) -> (Outcome<Value>, u64) {
+    let of = results.len();
     let failed = results.iter().filter(|r| !matches!(r, Some(Ok(_)))).count();
-    let parts = Some((of as u64, failed as u64));
-    let first_error = results.iter().flatten().find_map(|r| r.as_ref().err().cloned());
-    let values: Arc<[Option<Value>]> = results.into_iter().map(|r| r.and_then(Result::ok)).collect();
-    let value = Value::List(values);
-    let outcome = match (ended, first_error) {
-        (Ok(()), None) => Outcome::Complete(value),
-        (Err(e), _) if failed == of => Outcome::Failed(e),
-        (Ok(()), Some(e)) if failed == of => Outcome::Failed(e),
-        (Ok(()), Some(e)) | (Err(e), _) => {
+    let first = results.iter().flatten().find_map(|r| r.as_ref().err().cloned());
+    let value = Value::List(results.into_iter().map(|r| r.and_then(Result::ok)).collect());
+    let outcome = match cut.or(first) {
+        None => Outcome::Complete(value),
+        Some(e) if failed == of => Outcome::Failed(e),
+        Some(e) => {
             let message = format!("{failed} of {of} parts failed: {e}");
             Outcome::Partial(value, Error { message, code: Code::PartFailed, ..e })
         }
     };
-    let first_output_us = first.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ended { outcome, tail: None, first_output_us, parts }
+    (outcome, failed as u64)
 }
 
 /// Tries as often as the contract says, while nothing was shown.

@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use store::{Change, Output, RunHead};
 
 use super::attempt::Running;
-use super::entry::StagePlan;
+use super::entry::{Entry, StagePlan};
 use super::run::{Run, Source};
 use super::scheduler::{Scheduler, replay};
-use super::state::{Action, Here, Input};
+use super::state::{Action, Here, Input, Status};
 
 /// How often a decision is made again because another one came first.
 const AGAIN: usize = 16;
@@ -54,8 +54,8 @@ impl Active {
 pub(super) struct Changed {
     /// What was recorded, and is to be done or was.
     pub(super) actions: Vec<Action>,
-    /// Attempts that begin here, and are in our hands.
-    pub(super) begun: Vec<Begun>,
+    /// The attempt that begins here, and is in our hands.
+    pub(super) begun: Option<Begun>,
     /// Whether more stages may start at once.
     pub(super) more: bool,
 }
@@ -72,6 +72,12 @@ pub(super) struct Begun {
     pub(super) given: Vec<(StageName, Needed)>,
 }
 
+/// What an attempt left.
+pub(super) struct Left {
+    pub(super) output: Vec<u8>,
+    pub(super) lineage: Option<Box<store::NewLineage>>,
+}
+
 /// Where what a stage is given is to be found.
 pub(super) enum Needed {
     Output(String),
@@ -83,12 +89,12 @@ impl Scheduler {
     /// Decides on the journal as it is, brings that to disk, then does what is to be done here. `None` when there is no such
     /// run.
     ///
-    /// `output` is what is kept where the decision is that something is.
+    /// `left` is what is kept where the decision is that something is.
     pub(super) async fn change(
         &self,
         id: RunId,
         inputs: impl Fn(Here) -> Vec<Input>,
-        output: Option<&[u8]>,
+        left: Option<&Left>,
     ) -> Result<Option<Changed>, store::Error> {
         let inner = &*self.inner;
         let cell = inner.active.cell(id);
@@ -112,7 +118,7 @@ impl Scheduler {
             let now = inner.clock.wall();
             let actions: Vec<Action> =
                 inputs(self.here(id)).into_iter().flat_map(|input| run.step(now, input)).collect();
-            let change = self.written(&run, &head, after, &actions, output)?;
+            let change = self.written(&run, &head, after, &actions, left)?;
             if !change.entries.is_empty() && !inner.store.append(&change).await? {
                 continue;
             }
@@ -130,10 +136,9 @@ impl Scheduler {
             (head.status, head.entries) = (change.status, run.entries());
             (head.due_at, head.ended_at) = (change.due_at, change.ended_at);
             self.stop_attempts(id, &actions);
-            let begun: Vec<Begun> =
-                actions.iter().filter_map(|a| self.begin(&run, &head, input.as_ref(), a)).collect();
+            let begun = actions.iter().find_map(|a| self.begin(&run, &head, input.as_ref(), a));
             let more = run.due().is_some_and(|t| t <= now);
-            let at_work = !begun.is_empty() || self.is_here(id);
+            let at_work = begun.is_some() || self.is_here(id);
             if run.ended_at().is_none() && at_work {
                 *place = Some(Known { head, run, input });
             } else {
@@ -160,7 +165,7 @@ impl Scheduler {
         head: &RunHead,
         after: u64,
         actions: &[Action],
-        output: Option<&[u8]>,
+        left: Option<&Left>,
     ) -> Result<Change, store::Error> {
         let mut change = Change {
             id: run.id(),
@@ -170,16 +175,23 @@ impl Scheduler {
             due_at: run.due(),
             as_of: run.as_of(),
             ended_at: run.ended_at(),
+            keeps_input: run.status() != Status::Succeeded && self.inner.execute.resumable(&head.kind),
             output: None,
+            lineage: None,
             outbox: None,
             // What a run of several stages has done is done again under the same keys when the machine loses it.
             synced: run.ended_at().is_some() || run.plan().is_none_or(|p| p.stages.len() <= 1),
         };
         for action in actions {
             match action {
-                Action::Record(entry) => change.entries.push(serde_json::to_string(entry)?),
+                Action::Record(entry) => {
+                    if matches!(entry, Entry::Done { .. }) {
+                        change.lineage = left.and_then(|l| l.lineage.as_deref().cloned());
+                    }
+                    change.entries.push(serde_json::to_string(entry)?);
+                }
                 Action::Keep { stage, key } => {
-                    let value = output.unwrap_or_default().to_owned();
+                    let value = left.map(|l| l.output.clone()).unwrap_or_default();
                     change.output =
                         Some(Output { key: key.clone(), stage: stage.as_str().to_owned(), value });
                 }

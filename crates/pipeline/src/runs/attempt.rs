@@ -8,7 +8,7 @@ use contract::{Code, Deadline, Error, RunId, StageName};
 use store::RunHead;
 use tokio_util::sync::CancellationToken;
 
-use super::active::{Begun, Needed};
+use super::active::{Begun, Left, Needed};
 use super::entry::StagePlan;
 use super::scheduler::{Held, STORAGE, Scheduler, unavailable};
 use super::state::{Here, Input, Made, Report};
@@ -33,6 +33,7 @@ impl Running {
             tenant: head.tenant.clone(),
             target: head.target.clone(),
             group: stage.group.clone(),
+            rests: false,
         };
         scheduler.inner.running.lock().insert(key.clone(), held);
         Running { scheduler: scheduler.clone(), key, attempt, stop }
@@ -49,6 +50,19 @@ impl Drop for Running {
 }
 
 impl Scheduler {
+    /// An attempt waits for another run from now on, and gives its place to others: else runs that wait could take all the places
+    /// that those need which they wait for.
+    pub(crate) fn rest(&self, run: RunId, stage: &StageName, attempt: u32) {
+        let mut running = self.inner.running.lock();
+        if let Some(held) = running.get_mut(&(run, stage.clone()))
+            && held.attempt == attempt
+        {
+            held.rests = true;
+        }
+        drop(running);
+        self.inner.wake.notify_one();
+    }
+
     /// Attempts at the stages of a run, one behind the other on one place, as long as nobody else waits for it.
     pub(super) async fn attempts(self, first: Begun) {
         let mut next = Some(first);
@@ -130,21 +144,22 @@ impl Scheduler {
             () = beats => None,
         };
         let hash = |output: &[u8]| blake3::hash(output).to_hex().to_string();
-        let (report, output) = match finished {
-            Some(Finished { output, result: Ok(()), reused, note, .. }) => {
+        let (report, left) = match finished {
+            Some(Finished { output, result: Ok(()), reused, note, lineage, .. }) => {
                 let made = Made { output: hash(&output), reused, partial: None, note };
-                (Report::Made(made), Some(output))
+                (Report::Made(made), Some(Left { output, lineage }))
             }
-            Some(Finished { output, result: Err(e), partial: true, note, .. }) => {
+            Some(Finished { output, result: Err(e), partial: true, note, lineage, .. }) => {
                 let made = Made { output: hash(&output), reused: None, partial: Some(e), note };
-                (Report::Made(made), Some(output))
+                (Report::Made(made), Some(Left { output, lineage }))
             }
-            Some(Finished { output, result: Err(e), .. }) => (Report::Failed(e), Some(output)),
+            Some(Finished { output, result: Err(e), .. }) => {
+                (Report::Failed(e), Some(Left { output, lineage: None }))
+            }
             // Whoever told it to stop has recorded why; else the lease goes back.
             None => (Report::Returned, None),
         };
-        let goes_on = report != Report::Returned;
-        self.report(run, stage, attempt, report, output, goes_on).await
+        self.report(run, stage, attempt, report, left).await
         // `held` is dropped behind this: until then the attempt is ours.
     }
 
@@ -170,30 +185,30 @@ impl Scheduler {
     }
 
     /// Brings a report to disk, however long that takes: until then the lease holds, or a later attempt does the same again.
-    /// With `goes_on` the run's next stage begins in the same transaction, if nobody else waits for the place.
+    /// Where something came of it, the run's next stage begins in the same transaction, if nobody else waits for the place.
     async fn report(
         &self,
         run: RunId,
         stage: StageName,
         attempt: u32,
         report: Report,
-        output: Option<Vec<u8>>,
-        goes_on: bool,
+        left: Option<Left>,
     ) -> Option<Begun> {
+        let goes_on = report != Report::Returned;
+        let said = || Input::Report { stage: stage.clone(), attempt, report: report.clone() };
         let inputs = |here: Here| {
-            let said = Input::Report { stage: stage.clone(), attempt, report: report.clone() };
             let stopping = self.inner.stopping.is_cancelled() || self.inner.pressed.load(Ordering::Relaxed);
             let next = (goes_on && !stopping).then(|| Input::Take(Here { grouped: false, ..here }));
-            std::iter::once(said).chain(next).collect()
+            std::iter::once(said()).chain(next).collect()
         };
         loop {
-            match self.change(run, inputs, output.as_deref()).await {
+            match self.change(run, inputs, left.as_ref()).await {
                 Ok(changed) => {
                     let changed = changed?;
                     if changed.more {
                         self.inner.wake.notify_one();
                     }
-                    return changed.begun.into_iter().next();
+                    return changed.begun;
                 }
                 Err(e) => tracing::error!(%run, error = %e, "failed to keep what came of an attempt"),
             }
@@ -201,8 +216,7 @@ impl Scheduler {
                 () = task::sleep(STORAGE) => {}
                 // One try more, and no more.
                 () = self.inner.give_back.cancelled() => {
-                    let last = |_: Here| vec![Input::Report { stage: stage.clone(), attempt, report: report.clone() }];
-                    let _ = self.change(run, last, output.as_deref()).await;
+                    let _ = self.change(run, |_| vec![said()], left.as_ref()).await;
                     return None;
                 }
             }

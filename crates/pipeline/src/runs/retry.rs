@@ -11,7 +11,7 @@ const BUDGET_WAIT: Duration = Duration::from_secs(3_600);
 
 /// What is to become of a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// It counts, and is tried again.
     Again(UnixMillis),
     /// There was no room: it does not count, and is tried again.
@@ -22,17 +22,17 @@ pub(super) enum Verdict {
 
 /// What went before.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tried {
-    pub(super) run: RunId,
+pub(crate) struct Tried {
+    pub(crate) run: RunId,
     /// Leases so far.
-    pub(super) attempts: u32,
+    pub(crate) attempts: u32,
     /// Failures that counted, this one not yet.
-    pub(super) failures: u32,
+    pub(crate) failures: u32,
     /// Times there was no room, this one not yet.
-    pub(super) postponed: u32,
+    pub(crate) postponed: u32,
 }
 
-pub(super) fn decide(retry: &Retry, tried: Tried, error: &Error, now: UnixMillis) -> Verdict {
+pub(crate) fn decide(retry: &Retry, tried: Tried, error: &Error, now: UnixMillis) -> Verdict {
     let hint = match error.retry {
         RetryHint::After(d) => Some(d),
         RetryHint::No | RetryHint::Elsewhere => None,

@@ -125,6 +125,8 @@ pub(super) struct Held {
     pub(super) tenant: TenantId,
     pub(super) target: String,
     pub(super) group: Option<String>,
+    /// It waits for another run, and takes no place meanwhile.
+    pub(super) rests: bool,
 }
 
 /// Attempts under way; each gives its run when it ended before it could say so.

@@ -172,8 +172,6 @@ pub struct Here {
     pub attempts: Vec<(StageName, u32)>,
     /// Other workers that live: what they hold is theirs, whatever the clock says, which may not be theirs.
     pub living: Vec<String>,
-    /// How many stages it may begin.
-    pub places: usize,
     /// Whether it may begin stages of concurrency groups: where nobody counts them it may not.
     pub grouped: bool,
     /// How many stages it may begin of each concurrency group; those that are not named have no bound.
@@ -243,14 +241,19 @@ pub enum Input {
 pub enum Report {
     /// So many units are done.
     Progress(u64, Option<u64>),
-    /// It has an output, of this hash.
-    Done(String),
-    /// It has an output, and there is more to say of that.
+    /// It has an output.
     Made(Made),
     /// It failed.
     Failed(Error),
     /// It was not brought to its end, for no fault of its own.
     Returned,
+}
+
+impl Report {
+    /// It has an output, of this hash, and there is nothing more to say of it.
+    pub fn done(output: impl Into<String>) -> Report {
+        Report::Made(Made { output: output.into(), ..Made::default() })
+    }
 }
 
 /// An output, and what there is to say of it.

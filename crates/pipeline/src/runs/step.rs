@@ -108,26 +108,20 @@ impl Run {
         }
     }
 
-    fn take(&mut self, out: &mut Vec<Action>, now: UnixMillis, mut here: Here) {
-        for _ in 0..here.places {
-            if self.ended.is_some() || self.is_full() {
-                return;
-            }
-            let full = self.links.full(&here);
-            let first = self.line.first(now, &full, |at| self.links.group(at));
-            let Some((plan, state)) = first.and_then(|at| self.stage_at(at)) else { return };
-            if let Some(group) = &plan.group {
-                if let Some(left) = here.groups.get_mut(group) {
-                    *left = left.saturating_sub(1);
-                }
-                *here.busy.entry(group.clone()).or_default() += 1;
-            }
-            let (stage, attempt) = (plan.name.clone(), state.attempts + 1);
-            let (key, until) = (self.key(&stage), later(now, here.lease));
-            let worker = here.worker.clone();
-            self.record(out, Entry::Leased { at: now, stage: stage.clone(), attempt, worker, until });
-            out.push(Action::Start { stage, attempt, key });
+    fn take(&mut self, out: &mut Vec<Action>, now: UnixMillis, here: Here) {
+        if self.ended.is_some() || self.is_full() {
+            return;
         }
+        let full = self.links.full(&here);
+        let first = self.line.first(now, &full, |at| self.links.group(at));
+        let Some((plan, state)) = first.and_then(|at| self.stage_at(at)) else { return };
+        let (stage, attempt) = (plan.name.clone(), state.attempts + 1);
+        let (key, until) = (self.key(&stage), later(now, here.lease));
+        self.record(
+            out,
+            Entry::Leased { at: now, stage: stage.clone(), attempt, worker: here.worker, until },
+        );
+        out.push(Action::Start { stage, attempt, key });
     }
 
     fn report(
@@ -147,9 +141,6 @@ impl Run {
             }
             Report::Returned if leased => self.record(out, Entry::Returned { at: now, stage, attempt }),
             Report::Failed(error) if leased => self.failed(out, now, stage, attempt, error),
-            Report::Done(output) => {
-                self.done(out, now, stage, attempt, Made { output, ..Made::default() });
-            }
             Report::Made(Made { partial: Some(error), .. }) if !takes_partial => {
                 if leased {
                     self.failed(out, now, stage, attempt, error);

@@ -46,7 +46,9 @@ impl Scheduler {
             let busy = self.busy();
             let unreadable = inner.unreadable.lock().clone();
             // Behind those that are under way, and may be due as well.
-            let each = of_target.saturating_add(busy.most()).saturating_add(unreadable.len() + idle.len());
+            let resting = self.inner.running.lock().values().filter(|held| held.rests).count();
+            let behind = unreadable.len() + idle.len() + resting;
+            let each = of_target.saturating_add(busy.most()).saturating_add(behind);
             let mut due = inner.store.due(now, u32::try_from(each).unwrap_or(u32::MAX)).await?;
             due.retain(|head| !unreadable.contains(&head.id) && !idle.contains(&head.id));
             let waiting = due.len();
@@ -68,7 +70,7 @@ impl Scheduler {
                 if changed.as_ref().is_none_or(|c| c.actions.is_empty()) {
                     idle.insert(id);
                 }
-                for begun in changed.into_iter().flat_map(|c| c.begun) {
+                if let Some(begun) = changed.and_then(|c| c.begun) {
                     let work = task::spawn("run", self.clone().attempts(begun));
                     tasks.push(Box::pin(async move { work.await.is_err().then_some(id) }));
                 }
@@ -79,7 +81,10 @@ impl Scheduler {
     /// What is under way here.
     fn busy(&self) -> Busy {
         let mut busy = Busy::default();
-        self.inner.running.lock().values().for_each(|held| busy.add(&held.target, &held.tenant));
+        let running = self.inner.running.lock();
+        let at_work = running.values().filter(|held| !held.rests);
+        at_work.for_each(|held| busy.add(&held.target, &held.tenant));
+        drop(running);
         busy
     }
 
@@ -93,7 +98,6 @@ impl Scheduler {
             lease: self.inner.settings.lease,
             attempts: own.map(|((_, stage), held)| (stage.clone(), held.attempt)).collect(),
             living: self.inner.living.lock().clone(),
-            places: 1,
             grouped: true,
             groups,
             busy,
@@ -106,7 +110,7 @@ impl Scheduler {
         running: &HashMap<(RunId, StageName), Held>,
     ) -> (BTreeMap<String, usize>, BTreeMap<String, usize>) {
         let (mut left, mut busy) = (self.inner.settings.groups.clone(), BTreeMap::new());
-        for group in running.values().filter_map(|held| held.group.as_ref()) {
+        for group in running.values().filter(|held| !held.rests).filter_map(|held| held.group.as_ref()) {
             if let Some(n) = left.get_mut(group) {
                 *n = n.saturating_sub(1);
             }

@@ -55,22 +55,24 @@ pub struct Finished {
     pub reused: Option<RunId>,
     /// Why it was made, or was not: for people.
     pub note: Option<String>,
+    /// What it made of what, which is kept when this ends the stage well.
+    pub lineage: Option<Box<store::NewLineage>>,
 }
 
 impl Finished {
     /// It has an output.
     pub fn done(output: Vec<u8>) -> Finished {
-        Finished { output, result: Ok(()), partial: false, reused: None, note: None }
+        Finished { output, result: Ok(()), partial: false, reused: None, note: None, lineage: None }
     }
 
     /// It failed.
     pub fn failed(error: Error) -> Finished {
-        Finished { output: Vec::new(), result: Err(error), partial: false, reused: None, note: None }
+        Finished { result: Err(error), ..Finished::done(Vec::new()) }
     }
 
     /// It has an output, from which something is missing: whether that is one says the stage's contract.
     pub fn partial(output: Vec<u8>, error: Error) -> Finished {
-        Finished { output, result: Err(error), partial: true, reused: None, note: None }
+        Finished { result: Err(error), partial: true, ..Finished::done(output) }
     }
 }
 
@@ -90,6 +92,11 @@ pub trait Execute: Send + Sync {
     /// attempt left, when one ended it.
     fn announce(&self, run: &Run, head: &store::RunHead, output: Option<&[u8]>)
     -> Option<store::NewDelivery>;
+
+    /// Whether another run may go on with one of this sort that did not succeed, and is given the same.
+    fn resumable(&self, _kind: &str) -> bool {
+        false
+    }
 
     /// Is told that a run has ended, once that is on disk. `head` is as it was before.
     fn ended(&self, head: &store::RunHead);
@@ -129,6 +136,10 @@ impl Execute for ByKind {
         output: Option<&[u8]>,
     ) -> Option<store::NewDelivery> {
         self.of(&head.kind).announce(run, head, output)
+    }
+
+    fn resumable(&self, kind: &str) -> bool {
+        self.of(kind).resumable(kind)
     }
 
     fn ended(&self, head: &store::RunHead) {

@@ -9,12 +9,13 @@ use contract::{
     BoxFuture, Budget, Clock, Code, Context, Error, Inputs, Kind, Outcome, RequestId, RunId, Signature,
     Stage, UnixMillis, Value,
 };
-use pipeline::durable::{Asked, Definition, Definitions, Durable, Means};
+use pipeline::artifacts::Artifacts;
+use pipeline::durable::{Asked, Definition, Definitions, Durable, Kept, Means};
 use pipeline::runs::{ByKind, Phase, Run, Scheduler, SchedulerSettings, Status};
 use pipeline::task::{self, RuntimeClock};
 use pipeline::{OnFailure, PipelineSpec, Problem, Registry, Site, Source, StageInRuns, StageKind, StageSpec};
 use serde_json::{Value as Json, json};
-use store::{Database, RunStore, SqliteResults, SqliteRuns};
+use store::{Database, ResultStore, RunStore, SqliteResults, SqliteRuns};
 
 /// What stages did, by name.
 type Did = Arc<Mutex<Vec<String>>>;
@@ -81,6 +82,9 @@ impl Stage for Joined {
                 let items = list.iter().map(|i| Some(Value::text(i.as_str().unwrap_or_default()))).collect();
                 return Outcome::Complete(Value::List(items));
             }
+            if self.config.get("json").is_some() {
+                return Outcome::Complete(Value::Json(Arc::new(self.config.clone())));
+            }
             let mut text =
                 self.config.get("text").map(|t| t.as_str().map_or_else(|| t.to_string(), str::to_owned));
             for value in inputs.values() {
@@ -92,7 +96,7 @@ impl Stage for Joined {
     }
 }
 
-fn stage(name: &str, kind: &str, config: Json, from: &[(&str, &str)]) -> StageSpec {
+pub(crate) fn stage(name: &str, kind: &str, config: Json, from: &[(&str, &str)]) -> StageSpec {
     StageSpec {
         name: name.into(),
         kind: kind.into(),
@@ -108,26 +112,30 @@ fn stage(name: &str, kind: &str, config: Json, from: &[(&str, &str)]) -> StageSp
     }
 }
 
-struct World {
-    durable: Durable,
-    scheduler: Scheduler,
-    store: Arc<SqliteRuns>,
+pub(crate) struct World {
+    pub(crate) durable: Durable,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) store: Arc<SqliteRuns>,
+    results: Arc<SqliteResults>,
     did: Did,
-    registry: Registry,
+    pub(crate) registry: Registry,
     _work: task::Task<()>,
     n: u128,
 }
 
 impl World {
-    async fn new(folder: &Path, worker: &str) -> World {
+    pub(crate) async fn new(folder: &Path, worker: &str) -> World {
         let db = Database::open(&folder.join("forebay.db")).await.unwrap();
         let clock: Arc<dyn Clock> = Arc::new(RuntimeClock::starting_at(UnixMillis(1_700_000_000_000)));
         let store = Arc::new(SqliteRuns::new(db.clone()));
+        let results = Arc::new(SqliteResults::new(db));
         let durable = Durable::new(Means {
             project: folder.to_owned(),
             root: folder.join("runs"),
             clock: clock.clone(),
-            results: Arc::new(SqliteResults::new(db)),
+            results: results.clone(),
+            keep: Duration::from_secs(3_600),
+            collect: vec![Arc::new(Artifacts::new(folder.join("artifacts")))],
         });
         let settings = SchedulerSettings {
             parallel: 4,
@@ -150,6 +158,7 @@ impl World {
             durable,
             scheduler,
             store,
+            results,
             did,
             registry,
             _work: work,
@@ -173,7 +182,7 @@ impl World {
         self.durable.replace(Definitions { registry: self.registry.clone(), pipelines });
     }
 
-    async fn submit(&mut self, change: impl FnOnce(&mut Asked)) -> RunId {
+    pub(crate) async fn submit(&mut self, change: impl FnOnce(&mut Asked)) -> RunId {
         self.n += 1;
         let id = RunId::of(RequestId::from_parts(UnixMillis(1_700_000_000_000), self.n));
         let mut asked = Asked::of(id, "t".into(), "p".into());
@@ -181,7 +190,7 @@ impl World {
         self.durable.submit(asked).await.unwrap()
     }
 
-    async fn end(&self, id: RunId) -> Run {
+    pub(crate) async fn end(&self, id: RunId) -> Run {
         for _ in 0..10_000 {
             let run = self.scheduler.load(id).await.unwrap().unwrap();
             if run.status().is_end() {
@@ -197,11 +206,12 @@ impl World {
         self.end(id).await
     }
 
-    async fn text(&self, run: &Run, stage: &str) -> String {
-        self.durable.value(run, &stage.into()).await.unwrap().map(|v| v.to_text()).unwrap_or_default()
+    pub(crate) async fn text(&self, run: &Run, stage: &str) -> String {
+        let output = self.store.output(run.id(), &run.key(&stage.into())).await.unwrap();
+        output.map(|bytes| Kept::value(&bytes).unwrap().to_text()).unwrap_or_default()
     }
 
-    fn did(&self) -> Vec<String> {
+    pub(crate) fn did(&self) -> Vec<String> {
         let mut did = std::mem::take(&mut *self.did.lock().unwrap());
         did.sort();
         did
@@ -407,4 +417,42 @@ async fn a_dead_workers_stages_are_taken_over_and_a_group_has_no_more_places_tha
     assert_eq!(run.status(), Status::Cancelled);
     assert_eq!(run.stage(&"free".into()).unwrap().1.phase, Phase::Done);
     assert_eq!(w.store.open().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_died_attempts_left_goes_with_the_end_of_their_run_and_all_of_a_run_that_is_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut w = World::new(folder.path(), "w").await;
+    w.define(diamond("b"));
+    let (ended, removed) = (w.run().await, w.run().await);
+    let of = |run: &Run| folder.path().join("runs").join(run.id().to_string());
+    for run in [&ended, &removed] {
+        std::fs::create_dir_all(of(run).join("a.7")).unwrap();
+    }
+    assert!(w.store.remove(removed.id()).await.unwrap());
+    w.durable.sweep_once().await.unwrap();
+    assert!(!of(&removed).exists());
+    assert!(!of(&ended).join("a.7").exists() && of(&ended).join("a.1.log").exists());
+}
+
+#[tokio::test]
+async fn files_that_neither_a_run_nor_a_result_names_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut w = World::new(folder.path(), "w").await;
+    let artifacts = Artifacts::new(folder.path().join("artifacts"));
+    let long_ago = UnixMillis(1_600_000_000_000);
+    let put = |text: &str| artifacts.put(text, &mut text.as_bytes(), 99, long_ago).unwrap();
+    let (named, nameless) = (put("named"), put("nameless"));
+    w.define(vec![stage("a", "say", json!({"hash": named.hash, "json": true}), &[])]);
+    let run = w.run().await;
+    w.durable.collect(Duration::from_secs(60)).await.unwrap();
+    let is_there = |of: &pipeline::artifacts::Artifact| artifacts.open(&of.hash).is_ok();
+    assert!(is_there(&named) && !is_there(&nameless));
+    // The result outlives its run.
+    assert!(w.store.remove(run.id()).await.unwrap());
+    w.durable.collect(Duration::from_secs(60)).await.unwrap();
+    assert!(is_there(&named));
+    w.results.expire(UnixMillis(i64::MAX)).await.unwrap();
+    w.durable.collect(Duration::from_secs(60)).await.unwrap();
+    assert!(!is_there(&named));
 }

@@ -165,6 +165,15 @@ impl RunStore for Memory {
         now(self.heads(|_| true))
     }
 
+    fn ended<'a>(
+        &'a self,
+        _: &'a str,
+        (at, _): (UnixMillis, Option<RunId>),
+        _: u32,
+    ) -> BoxFuture<'a, Result<Vec<RunHead>, Error>> {
+        now(self.heads(|kept| kept.head.ended_at.is_some_and(|ended| ended >= at)))
+    }
+
     fn remove(&self, _: RunId) -> BoxFuture<'_, Result<bool, Error>> {
         now(false)
     }

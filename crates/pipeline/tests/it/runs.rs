@@ -251,7 +251,7 @@ impl World {
                     self.step(&worker, Input::Beat { stage, attempt, lease: LEASE });
                 }
             }
-            Event::Done(n) => self.report(n, Report::Done(format!("output {n}"))),
+            Event::Done(n) => self.report(n, Report::done(format!("output {n}"))),
             Event::Fail(n, kind) => self.report(n, Report::Failed(error(kind))),
             Event::Return(n) => self.report(n, Report::Returned),
             Event::Progress(n) => self.report(n, Report::Progress(1, Some(2))),
@@ -291,7 +291,7 @@ impl World {
             let mine: Vec<_> =
                 self.run.stages().filter_map(|(p, s)| Some((p.name.clone(), held(s)?))).collect();
             for (stage, attempt) in mine {
-                self.step("good", Input::Report { stage, attempt, report: Report::Done("o".into()) });
+                self.step("good", Input::Report { stage, attempt, report: Report::done("o") });
             }
         }
         panic!("it never ended: {:?}", self.run);
@@ -321,7 +321,7 @@ proptest! {
         // Whoever comes late changes nothing.
         let before = world.journal.len();
         for n in 0..world.begun.len() {
-            world.report(n, Report::Done("late".into()));
+            world.report(n, Report::done("late"));
             world.report(n, Report::Failed(error(0)));
         }
         world.happen(Event::Cancel);
@@ -386,7 +386,6 @@ fn here(worker: &str, attempts: Vec<(StageName, u32)>) -> Here {
         lease: LEASE,
         attempts,
         living: Vec::new(),
-        places: 1,
         grouped: true,
         groups: BTreeMap::new(),
         busy: BTreeMap::new(),
@@ -431,10 +430,10 @@ fn a_late_result_of_a_lost_attempt_counts_and_stops_its_successor() {
     assert_eq!(run.step(UnixMillis(29_999), other(29_999)), vec![]);
     let actions = run.step(UnixMillis(30_000), other(30_000));
     assert_eq!(only(&actions), ("only".into(), 2), "silent for the whole lease");
-    let actions = report(&mut run, 31_000, 1, Report::Done("x".into()));
+    let actions = report(&mut run, 31_000, 1, Report::done("x"));
     assert!(actions.contains(&Action::Stop { stage: "only".into(), attempt: 2 }), "{actions:?}");
     assert_eq!(run.status(), Status::Succeeded);
-    assert_eq!(report(&mut run, 32_000, 2, Report::Done("y".into())), vec![]);
+    assert_eq!(report(&mut run, 32_000, 2, Report::done("y")), vec![]);
 }
 
 #[test]
@@ -490,7 +489,7 @@ fn a_stage_starts_when_all_it_needs_is_there_and_its_key_follows_their_outputs()
         run.step(UnixMillis(0), Input::Submit(plan(vec![stage("only", &[]), stage("b", &["only"])])));
         take(&mut run, 0);
         assert!(run.stages().any(|(p, s)| p.name.as_str() == "b" && s.phase == Phase::Blocked));
-        report(&mut run, 1, 1, Report::Done(output.into()));
+        report(&mut run, 1, 1, Report::done(output));
         assert_eq!(only(&take(&mut run, 1)).0.as_str(), "b");
         (run.key(&"only".into()), run.key(&"b".into()))
     };

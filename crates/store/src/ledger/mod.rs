@@ -106,6 +106,21 @@ pub struct ScopeSpent {
     pub cost: Money,
 }
 
+impl ScopeSpent {
+    /// What a row of a sum says of the scope that it is of; `None` for one without a name.
+    pub fn of(by: CostBy, row: CostRow) -> Option<ScopeSpent> {
+        let CostRow { name, tenant, input_tokens, output_tokens, cost, .. } = row;
+        let name = name?;
+        let scope = match (by, tenant) {
+            (CostBy::Tenant, _) => Scope::Tenant(TenantId::from(name)),
+            (CostBy::Key, _) => Scope::Key(KeyId::from(name)),
+            (CostBy::User, Some(tenant)) => Scope::User(tenant, UserId::from(name)),
+            _ => Scope::Pipeline(PipelineName::from(name)),
+        };
+        Some(ScopeSpent { scope, tokens: input_tokens.saturating_add(output_tokens), cost })
+    }
+}
+
 /// Where the ledger is kept for good.
 ///
 /// Contract: `apply` is atomic and idempotent by request id, and its position is visible exactly when its entries are.

@@ -223,6 +223,34 @@ CREATE INDEX stage_results_at ON stage_results (at);
 
 CREATE TABLE triggers (pipeline TEXT PRIMARY KEY, version BIGINT NOT NULL, memory TEXT NOT NULL);
 ",
+    "
+CREATE TABLE lineage_facts (
+  key BLOB PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  run TEXT NOT NULL,
+  job TEXT NOT NULL,
+  at BIGINT NOT NULL,
+  body TEXT NOT NULL
+);
+CREATE INDEX lineage_facts_by_run ON lineage_facts (run, job);
+CREATE INDEX lineage_facts_by_job ON lineage_facts (job, at);
+CREATE INDEX lineage_facts_by_at ON lineage_facts (at);
+
+CREATE TABLE lineage_ends (
+  fact BLOB NOT NULL,
+  role BIGINT NOT NULL,
+  kind TEXT NOT NULL,
+  name TEXT NOT NULL,
+  version TEXT NOT NULL,
+  number BIGINT,
+  tenant TEXT NOT NULL,
+  job TEXT NOT NULL,
+  at BIGINT NOT NULL,
+  PRIMARY KEY (fact, role, kind, name, version)
+);
+CREATE INDEX lineage_ends_by_name ON lineage_ends (name, kind, role, at);
+CREATE INDEX lineage_ends_by_version ON lineage_ends (version) WHERE version <> '';
+",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that.

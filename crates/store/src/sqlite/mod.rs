@@ -10,6 +10,7 @@ mod expiry;
 mod files;
 mod keys;
 mod ledger;
+mod lineage;
 mod migrations;
 mod outbox;
 mod results;
@@ -34,13 +35,14 @@ pub use cache::SqliteCache;
 pub use files::SqliteFiles;
 pub use keys::SqliteKeys;
 pub use ledger::SqliteLedger;
+pub use lineage::SqliteLineage;
 pub use results::SqliteResults;
 pub use runs::SqliteRuns;
 pub use triggers::SqliteTriggers;
 
 use crate::{
-    Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, ResultStore, RunStore,
-    TriggerStore,
+    Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore,
+    RunStore, TriggerStore,
 };
 
 /// Another process's transaction is waited for this long.
@@ -111,6 +113,10 @@ impl Backend for Database {
 
     fn results(&self) -> Arc<dyn ResultStore> {
         Arc::new(SqliteResults::new(self.clone()))
+    }
+
+    fn lineage(&self) -> Arc<dyn LineageStore> {
+        Arc::new(SqliteLineage::new(self.clone()))
     }
 
     fn triggers(&self) -> Arc<dyn TriggerStore> {

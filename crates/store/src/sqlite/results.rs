@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::Database;
 use super::runs::id;
-use crate::{Error, ResultStore, StageResult};
+use crate::{Error, KeyedValue, ResultStore, StageResult};
 
 /// Results in a database.
 #[derive(Debug, Clone)]
@@ -19,12 +19,15 @@ impl SqliteResults {
     }
 }
 
+fn key(row: &SqliteRow, at: usize) -> Result<[u8; 32], Error> {
+    let key: Vec<u8> = row.try_get(at)?;
+    Ok(key.try_into().map_err(|_| sqlx::Error::Decode("a result's key has 32 bytes".into()))?)
+}
+
 fn result(row: &SqliteRow) -> Result<StageResult, Error> {
-    let key: Vec<u8> = row.try_get(1)?;
-    let key = key.try_into().map_err(|_| sqlx::Error::Decode("a result's key has 32 bytes".into()))?;
     Ok(StageResult {
         run: id(row, 0)?,
-        key,
+        key: key(row, 1)?,
         tenant: TenantId::from(row.try_get::<String, _>(2)?),
         pipeline: row.try_get(3)?,
         stage: row.try_get(4)?,
@@ -87,6 +90,23 @@ impl ResultStore for SqliteResults {
             .execute(&mut *conn)
             .await?;
             Ok(())
+        })
+    }
+
+    fn page<'a>(
+        &'a self,
+        after: Option<&'a [u8; 32]>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<KeyedValue>, Error>> {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "SELECT key, value FROM stage_results WHERE $1 IS NULL OR key > $1 ORDER BY key LIMIT $2",
+            )
+            .bind(after.map(<[u8; 32]>::as_slice))
+            .bind(limit)
+            .fetch_all(&self.0.read)
+            .await?;
+            rows.iter().map(|row| Ok((key(row, 0)?, row.try_get(1)?))).collect()
         })
     }
 

@@ -6,7 +6,7 @@ use contract::{BoxFuture, RunId, TenantId, UnixMillis};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection as _, QueryBuilder, Row, Sqlite};
 
-use super::{Database, column, count, due, expiry, outbox, shares};
+use super::{Database, column, count, due, expiry, lineage, outbox, shares};
 use crate::{
     Change, Delivery, DueDelivery, Error, LaneCount, NewRun, Output, Room, RunHead, RunStore, SecretNumber,
     StoredRun, SubmitKey, Submitted, Tried,
@@ -197,9 +197,8 @@ impl RunStore for SqliteRuns {
                 shares::take(&mut tx, change.id, change.after).await?;
             }
             let updated = sqlx::query(
-                // What was asked is not needed behind the end, and may be what nobody else is to read.
                 "UPDATE runs SET status = $1, due_at = $2, ended_at = $3, entries = $4, as_of = $7, \
-                 input = CASE WHEN $3 IS NULL THEN input ELSE X'' END WHERE id = $5 AND entries = $6",
+                 input = CASE WHEN $3 IS NULL OR $8 THEN input ELSE X'' END WHERE id = $5 AND entries = $6",
             )
             .bind(&change.status)
             .bind(change.due_at.map(|t| t.0))
@@ -208,6 +207,7 @@ impl RunStore for SqliteRuns {
             .bind(change.id.as_bytes().as_slice())
             .bind(column(change.after))
             .bind(change.as_of.map(|t| t.0))
+            .bind(change.keeps_input)
             .execute(&mut *tx)
             .await?;
             if updated.rows_affected() != 1 {
@@ -216,6 +216,9 @@ impl RunStore for SqliteRuns {
             write_entries(&mut tx, change.id, change.after, &change.entries).await?;
             if let Some(output) = &change.output {
                 write_output(&mut tx, change.id, output).await?;
+            }
+            if let Some(fact) = &change.lineage {
+                lineage::write(&mut tx, fact).await?;
             }
             if let Some(message) = &change.outbox {
                 outbox::put(&mut tx, outbox::About::Run, change.id, message).await?;
@@ -332,6 +335,24 @@ impl RunStore for SqliteRuns {
                 query.push(" AND id < ").push_bind(after.as_bytes().to_vec());
             }
             query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+            heads(&query.build().fetch_all(&self.0.read).await?)
+        })
+    }
+
+    fn ended<'a>(
+        &'a self,
+        kind: &'a str,
+        (at, run): (UnixMillis, Option<RunId>),
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<RunHead>, Error>> {
+        Box::pin(async move {
+            let mut query = QueryBuilder::<Sqlite>::new(HEAD);
+            // An id is no empty text, so that all of that time are behind none.
+            let run = run.map(|r| r.as_bytes().to_vec()).unwrap_or_default();
+            query.push(" WHERE ended_at >= ").push_bind(at.0);
+            query.push(" AND (ended_at, id) > (").push_bind(at.0).push(", ").push_bind(run);
+            query.push(") AND part_of IS NULL AND kind = ").push_bind(kind);
+            query.push(" ORDER BY ended_at, id LIMIT ").push_bind(i64::from(limit));
             heads(&query.build().fetch_all(&self.0.read).await?)
         })
     }

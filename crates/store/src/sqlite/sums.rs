@@ -1,11 +1,11 @@
 //! The sums of the ledger: bills, and what budgets have used. Integers only.
 
-use contract::{KeyId, Money, PipelineName, TenantId, UnixMillis, UserId};
+use contract::{Money, TenantId, UnixMillis};
 use sqlx::Row;
 use sqlx::sqlite::SqlitePool;
 
 use super::count;
-use crate::{CostBy, CostRow, Error, Scope, ScopeSpent};
+use crate::{CostBy, CostRow, Error, ScopeSpent};
 
 /// A statement over the requests: name, tenant, requests, input, output, cost.
 macro_rules! by_request {
@@ -72,18 +72,8 @@ pub(super) async fn spent_by_scope(
 ) -> Result<Vec<ScopeSpent>, Error> {
     let mut spent = Vec::new();
     for by in [CostBy::Tenant, CostBy::Key, CostBy::User, CostBy::Pipeline] {
-        for row in costs(pool, by, from, to).await? {
-            let CostRow { name: Some(name), tenant, input_tokens, output_tokens, cost, .. } = row else {
-                continue;
-            };
-            let scope = match (by, tenant) {
-                (CostBy::Tenant, _) => Scope::Tenant(TenantId::from(name)),
-                (CostBy::Key, _) => Scope::Key(KeyId::from(name)),
-                (CostBy::User, Some(tenant)) => Scope::User(tenant, UserId::from(name)),
-                _ => Scope::Pipeline(PipelineName::from(name)),
-            };
-            spent.push(ScopeSpent { scope, tokens: input_tokens.saturating_add(output_tokens), cost });
-        }
+        let rows = costs(pool, by, from, to).await?;
+        spent.extend(rows.into_iter().filter_map(|row| ScopeSpent::of(by, row)));
     }
     Ok(spent)
 }

@@ -155,7 +155,9 @@ async fn what_was_removed_is_given_back_in_small_steps() {
                 stage: "request".into(),
                 value: vec![0; 200_000],
             }),
+            keeps_input: false,
             synced: true,
+            lineage: None,
             outbox: None,
         };
         runs.append(&ended).await.unwrap();

@@ -10,7 +10,7 @@ use data::{Added, Change, ColumnType, Gate, Gated, How, Policy, Source};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::{Global, Project, failed, rows, show_report, who};
+use super::{Global, Project, failed, lineage, rows, show_report, who};
 use crate::Error;
 use crate::cli::{print, print_json};
 use crate::config::dataset::DatasetConfig;
@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// Take the rows of this query.
     #[arg(long, value_name = "QUERY", requires = "database", conflicts_with = "sources")]
     sql: Option<String>,
-    /// The database that is asked: `sqlite:FILE`.
+    /// The database that is asked: `sqlite:FILE` or `postgres://USER@HOST/DATABASE`.
     #[arg(long, value_name = "URL", env = "FOREBAY_DATABASE", hide_env_values = true, value_parser = secret)]
     database: Option<Secret>,
     /// Take the documents of this folder: a row for each, with path, size, hash, kind, text and time.
@@ -121,19 +121,22 @@ pub(super) async fn run(global: &Global, project: &Project, args: &Args) -> Resu
         true => None,
         false => project.expected(global, &args.dataset, args.expect.as_deref())?,
     };
-    let change =
-        Change { how: how(args, configured), who: who(), message: args.message.clone(), effect: None };
     let (folder, place) = place(global, args, configured)?;
     let progress = Progress::new(global, &args.dataset);
-    let fetched = sources::fetch(folder, &place, options(args, configured)?).await?;
+    let fetched = sources::fetch(folder, &place, options(args, configured)?, None).await?;
     for note in &fetched.notes {
         let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("note: {note}\n").as_bytes());
     }
     let source = &fetched.source;
+    // A file that cannot be read is told by whoever reads its rows.
+    let lineage = source.lineage(&global.project).await.ok();
+    let (how, message) = (how(args, configured), args.message.clone());
+    let change = Change { how, who: who(), message, effect: None, lineage };
     match suite {
         None => {
             let adding = Box::pin(dataset.add(source, &change));
             let added = progress.during(source, adding).await.map_err(failed)?;
+            lineage::keep(global, &dataset, &added).await;
             told(global, &args.dataset, &added, None)
         }
         Some(suite) => {
@@ -141,7 +144,10 @@ pub(super) async fn run(global: &Global, project: &Project, args: &Args) -> Resu
             let adding = Box::pin(dataset.add_checked(source, &change, &gate));
             let gated = progress.during(source, adding).await.map_err(failed)?;
             match &gated.added {
-                Some(added) => told(global, &args.dataset, added, Some(&gated)),
+                Some(added) => {
+                    lineage::keep(global, &dataset, added).await;
+                    told(global, &args.dataset, added, Some(&gated))
+                }
                 None => refused(global, &args.dataset, &gated),
             }
         }
@@ -184,7 +190,10 @@ fn place<'a>(
 ) -> Result<(&'a Path, Place), Error> {
     let here = Path::new("");
     if let (Some(query), Some(database)) = (&args.sql, &args.database) {
-        return Ok((here, Place::Sql { database: database.clone(), query: query.clone() }));
+        return Ok((
+            here,
+            Place::Sql { database: database.clone(), query: query.clone(), timeout: sources::TIMEOUT },
+        ));
     }
     if let Some(folder) = &args.documents {
         return Ok((here, Place::Documents(folder.clone())));

@@ -4,6 +4,7 @@
 mod add;
 mod diff;
 mod gc;
+mod lineage;
 mod list;
 mod log;
 mod profile;

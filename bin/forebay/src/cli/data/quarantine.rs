@@ -130,7 +130,7 @@ async fn release(global: &Global, project: &Project, name: &str, wanted: &Wanted
         // Never in the place of everything: these are a part of the rows of a change.
         _ => How::Append,
     };
-    let change = Change { how, who: who(), message: wanted.message.map(str::to_owned), effect: None };
+    let change = Change { how, who: who(), message: wanted.message.map(str::to_owned), ..Change::default() };
     let gate = match wanted.unchecked {
         true => None,
         false => project.expected(global, name, None)?.map(|suite| Gate { suite, policy: Policy::Fail }),

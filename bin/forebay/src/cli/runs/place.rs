@@ -156,6 +156,17 @@ impl Place {
         }
     }
 
+    pub(super) async fn output(&self, run: &str, stage: Option<&str>) -> Result<Value, Error> {
+        match self {
+            Place::Here(runs, _) => read(runs.output(id(run)?, None, stage).await),
+            Place::Server(remote) => {
+                let of = stage.map_or_else(String::new, |s| format!("?stage={}", segment(s)));
+                let path = format!("/v1/runs/{}/output{of}", segment(run));
+                self.ask(remote, Method::GET, &path, None).await
+            }
+        }
+    }
+
     /// Asks for a run; what it is like then.
     pub(super) async fn start(&self, wanted: &RunWanted) -> Result<Value, Error> {
         match self {

@@ -56,6 +56,15 @@ fn cause(run: &Value) -> String {
     clean(format!("{} {part}", first.unwrap_or_default()).trim())
 }
 
+/// What a stage made: what is text to read as text, without what would steer a terminal.
+pub(super) fn output(made: &Value) -> String {
+    let value = made.get("value").cloned().unwrap_or_default();
+    match value.as_str() {
+        Some(text) => text.split('\n').map(clean).collect::<Vec<_>>().join("\n"),
+        None => serde_json::to_string_pretty(&value).unwrap_or_default(),
+    }
+}
+
 /// `run_… of flights is succeeded`.
 pub(super) fn line(run: &Value) -> String {
     format!("run {} of {} is {}", word(run, "id"), word(run, "pipeline"), word(run, "status"))

@@ -172,3 +172,16 @@ pub(in crate::openapi) struct RunLog {
     /// Whether nothing more comes.
     ended: bool,
 }
+
+/// What a stage made.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(in crate::openapi) struct RunOutput {
+    /// `output`.
+    object: String,
+    run: String,
+    stage: String,
+    /// `text`, `json`, `table`, `list of text`, …
+    kind: String,
+    /// JSON as it is, lists as arrays, a table by the name of its version, the rest as text.
+    value: serde_json::Value,
+}

@@ -36,7 +36,6 @@ fn job(end: pipeline::runs::Report, kept: &str) -> [String; 3] {
         lease: Duration::from_secs(9),
         attempts: Vec::new(),
         living: Vec::new(),
-        places: 1,
         grouped: true,
         groups: Default::default(),
         busy: Default::default(),
@@ -58,8 +57,7 @@ fn what_is_shown_of_jobs_is_described() {
     use pipeline::runs::Report;
     let parse = |text: &str| serde_json::from_str::<Json>(text).unwrap();
     let id = RequestId::from_parts(UnixMillis(1), 7);
-    let done =
-        job(Report::Done("h".into()), &format!(r#"{{"status":200,"request_id":"{id}","body":{{"a":1}}}}"#));
+    let done = job(Report::done("h"), &format!(r#"{{"status":200,"request_id":"{id}","body":{{"a":1}}}}"#));
     let wrong = Error::new(Code::InvalidRequest, "wrong");
     let said =
         format!(r#"{{"status":400,"request_id":"{id}","body":{{"error":{{"code":"invalid_request"}}}}}}"#);
