@@ -10,7 +10,8 @@ has() { command -v "$1" >/dev/null 2>&1; }
 has_libclang() {
   [ -n "${LIBCLANG_PATH:-}" ] && return 0
   local file
-  for file in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* /usr/lib64/libclang*.so* \
+  # As bindgen looks for it: `libclang-cpp`, which comes with LLVM alone, is another library.
+  for file in {/usr/lib/llvm-*/lib,/usr/lib/*,/usr/lib64}/libclang{.so*,-[0-9]*.so*} \
     /Library/Developer/CommandLineTools/usr/lib/libclang.dylib \
     /Applications/Xcode.app/Contents/Developer/Toolchains/XcodeDefault.xctoolchain/usr/lib/libclang.dylib \
     /opt/homebrew/opt/llvm/lib/libclang.dylib /usr/local/opt/llvm/lib/libclang.dylib; do
