@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Thirty expectations over 10 M rows of twenty columns: Forebay beside pandera on Polars and Great Expectations on pandas, in one run.
 
-    export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16   # the query engine builds in a third of the time
     cargo build --release -p forebay-bench-data
     bench/validate/run.py --binary target/release/forebay-bench-data --work FOLDER [--rows 10000000] [--gx-rows N] [--out FILE]
 
@@ -135,7 +134,7 @@ def page(args, results, pandera, gx):
         "Of the peers' time, reading the files took " + ", ".join(f"{v:.1f} s ({names[n]})" for n, v in read.items() if v > 0.05) + ".",
         "The checks: 9 × not null, 7 × range, 5 × set, 3 × pattern, 2 × length, 2 × unique (an integer and a text, both 10 M different values),",
         "2 × a condition over two columns. The same thirty for all: `bench/validate/checks.py`; how each tool is set up: `with_pandera.py`,",
-        "`with_gx.py`. Forebay's build: `lto=off`, 16 codegen units (the product has fat LTO).",
+        "`with_gx.py`. Forebay's build: the profile `release` (no link-time optimisation).",
         "",
         "    bench/validate/run.py --binary BINARY --work FOLDER --out bench/results/validate.md",
         "",
