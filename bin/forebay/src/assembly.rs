@@ -130,7 +130,7 @@ impl Assembly {
                 clock: clock.clone(),
                 results: store.reader.results.clone(),
                 keep: config.runs.results.0,
-                collect: crate::stages::collect(project, config, clock.clone()),
+                keepers: crate::stages::keepers(project, config, clock.clone()),
             }),
             endpoints: Arc::default(),
             users,

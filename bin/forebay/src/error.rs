@@ -11,6 +11,14 @@ pub enum Error {
         /// What to do about it.
         help: String,
     },
+    /// Another system did not answer, or not whole: the same may succeed later.
+    #[error("{message}")]
+    Unreachable {
+        /// What, as a sentence without a full stop.
+        message: String,
+        /// What to do about it.
+        help: String,
+    },
     /// The configuration has problems; they were shown already.
     #[error("the configuration has problems")]
     Invalid,
@@ -31,6 +39,11 @@ impl Error {
         Error::Failed { message: message.into(), help: help.into() }
     }
 
+    /// A failure of another system, which may pass, and what to do about it.
+    pub fn unreachable(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Error::Unreachable { message: message.into(), help: help.into() }
+    }
+
     /// A file that could not be read or written.
     pub fn file(verb: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         let help = match error.kind() {
@@ -47,7 +60,7 @@ impl Error {
     /// The exit code of a command that ends with it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Failed { .. } | Error::Invalid | Error::Refused => 1,
+            Error::Failed { .. } | Error::Unreachable { .. } | Error::Invalid | Error::Refused => 1,
             Error::Partial => 3,
             // As a shell reports a command that Ctrl-C ended.
             Error::Cancelled => 130,

@@ -3,7 +3,7 @@
 //!
 //! Nothing is read before a stage asks for it: a server whose pipelines work on no data opens no warehouse.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use data::stages::{Configured, Fetched, Means, place};
 use data::{Format, Gc, Warehouse};
 use pipeline::Registry;
 use pipeline::artifacts::Artifacts;
-use pipeline::durable::{Collect, Named};
+use pipeline::durable::{Keeper, Named};
 use pipeline::exec::{ExecParts, Place, TableFormat};
 use pipeline::outside::Outside;
 
@@ -60,13 +60,15 @@ impl Project {
     }
 }
 
-/// A failure in words for a run.
+/// A failure in words for a run, which tries again what another system may answer later.
 fn refusal(e: &Error) -> Refusal {
-    let text = match e {
-        Error::Failed { message, help } => format!("{message}: {help}"),
-        other => other.to_string(),
-    };
-    Refusal::new(Code::InvalidRequest, text)
+    match e {
+        Error::Failed { message, help } => Refusal::new(Code::InvalidRequest, format!("{message}: {help}")),
+        Error::Unreachable { message, help } => {
+            Refusal::new(Code::UpstreamUnreachable, format!("{message}: {help}"))
+        }
+        other => Refusal::new(Code::InvalidRequest, other.to_string()),
+    }
 }
 
 impl Means for Project {
@@ -107,8 +109,7 @@ impl Means for Project {
     fn documents<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Fetched, Refusal>> {
         Box::pin(async move {
             // A parameter of a run may have said it, and whoever starts one may not read what lies elsewhere.
-            let inside = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::CurDir);
-            if folder.is_empty() || !Path::new(folder).components().all(inside) {
+            if !pipeline::is_below(folder) {
                 let m = format!("`{folder}` is no folder below that of the configuration");
                 return Err(Refusal::new(Code::InvalidRequest, m).param("documents"));
             }
@@ -143,7 +144,7 @@ impl Project {
 }
 
 /// Who keeps what results of runs name: files that commands left, and versions of tables between stages.
-pub(crate) fn collect(folder: &Path, config: &Config, clock: Arc<dyn Clock>) -> Vec<Arc<dyn Collect>> {
+pub(crate) fn keepers(folder: &Path, config: &Config, clock: Arc<dyn Clock>) -> Vec<Arc<dyn Keeper>> {
     let project = Project::new(folder, Some(config), clock.clone());
     vec![Arc::new(artifacts(folder, Some(config))), Arc::new(Staging { project, clock })]
 }
@@ -154,7 +155,7 @@ struct Staging {
     clock: Arc<dyn Clock>,
 }
 
-impl Collect for Staging {
+impl Keeper for Staging {
     fn collect<'a>(&'a self, named: &'a Named, before: UnixMillis) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
             // Where no run has ever made a table there may be no warehouse either.

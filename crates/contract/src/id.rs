@@ -10,6 +10,8 @@ use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::UnixMillis;
+
 /// A cheap-to-clone string that names one sort of thing. The tag `T` keeps sorts apart.
 pub struct Name<T>(Arc<str>, PhantomData<fn() -> T>);
 
@@ -226,6 +228,13 @@ impl RunId {
     /// The 16 bytes, in an order that sorts by time.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
+    }
+
+    /// When it was made, to the millisecond: an id of version 7 begins with that. Nothing when it is of another version.
+    pub fn made_at(self) -> Option<UnixMillis> {
+        let timed = self.0.get_version_num() == 7;
+        let ms = self.0.as_bytes().iter().take(6).fold(0_i64, |ms, b| (ms << 8) | i64::from(*b));
+        timed.then_some(UnixMillis(ms))
     }
 
     /// The id under which the first attempt of a run of one stage is in the ledger; [`RequestId::attempt`] gives the others.

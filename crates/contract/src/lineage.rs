@@ -74,6 +74,11 @@ impl Thing {
         Thing { kind, name: name.into(), version: None, number: None }
     }
 
+    /// Whether it is the same in the same state: a number is only another word for that.
+    pub fn is(&self, other: &Thing) -> bool {
+        self.kind == other.kind && self.name == other.name && self.version == other.version
+    }
+
     /// The same in that state.
     #[must_use]
     pub fn at(self, version: impl Into<String>) -> Thing {

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{AttemptRecord, Budget, Code, Error, Money, Price, StageName, StageRecord, Usage};
+use crate::{
+    AttemptRecord, Budget, Code, Ending, Error, ModelName, Money, Price, StageName, StageRecord, Usage,
+};
 
 /// The sums so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -298,6 +300,18 @@ impl Meter {
     /// A copy of the findings.
     pub fn facts(&self) -> serde_json::Map<String, serde_json::Value> {
         self.lock().facts.clone()
+    }
+
+    /// Models that answered whole, by the versions that they gave themselves, each once, in order of their ends.
+    pub fn answered(&self) -> Vec<(ModelName, Option<String>)> {
+        let mut all = Vec::new();
+        for attempt in self.lock().attempts.iter().filter(|a| a.ending == Ending::Complete) {
+            let one = (attempt.model.clone(), attempt.model_version.clone());
+            if !all.contains(&one) {
+                all.push(one);
+            }
+        }
+        all
     }
 
     /// The version of the model that answered last.

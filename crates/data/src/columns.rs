@@ -4,7 +4,6 @@
 //! *direct* where its values are in the result, *indirect* where they decide about others ([`Via`]). What is not told has no
 //! influence: changing a column that is not named changes nothing in the result, which the tests do with queries made at random.
 
-use futures_util::FutureExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
@@ -17,6 +16,7 @@ use datafusion::logical_expr::{
     Distinct, Expr, Join, LogicalPlan, RecursiveQuery, SortExpr, WindowFunctionDefinition,
 };
 use datafusion::prelude::SessionContext;
+use futures_util::FutureExt as _;
 
 use crate::{Error, store};
 

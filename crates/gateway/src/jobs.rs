@@ -31,7 +31,7 @@ use tokio::sync::Notify;
 
 pub(crate) use self::execute::Kept;
 use self::execute::{Live, Worker};
-pub(crate) use self::routes::{admin_routes, routes, written};
+pub(crate) use self::routes::{admin_routes, answer, routes, written};
 pub(crate) use self::stored::custom_id;
 pub use self::stored::{Job, Line};
 pub(crate) use self::submit::{is_possible, is_wanted, submit, submit_instead};

@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 
 use crate::app::App;
 use crate::came::Came;
-use crate::jobs::{storage, written};
+use crate::jobs::{answer, storage};
 use crate::openai::json_response;
 use crate::{admin, auth, drain, errors};
 
@@ -73,13 +73,6 @@ async fn found(
     let wanted = Wanted { of: asked.of, direction, depth, columns: asked.columns, tenant };
     let (began, all) = Walk::over(app.inner.reader.lineage.clone()).walk(&wanted).await?;
     Ok(graph(&wanted, &began, &all).to_string())
-}
-
-fn answer(app: &App, result: Result<String, Error>) -> Response {
-    match result {
-        Ok(text) => written(StatusCode::OK, text),
-        Err(e) => errors::answer(app, Surface::Native, e),
-    }
 }
 
 async fn show(

@@ -27,6 +27,7 @@ use crate::drain::{self, Cut};
 use crate::errors::{self, Failure};
 use crate::headers::Facts;
 use crate::ladder;
+use crate::nested::Answered;
 use crate::openai::{event_stream, json_response};
 use crate::replay::{self, Told};
 use crate::request::{Ask, Request, Target, storage_unavailable};
@@ -237,6 +238,7 @@ async fn whole(cut: Cut, mut request: Request, mut live: Live) -> Result<Respons
     };
     request.first_output();
     let (id, facts) = (request.id(), Facts::ended(&request));
+    let answered = Answered(request.cx.meter.answered());
     request.outcome(&outcome);
     let mut body = json!({"id": id, "output": output.to_json()});
     if let (Some(map), Json::Object(done)) = (body.as_object_mut(), done) {
@@ -248,6 +250,7 @@ async fn whole(cut: Cut, mut request: Request, mut live: Live) -> Result<Respons
     }
     let mut response = json_response(StatusCode::OK, &body);
     facts.put(Surface::Native, response.headers_mut());
+    response.extensions_mut().insert(answered);
     Ok(response)
 }
 

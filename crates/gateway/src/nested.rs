@@ -2,7 +2,7 @@
 //! tenant, in the batch lane of every model. So whatever holds for a request holds for them: admission, limits, budgets, the
 //! ladder of a busy pipeline, the ledger.
 
-use contract::{BoxFuture, Code, Error, Media, Money, Outcome, Usage, Value};
+use contract::{BoxFuture, Code, Error, Media, ModelName, Money, Outcome, Usage, Value};
 use http::header::CONTENT_TYPE;
 use pipeline::nested::{Answer, Call, Given, Live};
 use serde::Deserialize;
@@ -13,6 +13,7 @@ use crate::current::{Current, Latest};
 use crate::errors::Said;
 use crate::inside::{self, Behalf};
 use crate::router::router;
+use crate::segment::segment;
 
 /// Who calls. The gateway keeps what the runs work with, so this does not keep the gateway; each call is made under the
 /// configuration of its time.
@@ -25,6 +26,10 @@ impl Caller {
         Caller { gateway: current.downgrade() }
     }
 }
+
+/// The models that an answer came from: beside it, for who calls from inside.
+#[derive(Clone)]
+pub(crate) struct Answered(pub(crate) Vec<(ModelName, Option<String>)>);
 
 /// An answer of the native surface.
 #[derive(Deserialize)]
@@ -47,13 +52,7 @@ struct Event {
 }
 
 fn failed(e: Error) -> Answer {
-    Answer { outcome: Outcome::Failed(e), usage: Usage::default(), cost: Money::ZERO }
-}
-
-/// A pipeline's name as a segment of a path.
-fn segment(name: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
-    name.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    Answer { outcome: Outcome::Failed(e), usage: Usage::default(), cost: Money::ZERO, models: Vec::new() }
 }
 
 fn media_type(media: Option<Media>) -> &'static str {
@@ -103,7 +102,8 @@ fn answer(response: &http::Response<bytes::Bytes>) -> Answer {
             Outcome::Partial(body.output, error.unwrap_or_else(unknown))
         }
     };
-    Answer { outcome, usage: body.usage, cost: body.cost_nanousd }
+    let models = response.extensions().get::<Answered>().map(|a| a.0.clone()).unwrap_or_default();
+    Answer { outcome, usage: body.usage, cost: body.cost_nanousd, models }
 }
 
 impl Live for Caller {

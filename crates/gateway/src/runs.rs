@@ -67,7 +67,7 @@ impl Runs {
             results: reader.results.clone(),
             // Whoever works on them removes what is over its time.
             keep: Duration::MAX,
-            collect: Vec::new(),
+            keepers: Vec::new(),
         });
         durable.on(Jobs::at_rest(reader.runs.clone(), clock).scheduler());
         Runs { durable }

@@ -10,7 +10,7 @@ mod collapse;
 mod config;
 mod shown;
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::{
@@ -63,7 +63,7 @@ impl GenerateKind {
     }
 
     fn file(&self, path: &Path, pointer: &str) -> Result<String, Problem> {
-        if !path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
+        if !path.as_os_str().is_empty() && !pipeline::is_below(path) {
             let m = format!("`{}` leaves the project folder", path.display());
             return Err(problem(pointer, m, "name a file inside the project folder"));
         }

@@ -149,7 +149,7 @@ async fn pipeline_twice(folder: &std::path::Path, name: &str, n: usize) -> [Dura
         clock: clock.clone(),
         results: Arc::new(SqliteResults::new(db)),
         keep: Duration::from_secs(3_600),
-        collect: Vec::new(),
+        keepers: Vec::new(),
     });
     let execute = Arc::new(ByKind::new(Arc::new(durable.clone()), HashMap::new()));
     let scheduler = Scheduler::new(settings(), store.clone(), clock.clone(), execute);

@@ -35,4 +35,4 @@ pub(crate) use host::Inner;
 pub use host::{Durable, Ended, KIND, Means};
 pub use kept::Kept;
 pub use log::read as read_log;
-pub use named::{Collect, Named};
+pub use named::{Keeper, Named};

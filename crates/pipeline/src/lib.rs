@@ -4,6 +4,7 @@
 //! The only crate that spawns tasks.
 
 pub mod artifacts;
+mod below;
 mod check;
 mod code;
 pub mod durable;
@@ -22,6 +23,7 @@ pub mod triggers;
 pub mod units;
 mod word;
 
+pub use below::is_below;
 pub use check::{check, durable as is_durable};
 pub use graph::{Graph, Node, Source as NodeSource};
 pub use kinds::{Parts, register};

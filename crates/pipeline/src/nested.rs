@@ -15,7 +15,7 @@ mod typed;
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use contract::{BoxFuture, Money, Outcome, PipelineName, RequestId, TenantId, Usage, Value};
+use contract::{BoxFuture, ModelName, Money, Outcome, PipelineName, RequestId, TenantId, Usage, Value};
 
 pub use callees::{Callee, with_pipelines};
 pub(crate) use child::Children;
@@ -62,6 +62,8 @@ pub struct Answer {
     pub usage: Usage,
     /// What that cost.
     pub cost: Money,
+    /// The models that answered in it, by the versions that they gave themselves.
+    pub models: Vec<(ModelName, Option<String>)>,
 }
 
 /// Who calls pipelines that answer requests. Dropping the future is a caller that leaves.

@@ -6,12 +6,12 @@ use std::io::Write as _;
 
 use clap::Args as ClapArgs;
 use contract::Code;
+use gateway::segment;
 use http::Method;
 use pipeline::lineage::{Direction, Walk, Wanted, graph};
 use serde_json::Value;
 
 use super::remote::{Refused, Remote};
-use super::source::segment;
 use super::storage::{self, Need};
 use super::{Global, block_on, print, print_json};
 use crate::Error;

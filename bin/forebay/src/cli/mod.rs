@@ -27,6 +27,7 @@ mod remote;
 mod run;
 mod runs;
 mod schema;
+mod signals;
 mod source;
 mod storage;
 mod time;
@@ -150,7 +151,7 @@ pub fn main() -> ExitCode {
     match dispatch(&cli, &crate::wiring::kinds_for_check(&cli.global.project)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            if let Error::Failed { message, help } = &error {
+            if let Error::Failed { message, help } | Error::Unreachable { message, help } = &error {
                 let text = if cli.global.json {
                     json!({"error": {"message": message, "help": help}}).to_string()
                 } else {

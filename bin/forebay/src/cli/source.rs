@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::{KeyId, RequestId, RequestRecord, RunId, Secret, SystemClock, TenantId, UnixMillis};
-use gateway::{Batches, Jobs, KeyMade, KeyWanted};
+use gateway::{Batches, Jobs, KeyMade, KeyWanted, segment};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -237,27 +237,4 @@ async fn own_or_any(remote: &Remote, method: Method, id: &str, what: &str) -> Re
         }
         _ => r.into_error(),
     })
-}
-
-/// Text as one segment of a path.
-pub(super) fn segment(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::segment;
-
-    proptest! {
-        #[test]
-        fn any_text_is_one_segment_of_a_path(text in ".*") {
-            let made = segment(&text);
-            prop_assert!(!made.contains(['/', '?', '#', ' ']));
-            let path = format!("/v1/{made}");
-            prop_assert!(path.parse::<http::Uri>().is_ok());
-        }
-    }
 }

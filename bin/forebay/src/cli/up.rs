@@ -6,10 +6,11 @@ use contract::Surface;
 use futures_util::{Stream, stream};
 use gateway::{Current, Listening};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 use super::Global;
 use super::project::{Opened, checked};
+use super::signals::heard;
 use crate::Error;
 use crate::config::Config;
 use crate::logs::Stderr;
@@ -104,8 +105,9 @@ async fn serve(
     } else {
         format!("listening on http://{at}")
     };
+    let stops = stops()?;
     super::print(&told);
-    let open = gateway::serve(current, listening, stops()?).await;
+    let open = gateway::serve(current, listening, stops).await;
     if open > 0 {
         tracing::warn!(open, "answers were still under way at the end of the drain and were cut");
     }
@@ -115,10 +117,7 @@ async fn serve(
 
 /// SIGTERM and Ctrl-C, each time.
 fn stops() -> Result<impl Stream<Item = ()>, Error> {
-    let listen = |kind| {
-        signal(kind).map_err(|e| Error::new(format!("cannot hear signals: {e}"), "check this user's limits"))
-    };
-    let both = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let both = (heard(SignalKind::terminate())?, heard(SignalKind::interrupt())?);
     Ok(stream::unfold(both, async |(mut term, mut interrupt)| {
         tokio::select! {
             _ = term.recv() => {}

@@ -67,9 +67,14 @@ pub async fn get(address: &str, allow_private: bool, most: u64, folder: &Path) -
             url = next;
             continue;
         }
-        if response.status() != 200 {
-            let message = format!("{} answers with status {}", shown(&url), response.status().as_u16());
-            return Err(Error::new(message, "check the address, and whether it is open to everybody"));
+        let status = response.status();
+        if status != 200 {
+            let message = format!("{} answers with status {}", shown(&url), status.as_u16());
+            return Err(if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) {
+                Error::unreachable(message, "try again later")
+            } else {
+                Error::new(message, "check the address, and whether it is open to everybody")
+            });
         }
         return save(&first, response, most, folder).await;
     }
@@ -109,13 +114,14 @@ async fn ask(url: &Url, allow_private: bool) -> Result<Response<Incoming>, Error
         .body(Empty::new())
         .map_err(|e| Error::new(format!("the address makes no request: {e}"), "check the address"))?;
     let answered = tokio::time::timeout(SILENCE, client.request(request)).await;
-    let silent = || Error::new(format!("{} does not answer", shown(url)), "try again later");
+    let silent = || Error::unreachable(format!("{} does not answer", shown(url)), "try again later");
     answered.map_err(|_| silent())?.map_err(|e| {
         let chain = std::iter::successors(Some(&e as &dyn std::error::Error), |e| e.source());
         match chain.last().map(ToString::to_string).unwrap_or_default() {
             why if why.contains("not a public one") => private(),
             why => {
-                Error::new(format!("cannot reach {}: {why}", shown(url)), "check the address and the network")
+                let message = format!("cannot reach {}: {why}", shown(url));
+                Error::unreachable(message, "check the address and the network")
             }
         }
     })
@@ -137,8 +143,9 @@ async fn save(url: &Url, response: Response<Incoming>, most: u64, folder: &Path)
     let mut out = File::create(&file).map_err(failed)?;
     let mut written = 0;
     loop {
-        let broke =
-            |why: String| Error::new(format!("{}: {why}", shown(url)), "try again: nothing was added");
+        let broke = |why: String| {
+            Error::unreachable(format!("{}: {why}", shown(url)), "try again: nothing was added")
+        };
         let frame = match tokio::time::timeout(SILENCE, body.frame()).await {
             Ok(None) => break,
             Ok(Some(Ok(frame))) => frame,

@@ -63,7 +63,7 @@ pub(super) async fn rows(
         connected = PgConnection::connect_with(&options) => connected.map_err(|e| refused(&e, query, 0))?,
         () = task::sleep(CONNECT) => {
             let message = format!("cannot ask the database: {shown} does not answer");
-            return Err(Error::new(message, "check the address, and that it runs"));
+            return Err(Error::unreachable(message, "check the address, and that it runs"));
         }
     };
     let failed = |e: sqlx::Error| refused(&e, query, 0);
@@ -277,7 +277,15 @@ fn refused(error: &sqlx::Error, query: &str, own: usize) -> Error {
         sqlx::Error::Database(e) => e.message().to_owned(),
         other => other.to_string(),
     };
-    Error::new(format!("cannot ask the database: {said}{place}"), help)
+    let message = format!("cannot ask the database: {said}{place}");
+    if may_pass(error, &code) { Error::unreachable(message, help) } else { Error::new(message, help) }
+}
+
+/// Whether the same query may succeed later: the connection broke, the server is starting, stopping, full, or chose another
+/// transaction. Codes are PostgreSQL's (its documentation, appendix A).
+fn may_pass(error: &sqlx::Error, code: &str) -> bool {
+    let passing = ["08", "40", "53", "57P"];
+    matches!(error, sqlx::Error::Io(_)) || passing.iter().any(|class| code.starts_with(class))
 }
 
 /// Line and column of a character.

@@ -28,7 +28,9 @@ async fn asked(database: &str, query: &str, to: &Path) -> Result<Asked, forebay:
 #[track_caller]
 fn refused(asked: Result<Asked, forebay::Error>) -> String {
     match asked.unwrap_err() {
-        forebay::Error::Failed { message, help } => format!("{message}: {help}"),
+        forebay::Error::Failed { message, help } | forebay::Error::Unreachable { message, help } => {
+            format!("{message}: {help}")
+        }
         other => other.to_string(),
     }
 }

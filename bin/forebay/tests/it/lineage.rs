@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+use testkit::{FakeUpstream, Script};
 
 use crate::chance::{Chance, patiently};
 use crate::server::Server;
@@ -126,6 +127,29 @@ fn a_result_is_traced_to_the_file_that_its_rows_came_from_in_the_folder_and_on_a
     assert_eq!(server.ask("POST", "/v1/lineage", &[("content-type", "application/json")], "{}").0, 400);
     let down = lineage(&server, &["raw", "--down"]);
     assert_eq!(names(&down, "foreign"), ["pg://db/public.mart"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_answered_is_an_input_by_the_version_that_it_gave_itself() {
+    let up = FakeUpstream::start(Script::default()).await.unwrap();
+    let server = Server::with(&format!(
+        "models:\n  m: {{openai: gpt-test, base_url: {}/v1, api_key: sk-test}}\n\
+         pipelines:\n  word:\n    input: json\n    stages:\n      \
+         - said: {{generate: {{model: m, prompt_text: 'Say something of {{{{ input }}}}'}}}}\n  \
+         sums:\n    stages:\n      \
+         - of: {{exec: {{command: 'echo 1 > $FOREBAY_OUTPUT/of.txt', outputs: {{of: of.txt}}}}}}\n      \
+         - word: {{pipeline: {{name: word}}, from: of}}\n",
+        up.base_url()
+    ));
+    let run = ran(&server, "a,b\n1,2\n");
+    for graph in [lineage(&server, &["model:m", "--down"]), lineage(&server, &[&run])] {
+        assert!(names(&graph, "job").contains(&"sums.word".to_owned()), "{graph}");
+        let nodes = graph["nodes"].as_array().unwrap();
+        let models: Vec<_> = nodes.iter().filter(|n| n["type"] == "model").collect();
+        assert_eq!((models.len(), &models[0]["name"]), (1, &json!("m")), "{graph}");
+    }
+    let exactly = lineage(&server, &[&run]).to_string();
+    assert!(exactly.contains("gpt-test"), "{exactly}");
 }
 
 #[test]

@@ -152,3 +152,52 @@ fn a_backfill_of_twelve_months_keeps_to_its_limit_and_what_an_event_starts_goes_
     let ordered = ordered.expect("the event started its pipeline");
     assert!(ordered <= 6, "the event waited for {ordered} months:\n{text}");
 }
+
+#[test]
+fn an_address_that_is_down_for_a_moment_is_asked_again_and_one_that_is_wrong_is_not() {
+    use std::io::{Read as _, Write as _};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let web = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", web.local_addr().unwrap());
+    let asked_for = std::sync::Arc::new(AtomicUsize::new(0));
+    let counted = asked_for.clone();
+    std::thread::spawn(move || {
+        for socket in web.incoming() {
+            let mut socket = socket.unwrap();
+            let mut head = [0; 4096];
+            let n = socket.read(&mut head).unwrap();
+            let status = match (counted.fetch_add(1, Ordering::SeqCst), head[..n].starts_with(b"GET /gone")) {
+                (_, true) => "404 Not Found",
+                (0, false) => "503 Service Unavailable",
+                _ => "200 OK",
+            };
+            let _ = write!(
+                socket,
+                "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 8\r\n\r\na,b\n1,2\n"
+            );
+        }
+    });
+    let dataset = |name: &str, path: &str| {
+        format!("  {name}: {{url: {{get: \"{url}/{path}.csv\", allow_private: true}}}}\n")
+    };
+    let pipeline = |name: &str| {
+        format!("  {name}:\n    stages:\n      - rows: {{ingest: {{dataset: {name}}}, retries: 2}}\n")
+    };
+    let config = format!(
+        "datasets:\n{}{}pipelines:\n{}{}",
+        dataset("web", "rows"),
+        dataset("gone", "gone"),
+        pipeline("web"),
+        pipeline("gone")
+    );
+    let server = Server::with(&config);
+    let ended = |name: &str| {
+        let (status, run) = asked(&server, "/v1/runs", &[], &json!({"pipeline": name}));
+        assert_eq!(status, 202, "{run}");
+        when(&server, run["id"].as_str().unwrap(), "the run ends", |r| r["ended_at"].is_i64())
+    };
+    let run = ended("web");
+    assert_eq!((state(&run, "rows").as_str(), asked_for.load(Ordering::SeqCst)), ("done", 2), "{run}");
+    let run = ended("gone");
+    assert_eq!((state(&run, "rows").as_str(), asked_for.load(Ordering::SeqCst)), ("failed", 3), "{run}");
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::lineage::Lineage;
-use contract::{Attempt, BoxFuture, Code, Context, UnixMillis, Value};
+use contract::{Attempt, BoxFuture, Code, Context, Value};
 
 use super::Means;
 use super::error::failed;
@@ -57,11 +57,7 @@ impl<'a> Job<'a> {
     }
 
     fn effect(&self) -> Effect {
-        let bytes = self.attempt.run.as_bytes();
-        // An id of version 7 begins with the time it was made.
-        let timed = bytes.get(6).is_some_and(|b| b >> 4 == 7);
-        let ms = bytes.iter().take(6).fold(0_i64, |ms, b| (ms << 8) | i64::from(*b));
-        Effect { key: self.attempt.effect.clone(), since: timed.then_some(UnixMillis(ms)) }
+        Effect { key: self.attempt.effect.clone(), since: self.attempt.run.made_at() }
     }
 
     /// A change that this attempt makes once.

@@ -54,7 +54,8 @@ pub(crate) fn written(status: StatusCode, text: impl Into<Body>) -> Response {
     r
 }
 
-fn answer(app: &App, result: Result<String, Error>) -> Response {
+/// What was asked for, or why not, as the native surface tells it.
+pub(crate) fn answer(app: &App, result: Result<String, Error>) -> Response {
     match result {
         Ok(text) => written(StatusCode::OK, text),
         Err(e) => errors::answer(app, Surface::Native, e),

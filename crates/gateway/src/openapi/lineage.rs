@@ -1,12 +1,10 @@
 //! The operations of `/v1/lineage`.
 
-use utoipa::openapi::path::{
-    HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn,
-};
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{Content, Required, ResponseBuilder};
 
-use super::operations::{JSON, Shape, errors, json_body, keyed, of, schema};
+use super::operations::{JSON, Shape, errors, json_body, keyed, query, schema};
 
 pub(super) fn operations() -> Vec<(&'static str, HttpMethod, Operation)> {
     use HttpMethod::{Get, Post};
@@ -38,16 +36,6 @@ fn asked(o: OperationBuilder) -> OperationBuilder {
         .parameter(query("direction", "`up`, `down` or `both`", Type::String, Required::False))
         .parameter(query("depth", "How many jobs away, 1 to 100", Type::Integer, Required::False))
         .parameter(query("columns", "Whether links tell columns", Type::Boolean, Required::False))
-}
-
-fn query(name: &str, what: &str, kind: Type, required: Required) -> Parameter {
-    ParameterBuilder::new()
-        .name(name)
-        .parameter_in(ParameterIn::Query)
-        .required(required)
-        .description(Some(what))
-        .schema(Some(of(kind)))
-        .build()
 }
 
 fn graph(o: OperationBuilder, statuses: &[u16]) -> Operation {

@@ -505,3 +505,14 @@ fn kept(o: OperationBuilder) -> OperationBuilder {
 fn anthropic_version() -> Parameter {
     header_parameter("anthropic-version", "Sent by Anthropic's clients: it decides the form of the answer")
 }
+
+/// What may stand in a query.
+pub(super) fn query(name: &str, what: &str, kind: Type, required: Required) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .required(required)
+        .description(Some(what))
+        .schema(Some(of(kind)))
+        .build()
+}

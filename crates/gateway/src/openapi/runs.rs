@@ -1,14 +1,12 @@
 //! The operations of `/v1/runs`.
 
-use utoipa::openapi::path::{
-    HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn,
-};
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, Parameter};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Content, RefOr, Required, ResponseBuilder, Schema};
 
 use super::jobs::paged;
-use super::operations::{JSON, Shape, errors, header_parameter, keyed, of, path_parameter, schema};
+use super::operations::{JSON, Shape, errors, header_parameter, keyed, path_parameter, query, schema};
 
 const READ: &[u16] = &[400, 401, 404, 503];
 const ASK: &[u16] = &[400, 401, 404, 409, 422, 429, 503];
@@ -61,16 +59,6 @@ fn json(name: &str) -> utoipa::openapi::request_body::RequestBody {
     RequestBodyBuilder::new()
         .content(JSON, Content::new(Some(schema(name))))
         .required(Some(Required::True))
-        .build()
-}
-
-fn query(name: &str, what: &str, kind: Type, required: Required) -> Parameter {
-    ParameterBuilder::new()
-        .name(name)
-        .parameter_in(ParameterIn::Query)
-        .required(required)
-        .description(Some(what))
-        .schema(Some(of(kind)))
         .build()
 }
 

@@ -5,7 +5,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use contract::{Code, Error, RunId, Surface};
+use contract::{Code, Error, RunId};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
@@ -14,8 +14,8 @@ use super::Runs;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::came::Came;
-use crate::jobs::written;
-use crate::{auth, drain, errors, replay};
+use crate::jobs::answer;
+use crate::{auth, drain, replay};
 
 /// Runs of a page, unless asked for otherwise, and at most.
 const PAGE: u32 = 20;
@@ -33,11 +33,13 @@ pub(crate) fn routes() -> Router<App> {
         .route("/v1/runs/{id}/output", get(output))
 }
 
-fn answer(app: &App, status: StatusCode, result: Result<String, Error>) -> Response {
-    match result {
-        Ok(text) => written(status, text),
-        Err(e) => errors::answer(app, Surface::Native, e),
+/// What will be done is told with 202.
+fn accepted(app: &App, result: Result<String, Error>) -> Response {
+    let mut answer = answer(app, result);
+    if answer.status() == StatusCode::OK {
+        *answer.status_mut() = StatusCode::ACCEPTED;
     }
+    answer
 }
 
 fn runs(app: &App) -> Result<Runs, Error> {
@@ -76,7 +78,7 @@ async fn list(
         let limit = page.limit.unwrap_or(PAGE).clamp(1, MOST);
         runs(&app)?.list(Some(&caller.tenant), page.pipeline.as_deref(), after, limit).await
     };
-    answer(&app, StatusCode::OK, found.await)
+    answer(&app, found.await)
 }
 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
@@ -96,7 +98,7 @@ async fn ask(State(app): State<App>, mut came: Came) -> Response {
         let id = runs.ask(app.request_id(), &caller.tenant, read(&came.body)?, by(&caller), key).await?;
         runs.show(id, Some(&caller.tenant)).await
     };
-    answer(&app, StatusCode::ACCEPTED, asked.await)
+    accepted(&app, asked.await)
 }
 
 async fn show(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Response {
@@ -104,7 +106,7 @@ async fn show(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap
         let caller = auth::caller(&app, &headers)?;
         runs(&app)?.show(run(&id)?, Some(&caller.tenant)).await
     };
-    answer(&app, StatusCode::OK, found.await)
+    answer(&app, found.await)
 }
 
 async fn cancel(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Response {
@@ -112,7 +114,7 @@ async fn cancel(State(app): State<App>, Path(id): Path<String>, headers: HeaderM
         let caller = auth::caller(&app, &headers)?;
         runs(&app)?.cancel(run(&id)?, Some(&caller.tenant)).await
     };
-    answer(&app, StatusCode::OK, ended.await)
+    answer(&app, ended.await)
 }
 
 async fn again(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Response {
@@ -122,7 +124,7 @@ async fn again(State(app): State<App>, Path(id): Path<String>, headers: HeaderMa
         let id = runs.again(app.request_id(), run(&id)?, Some(&caller.tenant), by(&caller)).await?;
         runs.show(id, Some(&caller.tenant)).await
     };
-    answer(&app, StatusCode::ACCEPTED, asked.await)
+    accepted(&app, asked.await)
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,7 +148,7 @@ async fn approve(State(app): State<App>, Path(id): Path<String>, mut came: Came)
         let who = caller.key.as_ref().map_or_else(|| caller.tenant.to_string(), ToString::to_string);
         runs(&app)?.decide(run(&id)?, Some(&caller.tenant), &stage, who, (approved, reason)).await
     };
-    answer(&app, StatusCode::OK, decided.await)
+    answer(&app, decided.await)
 }
 
 #[derive(Debug, Deserialize)]
@@ -171,7 +173,7 @@ async fn log(
         })?;
         runs(&app)?.log(run(&id)?, Some(&caller.tenant), &part.stage, part.from).await
     };
-    answer(&app, StatusCode::OK, read.await)
+    answer(&app, read.await)
 }
 
 #[derive(Debug, Deserialize)]
@@ -193,5 +195,5 @@ async fn output(
         })?;
         runs(&app)?.output(run(&id)?, Some(&caller.tenant), of.stage.as_deref()).await
     };
-    answer(&app, StatusCode::OK, made.await)
+    answer(&app, made.await)
 }

@@ -13,7 +13,7 @@ use store::{ResultStore, RunHead, SubmitKey, Submitted};
 use super::definition::{About, Asked, Definition, Definitions};
 use super::kept::Kept;
 use super::log::Log;
-use super::named::Collect;
+use super::named::Keeper;
 use super::plan::{Planned, plan};
 use crate::code::Code as ProjectCode;
 use crate::lineage::Emitter;
@@ -38,7 +38,7 @@ pub struct Means {
     /// How long that is kept.
     pub keep: Duration,
     /// Who keeps what the results only name.
-    pub collect: Vec<Arc<dyn Collect>>,
+    pub keepers: Vec<Arc<dyn Keeper>>,
 }
 
 /// Told when a run of a pipeline has ended.
@@ -56,7 +56,7 @@ pub(crate) struct Inner {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) results: Arc<dyn ResultStore>,
     pub(super) keep: Duration,
-    pub(super) collect: Vec<Arc<dyn Collect>>,
+    pub(super) keepers: Vec<Arc<dyn Keeper>>,
     pub(super) code: ProjectCode,
     /// Who brings others the news of attempts, if anybody.
     pub(super) emitter: OnceLock<Emitter>,
@@ -79,7 +79,7 @@ impl std::fmt::Debug for Durable {
 impl Durable {
     /// One that knows no pipeline yet, and whose runs nobody works on.
     pub fn new(means: Means) -> Durable {
-        let Means { project, root, clock, results, keep, collect } = means;
+        let Means { project, root, clock, results, keep, keepers } = means;
         let (now, logs) = (RwLock::default(), Mutex::default());
         let (scheduler, ended) = (OnceLock::new(), OnceLock::new());
         let (calls, children) = (Calls::default(), Children::default());
@@ -90,7 +90,7 @@ impl Durable {
             clock,
             results,
             keep,
-            collect,
+            keepers,
             code,
             emitter: OnceLock::new(),
             now,

@@ -82,8 +82,7 @@ fn read(bytes: Option<&[u8]>) -> Option<Kept> {
 
 /// A thing that is told in more detail already is not told again.
 fn input(lineage: &mut Lineage, thing: Thing) {
-    let same = |t: &Thing| t.kind == thing.kind && t.name == thing.name && t.version == thing.version;
-    if !lineage.inputs.iter().any(same) {
+    if !lineage.inputs.iter().any(|known| known.is(&thing)) {
         lineage.inputs.push(thing);
     }
 }
@@ -120,14 +119,9 @@ impl Ended<'_> {
         let (found, whole) = read(Some(output)).map_or((Vec::new(), false), |value| things(&value));
         let others = !found.is_empty();
         for thing in found {
-            let told = lineage.outputs.iter().any(|o| {
-                o.thing.kind == thing.kind && o.thing.name == thing.name && o.thing.version == thing.version
-            });
+            let told = lineage.outputs.iter().any(|o| o.thing.is(&thing));
             // What was only handed on was not made.
-            let only_read = lineage
-                .inputs
-                .iter()
-                .any(|i| i.kind == thing.kind && i.name == thing.name && i.version == thing.version);
+            let only_read = lineage.inputs.iter().any(|i| i.is(&thing));
             if !told && !only_read {
                 lineage.outputs.push(Output::from(thing));
             }

@@ -57,7 +57,7 @@ impl Named {
 }
 
 /// Whoever keeps what values name.
-pub trait Collect: Send + Sync {
+pub trait Keeper: Send + Sync {
     /// Gives back what is not named, and was made before that time: what a stage under way has just made is not named yet.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ pub trait Collect: Send + Sync {
     fn collect<'a>(&'a self, named: &'a Named, before: UnixMillis) -> BoxFuture<'a, Result<(), Error>>;
 }
 
-impl Collect for Artifacts {
+impl Keeper for Artifacts {
     fn collect<'a>(&'a self, named: &'a Named, before: UnixMillis) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let (artifacts, live) = (self.clone(), named.files.iter().cloned().collect());

@@ -66,13 +66,13 @@ impl Durable {
     /// # Errors
     /// The storage's, and the disk's; nothing goes unless all that is kept could be read.
     pub async fn collect(&self, young: Duration) -> Result<(), Error> {
-        if self.inner.collect.is_empty() {
+        if self.inner.keepers.is_empty() {
             return Ok(());
         }
         let young = i64::try_from(young.as_millis()).unwrap_or(i64::MAX);
         let before = UnixMillis(self.inner.clock.wall().0.saturating_sub(young));
         let named = self.named().await?;
-        for keeper in &self.inner.collect {
+        for keeper in &self.inner.keepers {
             keeper.collect(&named, before).await?;
         }
         Ok(())

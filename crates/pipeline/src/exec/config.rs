@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 use super::outputs::{self, Pattern};
+use crate::is_below;
 use crate::registry::Problem;
 use crate::units::{Size, Time};
 use crate::word::Word;
@@ -261,10 +262,9 @@ impl ExecConfig {
             Command::Words(words) => words,
             Command::Line(_) => &[],
         };
-        let inside = |p: &Path| p.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
         let is_one =
             |p: &PathBuf| std::fs::metadata(project.join(p)).is_ok_and(|m| m.is_file() && m.len() <= LARGEST);
-        let named = words.iter().map(PathBuf::from).filter(|p| inside(p));
+        let named = words.iter().map(PathBuf::from).filter(|p| is_below(p));
         let patterns: Vec<Pattern> = self.reads.iter().filter_map(|p| Pattern::parse(p).ok()).collect();
         let found = outputs::found(project, &patterns).into_iter().map(PathBuf::from);
         let mut files: Vec<PathBuf> = named.chain(found).filter(is_one).collect();

@@ -67,12 +67,12 @@ pub struct Told {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
     /// Things that were left out.
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub left_out: usize,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_none(n: &usize) -> bool {
+fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 

@@ -109,11 +109,9 @@ impl Drop for Waiting {
 
 /// The id of a stage's child: of the same time as its parent, so that it sorts beside it.
 fn id(parent: RunId, effect: &str, failures: u32) -> RunId {
-    let bytes = parent.as_bytes();
-    let ms = bytes.iter().take(6).fold(0_i64, |ms, b| (ms << 8) | i64::from(*b));
     let hash = blake3::hash(format!("child {effect} {failures}").as_bytes());
     let random = hash.as_bytes().first_chunk().map_or(0, |bytes| u128::from_le_bytes(*bytes));
-    RunId::of(RequestId::from_parts(UnixMillis(ms), random))
+    RunId::of(RequestId::from_parts(parent.made_at().unwrap_or(UnixMillis(0)), random))
 }
 
 impl Durable {

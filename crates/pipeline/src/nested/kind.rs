@@ -1,11 +1,12 @@
 //! The kind `pipeline`: calls another pipeline.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use contract::lineage::{Lineage, Thing, ThingKind};
 use contract::{
-    Attempt, BoxFuture, Code, Context, Error, Inputs, Kind, Outcome, PipelineName, RequestId, Signature,
-    Stage, Value,
+    Attempt, BoxFuture, Code, Context, Error, Inputs, Kind, ModelName, Outcome, PipelineName, RequestId,
+    Signature, Stage, Value,
 };
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value as Json, json};
 use super::callees::{Callee, Callees};
 use super::typed::typed;
 use super::{Answer, Call, Calls, Given};
+use crate::is_below;
 use crate::registry::{Problem, Site, StageKind};
 use crate::task;
 
@@ -87,12 +89,6 @@ impl PipelineKind {
 
 fn problem(pointer: &str, message: impl Into<String>, remedy: &str) -> Problem {
     Problem { pointer: pointer.to_owned(), message: message.into(), remedy: remedy.to_owned() }
-}
-
-/// Whether a path leads nowhere but below where it begins.
-fn is_below(path: &str) -> bool {
-    let mut parts = Path::new(path).components().peekable();
-    parts.peek().is_some() && parts.all(|c| matches!(c, Component::Normal(_) | Component::CurDir))
 }
 
 /// Everything that is wrong with what a stage says of its input and parameters.
@@ -287,7 +283,13 @@ impl CallStage {
         cx.meter.fact("request_id", json!(id));
         let call =
             Call { pipeline: self.name(), tenant: cx.tenant.clone(), id, again: cx.retrying, input: given };
-        let Answer { outcome, usage, cost } = live.call(call).await;
+        let Answer { outcome, usage, cost, models } = live.call(call).await;
+        let model = |(name, version): (ModelName, _)| Thing {
+            version,
+            ..Thing::new(ThingKind::Model, name.as_str())
+        };
+        let inputs = models.into_iter().map(model).collect();
+        attempt.log.lineage(Lineage { inputs, outputs: Vec::new() });
         cx.meter.fact("usage", serde_json::to_value(usage).unwrap_or_default());
         cx.meter.fact("cost_nanousd", json!(cost));
         cx.meter.fact("note", json!(format!("asked `{}`: {id}", self.config.name)));
@@ -393,7 +395,7 @@ mod tests {
             if is_below(&path) {
                 let joined = Path::new("/x/y").join(&path);
                 prop_assert!(joined.starts_with("/x/y"));
-                prop_assert!(!joined.components().any(|c| c == Component::ParentDir));
+                prop_assert!(!joined.components().any(|c| c == std::path::Component::ParentDir));
             }
         }
     }

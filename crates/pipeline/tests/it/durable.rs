@@ -135,7 +135,7 @@ impl World {
             clock: clock.clone(),
             results: results.clone(),
             keep: Duration::from_secs(3_600),
-            collect: vec![Arc::new(Artifacts::new(folder.join("artifacts")))],
+            keepers: vec![Arc::new(Artifacts::new(folder.join("artifacts")))],
         });
         let settings = SchedulerSettings {
             parallel: 4,

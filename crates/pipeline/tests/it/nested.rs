@@ -59,7 +59,7 @@ impl Live for Handle {
             } else {
                 Outcome::Complete(json!(text.to_uppercase()))
             };
-            Answer { outcome, usage, cost }
+            Answer { outcome, usage, cost, models: vec![("m".into(), Some("m-1".to_owned()))] }
         })
     }
 }

@@ -1,6 +1,7 @@
 //! A planned request as bytes, for each protocol.
 
 use bytes::Bytes;
+use gateway::segment;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use serde_json::json;
@@ -9,7 +10,6 @@ use super::args::Speaks;
 use super::plan::Planned;
 use super::text::{Prompt, Source};
 use crate::Error;
-use crate::cli::source::segment;
 
 /// Makes requests of a run.
 #[derive(Debug)]

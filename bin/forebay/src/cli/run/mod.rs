@@ -14,13 +14,14 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use contract::{Event, Secret, Surface};
-use gateway::{App, RunWanted};
+use gateway::{App, RunWanted, segment};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use llm::codec::sse::SseParser;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use tokio::signal::unix::SignalKind;
 
 use self::input::Input;
 use self::show::Show;
@@ -28,7 +29,7 @@ use super::client::{Body, whole};
 use super::project::{self, Opened};
 use super::remote::{Refused, Remote, present};
 use super::runs::follow;
-use super::source::segment;
+use super::signals::heard;
 use super::{Global, print_json};
 use crate::Error;
 use crate::logs::Stderr;
@@ -151,11 +152,11 @@ async fn all(global: &Global, args: &Args, at: &At, inputs: Vec<Input>) -> Resul
             let _ = writeln!(std::io::stderr(), "== {}", input.name);
         }
         let name = input.name.clone();
+        let mut interrupted = heard(SignalKind::interrupt())?;
         // Dropping the call is what stops it, here and at a server.
         let end = tokio::select! {
             end = once(global, args, at, input) => end?,
-            signal = tokio::signal::ctrl_c() => {
-                let _ = signal;
+            _ = interrupted.recv() => {
                 let _ = writeln!(std::io::stderr(), "\nstopped; what was used is in the ledger");
                 return Err(Error::Cancelled);
             }

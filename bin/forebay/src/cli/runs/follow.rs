@@ -9,9 +9,11 @@ use contract::Surface;
 use gateway::{Current, RunWanted};
 use serde_json::Value;
 use tokio::runtime::Handle;
+use tokio::signal::unix::SignalKind;
 
 use super::super::project::{self, Opened};
 use super::super::remote::Remote;
+use super::super::signals::heard;
 use super::super::storage::clean;
 use super::super::{Global, print, print_json};
 use super::place::Place;
@@ -79,6 +81,7 @@ fn at_work(global: &Global, work: impl AsyncFnOnce(&Place) -> Result<(), Error>)
 
 async fn watch(global: &Global, place: &Place, mut runs: Vec<Value>) -> Result<(), Error> {
     let several = runs.len() > 1;
+    let mut interrupted = heard(SignalKind::interrupt())?;
     let mut told = HashMap::new();
     let mut open: Vec<usize> = (0..runs.len()).collect();
     while !open.is_empty() {
@@ -96,8 +99,7 @@ async fn watch(global: &Global, place: &Place, mut runs: Vec<Value>) -> Result<(
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
-            signal = tokio::signal::ctrl_c() => {
-                signal.map_err(|e| Error::new(format!("cannot hear signals: {e}"), "check this user's limits"))?;
+            _ = interrupted.recv() => {
                 let _ = writeln!(std::io::stderr(), "stopped; `forebay runs list` shows what is open");
                 return Err(Error::Cancelled);
             }

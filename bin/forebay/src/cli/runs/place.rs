@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use contract::{RequestId, RunId, SystemClock, TenantId};
-use gateway::{RunWanted, Runs};
+use gateway::{RunWanted, Runs, segment};
 use http::Method;
 use serde_json::{Value, json};
 use store::Reader;
 
 use super::super::Global;
 use super::super::remote::Remote;
-use super::super::source::segment;
 use super::super::storage::{self, Need};
 use crate::Error;
 
