@@ -168,11 +168,32 @@ pub struct Output {
     /// The columns that decide which rows there are, whatever the column: indirect all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<FromColumn>,
+    /// How many rows were written to it, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+}
+
+/// Something that was expected of an input, and whether it is so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Which of the inputs, from 0.
+    pub input: usize,
+    /// What sort of expectation: `range`, `not_null`.
+    pub check: String,
+    /// What it is called.
+    pub name: String,
+    /// The column that it is about, when it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// Whether it is so.
+    pub passed: bool,
+    /// What happens when it is not: `error` stops, `warn` does not.
+    pub severity: String,
 }
 
 impl From<Thing> for Output {
     fn from(thing: Thing) -> Output {
-        Output { thing, columns: Vec::new(), rows: Vec::new() }
+        Output { thing, columns: Vec::new(), rows: Vec::new(), count: None }
     }
 }
 
@@ -185,9 +206,17 @@ pub struct Lineage {
     /// What was written, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<Output>,
+    /// What was expected of what was read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
 }
 
 impl Lineage {
+    /// What was read, and nothing else.
+    pub fn of(inputs: Vec<Thing>) -> Lineage {
+        Lineage { inputs, ..Lineage::default() }
+    }
+
     /// The place of an input, which is added when it is not there.
     pub fn input(&mut self, thing: Thing) -> usize {
         match self.inputs.iter().position(|known| *known == thing) {
@@ -206,14 +235,22 @@ impl Lineage {
             let place = |f: FromColumn| Some(FromColumn { input: *places.get(f.input)?, ..f });
             from.into_iter().filter_map(place).collect()
         };
-        for Output { thing, columns, rows } in other.outputs {
+        for check in other.checks {
+            let Some(input) = places.get(check.input) else { continue };
+            let check = Check { input: *input, ..check };
+            if !self.checks.contains(&check) {
+                self.checks.push(check);
+            }
+        }
+        for Output { thing, columns, rows, count } in other.outputs {
             let columns: Vec<ColumnMade> =
                 columns.into_iter().map(|c| ColumnMade { from: moved(c.from), ..c }).collect();
             let rows = moved(rows);
             match self.outputs.iter_mut().find(|known| known.thing == thing) {
-                None => self.outputs.push(Output { thing, columns, rows }),
+                None => self.outputs.push(Output { thing, columns, rows, count }),
                 Some(known) => {
                     joined(&mut known.rows, rows);
+                    known.count = count.or(known.count);
                     for column in columns {
                         match known.columns.iter_mut().find(|c| c.name == column.name) {
                             Some(own) => joined(&mut own.from, column.from),
@@ -257,9 +294,9 @@ mod tests {
             columns
         });
         let output = (thing(), columns, proptest::collection::vec(from(), 0..2))
-            .prop_map(|(thing, columns, rows)| Output { thing, columns, rows });
+            .prop_map(|(thing, columns, rows)| Output { columns, rows, ..Output::from(thing) });
         (proptest::collection::vec(thing(), 0..3), proptest::collection::vec(output, 0..3))
-            .prop_map(|(inputs, outputs)| Lineage { inputs, outputs })
+            .prop_map(|(inputs, outputs)| Lineage { inputs, outputs, ..Lineage::default() })
     }
 
     /// Every pair that it says something of, by names.

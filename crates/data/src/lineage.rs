@@ -90,7 +90,7 @@ impl Dataset {
         }
         let thing = thing(self.name(), Some(added.name.as_str()), added.version);
         let rows = said.map(|o| o.rows).unwrap_or_default();
-        lineage.outputs = vec![Output { thing, columns, rows }];
+        lineage.outputs = vec![Output { columns, rows, count: Some(added.read), ..Output::from(thing) }];
         Ok(lineage)
     }
 }
@@ -112,7 +112,7 @@ impl Source {
             // Nobody knows what a foreign query made its columns of.
             let unknown = Output::from(Thing::new(ThingKind::Dataset, ""));
             let outputs = if origin.query.is_some() { vec![unknown] } else { Vec::new() };
-            return Ok(Lineage { inputs: vec![thing], outputs });
+            return Ok(Lineage { outputs, ..Lineage::of(vec![thing]) });
         }
         let source = self.clone();
         let project = project.to_owned();
@@ -188,8 +188,8 @@ mod tests {
             from: vec![FromColumn { input: 0, column: format!("c{n}"), via: Via::Identity }],
         };
         let of = |n: usize| Lineage {
-            inputs: vec![thing("t", None, 3)],
             outputs: vec![Output { columns: (0..n).map(column).collect(), ..thing("u", None, 1).into() }],
+            ..Lineage::of(vec![thing("t", None, 3)])
         };
         let read = |n| serde_json::from_value::<Lineage>(kept(&of(n)).unwrap()).unwrap();
         assert_eq!(read(3), of(3));

@@ -110,7 +110,7 @@ impl Work for Commit {
                 table = job.sieve(table, &target, gate).await?;
             }
             let read = table.dataset.pinned(table.version).await.map_err(|e| job.failed(e))?;
-            let made_of = Lineage { inputs: vec![read], outputs: Vec::new() };
+            let made_of = Lineage::of(vec![read]);
             let change = job.change(self.how.clone(), self.message.as_deref(), made_of);
             let (at, all) = (At::Version(table.version), Select::default());
             let rows = || -> BoxFuture<'_, _> { Box::pin(table.dataset.read(&at, &all)) };

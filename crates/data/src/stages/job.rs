@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use contract::lineage::Lineage;
+use contract::lineage::{Check, Lineage};
 use contract::{Attempt, BoxFuture, Code, Context, Value};
 
 use super::Means;
 use super::error::failed;
 use super::table::{self, Table};
 use crate::dataset::{Looked, Sieved};
-use crate::expect::Severity;
+use crate::expect::{Outcome, Severity};
 use crate::{Added, Change, Dataset, Effect, Error, Gate, How, Rows, Warehouse};
 
 /// How often a merge is made again because somebody else committed meanwhile.
@@ -130,8 +130,8 @@ impl<'a> Job<'a> {
     ) -> Result<Table, contract::Error> {
         let staging = self.staging()?;
         let looked_at = table.dataset.pinned(table.version).await.map_err(|e| self.failed(e))?;
-        let made_of = Lineage { inputs: vec![looked_at], outputs: Vec::new() };
-        let change = self.change(How::Overwrite, None, made_of);
+        let made_of = Lineage::of(vec![looked_at]);
+        let change = self.change(How::Overwrite, None, made_of.clone());
         let attempt = self.effect_name();
         let looked =
             Looked { dataset: &table.dataset, version: table.version, source: table.text.to_string() };
@@ -139,6 +139,7 @@ impl<'a> Job<'a> {
         let sieved = sieved.map_err(|e| self.failed(e))?;
         let place = target.keep_report(&attempt, &sieved.report).await.map_err(|e| self.failed(e))?;
         self.tell(&sieved, &place);
+        self.attempt.log.lineage(checked(made_of, &sieved));
         if sieved.quarantined > 0 || !sieved.passed {
             self.say(format!("in quarantine of {}: attempt {attempt}", target.name()));
         }
@@ -209,4 +210,23 @@ fn refused(sieved: &Sieved, dataset: &str) -> contract::Error {
     };
     let message = format!("{n} of {all} expectations are not met: {}{held}", said.join(", "));
     contract::Error::new(Code::ExpectationsFailed, message)
+}
+
+/// What was expected of the only input, for lineage.
+fn checked(read: Lineage, sieved: &Sieved) -> Lineage {
+    let check = |o: &Outcome| Check {
+        input: 0,
+        check: o.check.clone(),
+        name: o.name.clone(),
+        column: match o.columns.as_slice() {
+            [one] => Some(one.clone()),
+            _ => None,
+        },
+        passed: o.passed,
+        severity: match o.severity {
+            Severity::Error => "error".to_owned(),
+            Severity::Warn => "warn".to_owned(),
+        },
+    };
+    Lineage { checks: sieved.report.outcomes.iter().map(check).collect(), ..read }
 }

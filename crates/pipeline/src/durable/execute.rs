@@ -90,7 +90,7 @@ impl Durable {
         let log = Arc::new(Log::create(&path, inner.clock.clone()));
         inner.logs.lock().insert((task.run, task.stage.name.clone()), log.clone());
         let _shown = Shown(self.clone(), (task.run, task.stage.name.clone()));
-        let of_now = Lineage { inputs: read.clone(), outputs: Vec::new() };
+        let of_now = Lineage::of(read.clone());
         let news = inner.emitter.get().map(|emitter| {
             News::begin(emitter, &inner.clock, (task.run, &task.key), ended(None).told(of_now))
         });
@@ -127,7 +127,7 @@ impl Durable {
         }
         .await;
         if let Some(news) = news {
-            news.end(finished.as_ref());
+            news.end(finished.as_ref(), log.said());
         }
         finished
     }

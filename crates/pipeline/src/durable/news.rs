@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use contract::lineage::Lineage;
 use contract::{Clock, Error, RunId};
 
 use crate::lineage::{Attempted, Emitter, State, Told, run_event};
@@ -36,12 +37,14 @@ impl News {
         self.emitter.offer(run_event(state, &of, self.clock.wall(), self.emitter.namespace()));
     }
 
-    /// Tells what became of it.
-    pub(super) fn end(mut self, ended: Result<&Finished, &Error>) {
+    /// Tells what became of it. `said`: what the attempt itself told, of which one that failed shows what was read.
+    pub(super) fn end(mut self, ended: Result<&Finished, &Error>, said: Lineage) {
         self.over = true;
         let fact = ended.ok().and_then(|f| f.lineage.as_deref());
         if let Some(told) = fact.and_then(|f| serde_json::from_str(&f.fact.body).ok()) {
             self.told = told;
+        } else {
+            self.told.lineage.add(Lineage { outputs: Vec::new(), ..said });
         }
         let failed = match ended {
             // What is missing from a result that is kept is the stage's contract's affair.

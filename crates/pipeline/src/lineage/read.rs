@@ -4,7 +4,7 @@
 //! namespace is the project's; any other is `NAMESPACE/NAME`. What an event says beside is not kept.
 
 use chrono::DateTime;
-use contract::lineage::{ColumnMade, FromColumn, Lineage, Output, Thing, ThingKind, Via};
+use contract::lineage::{Check, ColumnMade, FromColumn, Lineage, Output, Thing, ThingKind, Via};
 use contract::{Code, Error, TenantId, UnixMillis};
 use serde_json::{Map, Value as Json};
 use store::NewLineage;
@@ -69,12 +69,13 @@ pub fn event(body: &Json, namespace: &str, tenant: &TenantId) -> Result<Option<N
     };
     let mut lineage = Lineage::default();
     for dataset in datasets(body, "inputs")? {
-        lineage.input(thing(dataset, namespace, "inputs")?);
+        let input = lineage.input(thing(dataset, namespace, "inputs")?);
+        lineage.checks.extend(checks(dataset, input));
     }
     let own = datasets(body, "outputs")?;
     for dataset in own {
         let made = output(dataset, namespace, &mut lineage)?;
-        lineage.add(Lineage { inputs: lineage.inputs.clone(), outputs: vec![made] });
+        lineage.add(Lineage { outputs: vec![made], ..Lineage::of(lineage.inputs.clone()) });
     }
     let said = |pointer: &str| body.pointer(pointer).and_then(Json::as_str).map(str::to_owned);
     let git = said("/job/facets/sourceCodeLocation/version").map(|commit| Git {
@@ -127,6 +128,26 @@ fn called(space: &str, name: &str, own: &str) -> Thing {
     Thing::new(ThingKind::Foreign, format!("{space}/{name}"))
 }
 
+/// What somebody expected of an input; an assertion that cannot be read is passed over.
+fn checks(dataset: &Json, input: usize) -> Vec<Check> {
+    let asserted = |at: &str| dataset.pointer(at).and_then(Json::as_array);
+    // Before 1-1-0 it was the dataset's own facet.
+    let all = asserted("/inputFacets/dataQualityAssertions/assertions")
+        .or_else(|| asserted("/facets/dataQualityAssertions/assertions"));
+    let check = |of: &Json| {
+        let text = |name: &str| of.get(name).and_then(Json::as_str).map(str::to_owned);
+        Some(Check {
+            input,
+            check: text("assertion")?,
+            name: text("name").unwrap_or_default(),
+            column: text("column"),
+            passed: of.get("success")?.as_bool()?,
+            severity: text("severity").unwrap_or_else(|| "error".to_owned()),
+        })
+    };
+    all.into_iter().flatten().filter_map(check).collect()
+}
+
 fn within(side: &str, e: Error) -> Error {
     Error { message: format!("in `{side}`: {}", e.message), ..e }
 }
@@ -150,6 +171,7 @@ fn output(dataset: &Json, namespace: &str, lineage: &mut Lineage) -> Result<Outp
         }
     }
     made.rows = sources(facet.and_then(|f| f.get("dataset")), None, namespace, lineage);
+    made.count = dataset.pointer("/outputFacets/outputStatistics/rowCount").and_then(Json::as_u64);
     // Columns whose origin nobody tells are no more than none.
     if columns.is_empty() && made.rows.is_empty() {
         made.columns.clear();

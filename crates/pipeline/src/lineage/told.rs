@@ -121,9 +121,12 @@ pub fn fact(
     lineage.inputs.truncate(THINGS);
     lineage.outputs.truncate(THINGS);
     let inputs = lineage.inputs.len();
+    lineage.checks.retain(|c| c.input < inputs);
+    told.left_out += lineage.checks.len().saturating_sub(THINGS);
+    lineage.checks.truncate(THINGS);
     lineage.inputs.iter_mut().for_each(bounded_thing);
     let mut columns = 0;
-    for Output { thing, columns: own, rows } in &mut lineage.outputs {
+    for Output { thing, columns: own, rows, .. } in &mut lineage.outputs {
         bounded_thing(thing);
         rows.retain(|f| f.input < inputs);
         own.iter_mut().for_each(|c| c.from.retain(|f| f.input < inputs));
@@ -154,7 +157,7 @@ mod tests {
         let made = |n: usize| ColumnMade { name: format!("c{n}"), ty: String::new(), from: from(n % 3) };
         let output =
             |thing: Thing| Output { columns: (0..columns).map(made).collect(), ..Output::from(thing) };
-        let lineage = Lineage { inputs, outputs: outputs.into_iter().map(output).collect() };
+        let lineage = Lineage { outputs: outputs.into_iter().map(output).collect(), ..Lineage::of(inputs) };
         let told = Told { lineage, ..Told::default() };
         fact([1; 32], &"t".into(), ("run", "job"), UnixMillis(1), told)
     }

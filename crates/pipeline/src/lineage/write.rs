@@ -5,7 +5,7 @@
 //! failure. What is never told: what a run was given, queries, configurations, rows, what a failure quotes.
 
 use chrono::{DateTime, NaiveDate};
-use contract::lineage::{ColumnMade, FromColumn, Lineage, Output, Thing, ThingKind, Via};
+use contract::lineage::{Check, ColumnMade, FromColumn, Lineage, Output, Thing, ThingKind, Via};
 use contract::{Error, RunId, UnixMillis};
 use serde_json::{Map, Value as Json, json};
 
@@ -131,7 +131,30 @@ fn output(output: &Output, lineage: &Lineage, namespace: &str) -> Json {
             facets.insert("columnLineage".into(), facet);
         }
     }
+    if let Some(rows) = output.count {
+        let of = facet("1-0-2", "OutputStatisticsOutputDatasetFacet", json!({"rowCount": rows}));
+        made.insert("outputFacets".into(), json!({"outputStatistics": of}));
+    }
     Json::Object(made)
+}
+
+/// An input with what was expected of it; what is expected may quote values and stays here.
+fn input(at: usize, thing: &Thing, lineage: &Lineage, namespace: &str) -> Json {
+    let mut read = dataset(thing, namespace);
+    let assertion = |c: &Check| {
+        let mut of =
+            json!({"assertion": c.check, "success": c.passed, "severity": c.severity, "name": c.name});
+        if let (Some(column), Some(of)) = (&c.column, of.as_object_mut()) {
+            of.insert("column".into(), column.as_str().into());
+        }
+        of
+    };
+    let all: Vec<Json> = lineage.checks.iter().filter(|c| c.input == at).map(assertion).collect();
+    if !all.is_empty() {
+        let of = facet("1-1-0", "DataQualityAssertionsDatasetFacet", json!({"assertions": all}));
+        read.insert("inputFacets".into(), json!({"dataQualityAssertions": of}));
+    }
+    Json::Object(read)
 }
 
 /// A time of a partition in RFC 3339: a day is its midnight in UTC.
@@ -184,7 +207,7 @@ pub(crate) fn run_event(state: State<'_>, of: &Attempted<'_>, at: UnixMillis, na
         State::Fail(_) => "FAIL",
         State::Abort => "ABORT",
     };
-    let inputs = told.lineage.inputs.iter().map(|t| Json::Object(dataset(t, namespace)));
+    let inputs = told.lineage.inputs.iter().enumerate().map(|(at, t)| input(at, t, &told.lineage, namespace));
     let outputs = told.lineage.outputs.iter().map(|o| output(o, &told.lineage, namespace));
     json!({
         "eventType": word,
@@ -217,7 +240,16 @@ mod tests {
                 from: vec![from(Via::Aggregation)],
             }],
             rows: vec![from(Via::Filter)],
+            count: Some(7),
             ..Output::from(Thing::new(ThingKind::Dataset, "clean").at("123"))
+        });
+        lineage.checks.push(Check {
+            input: raw,
+            check: "range".into(),
+            name: "no delay is a day".into(),
+            column: Some("dep".into()),
+            passed: false,
+            severity: "warn".into(),
         });
         Told {
             lineage,
@@ -260,6 +292,9 @@ mod tests {
             (&json!("dep"), &json!("AGGREGATION"))
         );
         assert_eq!(lineage["dataset"][0]["transformations"][0]["type"], "INDIRECT");
+        assert_eq!(event["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"], 7);
+        let checked = &event["inputs"][0]["inputFacets"]["dataQualityAssertions"]["assertions"][0];
+        assert_eq!((&checked["assertion"], &checked["success"]), (&json!("range"), &json!(false)));
         let e = Error::new(Code::CommandFailed, "the row `4711` is s3cret");
         for event in [event, of(State::Start), of(State::Abort), of(State::Fail(&e))] {
             assert!(!event.to_string().contains("s3cret"), "{event}");
@@ -277,6 +312,7 @@ mod tests {
         let read: Told = serde_json::from_str(&event.fact.body).unwrap();
         let own = told();
         assert_eq!(read.lineage.outputs, own.lineage.outputs);
+        assert_eq!(read.lineage.checks, own.lineage.checks);
         assert_eq!(read.lineage.inputs[..2], own.lineage.inputs[..2]);
         assert_eq!(read.lineage.inputs[2].name, "https://a.example//x.csv");
     }

@@ -289,7 +289,7 @@ impl CallStage {
             ..Thing::new(ThingKind::Model, name.as_str())
         };
         let inputs = models.into_iter().map(model).collect();
-        attempt.log.lineage(Lineage { inputs, outputs: Vec::new() });
+        attempt.log.lineage(Lineage::of(inputs));
         cx.meter.fact("usage", serde_json::to_value(usage).unwrap_or_default());
         cx.meter.fact("cost_nanousd", json!(cost));
         cx.meter.fact("note", json!(format!("asked `{}`: {id}", self.config.name)));

@@ -52,7 +52,8 @@ impl Facts {
 
     async fn told(&self, n: u128, job: &str, inputs: &[&str], output: &str, of: &[&str]) {
         let output = Output { columns: columns(of), ..Output::from(dataset(output)) };
-        let lineage = Lineage { inputs: inputs.iter().map(|i| dataset(i)).collect(), outputs: vec![output] };
+        let lineage =
+            Lineage { outputs: vec![output], ..Lineage::of(inputs.iter().map(|i| dataset(i)).collect()) };
         self.keep(n, job, Told { lineage, kind: "sql".into(), ..Told::default() }).await;
     }
 
@@ -213,7 +214,7 @@ async fn what_is_appended_to_is_no_circle_and_circles_end() {
 #[tokio::test]
 async fn what_a_run_took_over_is_made_of_what_the_first_one_made_it_of() {
     let facts = flights().await;
-    let lineage = Lineage { inputs: Vec::new(), outputs: vec![dataset("clean@2").into()] };
+    let lineage = Lineage { outputs: vec![dataset("clean@2").into()], ..Lineage::default() };
     let told = Told { lineage, kind: "sql".into(), reused: Some(run(2)), ..Told::default() };
     facts.keep(9, "p.clean", told).await;
     assert_eq!(
@@ -269,8 +270,8 @@ async fn what_nobody_knows_is_an_error_that_names_what_there_is() {
         assert_eq!(e.code, Code::NotFound, "{hostile:?}: {e}");
     }
     let twice = |kind| Lineage {
-        inputs: vec![Thing::new(kind, "m")],
         outputs: vec![Thing::new(ThingKind::Value, "run_1/x").into()],
+        ..Lineage::of(vec![Thing::new(kind, "m")])
     };
     let mut both = twice(ThingKind::File);
     both.add(twice(ThingKind::Model));
