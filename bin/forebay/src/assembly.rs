@@ -131,6 +131,7 @@ impl Assembly {
                 results: store.reader.results.clone(),
                 keep: config.runs.results.0,
                 keepers: crate::stages::keepers(project, config, clock.clone()),
+                lineage: Some((store.reader.lineage.clone(), config.lineage.keep.0)),
             }),
             endpoints: Arc::default(),
             users,

@@ -18,6 +18,8 @@ pub struct Attempt {
     pub number: u32,
     /// The key of the stage's effect: equal for all its attempts on the same input, and for nothing else.
     pub effect: String,
+    /// How often this attempt began the same effect anew within itself: an element that is tried again. 0 at first.
+    pub again: u32,
     /// A folder of its own, empty when it begins, removed when it is over.
     pub folder: PathBuf,
     /// Where it says what it does.

@@ -68,6 +68,7 @@ impl Runs {
             // Whoever works on them removes what is over its time.
             keep: Duration::MAX,
             keepers: Vec::new(),
+            lineage: None,
         });
         durable.on(Jobs::at_rest(reader.runs.clone(), clock).scheduler());
         Runs { durable }
@@ -91,7 +92,9 @@ impl Runs {
         key: Option<String>,
     ) -> Result<RunId, Error> {
         let RunWanted { pipeline, params, input, partition, lane, backfill, parallel } = wanted;
-        let backfill = backfill.map(|name| format!("backfill:{name}"));
+        // A tenant's backfills have places of their own together, and each its own bound among them.
+        let target = backfill.as_ref().map(|_| format!("backfill:{tenant}"));
+        let bound = backfill.map(|name| format!("backfill:{tenant}:{name}")).zip(parallel);
         let input = input.map(|i| match i {
             Json::String(text) => contract::Value::text(text),
             json => contract::Value::Json(Arc::new(json)),
@@ -103,8 +106,8 @@ impl Runs {
             lane,
             cause,
             key,
-            bound: backfill.clone().zip(parallel),
-            target: backfill,
+            bound,
+            target,
             ..Asked::of(RunId::of(id), tenant.clone(), pipeline.as_str().into())
         };
         self.durable.submit(asked).await

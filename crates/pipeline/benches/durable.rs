@@ -150,6 +150,7 @@ async fn pipeline_twice(folder: &std::path::Path, name: &str, n: usize) -> [Dura
         results: Arc::new(SqliteResults::new(db)),
         keep: Duration::from_secs(3_600),
         keepers: Vec::new(),
+        lineage: None,
     });
     let execute = Arc::new(ByKind::new(Arc::new(durable.clone()), HashMap::new()));
     let scheduler = Scheduler::new(settings(), store.clone(), clock.clone(), execute);

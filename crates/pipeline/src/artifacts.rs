@@ -100,6 +100,11 @@ impl Artifacts {
         Ok(Artifact { name: name.to_owned(), hash, bytes })
     }
 
+    /// Whether there is a file of that content. It may be damaged: [`Artifacts::open`] looks into it.
+    pub fn is_there(&self, hash: &str) -> bool {
+        self.path(hash).is_ok_and(|path| path.is_file())
+    }
+
     /// A content, compared with its name: it is read once before this returns.
     ///
     /// # Errors

@@ -48,6 +48,12 @@ pub trait StageKind: Send + Sync {
         &[]
     }
 
+    /// The fields of its configuration that name files, as a text or a list of them. What a caller chose is filled into them only
+    /// where it leads nowhere else: no `..`, no pattern, and not the beginning of an absolute path.
+    fn paths(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether the output of a stage of this configuration depends on nothing but that, its files and its inputs, so that a
     /// durable run may take it from an earlier one.
     fn cached(&self, _config: &Json) -> bool {

@@ -43,7 +43,7 @@ pub trait ResultStore: Send + Sync {
         pipeline: &'a str,
         stage: &'a str,
     ) -> BoxFuture<'a, Result<Option<StageResult>, Error>>;
-    /// Keeps a result, unless there is one of that key.
+    /// Keeps a result, unless there is one of that key: of that only the time is new.
     fn put<'a>(&'a self, result: &'a StageResult) -> BoxFuture<'a, Result<(), Error>>;
     /// The keys and values of results, by their keys, those behind `after`.
     fn page<'a>(
@@ -51,6 +51,8 @@ pub trait ResultStore: Send + Sync {
         after: Option<&'a [u8; 32]>,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<KeyedValue>, Error>>;
-    /// Removes results that nobody asked for since then. How many.
+    /// Removes a result, when there is one of that key.
+    fn forget<'a>(&'a self, key: &'a [u8; 32]) -> BoxFuture<'a, Result<(), Error>>;
+    /// Removes results that nobody put since then. How many.
     fn expire(&self, before: UnixMillis) -> BoxFuture<'_, Result<u64, Error>>;
 }

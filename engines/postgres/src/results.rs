@@ -96,6 +96,12 @@ async fn page(db: &Postgres, after: Option<&[u8; 32]>, limit: u32) -> Result<Vec
     rows.iter().map(|row| Ok((key(row, 0)?, row.try_get(1)?))).collect()
 }
 
+async fn forget(db: &Postgres, key: &[u8; 32]) -> Result<(), Error> {
+    let remove = sqlx::query("DELETE FROM stage_results WHERE key = $1").bind(key.as_slice());
+    remove.execute(&db.pool).await?;
+    Ok(())
+}
+
 async fn expire(db: &Postgres, before: UnixMillis) -> Result<u64, Error> {
     let removed = sqlx::query("DELETE FROM stage_results WHERE at < $1").bind(before.0);
     Ok(removed.execute(&db.pool).await?.rows_affected())
@@ -113,6 +119,10 @@ impl ResultStore for Results {
         stage: &'a str,
     ) -> BoxFuture<'a, Result<Option<StageResult>, Error>> {
         Box::pin(self.0.within(move || newest(&self.0, tenant, pipeline, stage)))
+    }
+
+    fn forget<'a>(&'a self, key: &'a [u8; 32]) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.0.within(move || forget(&self.0, key)))
     }
 
     fn put<'a>(&'a self, result: &'a StageResult) -> BoxFuture<'a, Result<(), Error>> {

@@ -73,4 +73,10 @@ pub async fn results_that_nobody_used_for_long_are_removed(on: &Subject) {
     assert_eq!(s.get(&[2; 32]).await.unwrap(), None);
     assert!(s.get(&[1; 32]).await.unwrap().is_some() && s.get(&[3; 32]).await.unwrap().is_some());
     assert_eq!(s.expire(UnixMillis(7)).await.unwrap(), 0);
+    for _ in 0..2 {
+        s.forget(&[1; 32]).await.unwrap();
+        assert_eq!(s.get(&[1; 32]).await.unwrap(), None);
+    }
+    s.put(&StageResult { value: vec![9], ..made(1, "a", 9) }).await.unwrap();
+    assert_eq!(s.get(&[1; 32]).await.unwrap().unwrap().value, [9], "what is forgotten is made anew");
 }

@@ -1,8 +1,12 @@
 //! The section `lineage`.
 
+use std::time::Duration;
+
 use contract::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
+
+use super::units::Time;
 
 /// What other programs are told of what was made of what, as OpenLineage events. What is known here is kept in any case:
 /// `forebay lineage` shows it.
@@ -20,11 +24,19 @@ pub struct LineageConfig {
     pub api_key: Option<Secret>,
     /// A file relative to this one, of which each event is a line.
     pub file: Option<String>,
+    /// How long is known what was made of what. Older facts are removed.
+    pub keep: Time,
 }
 
 impl Default for LineageConfig {
     fn default() -> Self {
-        LineageConfig { namespace: "forebay".to_owned(), url: None, api_key: None, file: None }
+        LineageConfig {
+            namespace: "forebay".to_owned(),
+            url: None,
+            api_key: None,
+            file: None,
+            keep: Time(Duration::from_secs(2 * 365 * 86_400)),
+        }
     }
 }
 

@@ -72,6 +72,7 @@ impl From<FormatConfig> for Format {
 
 impl Config for IngestConfig {
     const NAME: &'static str = "ingest";
+    const PATHS: &'static [&'static str] = &["files"];
 
     fn build(self, means: &Arc<dyn Means>) -> Result<Made, Vec<Problem>> {
         let mut problems = Vec::new();

@@ -20,6 +20,8 @@ pub(super) trait Config: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     const NAME: &'static str;
     /// The fields that are SQL.
     const CODE: &'static [&'static str] = &[];
+    /// The fields that name files.
+    const PATHS: &'static [&'static str] = &[];
 
     /// Checks it, and makes what runs. Everything that is wrong is reported.
     fn build(self, means: &Arc<dyn Means>) -> Result<Made, Vec<Problem>>;
@@ -88,6 +90,10 @@ impl<C: Config> StageKind for DataKind<C> {
 
     fn code(&self) -> &'static [&'static str] {
         C::CODE
+    }
+
+    fn paths(&self) -> &'static [&'static str] {
+        C::PATHS
     }
 
     fn cached(&self, config: &Json) -> bool {

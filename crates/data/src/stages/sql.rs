@@ -144,6 +144,7 @@ fn masked(text: &str) -> String {
 impl Config for SqlConfig {
     const NAME: &'static str = "sql";
     const CODE: &'static [&'static str] = &["query"];
+    const PATHS: &'static [&'static str] = &["file"];
 
     fn build(self, means: &Arc<dyn Means>) -> Result<Made, Vec<Problem>> {
         let mut problems = Vec::new();

@@ -42,6 +42,7 @@ impl ValidateConfig {
 
 impl Config for ValidateConfig {
     const NAME: &'static str = "validate";
+    const PATHS: &'static [&'static str] = &["expect"];
 
     fn build(self, means: &Arc<dyn Means>) -> Result<Made, Vec<Problem>> {
         let mut problems = Vec::new();

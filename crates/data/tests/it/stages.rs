@@ -160,6 +160,7 @@ impl Hand {
             pipeline: "p".into(),
             number: 1,
             effect: effect.into(),
+            again: 0,
             folder: self.bench.folder.path().to_owned(),
             log: self.log.clone(),
         };

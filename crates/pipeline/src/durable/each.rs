@@ -203,7 +203,7 @@ impl Each<'_> {
         own.attempt = self.cx.attempt.as_ref().map(|a| {
             // An effect of its own for each element.
             let effect = blake3::hash(format!("{} {index}", a.effect).as_bytes()).to_hex().to_string();
-            Arc::new(Attempt { effect, ..(**a).clone() })
+            Arc::new(Attempt { effect, again: failures, ..(**a).clone() })
         });
         let outcome = call(self.stage, &self.task.stage.name, &own, given).await;
         let facts = own.meter.facts();

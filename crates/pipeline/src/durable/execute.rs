@@ -5,7 +5,7 @@ use std::sync::Arc;
 use contract::lineage::Lineage;
 use contract::{
     Attempt, BoxFuture, Code, Context, Deadline, Error, Freshness, Inputs, Meter, MidStream, Outcome, RunId,
-    StageName, Value,
+    StageLog, StageName, Value,
 };
 use store::StageResult;
 
@@ -18,11 +18,16 @@ use super::host::Durable;
 use super::kept::Kept;
 use super::log::Log;
 use super::made::Ended;
+use super::named::Named;
 use super::news::News;
+use super::plan::files;
 use super::stage::{From, StageWork};
 use crate::live::call;
 use crate::runs::{Execute, Finished, Given, Run, Task};
-use crate::{Site, StageKind};
+use crate::{Site, StageKind, task};
+
+/// How much older the time of a kept result may be than when it was asked for, in milliseconds.
+const DAY: i64 = 86_400_000;
 
 impl Execute for Durable {
     fn execute(&self, task: Task) -> BoxFuture<'static, Finished> {
@@ -121,7 +126,12 @@ impl Durable {
                 return Ok(Finished { note, lineage, ..Finished::partial(bytes, e) });
             }
             if work.cached && whole {
-                self.keep(&task, &about, made_of, &bytes).await;
+                match self.changed(&work, &*kind).await {
+                    None => self.keep(&task, &about, made_of, &bytes).await,
+                    Some(what) => {
+                        log.line(&format!("{what} is not as it was planned: the result is not kept"))
+                    }
+                }
             }
             Ok(Finished { note, lineage, ..Finished::done(bytes) })
         }
@@ -137,7 +147,11 @@ impl Durable {
         let results = &self.inner.results;
         let asked = async {
             if let Some(found) = results.get(&made_of.key).await? {
-                return Ok::<_, store::Error>(Ok(found));
+                if self.is_whole(&found.value).await {
+                    return Ok::<_, store::Error>(Ok(found));
+                }
+                results.forget(&made_of.key).await?;
+                return Ok(Err("made again: a file of it is not kept any more".to_owned()));
             }
             let stage = task.stage.name.as_str();
             let before = results.newest(&task.tenant, about.pipeline.as_str(), stage).await?;
@@ -149,6 +163,13 @@ impl Durable {
         };
         match asked.await {
             Ok(Ok(found)) => {
+                // It counts as asked for from now on; what it names is not collected before this run names it too.
+                let now = self.inner.clock.wall();
+                if now.0.saturating_sub(found.at.0) > DAY
+                    && let Err(e) = results.put(&StageResult { at: now, ..found.clone() }).await
+                {
+                    tracing::warn!(error = %e, "failed to note that a result is still asked for");
+                }
                 let note = format!("taken from {}, which made it of the same", found.run);
                 let reused = Some(found.run).filter(|run| *run != task.run);
                 Ok(Finished { reused, note: Some(note), ..Finished::done(found.value) })
@@ -159,6 +180,37 @@ impl Durable {
                 Err("earlier results cannot be read".to_owned())
             }
         }
+    }
+
+    /// What the stage is made of, and is not now as when the run was planned: its result is of neither for sure.
+    async fn changed(&self, work: &StageWork, kind: &dyn StageKind) -> Option<String> {
+        let now = kind.made_of(&work.config);
+        let other = |(name, hash): &&(String, String)| !now.iter().any(|(n, h)| n == name && h == hash);
+        if let Some((name, _)) = work.made_of.iter().find(other) {
+            return Some(name.clone());
+        }
+        let (planned, project) = (work.files.clone(), self.inner.project.clone());
+        let looked = task::reading("stage-files", move || {
+            let paths: Vec<_> = planned.iter().map(|(path, _)| path.into()).collect();
+            let now = files(&paths, &project);
+            planned.into_iter().zip(now).find(|(planned, now)| planned != now).map(|((path, _), _)| path)
+        });
+        looked.await.unwrap_or(Some("a file".to_owned()))
+    }
+
+    /// Whether the files that a kept value names are there.
+    async fn is_whole(&self, value: &[u8]) -> bool {
+        let files = super::made::artifacts_of(value);
+        if files.is_empty() {
+            return true;
+        }
+        let named = Named { files, ..Named::default() };
+        for keeper in &self.inner.keepers {
+            if !keeper.holds(&named).await {
+                return false;
+            }
+        }
+        true
     }
 
     async fn keep(&self, task: &Task, about: &About, made_of: Content, bytes: &[u8]) {
@@ -200,6 +252,7 @@ impl Durable {
             pipeline: about.pipeline.clone(),
             number: task.attempt,
             effect: task.key.clone(),
+            again: 0,
             folder: folder.path().to_owned(),
             log: log.clone(),
         };

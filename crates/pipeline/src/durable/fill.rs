@@ -81,14 +81,7 @@ pub(super) fn check_code(
 ) -> Result<(), Error> {
     for piece in pieces(text) {
         let Piece::Place(path) = piece else { continue };
-        let (root, name) = path.split_once('.').unwrap_or((path, ""));
-        let top = name.split('.').next().unwrap_or_default().trim();
-        let chosen = match root {
-            "params" => given.get("params").and_then(|p| p.get(top)) != own.get(top),
-            "partition" => true,
-            _ => false,
-        };
-        if chosen && !is_plain(look_up(path, given)?) {
+        if is_chosen(path, given, own) && !is_plain(look_up(path, given)?) {
             let m = format!(
                 "`{path}` goes into a text that is read as code, and holds more than letters, digits and _.,:/@%+=-: \
                  give it by `env` (a command) or `values` (a query)"
@@ -97,6 +90,61 @@ pub(super) fn check_code(
         }
     }
     Ok(())
+}
+
+/// Whether a text that names a file may be filled in: what a caller chose must not lead out of where the text itself leads.
+///
+/// # Errors
+/// `invalid_request` that names the place.
+pub(super) fn check_path(
+    text: &str,
+    given: &Map<String, Json>,
+    own: &Map<String, Json>,
+) -> Result<(), Error> {
+    let up = |path: &str| path.split(['/', '\\']).filter(|part| *part == "..").count();
+    let (mut filled, mut bare) = (String::new(), String::new());
+    for piece in pieces(text) {
+        let path = match piece {
+            Piece::Text(text) => {
+                filled.push_str(text);
+                bare.push_str(text);
+                continue;
+            }
+            Piece::Place(path) => path,
+        };
+        let value = match look_up(path, given)? {
+            Json::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let begins = filled.is_empty() && value.starts_with(['/', '~']);
+        let odd = |c: char| c.is_control() || "*?[]{}\\".contains(c);
+        filled.push_str(&value);
+        match is_chosen(path, given, own) {
+            true if begins || value.contains(odd) => return Err(elsewhere(path)),
+            true => bare.push('x'),
+            false => bare.push_str(&value),
+        }
+    }
+    // Two that are harmless alone may not be together.
+    if up(&filled) > up(&bare) { Err(elsewhere(text)) } else { Ok(()) }
+}
+
+fn elsewhere(path: &str) -> Error {
+    let m = format!(
+        "`{path}` is part of a file's name, and leads elsewhere: it may have no `..`, no `*?[]{{}}`, and not begin with `/` or `~`"
+    );
+    Error::new(Code::InvalidRequest, m).param("params")
+}
+
+/// Whether what stands at a place was chosen by who started the run, and not by who wrote the configuration.
+fn is_chosen(path: &str, given: &Map<String, Json>, own: &Map<String, Json>) -> bool {
+    let (root, name) = path.split_once('.').unwrap_or((path, ""));
+    let top = name.split('.').next().unwrap_or_default().trim();
+    match root {
+        "params" => given.get("params").and_then(|p| p.get(top)) != own.get(top),
+        "partition" => true,
+        _ => false,
+    }
 }
 
 /// Whether neither a shell nor SQL reads more in it than a word.
@@ -196,6 +244,29 @@ mod tests {
         let mut given = given();
         given["partition"]["start"] = json!("$(x)");
         assert!(check_code("{{ partition.start }}", &given, &own).is_err());
+    }
+
+    #[test]
+    fn what_a_caller_chose_leads_to_no_other_file() {
+        let own = json!({"month": 3, "name": "/srv/own"}).as_object().cloned().unwrap();
+        let check = |text: &str, name: &str| {
+            let mut given = given();
+            given["params"]["name"] = json!(name);
+            check_path(text, &given, &own)
+        };
+        for inside in ["2013-02", "a/b c.csv", "..a", "é", "/srv/own"] {
+            check("raw/{{ params.name }}.csv", inside).unwrap_or_else(|e| panic!("{inside}: {e}"));
+        }
+        check("{{ params.name }}", "/srv/own").unwrap();
+        for outside in ["../x", "a/../../x", "*", "a[b]", "x\0", "\\..\\x"] {
+            check("raw/{{ params.name }}.csv", outside).expect_err(outside);
+        }
+        for absolute in ["/etc/passwd", "~/x"] {
+            check("{{ params.name }}", absolute).expect_err(absolute);
+        }
+        assert!(check("raw/{{ params.name }}/x", "..").is_err());
+        // Two that are harmless alone.
+        assert!(check("raw/{{ params.name }}{{ params.name }}/x", ".").is_err());
     }
 
     proptest! {

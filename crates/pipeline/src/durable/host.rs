@@ -8,7 +8,7 @@ use std::time::Duration;
 use contract::{Clock, Code, Error, PipelineName, RunId, StageName};
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value as Json;
-use store::{ResultStore, RunHead, SubmitKey, Submitted};
+use store::{LineageStore, ResultStore, RunHead, SubmitKey, Submitted};
 
 use super::definition::{About, Asked, Definition, Definitions};
 use super::kept::Kept;
@@ -39,6 +39,8 @@ pub struct Means {
     pub keep: Duration,
     /// Who keeps what the results only name.
     pub keepers: Vec<Arc<dyn Keeper>>,
+    /// What was made of what, and how long that is kept; `None` where nobody keeps it.
+    pub lineage: Option<(Arc<dyn LineageStore>, Duration)>,
 }
 
 /// Told when a run of a pipeline has ended.
@@ -51,12 +53,13 @@ pub struct Durable {
 }
 
 pub(crate) struct Inner {
-    project: PathBuf,
+    pub(super) project: PathBuf,
     pub(super) root: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) results: Arc<dyn ResultStore>,
     pub(super) keep: Duration,
     pub(super) keepers: Vec<Arc<dyn Keeper>>,
+    pub(super) lineage: Option<(Arc<dyn LineageStore>, Duration)>,
     pub(super) code: ProjectCode,
     /// Who brings others the news of attempts, if anybody.
     pub(super) emitter: OnceLock<Emitter>,
@@ -79,7 +82,7 @@ impl std::fmt::Debug for Durable {
 impl Durable {
     /// One that knows no pipeline yet, and whose runs nobody works on.
     pub fn new(means: Means) -> Durable {
-        let Means { project, root, clock, results, keep, keepers } = means;
+        let Means { project, root, clock, results, keep, keepers, lineage } = means;
         let (now, logs) = (RwLock::default(), Mutex::default());
         let (scheduler, ended) = (OnceLock::new(), OnceLock::new());
         let (calls, children) = (Calls::default(), Children::default());
@@ -91,6 +94,7 @@ impl Durable {
             results,
             keep,
             keepers,
+            lineage,
             code,
             emitter: OnceLock::new(),
             now,

@@ -1,5 +1,7 @@
 //! What an attempt made of what, as a fact of lineage: what it was given and gave, and what it said itself.
 
+use std::collections::BTreeSet;
+
 use contract::lineage::{Lineage, Output, Thing, ThingKind};
 use contract::{RunId, StageName, UnixMillis};
 use serde_json::Value as Json;
@@ -74,6 +76,12 @@ fn artifacts(json: &Json, found: &mut Vec<Thing>, looks: &mut usize) {
             _ => {}
         }
     }
+}
+
+/// The contents of the files that a kept value names.
+pub(super) fn artifacts_of(value: &[u8]) -> BTreeSet<String> {
+    let all = read(Some(value)).map(|value| things(&value).0).unwrap_or_default();
+    all.into_iter().filter(|t| t.kind == ThingKind::Artifact).filter_map(|t| t.version).collect()
 }
 
 fn read(bytes: Option<&[u8]>) -> Option<Kept> {

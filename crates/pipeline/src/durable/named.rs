@@ -63,6 +63,12 @@ pub trait Keeper: Send + Sync {
     /// # Errors
     /// The storage's; what was not reached goes another time.
     fn collect<'a>(&'a self, named: &'a Named, before: UnixMillis) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Whether all of that is still there, as far as that is seen without reading it.
+    fn holds<'a>(&'a self, named: &'a Named) -> BoxFuture<'a, bool> {
+        let _ = named;
+        Box::pin(async { true })
+    }
 }
 
 impl Keeper for Artifacts {
@@ -79,6 +85,17 @@ impl Keeper for Artifacts {
                 );
             }
             Ok(())
+        })
+    }
+
+    fn holds<'a>(&'a self, named: &'a Named) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            if named.files.is_empty() {
+                return true;
+            }
+            let (artifacts, files) = (self.clone(), named.files.clone());
+            let looked = move || files.iter().all(|hash| artifacts.is_there(hash));
+            task::reading("artifacts", looked).await.unwrap_or(false)
         })
     }
 }

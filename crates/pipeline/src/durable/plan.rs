@@ -6,7 +6,7 @@ use contract::{Code, Error, FailureContract, StageName};
 use serde_json::{Map, Value as Json, json};
 
 use super::definition::{Asked, Definition};
-use super::fill::{check_code, fill};
+use super::fill::{check_code, check_path, fill};
 use super::kept::Kept;
 use super::stage::{From, StageWork};
 use crate::graph::{Node, Source};
@@ -175,6 +175,11 @@ fn stage(
     for text in kind.code().iter().filter_map(|field| spec.config.get(field).and_then(Json::as_str)) {
         check_code(text, given, own).map_err(here)?;
     }
+    for field in kind.paths().iter().filter_map(|field| spec.config.get(field)) {
+        for text in field.as_array().into_iter().flatten().chain([field]).filter_map(Json::as_str) {
+            check_path(text, given, own).map_err(here)?;
+        }
+    }
     let config = fill(&spec.config, given).map_err(here)?;
     if let Err(problems) = kind.build(&config, site) {
         let first = problems.first().map(|p| format!("{}: {}", p.message, p.remedy)).unwrap_or_default();
@@ -242,7 +247,7 @@ fn node_is_matrix(names: &[Vec<StageName>], at: usize) -> bool {
 }
 
 /// Files with their hashes; one that cannot be read is not there.
-fn files(paths: &[std::path::PathBuf], project: &Path) -> Vec<(String, String)> {
+pub(super) fn files(paths: &[std::path::PathBuf], project: &Path) -> Vec<(String, String)> {
     let hash = |path: &std::path::PathBuf| match std::fs::read(project.join(path)) {
         Ok(bytes) => blake3::hash(&bytes).to_hex().to_string(),
         Err(_) => "absent".to_owned(),

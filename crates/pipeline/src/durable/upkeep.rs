@@ -20,6 +20,8 @@ const COLLECT: Duration = Duration::from_secs(6 * 3_600);
 const YOUNG: Duration = Duration::from_secs(24 * 3_600);
 /// Runs that are read at once.
 const PAGE: u32 = 200;
+/// Facts of lineage that are removed at a time.
+const FACTS: u32 = 5_000;
 
 impl Durable {
     /// Removes what attempts at a run left that has ended.
@@ -105,6 +107,7 @@ impl Durable {
         let keep = i64::try_from(self.inner.keep.as_millis()).unwrap_or(i64::MAX);
         let before = UnixMillis(self.inner.clock.wall().0.saturating_sub(keep));
         self.inner.results.expire(before).await.map_err(Error::from)?;
+        self.expire_lineage().await?;
         // The folders first: what a run leaves that is asked for meanwhile is not among them.
         let root = self.inner.root.clone();
         let left = self.on_disk(move || folders::runs(&root)).await?;
@@ -121,6 +124,15 @@ impl Durable {
             })
         })
         .await
+    }
+
+    /// Removes facts of lineage that are over their time, some thousands at a time.
+    async fn expire_lineage(&self) -> Result<(), Error> {
+        let Some((facts, keep)) = &self.inner.lineage else { return Ok(()) };
+        let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        let before = UnixMillis(self.inner.clock.wall().0.saturating_sub(keep));
+        while facts.expire(before, FACTS).await.map_err(Error::from)? == u64::from(FACTS) {}
+        Ok(())
     }
 
     /// The runs of pipelines that are kept, and whether each has ended.

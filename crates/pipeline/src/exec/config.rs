@@ -258,9 +258,9 @@ impl ExecConfig {
 
     /// The files of the project that the command reads, as far as is known: when one changes, it is another command.
     pub(super) fn files(&self, project: &Path) -> Vec<PathBuf> {
-        let words: &[String] = match &self.command {
-            Command::Words(words) => words,
-            Command::Line(_) => &[],
+        let words: Vec<String> = match &self.command {
+            Command::Words(words) => words.clone(),
+            Command::Line(line) => words_of(line),
         };
         let is_one =
             |p: &PathBuf| std::fs::metadata(project.join(p)).is_ok_and(|m| m.is_file() && m.len() <= LARGEST);
@@ -304,4 +304,10 @@ pub(super) fn variable(input: &str) -> String {
 /// A name within a JSON pointer.
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
+}
+
+/// What may be files among the words of a line for the shell: it is taken apart where the shell would, quotes or not.
+fn words_of(line: &str) -> Vec<String> {
+    let between = |c: char| c.is_whitespace() || "\"'`;|&<>(){}$=".contains(c);
+    line.split(between).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }

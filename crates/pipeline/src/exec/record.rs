@@ -1,14 +1,12 @@
 //! Under what a command ran: what somebody needs to run it again. Names of variables, never their values.
 
-use std::path::Path;
-
 use serde_json::{Value as Json, json};
 
 use super::config::{Command as Written, ExecConfig, Folder};
-use crate::code;
 
-/// The record. Nothing in it differs between two attempts at the same state of the project on the same sort of machine.
-pub(super) async fn record(config: &ExecConfig, project: &Path) -> Json {
+/// The record. Nothing in it differs between two attempts on the same sort of machine: the state of the project is told to lineage,
+/// and is no part of the value, which would be another one after every commit.
+pub(super) fn record(config: &ExecConfig) -> Json {
     let command = match &config.command {
         Written::Words(words) => json!(words),
         Written::Line(line) => json!(line),
@@ -20,12 +18,10 @@ pub(super) async fn record(config: &ExecConfig, project: &Path) -> Json {
         Folder::Project => "project",
         Folder::Own => "own",
     };
-    let git = code::git(project).await.map(|g| json!({"commit": g.commit, "dirty": g.dirty}));
     json!({
         "command": command,
         "folder": folder,
         "variables": variables,
-        "git": git,
         "os": std::env::consts::OS,
         "arch": std::env::consts::ARCH,
         "forebay": env!("CARGO_PKG_VERSION"),

@@ -68,7 +68,7 @@ pub(super) async fn run(
     let folders = made(&attempt.folder, &attempt.effect).await?;
     let place = parts.place.as_ref();
     let paths = inputs::write(given, &config.inputs, &folders.inputs, place, &parts.artifacts).await?;
-    let environment = record::record(config, &parts.project).await;
+    let environment = record::record(config);
     let env = environment_of(parts, config, cx, attempt, &folders, &paths);
     let said = env.iter().filter_map(|(n, v)| Some((n.as_str(), v.to_str()?)));
     let secrets = Secrets::among(

@@ -26,6 +26,9 @@ use crate::task;
 /// How long a wait for a child that another process works on goes on without a look.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// How often is looked whether a stage failed whose wait was dropped.
+const LEFT: u32 = 10;
+
 /// What a stage wants of a child.
 pub(super) struct Wanted {
     pub(super) pipeline: PipelineName,
@@ -87,10 +90,14 @@ impl Children {
     }
 }
 
-/// A wait for a child. When it is dropped because the parent has ended, the child is ended too.
+/// A wait for a child. When it is dropped because the parent has ended, or because the stage has run out of its time, the child is
+/// ended too.
 struct Waiting {
     durable: Durable,
     parent: RunId,
+    stage: StageName,
+    /// Failures of the stage when the wait began.
+    failures: u32,
     child: RunId,
     /// The child has ended.
     over: bool,
@@ -101,15 +108,21 @@ impl Drop for Waiting {
         self.durable.inner.children.leave(self.parent, self.child);
         if !self.over {
             let (durable, parent, child) = (self.durable.clone(), self.parent, self.child);
+            let (stage, failures) = (self.stage.clone(), self.failures);
             // Not waited for: whoever drops this cannot.
-            task::beside("orphan", async move { durable.end_orphan(parent, child).await });
+            task::beside("orphan", async move {
+                durable.end_orphan(parent, child).await;
+                durable.end_left(parent, (&stage, failures), child).await;
+            });
         }
     }
 }
 
-/// The id of a stage's child: of the same time as its parent, so that it sorts beside it.
-fn id(parent: RunId, effect: &str, failures: u32) -> RunId {
-    let hash = blake3::hash(format!("child {effect} {failures}").as_bytes());
+/// The id of a stage's child: of the same time as its parent, so that it sorts beside it. `again`: how often it was called anew
+/// within the attempt.
+fn id(parent: RunId, effect: &str, failures: u32, again: u32) -> RunId {
+    let within = if again == 0 { String::new() } else { format!(" {again}") };
+    let hash = blake3::hash(format!("child {effect} {failures}{within}").as_bytes());
     let random = hash.as_bytes().first_chunk().map_or(0, |bytes| u128::from_le_bytes(*bytes));
     RunId::of(RequestId::from_parts(parent.made_at().unwrap_or(UnixMillis(0)), random))
 }
@@ -128,13 +141,15 @@ impl Durable {
         let stage = cx.stage.clone().unwrap_or_else(|| StageName::from("stage"));
         let parent = scheduler.load(attempt.run).await.map_err(unavailable)?;
         let failures = parent.as_ref().and_then(|run| run.stage(&stage)).map_or(0, |(_, s)| s.failures);
-        let own = id(attempt.run, &attempt.effect, failures);
-        let before = match failures.checked_sub(1) {
-            // What the child before it had done is not done again.
-            Some(n) => {
-                let before = id(attempt.run, &attempt.effect, n);
-                scheduler.load(before).await.map_err(unavailable)?.map(|run| run.id())
-            }
+        let own = id(attempt.run, &attempt.effect, failures, attempt.again);
+        let before = match (attempt.again.checked_sub(1), failures.checked_sub(1)) {
+            (Some(again), _) => Some(id(attempt.run, &attempt.effect, failures, again)),
+            (None, Some(n)) => Some(id(attempt.run, &attempt.effect, n, 0)),
+            (None, None) => None,
+        };
+        // What the child before it had done is not done again; and never do two of them work at once.
+        let before = match before {
+            Some(before) => self.ended_before(before).await?,
             None => None,
         };
         let asked = Asked {
@@ -147,7 +162,14 @@ impl Durable {
             ..Asked::of(own, cx.tenant.clone(), wanted.pipeline.clone())
         };
         // It is registered before it is there, so that none is forgotten.
-        let mut waiting = Waiting { durable: self.clone(), parent: attempt.run, child: own, over: false };
+        let mut waiting = Waiting {
+            durable: self.clone(),
+            parent: attempt.run,
+            stage: stage.clone(),
+            failures,
+            child: own,
+            over: false,
+        };
         let ended = self.inner.children.wait(attempt.run, own);
         let child = self.submit(asked).await?;
         let name = &wanted.pipeline;
@@ -181,6 +203,21 @@ impl Durable {
         waiting.over = true;
         attempt.log.line(&format!("{child} has {}", run.status().as_str()));
         self.outcome(name, &run).await
+    }
+
+    /// A run that is there, once it has ended: it is told to when it has not.
+    async fn ended_before(&self, id: RunId) -> Result<Option<RunId>, Error> {
+        let scheduler = self.scheduler()?;
+        let mut told = false;
+        loop {
+            match scheduler.load(id).await.map_err(unavailable)? {
+                None => return Ok(None),
+                Some(run) if run.status().is_end() => return Ok(Some(id)),
+                Some(_) if told => task::sleep(LOOK).await,
+                Some(_) => drop(scheduler.cancel(id).await?),
+            }
+            told = true;
+        }
     }
 
     /// What a child that has ended gives.
@@ -233,6 +270,23 @@ impl Durable {
         };
         if let Err(e) = ended.await {
             tracing::warn!(run = %child, error = %e, "failed to end a run whose parent has ended");
+        }
+    }
+
+    /// Ends a child that nobody waits for any more, if its stage failed without it: that is in the journal only after the wait was
+    /// dropped. An attempt that was given back, as at the end of a server, is no failure, and the next one finds its child.
+    async fn end_left(&self, parent: RunId, (stage, failures): (&StageName, u32), child: RunId) {
+        for _ in 0..LEFT {
+            task::sleep(LOOK / 4).await;
+            let Ok(scheduler) = self.scheduler() else { return };
+            let Ok(Some(run)) = scheduler.load(parent).await else { return };
+            let Some((_, state)) = run.stage(stage) else { return };
+            if state.phase.is_end() || state.failures > failures {
+                if let Err(e) = scheduler.cancel(child).await {
+                    tracing::warn!(run = %child, error = %e, "failed to end a run that nobody waits for");
+                }
+                return;
+            }
         }
     }
 

@@ -45,6 +45,11 @@ impl Active {
         }
     }
 
+    /// A run is read again before it is decided on: what is asked of it may go by what another server did.
+    pub(super) async fn read_anew(&self, id: RunId) {
+        self.saw(id, u64::MAX).await;
+    }
+
     fn forget(&self, id: RunId) {
         self.0.lock().remove(&id);
     }

@@ -72,6 +72,7 @@ impl Scheduler {
         let scheduler = self.clone();
         let changed = self
             .to_the_end("cancel", async move {
+                scheduler.inner.active.read_anew(id).await;
                 match scheduler.change(id, |_| vec![Input::Cancel], None).await? {
                     Some(_) => scheduler.load(id).await,
                     None => Ok(None),
@@ -100,6 +101,8 @@ impl Scheduler {
                 let (stage, by, reason) = (stage.clone(), by.clone(), reason.clone());
                 vec![Input::Decide { stage, by, approved, reason }]
             };
+            // Another server may have brought it to the stage that waits.
+            scheduler.inner.active.read_anew(id).await;
             let changed = scheduler.change(id, input, None).await?;
             scheduler.inner.wake.notify_one();
             match changed {

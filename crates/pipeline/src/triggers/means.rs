@@ -32,8 +32,8 @@ pub trait Start: Send + Sync {
     fn start(&self, start: StartRun) -> BoxFuture<'_, Result<Option<RunId>, Error>>;
     /// How a run is doing; `None` when it is not there any more.
     fn status(&self, run: RunId) -> BoxFuture<'_, Result<Option<Status>, Error>>;
-    /// Runs of a pipeline that ended at or after `since`, whoever started them, in any order; at most some hundreds, and then the
-    /// longest ended.
+    /// Runs of a pipeline that ended at or after `since`, whoever started them, in any order. All of them: triggers ask for those of
+    /// the last minutes.
     fn ended<'a>(
         &'a self,
         pipeline: &'a PipelineName,

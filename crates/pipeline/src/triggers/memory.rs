@@ -15,6 +15,10 @@ pub const REMEMBERED: usize = 1_000;
 pub const MOST_CAUSES: usize = 1_000;
 /// Bytes that the causes of a pipeline that wait may take together.
 pub const MOST_BYTES: usize = 1_000_000;
+/// Ends of runs may be seen so much later than others that came behind them, in milliseconds.
+const BEHIND: i64 = 600_000;
+/// Ends of runs within that time that are told from each other.
+const MOST_ENDS: usize = 20_000;
 /// A steady stream of commits starts a run after so many quiet times.
 const PATIENCE: i64 = 15;
 
@@ -63,12 +67,46 @@ pub(super) enum Cursor {
     Times(Times),
     /// The newest version of a dataset.
     Version(Option<u64>),
-    /// Ends of runs: since when they count, and the last ones.
-    Ends { since: UnixMillis, seen: Names },
+    /// Ends of runs.
+    Ends(Ends),
     /// Events, alerts, calls.
     Seen(Names),
     /// Files that are there: size and time of change.
     Files(BTreeMap<String, (u64, UnixMillis)>),
+}
+
+/// Ends of runs: those from a time on count, and of those it is known which have been seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Ends {
+    pub(super) since: UnixMillis,
+    seen: BTreeMap<String, UnixMillis>,
+}
+
+impl Ends {
+    pub(super) fn from(since: UnixMillis) -> Ends {
+        Ends { since, seen: BTreeMap::new() }
+    }
+
+    pub(super) fn holds(&self, run: &str) -> bool {
+        self.seen.contains_key(run)
+    }
+
+    /// One that has been seen is known for as long as it counts: a name is not forgotten before its time. Of too many within that
+    /// time the oldest stop counting.
+    pub(super) fn add(&mut self, run: &str, at: UnixMillis) {
+        self.seen.insert(run.to_owned(), at);
+        self.since = self.since.max(UnixMillis(at.0.saturating_sub(BEHIND)));
+        if self.seen.len() > MOST_ENDS {
+            let oldest = self.seen.values().min().copied().unwrap_or(at);
+            self.since = self.since.max(UnixMillis(oldest.0.saturating_add(1)));
+        }
+        // Those that do not count any more would again if the clock went back: the last are remembered for that.
+        while self.seen.len() > REMEMBERED {
+            let oldest = self.seen.iter().min_by_key(|(_, at)| **at).filter(|(_, at)| **at < self.since);
+            let Some(run) = oldest.map(|(run, _)| run.clone()) else { break };
+            self.seen.remove(&run);
+        }
+    }
 }
 
 /// The names of what came last.
@@ -199,8 +237,8 @@ impl Memory {
     /// Whether the clock went back behind what was seen.
     pub(super) fn rebase(&mut self, now: UnixMillis) -> bool {
         let ends = self.cursors.values_mut().fold(false, |any, cursor| match cursor {
-            Cursor::Ends { since, .. } if now < *since => {
-                *since = now;
+            Cursor::Ends(ends) if now < ends.since => {
+                ends.since = now;
                 true
             }
             _ => any,
@@ -256,5 +294,32 @@ impl Memory {
     /// Runs that were started and have not ended, as far as is known.
     pub fn active(&self) -> &[RunId] {
         &self.active
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_ends_than_are_remembered_are_known_as_long_as_they_count() {
+        let mut ends = Ends::from(UnixMillis(0));
+        let name = |n: i64| format!("run-{n}");
+        // A backfill of quick runs: three times as many as names are remembered, within the time that counts.
+        let many = 3 * REMEMBERED as i64;
+        for n in 0..many {
+            assert!(!ends.holds(&name(n)));
+            ends.add(&name(n), UnixMillis(1_000_000 + n));
+        }
+        assert!((0..many).all(|n| ends.holds(&name(n))), "none is seen a second time");
+        // Later their names go, and they count no more.
+        for n in 0..2 * REMEMBERED as i64 {
+            ends.add(&format!("late-{n}"), UnixMillis(1_000_000 + many + BEHIND + 1 + n));
+        }
+        assert!(ends.since > UnixMillis(1_000_000 + many) && ends.seen.len() <= 2 * REMEMBERED);
+        for n in 0..2 * MOST_ENDS as i64 {
+            ends.add(&format!("flood-{n}"), UnixMillis(9_000_000 + n / 100));
+        }
+        assert!(ends.seen.len() <= MOST_ENDS + 1, "{}", ends.seen.len());
     }
 }

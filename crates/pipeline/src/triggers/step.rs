@@ -19,15 +19,13 @@ use contract::{PipelineName, RunId, TenantId, UnixMillis};
 use serde_json::{Map, Value as Json};
 
 use super::happens::{Action, Input, Seen, Took};
-use super::memory::{Arrival, Cursor, LastStart, Memory, Names, Starting, Together};
+use super::memory::{Arrival, Cursor, Ends, LastStart, Memory, Names, Starting, Together};
 use super::plan::{Cause, Overlap, StartRun, Trigger, TriggerPlan};
 use super::times::Times;
 use crate::runs::Status;
 
 /// The pause before a start is asked for again, in milliseconds; it doubles up to the second.
 const PAUSES: (i64, i64) = (1_000, 60_000);
-/// Ends of runs may be seen so much later than others that came behind them, in milliseconds.
-const BEHIND: i64 = 600_000;
 /// Of a folder, so many files at most are looked at, the first by name.
 pub const MOST_FILES: usize = 10_000;
 
@@ -58,7 +56,7 @@ impl Triggers {
         for (id, trigger) in ids {
             let begin = match trigger {
                 Trigger::Cron { .. } => Cursor::Times(Times::starting(now)),
-                Trigger::Run { .. } => Cursor::Ends { since: now, seen: Names::default() },
+                Trigger::Run { .. } => Cursor::Ends(Ends::from(now)),
                 Trigger::Event(_) | Trigger::Alert { .. } => Cursor::Seen(Names::default()),
                 Trigger::Folder { .. } => Cursor::Files(BTreeMap::new()),
                 // Its first version is yet to be seen.
@@ -102,7 +100,7 @@ impl Triggers {
     pub fn ends_since(&self, pipeline: &PipelineName) -> Option<UnixMillis> {
         let of = |t: &&Trigger| matches!(t, Trigger::Run { pipeline: p, .. } if p == pipeline);
         let since = |t: &Trigger| match self.memory.cursors.get(&t.id()) {
-            Some(Cursor::Ends { since, .. }) => Some(*since),
+            Some(Cursor::Ends(ends)) => Some(ends.since),
             _ => None,
         };
         self.plan.triggers.iter().filter(of).filter_map(since).min()
@@ -279,11 +277,11 @@ impl Triggers {
         for trigger in &self.plan.triggers {
             let Trigger::Run { pipeline, when } = trigger else { continue };
             let id = trigger.id();
-            let Some(Cursor::Ends { since, seen }) = self.memory.cursors.get_mut(&id) else { continue };
-            if pipeline != of || !when.takes(status) || at < *since {
+            let Some(Cursor::Ends(ends)) = self.memory.cursors.get(&id) else { continue };
+            if pipeline != of || !when.takes(status) || at < ends.since {
                 continue;
             }
-            let known = seen.holds(&run.serial());
+            let known = ends.holds(&run.serial());
             let cause = Cause::Run { pipeline: pipeline.clone(), run, status };
             let (each, quiet) = (self.plan.overlap == Overlap::Allow, Duration::ZERO);
             let arrival = Arrival { trigger: &id, tenant: None, cause, quiet, each };
@@ -293,10 +291,9 @@ impl Triggers {
                 false => Took::Waits,
             };
             if took == Took::Waits
-                && let Some(Cursor::Ends { since, seen }) = self.memory.cursors.get_mut(&id)
+                && let Some(Cursor::Ends(ends)) = self.memory.cursors.get_mut(&id)
             {
-                seen.add(&run.serial());
-                *since = (*since).max(UnixMillis(at.0.saturating_sub(BEHIND)));
+                ends.add(&run.serial(), at);
                 self.changed = true;
             }
         }

@@ -136,6 +136,7 @@ impl World {
             results: results.clone(),
             keep: Duration::from_secs(3_600),
             keepers: vec![Arc::new(Artifacts::new(folder.join("artifacts")))],
+            lineage: None,
         });
         let settings = SchedulerSettings {
             parallel: 4,

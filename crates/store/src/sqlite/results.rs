@@ -110,6 +110,14 @@ impl ResultStore for SqliteResults {
         })
     }
 
+    fn forget<'a>(&'a self, key: &'a [u8; 32]) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let remove = sqlx::query("DELETE FROM stage_results WHERE key = $1").bind(key.as_slice());
+            remove.execute(&self.0.write).await?;
+            Ok(())
+        })
+    }
+
     fn expire(&self, before: UnixMillis) -> BoxFuture<'_, Result<u64, Error>> {
         Box::pin(async move {
             let removed = sqlx::query("DELETE FROM stage_results WHERE at < $1")
