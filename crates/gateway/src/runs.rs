@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use contract::{Clock, Code, Error, RequestId, RunId, StageName, TenantId};
 use pipeline::durable::{Asked, Durable, KIND, Kept, Means, Partition, read_log};
-use pipeline::runs::{Lane, Run};
+use pipeline::runs::{Lane, Run, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use store::{Reader, RunHead};
@@ -128,6 +128,11 @@ impl Runs {
         if !run.status().is_end() {
             let m = format!("run {old} has not ended: cancel it first");
             return Err(Error::new(Code::InvalidRequest, m).upstream_status(409));
+        }
+        if run.status() == Status::Succeeded {
+            let m =
+                format!("run {old} has succeeded, so that nothing is left to do again: ask for a new run");
+            return Err(Error::new(Code::InvalidRequest, m));
         }
         let about = Durable::about(&head);
         let field = |name: &str| about.get(name).cloned();

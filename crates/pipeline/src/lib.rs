@@ -27,7 +27,7 @@ pub use below::is_below;
 pub use check::{check, durable as is_durable};
 pub use graph::{Graph, Node, Source as NodeSource};
 pub use kinds::{Parts, register};
-pub use registry::{Problem, Registry, Shows, Site, StageKind, Tables};
+pub use registry::{Problem, Registry, Shows, Site, StageKind, Tables, TextField};
 pub use spec::{
     Collect, DurableSpec, Finding, OnFailure, PipelineSpec, Place, Source, StageInRuns, StageSpec,
 };

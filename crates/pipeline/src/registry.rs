@@ -48,6 +48,12 @@ pub trait StageKind: Send + Sync {
         &[]
     }
 
+    /// The fields of its configuration that are templates, rendered with what the stage is given. What a caller chose goes into them
+    /// as a value.
+    fn templates(&self) -> &'static [TextField] {
+        &[]
+    }
+
     /// The fields of its configuration that name files, as a text or a list of them. What a caller chose is filled into them only
     /// where it leads nowhere else: no `..`, no pattern, and not the beginning of an absolute path.
     fn paths(&self) -> &'static [&'static str] {
@@ -68,6 +74,27 @@ pub trait StageKind: Send + Sync {
     /// What a stage of this kind shows its caller unless the configuration says otherwise.
     fn shows(&self) -> Shows {
         Shows::Nothing
+    }
+}
+
+/// A field that is a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextField {
+    /// Its name.
+    pub name: &'static str,
+    /// Values may stand in quotes there: one with quotes of its own would end them. What is not a text is no template.
+    pub quoted: bool,
+}
+
+impl TextField {
+    /// One without quotes; texts in it are templates, however deep.
+    pub const fn plain(name: &'static str) -> Self {
+        TextField { name, quoted: false }
+    }
+
+    /// One in which values may stand in quotes.
+    pub const fn quoted(name: &'static str) -> Self {
+        TextField { name, quoted: true }
     }
 }
 

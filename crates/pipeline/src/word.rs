@@ -1,5 +1,5 @@
 //! A text of a stage's configuration that may be filled in by a run: `{{ params.n }}` becomes the value itself, which may be a
-//! number, and is its text then.
+//! number, and is its text then; a list or an object is its JSON.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,7 +14,7 @@ pub(crate) struct Word(pub(crate) String);
 impl<'de> Deserialize<'de> for Word {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         struct Scalar;
-        impl de::Visitor<'_> for Scalar {
+        impl<'de> de::Visitor<'de> for Scalar {
             type Value = Word;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text, a number, true or false")
@@ -33,6 +33,14 @@ impl<'de> Deserialize<'de> for Word {
             }
             fn visit_f64<E: de::Error>(self, x: f64) -> Result<Word, E> {
                 Ok(Word(x.to_string()))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, items: A) -> Result<Word, A::Error> {
+                let items = serde_json::Value::deserialize(de::value::SeqAccessDeserializer::new(items))?;
+                Ok(Word(items.to_string()))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, fields: A) -> Result<Word, A::Error> {
+                let fields = serde_json::Value::deserialize(de::value::MapAccessDeserializer::new(fields))?;
+                Ok(Word(fields.to_string()))
             }
         }
         d.deserialize_any(Scalar)

@@ -5,6 +5,8 @@
 use contract::{Code, Error};
 use serde_json::{Map, Value as Json};
 
+use crate::registry::TextField;
+
 /// The names that are filled in.
 const ROOTS: [&str; 4] = ["params", "partition", "matrix", "run"];
 
@@ -22,6 +24,91 @@ pub(super) fn fill(config: &Json, given: &Map<String, Json>) -> Result<Json, Err
         }
         other => other.clone(),
     })
+}
+
+/// The same of a stage whose `templates` are rendered once more with what it is given: what a caller chose goes into those as a
+/// value that the template writes, and is never read as a part of it.
+///
+/// # Errors
+/// Those of [`fill`], and `invalid_request` for a value that would end the text that it stands in.
+pub(super) fn fill_stage(
+    config: &Json,
+    (given, own): (&Map<String, Json>, &Map<String, Json>),
+    templates: &[TextField],
+) -> Result<Json, Error> {
+    let Json::Object(map) = config else { return fill(config, given) };
+    let one = |(name, value): (&String, &Json)| {
+        let filled = match templates.iter().find(|t| t.name == name) {
+            Some(field) => fill_template(value, given, own, *field)?,
+            None => fill(value, given)?,
+        };
+        Ok((name.clone(), filled))
+    };
+    Ok(Json::Object(map.iter().map(one).collect::<Result<_, Error>>()?))
+}
+
+fn fill_template(
+    value: &Json,
+    given: &Map<String, Json>,
+    own: &Map<String, Json>,
+    field: TextField,
+) -> Result<Json, Error> {
+    let text = match value {
+        Json::String(text) => text,
+        // JSON keeps its form whatever is filled in.
+        Json::Object(map) if !field.quoted => {
+            let one = |(k, v): (&String, &Json)| Ok((k.clone(), fill_template(v, given, own, field)?));
+            return Ok(Json::Object(map.iter().map(one).collect::<Result<_, Error>>()?));
+        }
+        other => return fill(other, given),
+    };
+    let mut filled = String::with_capacity(text.len());
+    for piece in pieces(text) {
+        let place = match piece {
+            Piece::Text(text) => {
+                filled.push_str(text);
+                continue;
+            }
+            Piece::Place(place) => place,
+        };
+        let (path, filter) = match place.split_once('|') {
+            Some((path, filter)) => (path.trim(), Some(filter.trim())),
+            None => (place, None),
+        };
+        let value = look_up(path, given)?;
+        let chosen = is_chosen(path, given, own);
+        // A whole address may be chosen; who may be asked is decided when it is.
+        let whole = filled.is_empty() && is_plain(value);
+        match (value, filter) {
+            (Json::String(text), None) if !chosen || whole => filled.push_str(text),
+            (value, None) if !value.is_string() => filled.push_str(&value.to_string()),
+            (value, filter) => {
+                let ends = |c: char| c.is_control() || c == '"' || c == '\\';
+                if field.quoted && filter.is_none() && value.as_str().is_some_and(|v| v.contains(ends)) {
+                    let m = format!(
+                        "`{path}` holds quotes or control characters: write `{{{{ {path} | tojson }}}}`"
+                    );
+                    return Err(Error::new(Code::InvalidRequest, m).param("params"));
+                }
+                let filter = filter.map_or_else(String::new, |f| format!(" | {f}"));
+                filled.push_str(&format!("{{{{ {}{filter} }}}}", literal(value)));
+            }
+        }
+    }
+    Ok(Json::String(filled))
+}
+
+/// A value as a template's literal: JSON, in which nothing looks like a template.
+fn literal(value: &Json) -> String {
+    let mut text = String::new();
+    for c in value.to_string().chars() {
+        match c {
+            // Outside of texts these are the value's own form.
+            '{' | '}' | '%' | '#' if value.is_string() => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 /// A piece of a text.
@@ -267,6 +354,36 @@ mod tests {
         assert!(check("raw/{{ params.name }}/x", "..").is_err());
         // Two that are harmless alone.
         assert!(check("raw/{{ params.name }}{{ params.name }}/x", ".").is_err());
+    }
+
+    #[test]
+    fn what_a_caller_chose_is_no_template() {
+        let (own, fields) = (Map::new(), [TextField::plain("message"), TextField::quoted("body")]);
+        let filled = |config: Json, name: &str| {
+            let mut given = given();
+            given["params"]["name"] = json!(name);
+            fill_stage(&config, (&given, &own), &fields)
+        };
+        let message =
+            filled(json!({"message": "for {{ params.name }}: {{ inputs.x }}"}), "{{ inputs.secret }}\"");
+        let message = message.unwrap()["message"].as_str().unwrap().to_owned();
+        assert_eq!(message, r#"for {{ "\u007b\u007b inputs.secret \u007d\u007d\"" }}: {{ inputs.x }}"#);
+        let env = minijinja::Environment::new();
+        let rendered =
+            env.render_str(&message, minijinja::context! { inputs => minijinja::context! { x => 1 } });
+        assert_eq!(rendered.unwrap(), "for {{ inputs.secret }}\": 1");
+        let body = json!({"body": "{\"a\":\"{{ params.name }}\"}"});
+        assert!(filled(body.clone(), "x\",\"admin\":\"1").is_err());
+        assert!(filled(body, "x").unwrap()["body"].as_str().unwrap().contains("{{ \"x\" }}"));
+        let body = json!({"body": "{\"a\":{{ params.name | tojson }}}"});
+        let body = filled(body, "x\",\"admin").unwrap()["body"].as_str().unwrap().to_owned();
+        let sent: Json = serde_json::from_str(&env.render_str(&body, ()).unwrap()).unwrap();
+        assert_eq!(sent, json!({"a": "x\",\"admin"}));
+        // JSON that is no text keeps its form.
+        let body =
+            filled(json!({"body": {"a": "{{ params.name }}", "n": "{{ params.month }}"}}), "{{ x }}\"")
+                .unwrap();
+        assert_eq!(body["body"], json!({"a": "{{ x }}\"", "n": 3}));
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use contract::{Code, Error, FailureContract, StageName};
 use serde_json::{Map, Value as Json, json};
 
 use super::definition::{Asked, Definition};
-use super::fill::{check_code, check_path, fill};
+use super::fill::{check_code, check_path, fill_stage};
 use super::kept::Kept;
 use super::stage::{From, StageWork};
 use crate::graph::{Node, Source};
@@ -14,6 +14,8 @@ use crate::runs::{Contract, Plan, Retry, StagePlan};
 use crate::spec::StageSpec;
 use crate::{Registry, Site};
 
+/// Bytes that the parameters of a run may take, as JSON: they are kept in its journal, in its lineage, and shown in lists.
+const PARAMS: usize = 256 << 10;
 /// The most stages of a run.
 const STAGES: usize = 20_000;
 
@@ -92,6 +94,13 @@ pub(super) fn plan(
 
 fn params(def: &Definition, asked: &Asked) -> Result<Map<String, Json>, Error> {
     let mut params = def.spec.durable.params.clone();
+    let size: usize = asked.params.values().map(|v| v.to_string().len()).sum();
+    if size > PARAMS {
+        let m = format!(
+            "the parameters of a run take at most {PARAMS} bytes, and these take {size}: give larger ones as its input, or in a file"
+        );
+        return Err(Error::new(Code::TooLarge, m).param("params"));
+    }
     for (name, value) in &asked.params {
         if params.insert(name.clone(), value.clone()).is_none() {
             let known: Vec<&str> = def.spec.durable.params.keys().map(String::as_str).collect();
@@ -180,7 +189,7 @@ fn stage(
             check_path(text, given, own).map_err(here)?;
         }
     }
-    let config = fill(&spec.config, given).map_err(here)?;
+    let config = fill_stage(&spec.config, (given, own), kind.templates()).map_err(here)?;
     if let Err(problems) = kind.build(&config, site) {
         let first = problems.first().map(|p| format!("{}: {}", p.message, p.remedy)).unwrap_or_default();
         return Err(Error::new(Code::InvalidRequest, format!("stage `{}`: {first}", site.name)));

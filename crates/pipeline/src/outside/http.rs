@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use super::template::{Escape, Template, Values};
 use super::{Asked, Outside, ask, host, problem};
-use crate::registry::{Problem, Site, StageKind};
+use crate::registry::{Problem, Site, StageKind, TextField};
 use crate::units::{Size, Time};
 use crate::word::Word;
 
@@ -126,6 +126,10 @@ impl StageKind for HttpKind {
 
     fn schema(&self) -> Json {
         schemars::schema_for!(HttpConfig).to_value()
+    }
+
+    fn templates(&self) -> &'static [TextField] {
+        const { &[TextField::plain("url"), TextField::plain("headers"), TextField::quoted("body")] }
     }
 
     /// What is elsewhere may have changed.

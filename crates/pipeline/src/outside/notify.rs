@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 
 use super::template::{Escape, Template, Values};
 use super::{Asked, Outside, ask, host, problem, unexpected};
-use crate::registry::{Problem, Site, StageKind};
+use crate::registry::{Problem, Site, StageKind, TextField};
 use crate::runs::{Delivered, Message, signed_with};
 use crate::word::Word;
 
@@ -102,6 +102,10 @@ impl StageKind for NotifyKind {
 
     fn durable(&self) -> bool {
         true
+    }
+
+    fn templates(&self) -> &'static [TextField] {
+        const { &[TextField::plain("message")] }
     }
 
     /// Who was told of another run was not told of this one.

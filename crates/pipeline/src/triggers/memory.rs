@@ -18,7 +18,7 @@ pub const MOST_BYTES: usize = 1_000_000;
 /// Ends of runs may be seen so much later than others that came behind them, in milliseconds.
 const BEHIND: i64 = 600_000;
 /// Ends of runs within that time that are told from each other.
-const MOST_ENDS: usize = 20_000;
+const MOST_ENDS: usize = 5_000;
 /// A steady stream of commits starts a run after so many quiet times.
 const PATIENCE: i64 = 15;
 
@@ -317,7 +317,7 @@ mod tests {
             ends.add(&format!("late-{n}"), UnixMillis(1_000_000 + many + BEHIND + 1 + n));
         }
         assert!(ends.since > UnixMillis(1_000_000 + many) && ends.seen.len() <= 2 * REMEMBERED);
-        for n in 0..2 * MOST_ENDS as i64 {
+        for n in 0..MOST_ENDS as i64 + 500 {
             ends.add(&format!("flood-{n}"), UnixMillis(9_000_000 + n / 100));
         }
         assert!(ends.seen.len() <= MOST_ENDS + 1, "{}", ends.seen.len());
