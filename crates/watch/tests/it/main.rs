@@ -1,0 +1,12 @@
+//! Golden values of SciPy, scikit-learn, fairlearn, NannyML and river; properties; simulations.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's own world: what is not there is a failure"
+)]
+
+mod drift;
+mod sketch;
+mod support;
