@@ -10,6 +10,7 @@ mod exact;
 mod random;
 
 pub mod drift;
+pub mod performance;
 pub mod sketch;
 
 pub use error::Error;

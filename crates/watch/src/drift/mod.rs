@@ -23,6 +23,5 @@ pub use distance::{wasserstein, wasserstein_of_steps};
 pub use fdr::benjamini_hochberg;
 pub use ks::{Ks, KsMethod, ks, ks_of_steps};
 pub use mmd::{Mmd, Vectors, mmd, mmd_linear};
-pub(crate) use shares::chi_squared_tail;
 pub use shares::{ChiSquared, EMPTY, chi_squared, jensen_shannon, psi};
 pub use verdict::{DriftLimits, Level, Measured, Subject, Verdict, judge};

@@ -84,7 +84,7 @@ pub fn chi_squared(reference: &[u64], current: &[u64]) -> Result<ChiSquared, Err
 }
 
 /// P(χ² with `degrees` degrees of freedom ≥ `statistic`).
-pub(crate) fn chi_squared_tail(statistic: f64, degrees: u64) -> f64 {
+fn chi_squared_tail(statistic: f64, degrees: u64) -> f64 {
     if degrees == 0 || statistic.is_nan() || statistic <= 0.0 {
         return 1.0;
     }

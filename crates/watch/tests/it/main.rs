@@ -8,5 +8,6 @@
 )]
 
 mod drift;
+mod performance;
 mod sketch;
 mod support;

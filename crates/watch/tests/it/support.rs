@@ -4,25 +4,25 @@ use serde_json::Value as Json;
 use watch::Seeded;
 
 /// The rows of a golden file.
-pub fn golden(name: &str) -> Vec<Json> {
+pub(crate) fn golden(name: &str) -> Vec<Json> {
     let path = format!("{}/oracles/{name}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-pub fn number(row: &Json, key: &str) -> f64 {
+pub(crate) fn number(row: &Json, key: &str) -> f64 {
     row[key].as_f64().unwrap_or_else(|| panic!("{key} in {row}"))
 }
 
-pub fn whole(row: &Json, key: &str) -> usize {
+pub(crate) fn whole(row: &Json, key: &str) -> usize {
     row[key].as_u64().unwrap_or_else(|| panic!("{key} in {row}")) as usize
 }
 
-pub fn numbers(row: &Json) -> Vec<f64> {
+pub(crate) fn numbers(row: &Json) -> Vec<f64> {
     row.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
 }
 
 /// As `series.column`.
-pub fn column(kind: &str, seed: u64, n: usize, shift: f64) -> Vec<f64> {
+pub(crate) fn column(kind: &str, seed: u64, n: usize, shift: f64) -> Vec<f64> {
     let mut draw = Seeded::new(seed);
     let mut one = || match kind {
         "heavy" => {
@@ -38,7 +38,7 @@ pub fn column(kind: &str, seed: u64, n: usize, shift: f64) -> Vec<f64> {
 }
 
 /// As `series.scored`.
-pub fn scored(seed: u64, n: usize, steps: u64) -> (Vec<f64>, Vec<bool>) {
+pub(crate) fn scored(seed: u64, n: usize, steps: u64) -> (Vec<f64>, Vec<bool>) {
     let mut draw = Seeded::new(seed);
     (0..n)
         .map(|_| {
@@ -50,14 +50,20 @@ pub fn scored(seed: u64, n: usize, steps: u64) -> (Vec<f64>, Vec<bool>) {
 
 /// Within `tolerance`, of the larger of one and the expected.
 #[track_caller]
-pub fn near(what: &str, is: f64, expected: f64, tolerance: f64) {
+pub(crate) fn near(what: &str, is: f64, expected: f64, tolerance: f64) {
     let off = (is - expected).abs() / expected.abs().max(1.0);
     assert!(off <= tolerance, "{what}: {is:e} instead of {expected:e}, off by {off:e}");
 }
 
 /// Within a share of the expected itself, however small.
 #[track_caller]
-pub fn near_relative(what: &str, is: f64, expected: f64, tolerance: f64) {
+pub(crate) fn near_relative(what: &str, is: f64, expected: f64, tolerance: f64) {
     let off = (is - expected).abs() / expected.abs().max(f64::MIN_POSITIVE);
     assert!(off <= tolerance, "{what}: {is:e} instead of {expected:e}, off by {off:e} of it");
+}
+
+/// A golden file that is one object.
+pub(crate) fn golden_one(name: &str) -> Json {
+    let path = format!("{}/oracles/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
