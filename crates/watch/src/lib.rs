@@ -9,9 +9,11 @@ mod error;
 mod exact;
 mod random;
 
+pub mod alarm;
 pub mod drift;
 pub mod performance;
 pub mod sketch;
+pub mod stream;
 
 pub use error::Error;
 pub use random::Seeded;

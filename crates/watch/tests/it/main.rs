@@ -7,7 +7,9 @@
     reason = "a test's own world: what is not there is a failure"
 )]
 
+mod alarm;
 mod drift;
 mod performance;
 mod sketch;
+mod stream;
 mod support;
