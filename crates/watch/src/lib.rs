@@ -10,8 +10,10 @@ mod exact;
 mod random;
 
 pub mod alarm;
+pub mod alert;
 pub mod drift;
 pub mod performance;
+pub mod retrain;
 pub mod sketch;
 pub mod stream;
 

@@ -8,8 +8,10 @@
 )]
 
 mod alarm;
+mod alert;
 mod drift;
 mod performance;
+mod retrain;
 mod sketch;
 mod stream;
 mod support;
