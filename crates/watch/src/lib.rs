@@ -7,6 +7,7 @@
 
 mod error;
 mod exact;
+mod order;
 mod random;
 
 pub mod alarm;

@@ -9,7 +9,9 @@
 mod calibrate;
 mod quorum;
 mod season;
+mod volume;
 
 pub use calibrate::{Calibrated, Delay, Plan, calibrate, delay};
 pub use quorum::Quorum;
 pub use season::{Season, summed};
+pub use volume::{Volume, volume};

@@ -18,7 +18,7 @@ impl Season {
     /// The blocks of a reference that a window of `width` blocks from number `first` on is compared with: those of its phases. The
     /// reference's first block has phase 0. A window should be shorter than a season, or whole seasons long: otherwise phases
     /// that it holds twice weigh once.
-    pub fn alike<'a, B>(self, reference: &'a [B], first: usize, width: usize) -> Vec<&'a B> {
+    pub fn alike<B>(self, reference: &[B], first: usize, width: usize) -> Vec<&B> {
         let season = self.0.max(1);
         if width >= season {
             return reference.iter().collect();

@@ -6,6 +6,7 @@ use super::distance::{self, Distances};
 use super::ks::{self, Ks};
 use super::shares::{ChiSquared, chi_squared, jensen_shannon, psi};
 use crate::Error;
+use crate::order;
 use crate::sketch::steps::Sorted;
 use crate::sketch::{Bins, NumericSketch, Steps};
 
@@ -17,12 +18,12 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Sorts the values in place; what is not finite is missing.
+    /// Sorts the values in place; what is no number is missing.
     pub fn new(mut values: Vec<f64>) -> Self {
         let all = values.len();
-        values.retain(|v| v.is_finite());
+        values.retain(|v| order::is_number(*v));
         let missing = (all - values.len()) as u64;
-        values.sort_unstable_by(f64::total_cmp);
+        order::sort(&mut values);
         Sample { sorted: values, missing }
     }
 
@@ -149,7 +150,11 @@ impl NumericReference {
     fn measure(&self, exact: Option<&Sample>, window: Side<'_>) -> Result<NumericDrift, Error> {
         let own: Steps;
         let (found, counts) = match (exact, window) {
-            (Some(reference), window) => self.walk(&Sorted(reference.sorted()), 0.0, window)?,
+            (Some(reference), Side::Sample(window)) => {
+                let found = distance::walk_samples(&reference.sorted, &window.sorted)?;
+                (found, self.bins.of_sorted(&window.sorted, window.missing))
+            }
+            (Some(reference), window) => self.walk(&Sorted(&reference.sorted), 0.0, window)?,
             (None, window) => {
                 own = self.sketch.steps();
                 self.walk(&own, own.error(), window)?

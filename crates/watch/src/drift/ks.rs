@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::distance::{self, Distances};
 use super::kolmogorov::{gcd, one_sample_tail, two_samples_exact};
 use crate::Error;
-use crate::sketch::{Steps, steps::Sorted};
+use crate::sketch::Steps;
 
 /// Up to here the probability is counted out.
 const EXACT: u64 = 10_000;
@@ -41,7 +41,7 @@ pub struct Ks {
 /// # Errors
 /// When one is empty.
 pub fn ks(reference: &[f64], current: &[f64]) -> Result<Ks, Error> {
-    let found = distance::walk(&Sorted(reference), &Sorted(current))?;
+    let found = distance::walk_samples(reference, current)?;
     Ok(from_distances(&found))
 }
 

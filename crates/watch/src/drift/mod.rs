@@ -15,6 +15,7 @@ mod fdr;
 mod kolmogorov;
 mod ks;
 mod mmd;
+mod profile;
 mod shares;
 mod verdict;
 
@@ -23,5 +24,6 @@ pub use distance::{wasserstein, wasserstein_of_steps};
 pub use fdr::benjamini_hochberg;
 pub use ks::{Ks, KsMethod, ks, ks_of_steps};
 pub use mmd::{Mmd, Vectors, mmd, mmd_linear};
+pub use profile::{ColumnSketch, Profile, Reference, SchemaChange};
 pub use shares::{ChiSquared, EMPTY, chi_squared, jensen_shannon, psi};
 pub use verdict::{DriftLimits, Level, Measured, Subject, Verdict, judge};

@@ -80,19 +80,21 @@ impl Measured {
 
     /// The largest effect as a share of its limit, by its name, and how loud it would be.
     fn effect(&self, limits: &DriftLimits) -> (&'static str, f64, Level) {
+        let of = |value: f64, limit: f64| value / limit.max(f64::MIN_POSITIVE);
         let psi_and = |psi: f64, others: &[(&'static str, f64, f64)]| {
-            let mut worst = ("psi", psi / limits.psi_alert);
-            for &(name, value, limit) in others {
-                if value / limit > worst.1 {
-                    worst = (name, value / limit);
+            let (mut name, mut share) = ("psi", of(psi, limits.psi_alert));
+            for &(other, value, limit) in others {
+                if of(value, limit) > share {
+                    (name, share) = (other, of(value, limit));
                 }
             }
-            let level = match worst.1 {
-                share if share >= 1.0 => Level::Alert,
-                _ if psi >= limits.psi_warn => Level::Warn,
-                _ => Level::Calm,
+            let beyond = psi >= limits.psi_alert || others.iter().any(|(_, value, limit)| value >= limit);
+            let level = match beyond {
+                true => Level::Alert,
+                false if psi >= limits.psi_warn => Level::Warn,
+                false => Level::Calm,
             };
-            (worst.0, worst.1, level)
+            (name, share, level)
         };
         match self {
             Measured::Numeric(d) => {
@@ -100,8 +102,8 @@ impl Measured {
             }
             Measured::Category(d) => psi_and(d.psi, &[("js", d.js, limits.js)]),
             Measured::Embedding(d, _) => {
-                let share = d.statistic / limits.mmd;
-                ("mmd", share, if share >= 1.0 { Level::Alert } else { Level::Calm })
+                let level = if d.statistic >= limits.mmd { Level::Alert } else { Level::Calm };
+                ("mmd", of(d.statistic, limits.mmd), level)
             }
         }
     }

@@ -83,7 +83,7 @@ pub struct WindowState {
 pub struct Windows<P, L> {
     settings: WindowSettings,
     /// By their starts.
-    windows: BTreeMap<i64, AHashMap<Box<str>, (P, Option<L>)>>,
+    windows: BTreeMap<i64, Rows<P, L>>,
     /// The window of each prediction.
     places: AHashMap<Box<str>, i64>,
     /// Labels whose prediction has not come.
@@ -91,6 +91,9 @@ pub struct Windows<P, L> {
     watermark: UnixMillis,
     dropped: u64,
 }
+
+/// What was predicted, and what was true if it is known; by the prediction's id.
+type Rows<P, L> = AHashMap<Box<str>, (P, Option<L>)>;
 
 fn millis(d: Duration) -> i64 {
     i64::try_from(d.as_millis()).unwrap_or(i64::MAX).max(1)
@@ -170,7 +173,7 @@ impl<P: Clone, L: Clone> Windows<P, L> {
         self.dropped
     }
 
-    fn state(&self, now: UnixMillis, start: i64, rows: &AHashMap<Box<str>, (P, Option<L>)>) -> WindowState {
+    fn state(&self, now: UnixMillis, start: i64, rows: &Rows<P, L>) -> WindowState {
         let end = start.saturating_add(millis(self.settings.width));
         let predicted = rows.len() as u64;
         let labelled = rows.values().filter(|(_, label)| label.is_some()).count() as u64;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{NumericSketch, Steps};
 use crate::Error;
+use crate::order;
 
 /// Bins of the reference unless told otherwise.
 const BINS: usize = 10;
@@ -98,12 +99,12 @@ impl Bins {
         self.of_steps(&sketch.steps(), sketch.missing())
     }
 
-    /// Counts values in any order; what is not finite is missing.
+    /// Counts values in any order; what is no number is missing.
     pub fn of_values(&self, values: &[f64]) -> Vec<u64> {
         let mut counts = vec![0; self.count()];
         let last = self.count() - 1;
         for &value in values {
-            let bin = if value.is_finite() { self.edges.partition_point(|&e| e < value) } else { last };
+            let bin = if order::is_number(value) { self.edges.partition_point(|&e| e < value) } else { last };
             if let Some(count) = counts.get_mut(bin) {
                 *count += 1;
             }

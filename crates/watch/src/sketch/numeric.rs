@@ -5,7 +5,7 @@
 //! more than `2^h`, and the sketch adds these up: [`NumericSketch::rank_error`] is what really happened to it, not an
 //! estimate for the average sketch. Until a buffer has been full it is exact.
 //!
-//! What is not finite (NaN, null, ±∞) is counted as missing, has a bin of its own and never enters an order or a mean.
+//! What is no number (NaN, null, ±∞, beyond 1e150) is counted as missing, has a bin of its own and never enters an order or a mean.
 //!
 //! Invariants: the weights of all values add up to the count; merging adds counts, moments and bounds; nothing is random, so
 //! that the same batches give the same sketch.
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Steps;
 use crate::Error;
+use crate::order;
 
 /// Values a buffer holds unless told otherwise: 0.35 % of ranks at 500,000 rows, in 130 KiB.
 const CAPACITY: usize = 2_048;
@@ -71,7 +72,7 @@ impl NumericSketch {
         }
     }
 
-    /// Takes a batch in. What is not finite is counted as missing.
+    /// Takes a batch in. What is no number is counted as missing.
     pub fn extend(&mut self, values: &[f64]) {
         for part in values.chunks(self.capacity) {
             self.take(part);
@@ -95,7 +96,7 @@ impl NumericSketch {
         let Some(base) = self.levels.first_mut() else { return };
         let before = base.values.len();
         for &value in part {
-            if value.is_finite() {
+            if order::is_number(value) {
                 base.values.push(value);
                 (n, sum) = (n + 1, sum + value);
                 (low, high) = (low.min(value), high.max(value));
@@ -130,7 +131,12 @@ impl NumericSketch {
                 h += 1;
                 continue;
             }
-            level.values.sort_unstable_by(f64::total_cmp);
+            if h == 0 {
+                order::sort(&mut level.values);
+            } else {
+                // Made of sorted halves: merged, not sorted.
+                level.values.sort_by(f64::total_cmp);
+            }
             // An odd one out stays: a step takes pairs.
             let stays = if level.values.len() % 2 == 1 { level.values.pop() } else { None };
             let first = usize::from(level.odd);

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use watch::drift::{
-    Basis, DriftLimits, KsMethod, Level, Measured, NumericReference, Sample, Side, Subject, Vectors,
-    benjamini_hochberg, chi_squared, compare_categories, jensen_shannon, judge, ks, mmd, mmd_linear, psi,
-    wasserstein,
+    Basis, DriftLimits, KsMethod, Level, Measured, NumericReference, Profile, Reference, Sample, Side,
+    Subject, Vectors, benjamini_hochberg, chi_squared, compare_categories, jensen_shannon, judge, ks, mmd,
+    mmd_linear, psi, wasserstein,
 };
 use watch::sketch::{Bins, CategorySketch, NumericSketch};
 
@@ -229,4 +229,41 @@ proptest! {
             prop_assert!(jensen_shannon(&a, &a).unwrap() < 1e-7);
         }
     }
+}
+
+#[test]
+fn a_table_is_compared_by_its_profile_and_names_what_has_moved() {
+    let table = |seed: u64, shift: f64| {
+        let mut profile = Profile::default();
+        for batch in column("bell", seed, 4_000, 0.0).chunks(512) {
+            profile.numbers("calm", batch).unwrap();
+        }
+        profile.numbers("moved", &column("bell", seed + 1, 4_000, shift)).unwrap();
+        let carriers = column("bell", seed + 2, 4_000, 0.0);
+        profile
+            .categories("carrier", carriers.iter().map(|v| Some(if *v < 0.0 { "AA" } else { "UA" })))
+            .unwrap();
+        profile
+    };
+    let mut training = table(1, 0.0);
+    training.merge(&table(11, 0.0)).unwrap();
+    let reference = Reference::new(training);
+    let reference: Reference = serde_json::from_str(&serde_json::to_string(&reference).unwrap()).unwrap();
+    let mut window = table(21, 1.0);
+    window.numbers("fresh", &[1.0]).unwrap();
+    let (found, schema) = reference.compare(&window, Some("origin=JFK")).unwrap();
+    assert_eq!(schema.new, ["fresh"]);
+    let verdicts = judge(found, &DriftLimits::default());
+    let alerts: Vec<&str> =
+        verdicts.iter().filter(|v| v.level == Level::Alert).map(|v| v.subject.feature.as_str()).collect();
+    assert_eq!((alerts, verdicts.len()), (vec!["moved"], 3));
+    let mut other = Profile::default();
+    other.categories("calm", [Some("x")]).unwrap();
+    other.categories("carrier", []).unwrap();
+    let (_, schema) = reference.compare(&other, None).unwrap();
+    assert_eq!(
+        (schema.gone, schema.other_kind, schema.empty),
+        (vec!["moved".into()], vec!["calm".into()], vec!["carrier".into()])
+    );
+    assert!(window.numbers("carrier", &[1.0]).is_err());
 }

@@ -9,6 +9,7 @@
 
 mod alarm;
 mod alert;
+mod alert_properties;
 mod drift;
 mod performance;
 mod retrain;

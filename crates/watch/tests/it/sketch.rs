@@ -7,7 +7,7 @@ use crate::support::column;
 
 /// The largest difference between the sketch's shares and the true ones, at every value.
 fn worst(sketch: &NumericSketch, values: &[f64]) -> f64 {
-    let mut sorted: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+    let mut sorted: Vec<f64> = values.iter().copied().filter(|v| v.abs() < 1e100).collect();
     sorted.sort_by(f64::total_cmp);
     let (steps, n) = (sketch.steps(), sorted.len() as f64);
     sorted
@@ -52,7 +52,7 @@ fn thousands_of_categories_fit_and_the_frequent_ones_stay() {
 }
 
 fn any_value() -> impl Strategy<Value = f64> {
-    prop_oneof![8 => -1e6..1e6f64, 2 => (-3i32..3).prop_map(f64::from), 1 => Just(f64::NAN), 1 => Just(f64::INFINITY)]
+    prop_oneof![8 => -1e6..1e6f64, 2 => (-3i32..3).prop_map(f64::from), 1 => Just(f64::NAN), 1 => Just(f64::INFINITY), 1 => Just(f64::MIN)]
 }
 
 proptest! {
@@ -68,7 +68,7 @@ proptest! {
             merged.merge(&one).unwrap();
         }
         let all = parts.concat();
-        let there: Vec<f64> = all.iter().copied().filter(|v| v.is_finite()).collect();
+        let there: Vec<f64> = all.iter().copied().filter(|v| v.abs() < 1e100).collect();
         prop_assert_eq!(merged.count(), there.len() as u64);
         prop_assert_eq!(merged.count() + merged.missing(), all.len() as u64);
         prop_assert_eq!(merged.steps().count(), merged.count());

@@ -11,8 +11,8 @@ fn series(row: &Json) -> Vec<f64> {
     let (n, seed) = (whole(row, "n"), row["seed"].as_u64().unwrap());
     let levels = row["levels"].as_array().unwrap();
     let level = |i: usize| {
-        let past = levels.iter().filter(|l| l[0].as_u64().unwrap() as usize <= i);
-        past.last().unwrap()[1].as_f64().unwrap()
+        let mut past = levels.iter().filter(|l| l[0].as_u64().unwrap() as usize <= i);
+        past.next_back().unwrap()[1].as_f64().unwrap()
     };
     if row["kind"] == "unit" {
         let mut draw = Seeded::new(seed);
