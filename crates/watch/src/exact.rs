@@ -1,8 +1,8 @@
 //! Numbers that are read as they were written, to the last bit, in every format.
 //!
-//! An edge of a bin is often a value of the column. Were it read one unit in the last place lower, as fast readers of JSON may,
-//! all rows with that value would change their bin, and that would be drift. So numbers go as text, which [`str::parse`] reads exactly,
-//! and what is not finite goes along.
+//! An edge of a bin is often a value of the column. Were it read one unit in the last place lower, as fast readers of
+//! JSON may, all rows with that value would change their bin, and that would be drift. So numbers go as text, which
+//! [`str::parse`] reads exactly, and what is not finite goes along.
 
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serializer};

@@ -1,7 +1,7 @@
 //! Sorting of floating-point numbers, and which of them are numbers at all.
 
-/// The largest magnitude that counts as a number: the square of a larger one has no room, and what is so large in a table is a mark
-/// for a missing value.
+/// The largest magnitude that counts as a number: the square of a larger one has no room, and what is so large in a
+/// table is a mark for a missing value.
 const LARGEST: f64 = 1e150;
 
 /// Whether a value is a number; NaN, infinities and marks like the largest float are not.

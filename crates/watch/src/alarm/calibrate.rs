@@ -1,11 +1,12 @@
 //! A threshold from months that are drawn from the reference.
 //!
-//! A drawn month has windows as the real one will have: made of whole runs of blocks, so that what hangs together in time stays
-//! together, each from its own phase of the season. It is compared with a reference that is drawn as well, because the real
-//! reference is as much a draw as the window: with the reference held fixed, its own error would look like drift ever after. Drawing from
-//! `N` runs has only (N − 1) / N of their variance; the drawn reference is made that much shorter that the difference of both varies as
-//! that of a new window and the whole reference does. What is stated is right as far as the reference shows the tail: a threshold that one
-//! block in thirty exceeds is read from the two largest of 60 blocks.
+//! A drawn month has windows as the real one will have: made of whole runs of blocks, so that what hangs together in
+//! time stays together, each from its own phase of the season. It is compared with a reference that is drawn as well,
+//! because the real reference is as much a draw as the window: with the reference held fixed, its own error would look
+//! like drift ever after. Drawing from `N` runs has only (N − 1) / N of their variance; the drawn reference is made
+//! that much shorter that the difference of both varies as that of a new window and the whole reference does. What is
+//! stated is right as far as the reference shows the tail: a threshold that one block in thirty exceeds is read from
+//! the two largest of 60 blocks.
 
 use std::collections::VecDeque;
 
@@ -146,8 +147,8 @@ fn check<B>(reference: &[B], plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
-/// The statistics of all windows of a row of blocks, each with the number of blocks at its end. `before` blocks come before number 0
-/// of the season's phases.
+/// The statistics of all windows of a row of blocks, each with the number of blocks at its end. `before` blocks come
+/// before number 0 of the season's phases.
 fn windows<'a, B>(
     row: &[&'a B],
     reference: &[&'a B],
@@ -176,8 +177,8 @@ fn onsets(windows: &[(usize, f64)], threshold: f64, quorum: Quorum, warm: usize)
     count
 }
 
-/// Finds the lowest threshold whose false alarms a month are borne. `statistic` compares the blocks of a window with those of a
-/// reference; the larger, the further apart.
+/// Finds the lowest threshold whose false alarms a month are borne. `statistic` compares the blocks of a window with
+/// those of a reference; the larger, the further apart.
 ///
 /// # Errors
 /// When the reference holds less than two windows, two seasons or two runs, or the plan contradicts itself.
@@ -225,8 +226,8 @@ pub fn calibrate<B>(
     Ok(Calibrated { threshold, false_alarms_per_month, standard_error, months: plan.months })
 }
 
-/// How long a drift goes unseen with a calibrated threshold: months whose blocks come from `drifted` from some moment on. Blocks of both
-/// begin with the phase 0 of the season.
+/// How long a drift goes unseen with a calibrated threshold: months whose blocks come from `drifted` from some moment
+/// on. Blocks of both begin with the phase 0 of the season.
 ///
 /// # Errors
 /// As [`calibrate`], for either side.
@@ -245,7 +246,8 @@ pub fn delay<B>(
     let mut delays: Vec<usize> = Vec::new();
     for _ in 0..plan.months {
         let drawn: Vec<&B> = draws.reference().into_iter().filter_map(|i| reference.get(i)).collect();
-        // The onset is after a whole window and all that the quorum looks back on, anywhere in the season and between two windows.
+        // The onset is after a whole window and all that the quorum looks back on, anywhere in the season and between
+        // two windows.
         let before = plan.window + plan.quorum.n * plan.step + draws.draw.below(season * plan.step);
         let mut row: Vec<&B> = draws.row(0, before).into_iter().filter_map(|i| reference.get(i)).collect();
         row.extend(after.row(before, plan.month).into_iter().filter_map(|i| drifted.get(i)));

@@ -15,9 +15,9 @@ impl Season {
         block % self.0.max(1)
     }
 
-    /// The blocks of a reference that a window of `width` blocks from number `first` on is compared with: those of its phases. The
-    /// reference's first block has phase 0. A window should be shorter than a season, or whole seasons long: otherwise phases
-    /// that it holds twice weigh once.
+    /// The blocks of a reference that a window of `width` blocks from number `first` on is compared with: those of its
+    /// phases. The reference's first block has phase 0. A window should be shorter than a season, or whole seasons
+    /// long: otherwise phases that it holds twice weigh once.
     pub fn alike<B>(self, reference: &[B], first: usize, width: usize) -> Vec<&B> {
         let season = self.0.max(1);
         if width >= season {

@@ -11,8 +11,9 @@ pub struct Volume {
     pub usual: f64,
     /// The count by the usual: 0 when nothing came, 1 when as much as ever; none when usually nothing does.
     pub ratio: Option<f64>,
-    /// How many robust standard deviations it is off, below zero when less came. By the median distance from the median, and at least
-    /// that of a Poisson count, so that counts that never varied do not make one more row an alarm.
+    /// How many robust standard deviations it is off, below zero when less came. By the median distance from the
+    /// median, and at least that of a Poisson count, so that counts that never varied do not make one more row an
+    /// alarm.
     pub deviations: f64,
 }
 

@@ -118,7 +118,8 @@ impl Alerts {
         }
     }
 
-    /// Other rules come into force; alerts of rules that stay keep their states, those of rules that go are gone without a word.
+    /// Other rules come into force; alerts of rules that stay keep their states, those of rules that go are gone
+    /// without a word.
     ///
     /// # Errors
     /// When a rule contradicts itself: none is taken then.
@@ -159,7 +160,8 @@ impl Alerts {
         self.alerts.remove(key);
     }
 
-    /// Takes a window of a series in. What is to be sent of it, the next [`Alerts::tick`] says.
+    /// Takes a window of a series in. A series is there from its first window on, usable or not: only then can its data
+    /// be missing. What is to be sent of it, the next [`Alerts::tick`] says.
     pub fn observe(&mut self, now: UnixMillis, key: &AlertKey, sample: Sample) -> Vec<Action> {
         self.now = self.now.max(now);
         let full = self.alerts.len() >= self.settings.max_series;

@@ -1,5 +1,5 @@
-//! What is sent of a group of alerts: the first message after a short wait (so that what breaks together is told together), news not
-//! more often than each `interval`, and what still fires again after `repeat`.
+//! What is sent of a group of alerts: the first message after a short wait (so that what breaks together is told
+//! together), news not more often than each `interval`, and what still fires again after `repeat`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! One alert. The arrows are in [`crate::alert`].
 //!
-//! Two thresholds: as long as it does not fire, windows are held against `fire`; while it fires, the same windows against `clear`. A
-//! window with too few samples is no window: it neither counts nor keeps data from being stale.
+//! Two thresholds: as long as it does not fire, windows are held against `fire`; while it fires, the same windows
+//! against `clear`. A window with too few samples is no window: it neither counts nor keeps data from being stale.
 
 use std::collections::VecDeque;
 use std::time::Duration;

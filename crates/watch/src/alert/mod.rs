@@ -7,14 +7,14 @@
 //!    └──────────────────────────── resolved ◀───────────────────────────┘
 //! ```
 //!
-//! [`Alerts`] holds all of them. It is told samples and the time and gives back actions: what has changed, and what to send. Alerts
-//! of a group go in one message; one that is silenced, or inhibited by another that fires, goes on through its states and is not
-//! sent.
+//! [`Alerts`] holds all of them. It is told samples and the time and gives back actions: what has changed, and what to
+//! send. Alerts of a group go in one message; one that is silenced, or inhibited by another that fires, goes on through
+//! its states and is not sent.
 //!
-//! Nothing is sent twice: a host writes the state and the messages down in one step, then sends. Whatever of this is done again after a
-//! crash gives messages of the same ids (an id is a sum of what is said, not of when). Invariants: an alert that fires and is
-//! neither silenced nor inhibited is sent; one that was sent is followed by one message that it is resolved, unless it is silenced
-//! then; time never goes back in here, though the clock may.
+//! Nothing is sent twice: a host writes the state and the messages down in one step, then sends. Whatever of this is
+//! done again after a crash gives messages of the same ids (an id is a sum of what is said, not of when). Invariants:
+//! an alert that fires and is neither silenced nor inhibited is sent; one that was sent is followed by one message that
+//! it is resolved, unless it is silenced then; time never goes back in here, though the clock may.
 
 mod board;
 mod group;

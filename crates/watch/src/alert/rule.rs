@@ -82,8 +82,8 @@ pub struct Rule {
     pub direction: Direction,
     /// From here on, inclusive, it is too much.
     pub fire: f64,
-    /// Until here, inclusive, it is still too much for an alert that fires; `fire` when it is left out. On the good side of `fire`, so
-    /// that a value that wavers around one threshold is one alert.
+    /// Until here, inclusive, it is still too much for an alert that fires; `fire` when it is left out. On the good
+    /// side of `fire`, so that a value that wavers around one threshold is one alert.
     pub clear: Option<f64>,
     /// How many windows have to be too much.
     pub quorum: Quorum,
@@ -135,7 +135,8 @@ impl Rule {
     /// Refuses a rule that contradicts itself.
     ///
     /// # Errors
-    /// When a threshold is no number, `clear` is on the bad side of `fire`, the quorum can never be met, or data are stale at once.
+    /// When a threshold is no number, `clear` is on the bad side of `fire`, the quorum can never be met, or data are
+    /// stale at once.
     pub fn check(&self) -> Result<(), Error> {
         self.quorum.check()?;
         let setting = |name, why: String| Err(Error::Setting { name, why });

@@ -98,8 +98,8 @@ pub(super) fn walk_samples(a: &[f64], b: &[f64]) -> Result<Distances, Error> {
     })
 }
 
-/// Wasserstein-1 of two samples, each sorted in ascending order, without NaN: the area between their cumulative shares, in
-/// the units of the column. Exact.
+/// Wasserstein-1 of two samples, each sorted in ascending order, without NaN: the area between their cumulative shares,
+/// in the units of the column. Exact.
 ///
 /// # Errors
 /// When one is empty.

@@ -93,7 +93,8 @@ pub(super) fn one_sample_tail(n: u64, x: f64) -> f64 {
     tail.clamp(0.0, 1.0)
 }
 
-/// P(D⁺ > x). Up to [`SUMMED`] values the finite sum of Birnbaum and Tingey (1951), above it the expansion of Lauwerier (1963).
+/// P(D⁺ > x). Up to [`SUMMED`] values the finite sum of Birnbaum and Tingey (1951), above it the expansion of Lauwerier
+/// (1963).
 fn one_sided_tail(n: u64, x: f64) -> f64 {
     let nf = n as f64;
     if n > SUMMED {

@@ -1,6 +1,6 @@
 //! The two-sample Kolmogorov–Smirnov test, as SciPy's `ks_2samp(method="auto")`: exact where both samples hold at most
-//! 10,000 values, and by the limiting one-sample distribution above. Both are the same test of the same distance: only the way
-//! its probability is computed changes, and nothing is ever sampled down.
+//! 10,000 values, and by the limiting one-sample distribution above. Both are the same test of the same distance: only
+//! the way its probability is computed changes, and nothing is ever sampled down.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,8 @@
 //! Maximum mean discrepancy between two sets of embeddings (Gretton and others, 2012), with a Gaussian kernel: the drift
 //! of text and images that no single column shows.
 //!
-//! [`mmd`] is the unbiased estimate with a permutation test, in O((n + m)²); [`mmd_linear`] takes each vector once and knows
-//! its own spread, for sets that are too large for that.
+//! [`mmd`] is the unbiased estimate with a permutation test, in O((n + m)²); [`mmd_linear`] takes each vector once and
+//! knows its own spread, for sets that are too large for that.
 
 use serde::{Deserialize, Serialize};
 use statrs::function::erf::erfc;
@@ -137,11 +137,11 @@ fn unbiased(kernel: &[f64], side: &[bool], n: usize, m: usize) -> f64 {
 /// Vectors that the width of the kernel is taken from when a set is large.
 const WIDTH_FROM: usize = 500;
 
-/// The estimate in linear time: pairs of neighbours, each vector once, over the shorter set's length. Its mean is normal, and
-/// so is the probability. σ is the median distance among the first 500 of both.
+/// The estimate in linear time: pairs of neighbours, each vector once, over the shorter set's length. Its mean is
+/// normal, and so is the probability. σ is the median distance among the first 500 of both.
 ///
-/// Weaker than [`mmd`] for the same vectors: it is for sets where all pairs are out of reach. The order of the vectors is to be
-/// random.
+/// Weaker than [`mmd`] for the same vectors: it is for sets where all pairs are out of reach. The order of the vectors
+/// is to be random.
 ///
 /// # Errors
 /// When a side has fewer than four vectors, or the widths differ.

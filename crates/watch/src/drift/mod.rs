@@ -1,9 +1,9 @@
 //! Whether a window of data is still like the reference: distances, tests, and one verdict over many of them.
 //!
-//! Each distance is exact for two samples ([`Sample`]) and comes with a bound from sketches ([`NumericSketch`]); the result
-//! says which it was ([`Basis`]). The tests never change with the number of rows: with many rows everything is significant,
-//! so that a verdict asks for a large *effect* as well, and with few rows every effect is large, so that it asks for
-//! significance over the whole family of features and slices ([`judge`]).
+//! Each distance is exact for two samples ([`Sample`]) and comes with a bound from sketches ([`NumericSketch`]); the
+//! result says which it was ([`Basis`]). The tests never change with the number of rows: with many rows everything is
+//! significant, so that a verdict asks for a large *effect* as well, and with few rows every effect is large, so that
+//! it asks for significance over the whole family of features and slices ([`judge`]).
 //!
 //! Pure: no randomness but from a given seed, no clock.
 //!
@@ -26,4 +26,4 @@ pub use ks::{Ks, KsMethod, ks, ks_of_steps};
 pub use mmd::{Mmd, Vectors, mmd, mmd_linear};
 pub use profile::{ColumnSketch, Profile, Reference, SchemaChange};
 pub use shares::{ChiSquared, EMPTY, chi_squared, jensen_shannon, psi};
-pub use verdict::{DriftLimits, Level, Measured, Subject, Verdict, judge};
+pub use verdict::{DriftLimits, Level, Measured, Subject, Verdict, judge, judge_by};

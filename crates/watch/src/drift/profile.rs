@@ -1,4 +1,5 @@
-//! A whole table: a profile of its columns in one pass, and the comparison of a window's profile with that of the reference.
+//! A whole table: a profile of its columns in one pass, and the comparison of a window's profile with that of the
+//! reference.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,8 @@ pub enum ColumnSketch {
     Category(CategorySketch),
 }
 
-/// What is kept of a table: of a training set with its model's version, of a window until it is compared. Merged, it is that of both.
+/// What is kept of a table: of a training set with its model's version, of a window until it is compared. Merged, it is
+/// that of both.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     columns: BTreeMap<String, ColumnSketch>,
@@ -135,8 +137,8 @@ impl Reference {
         Reference { columns: profile.columns.into_iter().map(|(name, sketch)| (name, of(sketch))).collect() }
     }
 
-    /// Compares a window, or a slice of it: what is to be judged ([`judge`](super::judge)) together with the rest of its family, and
-    /// what cannot be compared.
+    /// Compares a window, or a slice of it: what is to be judged ([`judge`](super::judge)) together with the rest of
+    /// its family, and what cannot be compared.
     ///
     /// # Errors
     /// Never for profiles that were made by this version.

@@ -23,8 +23,8 @@ fn shares<'a>(
     Ok(reference.iter().zip(current).map(move |(&r, &c)| (r as f64 / n, c as f64 / m)))
 }
 
-/// Population stability index: Σ (c − r) ln(c / r) over the shares of the bins; a bin that is empty on one side alone counts
-/// there as [`EMPTY`], one that is empty on both as nothing.
+/// Population stability index: Σ (c − r) ln(c / r) over the shares of the bins; a bin that is empty on one side alone
+/// counts there as [`EMPTY`], one that is empty on both as nothing.
 ///
 /// # Errors
 /// When the bins are not of one number, or one side holds nothing.
@@ -62,8 +62,8 @@ pub struct ChiSquared {
     pub p_value: f64,
 }
 
-/// The two-sample chi-squared test of homogeneity, without Yates' correction; bins that are empty on both sides do not count.
-/// As SciPy's `chi2_contingency(…, correction=False)`.
+/// The two-sample chi-squared test of homogeneity, without Yates' correction; bins that are empty on both sides do not
+/// count. As SciPy's `chi2_contingency(…, correction=False)`.
 ///
 /// # Errors
 /// When the bins are not of one number, or one side holds nothing.

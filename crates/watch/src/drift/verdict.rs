@@ -1,9 +1,9 @@
 //! One verdict over many tests: an effect that is large *and* a probability that is small over the whole family.
 //!
-//! The effect is PSI, normalised Wasserstein-1 or Jensen–Shannon distance; the probability is that of one test for each kind
-//! of column, whatever its number of rows: Kolmogorov–Smirnov and the share that is missing for numbers (twice the smaller of
-//! both), chi-squared for categories, MMD for embeddings; adjusted by Benjamini and Hochberg over features × slices. A
-//! column with too few rows is not judged, and counts for nothing in the family.
+//! The effect is PSI, normalised Wasserstein-1 or Jensen–Shannon distance; the probability is that of one test for each
+//! kind of column, whatever its number of rows: Kolmogorov–Smirnov and the share that is missing for numbers (twice the
+//! smaller of both), chi-squared for categories, MMD for embeddings; adjusted by Benjamini and Hochberg over features ×
+//! slices. A column with too few rows is not judged, and counts for nothing in the family.
 
 use serde::{Deserialize, Serialize};
 
@@ -142,14 +142,21 @@ pub struct Verdict {
 
 /// Judges a family of subjects: everything that is looked at together, over all features and slices.
 pub fn judge(found: Vec<(Subject, Measured)>, limits: &DriftLimits) -> Vec<Verdict> {
-    let judged = |m: &Measured| m.rows() >= limits.min_rows;
-    let p: Vec<f64> = found.iter().map(|(_, m)| if judged(m) { m.p_value() } else { f64::NAN }).collect();
+    judge_by(found, |_| *limits)
+}
+
+/// As [`judge`], with limits that each subject has for itself, as after a calibration
+/// ([`calibrate`](crate::alarm::calibrate)).
+pub fn judge_by(found: Vec<(Subject, Measured)>, limits: impl Fn(&Subject) -> DriftLimits) -> Vec<Verdict> {
+    let judged = |s: &Subject, m: &Measured| m.rows() >= limits(s).min_rows;
+    let p: Vec<f64> = found.iter().map(|(s, m)| if judged(s, m) { m.p_value() } else { f64::NAN }).collect();
     let q = benjamini_hochberg(&p);
     found
         .into_iter()
         .zip(q)
         .map(|((subject, measured), q)| {
-            let (by, of_limit, level) = measured.effect(limits);
+            let limits = limits(&subject);
+            let (by, of_limit, level) = measured.effect(&limits);
             let level = match level {
                 _ if q.is_nan() => Level::TooFew,
                 level if q < limits.q => level,

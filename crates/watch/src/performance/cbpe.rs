@@ -1,9 +1,9 @@
 //! Performance that is estimated while labels are not there: confidence-based, as NannyML's CBPE.
 //!
-//! A classifier whose probabilities are calibrated says itself how often it is right: a row with probability `p` is a positive `p` times.
-//! So every count is an expected one. It holds as long as the probabilities stay calibrated: a change of what the inputs mean (concept
-//! drift) is invisible to it, and so an estimate is never a measurement: it is of a type of its own, and [`back_test`]
-//! holds it to what came true later.
+//! A classifier whose probabilities are calibrated says itself how often it is right: a row with probability `p` is a
+//! positive `p` times. So every count is an expected one. It holds as long as the probabilities stay calibrated: a
+//! change of what the inputs mean (concept drift) is invisible to it, and so an estimate is never a measurement: it is
+//! of a type of its own, and [`back_test`] holds it to what came true later.
 
 use serde::{Deserialize, Serialize};
 
@@ -83,8 +83,8 @@ impl Estimated {
         }
     }
 
-    /// Where the value will be with probability `level` once labels are there, if the probabilities are right: `times` draws
-    /// of labels from `seed`.
+    /// Where the value will be with probability `level` once labels are there, if the probabilities are right: `times`
+    /// draws of labels from `seed`.
     pub fn interval(&self, metric: EstimatedMetric, times: usize, level: f64, seed: u64) -> Option<Interval> {
         let mut draw = Seeded::new(seed);
         let mut found = Vec::with_capacity(times);
@@ -161,7 +161,8 @@ pub fn estimate_classes(
 }
 
 impl MulticlassEstimated {
-    /// The mean over the classes, each against the rest (where a class does not define it, 0 for it); accuracy over all rows.
+    /// The mean over the classes, each against the rest (where a class does not define it, 0 for it); accuracy over all
+    /// rows.
     pub fn value(&self, metric: EstimatedMetric) -> f64 {
         match metric {
             EstimatedMetric::Accuracy => self.accuracy,

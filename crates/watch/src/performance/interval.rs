@@ -1,5 +1,5 @@
-//! How sure a number is: an interval that holds the true one with a stated probability, by a formula where there is a good one
-//! and by resampling where there is none.
+//! How sure a number is: an interval that holds the true one with a stated probability, by a formula where there is a
+//! good one and by resampling where there is none.
 
 use serde::{Deserialize, Serialize};
 use statrs::function::erf::erf_inv;
@@ -76,8 +76,8 @@ pub fn normal_mean(values: &[f64], level: f64) -> Option<Interval> {
     Some(Interval { low: mean - half, high: mean + half, level, method: IntervalMethod::Normal })
 }
 
-/// DeLong, DeLong and Clarke-Pearson (1988), by ranks (Sun and Xu, 2014): the AUC of scores, of positives against negatives; none
-/// with fewer than two of either.
+/// DeLong, DeLong and Clarke-Pearson (1988), by ranks (Sun and Xu, 2014): the AUC of scores, of positives against
+/// negatives; none with fewer than two of either.
 pub fn delong(positives: &[f64], negatives: &[f64], level: f64) -> Option<Interval> {
     let (m, n) = (positives.len() as f64, negatives.len() as f64);
     if positives.len() < 2 || negatives.len() < 2 {

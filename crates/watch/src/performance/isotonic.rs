@@ -1,5 +1,5 @@
-//! Scores made into probabilities by the best ascending steps through what was true, with straight lines between them: the
-//! pool-adjacent-violators algorithm, as scikit-learn's `IsotonicRegression(out_of_bounds="clip")`.
+//! Scores made into probabilities by the best ascending steps through what was true, with straight lines between them:
+//! the pool-adjacent-violators algorithm, as scikit-learn's `IsotonicRegression(out_of_bounds="clip")`.
 
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +68,10 @@ impl Isotonic {
         let above = self.scores.partition_point(|&s| s < score);
         let at = |i: usize| Some((*self.scores.get(i)?, *self.levels.get(i)?));
         match (above.checked_sub(1).and_then(at), at(above)) {
-            (Some((x0, y0)), Some((x1, y1))) => y0 + (y1 - y0) * (score - x0) / (x1 - x0),
+            (Some((x0, y0)), Some((x1, y1))) => {
+                // Rounding must not make it descend at the end of a step.
+                (y0 + (y1 - y0) * (score - x0) / (x1 - x0)).clamp(y0, y1)
+            }
             (None, Some((_, level))) | (Some((_, level)), None) => level,
             (None, None) => f64::NAN,
         }

@@ -1,8 +1,9 @@
-//! How right a model is: once the truth is known, by slices and in windows of prediction time, and an estimate until then.
+//! How right a model is: once the truth is known, by slices and in windows of prediction time, and an estimate until
+//! then.
 //!
-//! A number comes with an interval or not at all to an alarm: [`Interval`] says how it was made. Labels come late: a window
-//! whose labels are not in is never compared with one whose are ([`window`]); until then [`cbpe`] estimates, marked as an estimate, and
-//! is held to what came true later ([`back_test`]).
+//! A number comes with an interval or not at all to an alarm: [`Interval`] says how it was made. Labels come late: a
+//! window whose labels are not in is never compared with one whose are ([`window`]); until then [`cbpe`] estimates,
+//! marked as an estimate, and is held to what came true later ([`back_test`]).
 
 mod binary;
 mod cbpe;

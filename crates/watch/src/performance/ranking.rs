@@ -1,5 +1,5 @@
-//! Rows by their score, from the highest: what AUC, average precision and recall at a precision are read from. Labels may be
-//! shares, for an estimate of what is not known yet. Rows of one score are one step.
+//! Rows by their score, from the highest: what AUC, average precision and recall at a precision are read from. Labels
+//! may be shares, for an estimate of what is not known yet. Rows of one score are one step.
 
 /// Positives and negatives of one score, and of all above it.
 #[derive(Debug, Clone, Copy, PartialEq)]

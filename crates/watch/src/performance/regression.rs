@@ -81,8 +81,8 @@ impl RegressionData {
         }
     }
 
-    /// The value with an interval of probability `level`: by formula for the mean absolute error, by 500 resamples from `seed`
-    /// for the others.
+    /// The value with an interval of probability `level`: by formula for the mean absolute error, by 500 resamples from
+    /// `seed` for the others.
     pub fn measure(&self, metric: RegressionMetric, level: f64, seed: u64) -> Option<Measure> {
         let value = self.value(metric)?;
         let interval = match metric {

@@ -1,5 +1,5 @@
-//! Slices: the rows of one value, or of one combination of values, so that whatever is measured of all rows is measured of
-//! each of them. Bounded in number, and none smaller than a minimum: the rest is counted, not hidden.
+//! Slices: the rows of one value, or of one combination of values, so that whatever is measured of all rows is measured
+//! of each of them. Bounded in number, and none smaller than a minimum: the rest is counted, not hidden.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -51,8 +51,8 @@ pub struct Slices {
     pub beyond: usize,
 }
 
-/// Makes slices of columns of values (all of one length; a row without a value is in no slice of that column). `by` lists which
-/// columns make a kind of slice: `[[0], [0, 2]]` is by the first, and by the first and third together.
+/// Makes slices of columns of values (all of one length; a row without a value is in no slice of that column). `by`
+/// lists which columns make a kind of slice: `[[0], [0, 2]]` is by the first, and by the first and third together.
 ///
 /// # Errors
 /// When columns are not of one length, or `by` names one that is not there.

@@ -5,17 +5,17 @@
 //!                                   └── the watermark is past end + wait and too few are ──▶ incomplete
 //! ```
 //!
-//! The *watermark* is what the source of labels promises: all that became known before it has come. Without such a promise it does not
-//! move, and only windows that are wholly labelled mature. Labels may come before their prediction, twice (the first counts), and
-//! after their window matured (it is measured again then).
+//! The *watermark* is what the source of labels promises: all that became known before it has come. Without such a
+//! promise it does not move, and only windows that are wholly labelled mature. Labels may come before their prediction,
+//! twice (the first counts), and after their window matured (it is measured again then).
 //!
-//! Only a mature window can be measured: [`Matured`] comes from [`Windows::matured`] alone, a [`MatureValue`] from [`Matured`]
-//! alone, and [`compare`] takes nothing else; so an immature window is never compared with a mature one.
+//! Only a mature window can be measured: [`Matured`] comes from [`Windows::matured`] alone, a [`MatureValue`] from
+//! [`Matured`] alone, and [`compare`] takes nothing else; so an immature window is never compared with a mature one.
 //!
-//! Invariants: at most `max_rows` predictions and as many early labels are held, and what did not fit is counted; a prediction is in one
-//! window and counted once.
+//! Invariants: at most `max_rows` predictions and as many early labels are held, and what did not fit is counted; a
+//! prediction is in one window and counted once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -88,6 +88,8 @@ pub struct Windows<P, L> {
     places: AHashMap<Box<str>, i64>,
     /// Labels whose prediction has not come.
     early: AHashMap<Box<str>, L>,
+    /// Their ids as they came, with those of predictions that have come since.
+    early_order: VecDeque<Box<str>>,
     watermark: UnixMillis,
     dropped: u64,
 }
@@ -116,6 +118,7 @@ impl<P: Clone, L: Clone> Windows<P, L> {
             windows: BTreeMap::new(),
             places: AHashMap::new(),
             early: AHashMap::new(),
+            early_order: VecDeque::new(),
             watermark: UnixMillis(i64::MIN),
             dropped: 0,
         })
@@ -128,34 +131,42 @@ impl<P: Clone, L: Clone> Windows<P, L> {
         }
         let width = millis(self.settings.width);
         let start = at.0.div_euclid(width) * width;
-        let oldest = self.windows.keys().next().copied();
-        let full = self.windows.len() >= self.settings.max_windows.max(1);
-        let older = full && oldest.is_some_and(|oldest| start < oldest);
-        if self.places.len() >= self.settings.max_rows || older {
+        let new = !self.windows.contains_key(&start);
+        let full = self.places.len() >= self.settings.max_rows
+            || (new && self.windows.len() >= self.settings.max_windows.max(1));
+        if full && !self.make_room(start) {
             self.dropped += 1;
             return;
-        }
-        if full
-            && !self.windows.contains_key(&start)
-            && let Some((_, rows)) = self.windows.pop_first()
-        {
-            rows.keys().for_each(|id| {
-                self.places.remove(id);
-            });
         }
         let label = self.early.remove(id);
         self.places.insert(id.into(), start);
         self.windows.entry(start).or_default().insert(id.into(), (prediction, label));
     }
 
+    /// Lets the oldest window go, if it is older than this one.
+    fn make_room(&mut self, start: i64) -> bool {
+        let Some(oldest) = self.windows.first_entry().filter(|oldest| *oldest.key() < start) else {
+            return false;
+        };
+        for id in oldest.remove().keys() {
+            self.places.remove(id);
+        }
+        true
+    }
+
     /// What was true became known.
     pub fn labelled(&mut self, id: &str, label: L) {
         let Some(start) = self.places.get(id) else {
-            if self.early.len() >= self.settings.max_rows {
-                self.dropped += 1;
-            } else {
-                self.early.entry(id.into()).or_insert(label);
+            if self.early.contains_key(id) {
+                return;
             }
+            // Some never have a prediction here: the oldest goes.
+            while self.early_order.len() >= self.settings.max_rows.max(1) {
+                let Some(oldest) = self.early_order.pop_front() else { break };
+                self.dropped += u64::from(self.early.remove(&oldest).is_some());
+            }
+            self.early_order.push_back(id.into());
+            self.early.insert(id.into(), label);
             return;
         };
         if let Some((_, place)) = self.windows.get_mut(start).and_then(|rows| rows.get_mut(id)) {
@@ -168,7 +179,8 @@ impl<P: Clone, L: Clone> Windows<P, L> {
         self.watermark = self.watermark.max(upto);
     }
 
-    /// Predictions and labels that there was no room for.
+    /// Predictions, and labels without one, that there was no room for. Windows that went because of their age do not
+    /// count.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -276,7 +288,8 @@ impl MatureValue {
 pub struct Change {
     /// Later less earlier.
     pub by: f64,
-    /// Whether the intervals have nothing in common: a move that chance alone is unlikely to make. None without intervals.
+    /// Whether the intervals have nothing in common: a move that chance alone is unlikely to make. None without
+    /// intervals.
     pub apart: Option<bool>,
 }
 

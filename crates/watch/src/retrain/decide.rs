@@ -58,7 +58,8 @@ pub struct Start {
     pub reasons: BTreeMap<Reason, String>,
     /// From what.
     pub inputs: Inputs,
-    /// Whether its challenger may become the champion by the gate alone; with drift as the only reason a person has to say so.
+    /// Whether its challenger may become the champion by the gate alone; with drift as the only reason a person has to
+    /// say so.
     pub may_promote: bool,
 }
 
@@ -271,8 +272,8 @@ impl Retraining {
         holds
     }
 
-    /// Lets time pass: what is to be done, if training were from `inputs` now. To be called when anything has changed, and every
-    /// minute or so.
+    /// Lets time pass: what is to be done, if training were from `inputs` now. To be called when anything has changed,
+    /// and every minute or so.
     pub fn tick(&mut self, now: UnixMillis, inputs: &Inputs) -> Vec<Action> {
         self.pass(now);
         if !self.holds().is_empty() {

@@ -1,8 +1,8 @@
 //! The bins that a column of numbers is counted in: made from the deciles of the reference once, and never again.
 //!
-//! A bin is `(edge before it, its edge]`; the first and the last are open to the sides, and behind them comes one bin for what
-//! is missing. A value that holds several deciles (many zeros) gets a bin for itself alone, so that a column that is nearly
-//! constant still shows a move to either side.
+//! A bin is `(edge before it, its edge]`; the first and the last are open to the sides, and behind them comes one bin
+//! for what is missing. A value that holds several deciles (many zeros) gets a bin for itself alone, so that a column
+//! that is nearly constant still shows a move to either side.
 //!
 //! Invariant: however a window is counted (sorted, unsorted, from a sketch), the counts add up to all its rows.
 

@@ -1,12 +1,13 @@
 //! A column of categories in bounded memory: the frequent ones by name, the others together.
 //!
-//! Misra and Gries (1982), mergeable as of Agarwal and others (2012): when more names than fit have come, the smallest count is
-//! taken from all and those at zero go. What was taken is in `other`, so that the counts still add up. A count is never
-//! too large, and too small by no more than [`CategorySketch::undercount`]; without an overflow all is exact.
+//! Misra and Gries (1982), mergeable as of Agarwal and others (2012): when more names than fit have come, the smallest
+//! count is taken from all and those at zero go. What was taken is in `other`, so that the counts still add up. A count
+//! is never too large, and too small by no more than [`CategorySketch::undercount`]; without an overflow all is exact.
 //!
 //! A window is counted in the bins of the reference ([`Vocabulary`]): one for each of its frequent categories, one for
-//! `other`, one for what is missing. While the reference has dropped nothing, a value that it does not know is *unseen*, and that
-//! is a bin of its own; a reference that has dropped some cannot tell the two apart and counts such values as `other`.
+//! `other`, one for what is missing. While the reference has dropped nothing, a value that it does not know is
+//! *unseen*, and that is a bin of its own; a reference that has dropped some cannot tell the two apart and counts such
+//! values as `other`.
 
 use std::collections::BTreeMap;
 
@@ -191,8 +192,8 @@ impl CategorySketch {
     }
 }
 
-/// The bins that a column of categories is counted in: the reference's frequent categories in the order of their names, then
-/// what is beyond them, then what is missing.
+/// The bins that a column of categories is counted in: the reference's frequent categories in the order of their names,
+/// then what is beyond them, then what is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vocabulary {
     names: Vec<Box<str>>,

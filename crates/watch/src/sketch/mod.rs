@@ -1,6 +1,6 @@
 //! What is kept of a column: bounded in memory, built in one pass over batches, merged, and written down with a model's
-//! version. Numbers in a [`NumericSketch`], everything else in a [`CategorySketch`]; the bins that a window is counted in are
-//! made from the reference, once ([`Bins`], [`Vocabulary`]).
+//! version. Numbers in a [`NumericSketch`], everything else in a [`CategorySketch`]; the bins that a window is counted
+//! in are made from the reference, once ([`Bins`], [`Vocabulary`]).
 
 mod bins;
 mod category;

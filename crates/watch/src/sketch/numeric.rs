@@ -1,14 +1,15 @@
 //! A column of numbers in bounded memory, from one pass, with a bound on how wrong it can be.
 //!
 //! Buffers of `k` values, as of Manku, Rajagopalan and Lindsay: a value at level `h` stands for `2^h` values. A full
-//! buffer is sorted and every other value moves one level up, the odd and the even ones in turn. Such a step moves no rank by
-//! more than `2^h`, and the sketch adds these up: [`NumericSketch::rank_error`] is what really happened to it, not an
-//! estimate for the average sketch. Until a buffer has been full it is exact.
+//! buffer is sorted and every other value moves one level up, the odd and the even ones in turn. Such a step moves no
+//! rank by more than `2^h`, and the sketch adds these up: [`NumericSketch::rank_error`] is what really happened to it,
+//! not an estimate for the average sketch. Until a buffer has been full it is exact.
 //!
-//! What is no number (NaN, null, ±∞, beyond 1e150) is counted as missing, has a bin of its own and never enters an order or a mean.
+//! What is no number (NaN, null, ±∞, beyond 1e150) is counted as missing, has a bin of its own and never enters an
+//! order or a mean.
 //!
-//! Invariants: the weights of all values add up to the count; merging adds counts, moments and bounds; nothing is random, so
-//! that the same batches give the same sketch.
+//! Invariants: the weights of all values add up to the count; merging adds counts, moments and bounds; nothing is
+//! random, so that the same batches give the same sketch.
 
 use serde::{Deserialize, Serialize};
 

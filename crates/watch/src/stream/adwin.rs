@@ -1,9 +1,9 @@
-//! ADWIN (Bifet and Gavaldà, 2007): a window that grows while nothing changes, and drops its older part when the means of some cut
-//! differ by more than chance.
+//! ADWIN (Bifet and Gavaldà, 2007): a window that grows while nothing changes, and drops its older part when the means
+//! of some cut differ by more than chance.
 //!
-//! The window is an exponential histogram: row `r` holds at most `max_buckets` buckets of `2^r` values each; when there is one more,
-//! the two oldest become one of the next row. So memory and time are logarithmic in the window. The bound is the one with the variance
-//! of the window. After a change it begins anew with the next value, as river's does.
+//! The window is an exponential histogram: row `r` holds at most `max_buckets` buckets of `2^r` values each; when there
+//! is one more, the two oldest become one of the next row. So memory and time are logarithmic in the window. The bound
+//! is the one with the variance of the window. After a change it begins anew with the next value, as river's does.
 //!
 //! Invariant: the buckets' sizes add up to the width, their totals to the total.
 

@@ -1,4 +1,5 @@
-//! Page (1954) and Hinkley: the sum of what lies above the mean so far, against the lowest it has been; and the same below.
+//! Page (1954) and Hinkley: the sum of what lies above the mean so far, against the lowest it has been; and the same
+//! below.
 //!
 //! After a change it begins anew with the next value. Constant memory.
 

@@ -1,5 +1,5 @@
-//! Thresholds on simulated months: as many false alarms as stated, known drifts within the stated delay, and no alarm from a
-//! season.
+//! Thresholds on simulated months: as many false alarms as stated, known drifts within the stated delay, and no alarm
+//! from a season.
 
 use watch::alarm::{Plan, Quorum, Season, calibrate, delay, summed};
 use watch::drift::psi;
@@ -11,8 +11,8 @@ fn statistic(window: &[&Day], reference: &[&Day]) -> f64 {
     psi(&summed(reference.iter().copied()), &summed(window.iter().copied())).unwrap_or(0.0)
 }
 
-/// A world of days: `rows` in ten bins, whose shares wander a little from day to day, are others at weekends (by `season`) and move
-/// towards the last bins (by `shift`).
+/// A world of days: `rows` in ten bins, whose shares wander a little from day to day, are others at weekends (by
+/// `season`) and move towards the last bins (by `shift`).
 struct World {
     draw: Seeded,
     rows: usize,

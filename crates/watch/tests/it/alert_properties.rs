@@ -161,7 +161,8 @@ fn run(alerts: &mut Alerts, now: &mut i64, op: &Op) -> Vec<Notification> {
 }
 
 proptest! {
-    /// Whatever comes: no message twice, none that resolves what was not said; in the end who reads the messages knows what fires.
+    /// Whatever comes: no message twice, none that resolves what was not said; in the end who reads the messages knows
+    /// what fires.
     #[test]
     fn who_reads_the_messages_knows_what_fires(ops in prop::collection::vec(any_op(), 1..150)) {
         let (mut alerts, mut now) = (board(), 0);
@@ -193,7 +194,8 @@ proptest! {
         }
     }
 
-    /// After a crash anywhere everything since the last written state is done again, and every message has the id that it had.
+    /// After a crash anywhere everything since the last written state is done again, and every message has the id that
+    /// it had.
     #[test]
     fn a_replay_after_a_crash_gives_the_same_messages(
         ops in prop::collection::vec(any_op(), 1..100),

@@ -1,4 +1,5 @@
-//! Performance against scikit-learn, statsmodels, fairlearn and NannyML; intervals that hold what they say; windows and labels.
+//! Performance against scikit-learn, statsmodels, fairlearn and NannyML; intervals that hold what they say; windows and
+//! labels.
 
 use contract::UnixMillis;
 use proptest::prelude::*;
@@ -305,8 +306,33 @@ fn a_window_whose_labels_never_come_is_incomplete_and_compared_with_nothing() {
     assert!(windows.matured(UnixMillis(9 * HOUR), UnixMillis(0)).is_err());
 }
 
+#[test]
+fn what_is_held_is_bounded_and_the_oldest_goes_first() {
+    let mut windows: Windows<f64, bool> = Windows::new(settings()).unwrap();
+    for i in 0..250 {
+        windows.labelled(&format!("never-{i}"), true);
+    }
+    assert_eq!(windows.dropped(), 150);
+    for hour in 0..8 {
+        for i in 0..20 {
+            windows.predicted(&format!("p{hour}-{i}"), UnixMillis(hour * HOUR), 0.5);
+        }
+    }
+    let starts: Vec<i64> = windows.states(UnixMillis(0)).iter().map(|s| s.start.0 / HOUR).collect();
+    assert_eq!(starts, [3, 4, 5, 6, 7]);
+    windows.predicted("late", UnixMillis(0), 0.5);
+    assert_eq!(windows.dropped(), 151, "of a window that is gone");
+    for i in 0..200 {
+        windows.predicted(&format!("q{i}"), UnixMillis(7 * HOUR), 0.5);
+    }
+    let states = windows.states(UnixMillis(0));
+    assert_eq!((states.len(), states[0].predicted), (1, 100));
+    assert_eq!(windows.dropped(), 151 + 120);
+}
+
 proptest! {
-    /// Predictions and labels in any order, twice, too many: every prediction is counted once, a label that came first waits.
+    /// Predictions and labels in any order, twice, too many: every prediction is counted once, a label that came first
+    /// waits.
     #[test]
     fn every_prediction_is_in_one_window_whatever_the_order(
         ops in prop::collection::vec((any::<bool>(), 0u8..60), 1..200),

@@ -97,7 +97,8 @@ fn after_some_rejected_challengers_it_stops_until_a_person_resumes() {
     assert!(started(m.tick(at(500 * HOUR), &inputs(99))).is_some());
 }
 
-/// A sensor that goes wrong for a few minutes, again and again, for a week; new data with every minute; challengers that pass.
+/// A sensor that goes wrong for a few minutes, again and again, for a week; new data with every minute; challengers
+/// that pass.
 #[test]
 fn a_sensor_that_flaps_for_a_week_causes_at_most_the_configured_runs() {
     for (how, most) in [(Ended::Promoted, 16), (Ended::Rejected, 3), (Ended::Failed, 3)] {
