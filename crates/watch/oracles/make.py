@@ -57,6 +57,13 @@ def drift():
                 rows.append([n, float(x), float(stats.kstwo.sf(x, n))])
     keep("kolmogorov", rows)
     rows = []
+    for r, n, c, m in [(0, 20000, 1, 100), (2, 20000, 1, 100), (3, 50, 0, 40), (0, 1000, 30, 100), (1000, 1000, 97, 100),
+                       (1, 500000, 0, 10), (0, 500000, 4, 5000), (0, 50, 0, 50), (3, 12, 2, 9)]:
+        law = stats.hypergeom(n + m, r + c, m)
+        p = min(1.0, 2 * min(law.sf(c - 1), law.cdf(c)))
+        rows.append([r, n, c, m, float(p)])
+    keep("share", rows)
+    rows = []
     for seed, tests in [(1, 1), (2, 2), (3, 10), (4, 50), (5, 200)]:
         p = units(seed, tests) ** 3
         p[: tests // 4] = np.round(p[: tests // 4], 1)

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::distance::{self, Distances};
 use super::ks::{self, Ks};
-use super::shares::{ChiSquared, chi_squared, jensen_shannon, psi};
+use super::shares::{ChiSquared, chi_squared_pooled, jensen_shannon, psi, share_test};
 use crate::Error;
 use crate::order;
 use crate::sketch::steps::Sorted;
@@ -96,7 +96,7 @@ pub struct NumericDrift {
     pub psi: f64,
     /// Jensen–Shannon distance over the same bins.
     pub js: f64,
-    /// The chi-squared test of the share that is missing.
+    /// The test of the share that is missing.
     pub missing: ChiSquared,
     /// From what.
     pub basis: Basis,
@@ -165,7 +165,7 @@ impl NumericReference {
             None => self.counts.as_slice().into(),
         };
         let missing = exact.map_or(self.sketch.missing(), Sample::missing);
-        let there = [[found.reference, missing], [found.current, window.missing()]];
+        let rows = (found.reference + missing, found.current + window.missing());
         let deviation = self.sketch.deviation().filter(|d| *d > 0.0);
         Ok(NumericDrift {
             ks: ks::from_distances(&found),
@@ -174,9 +174,9 @@ impl NumericReference {
             w1_normalised: deviation.map(|d| found.w1 / d),
             psi: psi(&reference, &counts)?,
             js: jensen_shannon(&reference, &counts)?,
-            missing: chi_squared(&there[0], &there[1])?,
+            missing: share_test((missing, rows.0), (window.missing(), rows.1))?,
             basis: if found.error > 0.0 { Basis::Sketched } else { Basis::Exact },
-            rows: (found.reference + missing, found.current + window.missing()),
+            rows,
         })
     }
 
@@ -206,7 +206,8 @@ impl NumericReference {
 /// What has moved in a column of categories.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CategoryDrift {
-    /// The test over all bins, those for what is beyond the reference and for what is missing included.
+    /// The test over all bins, those for what is beyond the reference and for what is missing included, and rare ones
+    /// taken together.
     pub chi_squared: ChiSquared,
     /// Population stability index.
     pub psi: f64,
@@ -222,7 +223,7 @@ pub struct CategoryDrift {
 /// When they are not of one length, or one holds nothing.
 pub fn compare_categories(reference: &[u64], window: &[u64]) -> Result<CategoryDrift, Error> {
     Ok(CategoryDrift {
-        chi_squared: chi_squared(reference, window)?,
+        chi_squared: chi_squared_pooled(reference, window)?,
         psi: psi(reference, window)?,
         js: jensen_shannon(reference, window)?,
         rows: (reference.iter().sum(), window.iter().sum()),

@@ -263,4 +263,22 @@ mod tests {
         }
         assert!(rows.len() > 150);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_larger_distance_is_never_likelier(n in 1u64..3_000, x in 0.0..1.0f64, more in 0.0..0.1f64) {
+            let (near, far) = (one_sample_tail(n, x), one_sample_tail(n, (x + more).min(1.0)));
+            proptest::prop_assert!((0.0..=1.0).contains(&near) && (0.0..=1.0).contains(&far));
+            // Where one method follows another they differ by as much as the limit law is off.
+            proptest::prop_assert!(far <= near + 1e-5, "{far} > {near}");
+        }
+
+        #[test]
+        fn both_ways_of_counting_orders_agree(n in 1u64..60, m in 1u64..60, h in 1u64..200) {
+            let p = two_samples_exact(n, m, h);
+            proptest::prop_assert!((0.0..=1.0).contains(&p));
+            proptest::prop_assert!((p - two_samples_exact(m, n, h)).abs() < 1e-12);
+            proptest::prop_assert!(two_samples_exact(n, m, h + 1) <= p + 1e-12);
+        }
+    }
 }

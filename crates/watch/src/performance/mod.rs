@@ -2,8 +2,8 @@
 //! then.
 //!
 //! A number comes with an interval or not at all to an alarm: [`Interval`] says how it was made. Labels come late: a
-//! window whose labels are not in is never compared with one whose are ([`window`]); until then [`cbpe`] estimates,
-//! marked as an estimate, and is held to what came true later ([`back_test`]).
+//! window whose labels are not in is never compared with one whose are ([`Windows`]); until then [`estimate`] says what
+//! is likely, marked as an estimate, and is held to what came true later ([`back_test`]).
 
 mod binary;
 mod cbpe;

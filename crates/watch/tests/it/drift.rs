@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use watch::drift::{
     Basis, DriftLimits, KsMethod, Level, Measured, NumericReference, Profile, Reference, Sample, Side,
     Subject, Vectors, benjamini_hochberg, chi_squared, compare_categories, jensen_shannon, judge, ks, mmd,
-    mmd_linear, psi, wasserstein,
+    mmd_linear, psi, share_test, wasserstein,
 };
 use watch::sketch::{Bins, CategorySketch, NumericSketch};
 
@@ -145,6 +145,48 @@ fn what_is_missing_alone_is_drift() {
     let subject = Subject { feature: "x".into(), slice: None };
     let verdict = judge(vec![(subject, Measured::Numeric(found))], &DriftLimits::default());
     assert_eq!(verdict[0].level, Level::Alert);
+}
+
+#[test]
+fn a_rare_share_is_tested_exactly() {
+    for row in golden("share") {
+        let at = |i: usize| row[i].as_u64().unwrap();
+        let found = share_test((at(0), at(1)), (at(2), at(3))).unwrap();
+        near_relative(&row.to_string(), found.p_value, row[4].as_f64().unwrap(), 1e-6);
+    }
+    assert!(share_test((400, 1_000), (500, 1_000)).unwrap().p_value < 1e-4, "χ² where it holds");
+}
+
+#[test]
+fn many_rare_categories_in_a_small_window_are_no_alarm() {
+    // Two hundred categories, the nth 1 / n as frequent as the first; a hundred rows a window.
+    let mut draw = watch::Seeded::new(9);
+    let weights: Vec<f64> = (1..=200).map(|i| 1.0 / f64::from(i)).collect();
+    let all: f64 = weights.iter().sum();
+    let mut counts = |rows: usize| {
+        let mut counts = vec![0u64; 200];
+        for _ in 0..rows {
+            let mut at = draw.unit() * all;
+            let category = weights.iter().position(|w| {
+                at -= w;
+                at < 0.0
+            });
+            counts[category.unwrap_or(199)] += 1;
+        }
+        counts
+    };
+    let reference = counts(20_000);
+    let found: Vec<(f64, f64)> = (0..1_000)
+        .map(|_| {
+            let window = counts(100);
+            let pooled = compare_categories(&reference, &window).unwrap().chi_squared.p_value;
+            (pooled, chi_squared(&reference, &window).unwrap().p_value)
+        })
+        .collect();
+    let alarms = |of: fn(&(f64, f64)) -> f64| found.iter().filter(|p| of(p) < 0.01).count();
+    // Ten expected, standard deviation 3.
+    assert!(alarms(|p| p.0) <= 22, "{}", alarms(|p| p.0));
+    assert!(alarms(|p| p.1) > 40, "what is pooled matters: {}", alarms(|p| p.1));
 }
 
 #[test]
