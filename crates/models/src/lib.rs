@@ -1,0 +1,7 @@
+//! Models: what they are worth, whether they may answer, and how they come to.
+//!
+//! - [`evaluate`]: figures of predictions against what was true, in total, by slice and by group.
+//!
+//! Everything that decides is pure: time and seeds come in as parameters, and equal input gives an equal decision.
+
+pub mod evaluate;

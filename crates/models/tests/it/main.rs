@@ -1,0 +1,4 @@
+//! One binary for the tests of the crate.
+
+mod evaluate;
+mod golden;
