@@ -1,7 +1,9 @@
 //! Models: what they are worth, whether they may answer, and how they come to.
 //!
 //! - [`evaluate`]: figures of predictions against what was true, in total, by slice and by group.
+//! - [`gate`]: whether a model may answer, as a signed record.
 //!
 //! Everything that decides is pure: time and seeds come in as parameters, and equal input gives an equal decision.
 
 pub mod evaluate;
+pub mod gate;

@@ -80,6 +80,11 @@ impl<'a> Measure<'a> {
         Ok(Measure { metric, rows, choices, made })
     }
 
+    /// The rows.
+    pub fn rows(&self) -> &'a Rows {
+        self.rows
+    }
+
     /// The figure for the rows as they are weighted.
     pub fn value(&self) -> Option<f64> {
         self.weighted(self.rows.weights())

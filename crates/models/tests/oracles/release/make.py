@@ -180,6 +180,14 @@ def golden_paired():
         "two_sided_p": test.pvalue,
         "bound": np.mean(x - z) + stats.t.ppf(0.95, 119) * stats.sem(x - z),
     }
+    margin_bound = lambda n, g, l: optimize.brentq(
+        lambda d: tango(n, g, l, d) - stats.norm.ppf(0.95), -0.9, (g - l) / n - 1e-9, xtol=1e-14, rtol=1e-14)
+    for case in out["tango"]:
+        case["bound"] = margin_bound(case["n"], case["gained"], case["lost"])
+    found = stats.bootstrap((a, b, y), lambda a, b, y: metrics.average_precision_score(y, a) - metrics.average_precision_score(y, b),
+                            paired=True, vectorized=False, n_resamples=20000, method="percentile",
+                            confidence_level=0.9, rng=np.random.default_rng(1))
+    out["bootstrap"] = {"low": found.confidence_interval.low, "se": found.standard_error}
     write("paired.json", out)
 
 
