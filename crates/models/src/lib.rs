@@ -2,8 +2,10 @@
 //!
 //! - [`evaluate`]: figures of predictions against what was true, in total, by slice and by group.
 //! - [`gate`]: whether a model may answer, as a signed record.
+//! - [`rollout`]: how a version comes to answer, and is taken back.
 //!
 //! Everything that decides is pure: time and seeds come in as parameters, and equal input gives an equal decision.
 
 pub mod evaluate;
 pub mod gate;
+pub mod rollout;

@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::indexing_slicing,
     reason = "a test that cannot go on has failed"
 )]
@@ -12,3 +13,4 @@
 mod evaluate;
 mod gate;
 mod golden;
+mod rollout;

@@ -4,7 +4,7 @@
     venv/bin/pip install numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1 fairlearn==0.15.0 statsmodels==0.15.0 MLstatkit==0.1.91
     venv/bin/python make.py
 
-writes metrics.json and paired.json beside this file, the same bytes every time.
+writes metrics.json, paired.json and rollout.json beside this file, the same bytes every time.
 """
 
 import json
@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 from fairlearn import metrics as fair
 from MLstatkit import Delong_test
-from scipy import optimize, stats
+from scipy import integrate, optimize, special, stats
 from sklearn import calibration, metrics
 from statsmodels.stats.contingency_tables import mcnemar
 
@@ -191,6 +191,70 @@ def golden_paired():
     write("paired.json", out)
 
 
+ODDS = [1.2, 1.5, 2, 3, 5, 10, 30, 100, 1000]
+
+
+def guard(limit, batches, epoch=100):
+    """The evidence by its definition: for each alternative and each beginning the likelihood ratio of what came since, weighted."""
+    begins, since = [], epoch
+    for at, (_, n) in enumerate(batches):
+        if since >= epoch:
+            begins.append(at)
+            since = 0
+        since += n
+    total = 1 / (len(begins) + 1)  # beginnings that are still to come
+    for odds in ODDS:
+        other = limit * odds / (1 - limit + limit * odds)
+        for t, begin in enumerate(begins, start=1):
+            k = sum(k for k, _ in batches[begin:])
+            n = sum(n for _, n in batches[begin:])
+            log = stats.binom.logpmf(k, n, other) - stats.binom.logpmf(k, n, limit)
+            total += np.exp(log) / (t * (t + 1)) / len(ODDS)
+    return np.log(total)
+
+
+def golden_rollout():
+    out = {"guard": [], "ratio": [], "difference": []}
+    for limit, batches in [
+        (0.02, [(0, 50), (1, 60), (3, 40), (0, 10), (9, 100)]),
+        (0.01, [(0, 100)] * 30 + [(4, 100)] * 3),
+        (0.05, [(2, 2)]),
+        (0.3, [(1, 30)] * 10),
+    ]:
+        out["guard"].append({"limit": limit, "batches": batches, "log": guard(limit, batches)})
+    for a, b, expected in [(0, 0, 0.5), (480, 520, 0.5), (4800, 5200, 0.5), (900, 300, 0.75), (70000, 71500, 0.5)]:
+        log = special.betaln(100 * expected + a, 100 * (1 - expected) + b) - special.betaln(100 * expected, 100 * (1 - expected))
+        log -= special.xlogy(a, expected) + special.xlogy(b, 1 - expected)
+        n = max(a + b, 1)
+        chi = stats.chisquare([a, b], [n * expected, n * (1 - expected)]).pvalue if a + b else 1.0
+        out["ratio"].append({"a": a, "b": b, "expected": expected, "p": min(1.0, np.exp(-log)), "chi_squared_p": chi})
+    rng = np.random.default_rng(5)
+    for kind, margin in [("proportion", 0.05), ("mean", 0.4)]:
+        draw = (lambda n, p: (rng.random(n) < p).astype(float)) if kind == "proportion" else (lambda n, p: rng.gamma(2, p * 2, n))
+        strata = [(draw(90, 0.3), draw(100, 0.25)), (draw(400, 0.3), draw(380, 0.28)), (draw(20, 0.9), draw(20, 0.1))]
+        information = score = 0.0
+        for a, b in strata[:2]:  # the last has too few
+            v = 0.0
+            for x in (a, b):
+                if kind == "proportion":
+                    p = (x.sum() + 1) / (len(x) + 2)
+                    v += p * (1 - p) / len(x)
+                else:
+                    v += (((x - x.mean()) ** 2).sum() + margin**2) / (len(x) - 1) / len(x)
+            information += 1 / v
+            score += (a.mean() - b.mean()) / v
+        estimate, v = score / information, 1 / information
+        # The ends are where the mixture of likelihood ratios over N(0, margin^2) reaches 1/alpha: by quadrature and root-finding.
+        alpha = 0.05
+        def log_mixture(d):
+            f = lambda t: np.exp((t * (estimate - d) - t * t / 2) / v) * stats.norm.pdf(t, scale=margin)
+            return np.log(integrate.quad(f, -12 * margin, 12 * margin, points=[0, (estimate - d)], epsabs=0, epsrel=1e-13, limit=500)[0])
+        radius = optimize.brentq(lambda r: log_mixture(estimate - r) - np.log(1 / alpha), 1e-9, 6 * np.sqrt(v), xtol=1e-14)
+        out["difference"].append({"kind": kind, "margin": margin, "alpha": alpha, "strata": strata, "estimate": estimate, "radius": radius})
+    write("rollout.json", out)
+
+
 if __name__ == "__main__":
     golden_metrics()
     golden_paired()
+    golden_rollout()
