@@ -8,10 +8,8 @@ pub struct Moments {
     /// How many.
     pub n: u64,
     /// Their mean.
-    #[serde(with = "exact")]
     pub mean: f64,
     /// The sum of the squares of their distances from it.
-    #[serde(with = "exact")]
     pub squares: f64,
 }
 
@@ -41,19 +39,5 @@ impl Moments {
         self.n += other.n;
         self.mean += distance * b / (a + b);
         self.squares += other.squares + distance * distance * a * b / (a + b);
-    }
-}
-
-/// Numbers that are read as they were written, to the last bit: as text, since the JSON reader rounds the last digit its own way, and
-/// a state that comes back is to be the state that was kept.
-pub(super) mod exact {
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    pub(in crate::rollout) fn serialize<S: Serializer>(x: &f64, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(x)
-    }
-
-    pub(in crate::rollout) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
-        String::deserialize(d)?.parse().map_err(de::Error::custom)
     }
 }

@@ -20,7 +20,7 @@ use statrs::function::beta::ln_beta;
 use statrs::function::erf::erfc;
 
 use super::config::Kind;
-use super::moments::{Moments, exact};
+use super::moments::Moments;
 
 /// The fewest values on either side of a step for it to count: with fewer its variance is not known.
 const STRATUM: u64 = 30;
@@ -83,23 +83,18 @@ pub struct Guard {
     pub requests: u64,
     /// Those that were bad.
     pub bad: u64,
-    /// The logarithm of each alternative's evidence, over all beginnings.
-    evidence: Vec<Exact>,
+    /// The logarithm of each alternative's evidence, over all beginnings; none before the first.
+    evidence: Vec<f64>,
     /// Beginnings so far.
     epochs: u64,
     /// Requests since the last one.
     since: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-struct Exact(#[serde(with = "exact")] f64);
-
 impl Guard {
     /// One that has seen nothing; `limit` lies within 0 and 1.
     pub fn new(limit: f64) -> Guard {
-        let evidence = vec![Exact(f64::NEG_INFINITY); ODDS.len()];
-        Guard { limit, requests: 0, bad: 0, evidence, epochs: 0, since: EPOCH }
+        Guard { limit, requests: 0, bad: 0, evidence: Vec::new(), epochs: 0, since: EPOCH }
     }
 
     /// Takes a batch of requests, of which some were bad.
@@ -115,18 +110,19 @@ impl Guard {
         }
         self.since += requests;
         let t = self.epochs as f64;
+        self.evidence.resize(ODDS.len(), f64::NEG_INFINITY);
         for (evidence, odds) in self.evidence.iter_mut().zip(ODDS) {
-            let before = if begins { add_logs(evidence.0, -(t * (t + 1.0)).ln()) } else { evidence.0 };
+            let before = if begins { add_logs(*evidence, -(t * (t + 1.0)).ln()) } else { *evidence };
             let other = self.limit * odds / (1.0 - self.limit + self.limit * odds);
             let each = (other / self.limit).ln();
             let none = ((1.0 - other) / (1.0 - self.limit)).ln();
-            evidence.0 = before + bad as f64 * each + (requests - bad) as f64 * none;
+            *evidence = before + bad as f64 * each + (requests - bad) as f64 * none;
         }
     }
 
     /// The logarithm of the evidence that the share is beyond the limit. Reaching ln 1/α is a test at level α.
     pub fn log_evidence(&self) -> f64 {
-        let all = self.evidence.iter().fold(f64::NEG_INFINITY, |all, e| add_logs(all, e.0));
+        let all = self.evidence.iter().fold(f64::NEG_INFINITY, |all, e| add_logs(all, *e));
         // Beginnings that are still to come have seen nothing: their weight is what is left of one.
         let unspent = 1.0 / (self.epochs as f64 + 1.0);
         add_logs(all - (ODDS.len() as f64).ln(), unspent.ln())

@@ -13,4 +13,5 @@
 mod evaluate;
 mod gate;
 mod golden;
+mod reproduce;
 mod rollout;
