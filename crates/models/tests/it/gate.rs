@@ -13,7 +13,7 @@ use models::gate::{
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+pub(crate) const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
 /// Rows whose labels follow a hidden number; a model sees it through noise. `noise` 0 sees all of it.
 pub(crate) fn rows(seed: u64, n: usize, noise: f64) -> Rows {
@@ -199,7 +199,7 @@ fairness: {columns: [region], eo_difference: 0.1}
     );
     let slice = decision.checks.iter().find(|c| c.name == "slices.carrier.margin").unwrap();
     assert_eq!(slice.evidence["part"], "CC");
-    assert!(slice.sentence.contains("falls back most on `carrier` `CC` (2000 rows)"), "{}", slice.sentence);
+    assert!(slice.sentence.contains("does worst on `carrier` `CC` (2000 rows)"), "{}", slice.sentence);
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub(in crate::gate) fn slices(at: &At<'_>) -> Result<Vec<Check>, Error> {
             checks.push(match worst(&|p| p.champion.map(|c| gain(p, c))) {
                 Some((by, part)) => {
                     let sentence = format!(
-                        "against the champion it falls back most on `{column}` `{}` ({} rows): {metric} {} against {}, \
+                        "against the champion it does worst on `{column}` `{}` ({} rows): {metric} {} against {}, \
                          and may be {} worse",
                         part.value,
                         part.rows,
