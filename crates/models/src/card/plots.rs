@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// The place of the unit square in the picture.
-const LEFT: f64 = 40.0;
+const LEFT: f64 = 50.0;
 const TOP: f64 = 8.0;
 const WIDTH: f64 = 240.0;
 const HEIGHT: f64 = 190.0;
@@ -24,20 +24,15 @@ pub(super) fn square(
     diagonal: bool,
     (across, up): (&'static str, &'static str),
 ) -> String {
-    let mut out = String::from("<svg viewBox=\"0 0 292 236\" role=\"img\" aria-hidden=\"true\">");
-    for tick in 0..=4 {
-        let at = f64::from(tick) / 4.0;
+    let mut out = String::from("<svg viewBox=\"0 0 302 236\" role=\"img\" aria-hidden=\"true\">");
+    for (tick, label) in ["0", "0.25", "0.5", "0.75", "1"].into_iter().enumerate() {
+        let at = tick as f64 / 4.0;
         let (x, y) = place((at, at));
-        let label = if tick % 4 == 0 {
-            format!("{at:.0}")
-        } else {
-            format!("{at:.2}").trim_end_matches('0').to_owned()
-        };
         let _ = write!(
             out,
-            "<path class=\"grid\" d=\"M{LEFT},{y:.1}h{WIDTH}M{x:.1},{TOP}v{HEIGHT}\"/>\
-             <text x=\"{x:.1}\" y=\"{:.1}\" class=\"tick middle\">{label}</text>\
-             <text x=\"{:.1}\" y=\"{:.1}\" class=\"tick end\">{label}</text>",
+            "<path class=\"grid\" fill=\"none\" d=\"M{LEFT},{y:.1}h{WIDTH}M{x:.1},{TOP}v{HEIGHT}\"/>\
+             <text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"10\" text-anchor=\"middle\">{label}</text>\
+             <text x=\"{:.1}\" y=\"{:.1}\" font-size=\"10\" text-anchor=\"end\">{label}</text>",
             TOP + HEIGHT + 14.0,
             LEFT - 6.0,
             y + 3.5,
@@ -45,10 +40,11 @@ pub(super) fn square(
     }
     if diagonal {
         let ((x0, y0), (x1, y1)) = (place((0.0, 0.0)), place((1.0, 1.0)));
-        let _ = write!(out, "<path class=\"diagonal\" d=\"M{x0:.1},{y0:.1}L{x1:.1},{y1:.1}\"/>");
+        let _ =
+            write!(out, "<path class=\"diagonal\" fill=\"none\" d=\"M{x0:.1},{y0:.1}L{x1:.1},{y1:.1}\"/>");
     }
     for line in lines.iter().filter(|l| !l.points.is_empty()) {
-        let _ = write!(out, "<path class=\"line {}\" d=\"", line.class);
+        let _ = write!(out, "<path class=\"line {}\" fill=\"none\" d=\"", line.class);
         for (at, point) in line.points.iter().enumerate() {
             let (x, y) = place(*point);
             let _ = write!(out, "{}{x:.1},{y:.1}", if at == 0 { 'M' } else { 'L' });
@@ -62,8 +58,8 @@ pub(super) fn square(
     let (middle_x, middle_y) = (LEFT + WIDTH / 2.0, TOP + HEIGHT / 2.0);
     let _ = write!(
         out,
-        "<text x=\"{middle_x}\" y=\"230\" class=\"axis middle\">{across}</text>\
-         <text transform=\"translate(11 {middle_y}) rotate(-90)\" class=\"axis middle\">{up}</text></svg>"
+        "<text x=\"{middle_x}\" y=\"230\" font-size=\"11\" text-anchor=\"middle\">{across}</text>\
+         <text transform=\"translate(12 {middle_y}) rotate(-90)\" font-size=\"11\" text-anchor=\"middle\">{up}</text></svg>"
     );
     out
 }
@@ -81,7 +77,7 @@ mod tests {
         let points = [(0.0, 0.0), (0.5, 2.0), (1.0, 1.0)];
         let line = Line { class: "is", points: &points, marked: true };
         let svg = square(&[line], true, ("x", "y"));
-        assert!(svg.contains("d=\"M40.0,198.0L160.0,8.0L280.0,8.0\""), "{svg}");
+        assert!(svg.contains("d=\"M50.0,198.0L170.0,8.0L290.0,8.0\""), "{svg}");
         assert_eq!((svg.matches("<circle").count(), svg.matches("diagonal").count()), (3, 1));
     }
 }

@@ -8,6 +8,8 @@
 //!         guardrail broken · metric inferior · ratio off · somebody says so: rolled back, invalid, killed, rejected
 //! ```
 //!
+//! Several variants side by side, for as long as it takes to know which is best, are an [`Experiment`].
+//!
 //! One machine for models, prompts, pipelines and the choice of chat models. It is a pure function of what it is told: no clock, no
 //! randomness, no I/O; the caller keeps the state in one transaction with what it does, and goes on from it after a restart.
 //!
@@ -20,6 +22,7 @@
 
 mod assign;
 mod config;
+mod experiment;
 mod judge;
 mod machine;
 mod moments;
@@ -31,6 +34,9 @@ mod state;
 
 pub use assign::{Arm, Split, place};
 pub use config::{Better, Guardrails, Kind, MetricRule, Point, Problem, RolloutConfig, Settings, Step};
+pub use experiment::{
+    Experiment, ExperimentConfig, ExperimentPhase, Finding, Variant, VariantBatch, VariantReport,
+};
 pub use moments::Moments;
 pub use releases::{BeginError, Releases, Route, Todo};
 pub use report::{GuardReport, MetricReport, Report, Standing};

@@ -13,11 +13,11 @@
 //!   it ever reaches 1/α with a chance of at most α. Exact, for any number of requests. Mixing over beginnings is what makes a
 //!   failure after a day of success seen at once.
 //! - **Sample ratio**: the Dirichlet–multinomial mixture of Lindon and Malek, "Anytime-valid inference for multinomial count data",
-//!   NeurIPS 2022, for two sides. Exact too. Pearson's χ², which sees more and may be looked at once, is asked when a step is left.
+//!   NeurIPS 2022. Exact too. Pearson's χ², which sees more and may be looked at once, is asked when a step is left.
 
 use serde::{Deserialize, Serialize};
-use statrs::function::beta::ln_beta;
 use statrs::function::erf::erfc;
+use statrs::function::gamma::ln_gamma;
 
 use super::config::Kind;
 use super::moments::Moments;
@@ -145,8 +145,19 @@ fn add_logs(a: f64, b: f64) -> f64 {
     if high == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }
 
-/// How sure the ratio of two counts is thought to be before any is seen: as if so many had been.
+/// How sure a division is thought to be before any unit is seen: as if so many had been.
 const PRIOR: f64 = 100.0;
+
+/// The p-value, at all times, of "units fall on the parts by these shares", which add up to one and are above zero.
+pub fn division(counts: &[u64], shares: &[f64]) -> f64 {
+    let all: f64 = counts.iter().map(|n| *n as f64).sum();
+    let part = |(n, share): (&u64, &f64)| {
+        let (n, prior) = (*n as f64, PRIOR * share);
+        ln_gamma(prior + n) - ln_gamma(prior) - n * share.ln()
+    };
+    let log = ln_gamma(PRIOR) - ln_gamma(PRIOR + all) + counts.iter().zip(shares).map(part).sum::<f64>();
+    (-log).exp().min(1.0)
+}
 
 /// Whether two sides got their shares.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -167,11 +178,6 @@ impl Ratio {
     /// Looks at two counts.
     pub fn of(first: u64, second: u64, expected: f64) -> Ratio {
         let (a, b) = (first as f64, second as f64);
-        let (prior_a, prior_b) = (PRIOR * expected, PRIOR * (1.0 - expected));
-        let log = ln_beta(prior_a + a, prior_b + b)
-            - ln_beta(prior_a, prior_b)
-            - a * expected.ln()
-            - b * (1.0 - expected).ln();
         let (n, off) = (a + b, a - (a + b) * expected);
         let spread = n * expected * (1.0 - expected);
         let chi_squared = if spread > 0.0 { off * off / spread } else { 0.0 };
@@ -179,7 +185,7 @@ impl Ratio {
             first,
             second,
             expected,
-            p: (-log).exp().min(1.0),
+            p: division(&[first, second], &[expected, 1.0 - expected]),
             chi_squared_p: erfc((chi_squared / 2.0).sqrt()),
         }
     }

@@ -1,6 +1,7 @@
 //! Rollouts: the way up, every way out, and what is promised on the way.
 
 mod assign;
+mod experiment;
 mod machine;
 mod properties;
 mod releases;
