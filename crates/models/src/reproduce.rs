@@ -74,12 +74,27 @@ impl Description {
         Ok(format!("m-{digits}"))
     }
 
+    /// The parts that are known, each by a hash of it: what a gate asks for as lineage.
+    pub fn lineage(&self) -> crate::gate::Lineage {
+        let mut known = BTreeMap::new();
+        let mut note = |part: &str, any: bool, value: Value| {
+            if let Some(bytes) = bytes(&value).ok().filter(|_| any) {
+                known.insert(part.to_owned(), format!("b3:{}", blake3::hash(&bytes).to_hex()));
+            }
+        };
+        note("data", !self.data.is_empty(), texts(&self.data));
+        note("features", !self.features.is_empty(), texts(&self.features));
+        note("code", !self.code.is_empty(), texts(&self.code));
+        // A model that was told nothing was told so.
+        note("params", true, self.params.clone().into_iter().collect());
+        note("seed", true, self.seed.into());
+        note("environment", !self.environment.is_empty(), texts(&self.environment));
+        known
+    }
+
     /// What `other` has that this has not, or has otherwise: in the order of the parts, by name.
     pub fn diff(&self, other: &Description) -> Vec<Difference> {
         let mut found = Vec::new();
-        let texts = |map: &BTreeMap<String, String>| -> Value {
-            map.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
-        };
         let parts = [
             ("data", texts(&self.data), texts(&other.data)),
             ("features", texts(&self.features), texts(&other.features)),
@@ -96,6 +111,10 @@ impl Description {
         }
         found
     }
+}
+
+fn texts(map: &BTreeMap<String, String>) -> Value {
+    map.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 fn walk(part: &str, path: String, pair: (Option<&Value>, Option<&Value>), found: &mut Vec<Difference>) {

@@ -1,6 +1,7 @@
 //! Gates: what they take and refuse, and what their records hold.
 
 mod file;
+mod kinds;
 mod paired;
 mod seal;
 

@@ -16,3 +16,4 @@ mod gate;
 mod golden;
 mod reproduce;
 mod rollout;
+mod speed;

@@ -51,6 +51,19 @@ fn what_differs_is_named_in_words() {
     assert_eq!(sentences(&description(), &description()), Vec::<String>::new());
 }
 
+#[test]
+fn lineage_names_the_parts_that_are_known_and_changes_with_them() {
+    let whole = description().lineage();
+    assert_eq!(
+        whole.keys().collect::<Vec<_>>(),
+        ["code", "data", "environment", "features", "params", "seed"]
+    );
+    let bare = Description { features: BTreeMap::new(), environment: BTreeMap::new(), ..description() };
+    assert_eq!(bare.lineage().keys().collect::<Vec<_>>(), ["code", "data", "params", "seed"]);
+    let other = Description { seed: 8, ..description() }.lineage();
+    assert!(other["seed"] != whole["seed"] && other["data"] == whole["data"]);
+}
+
 /// Names of models are kept for years.
 #[test]
 fn a_model_is_named_as_it_always_was() {

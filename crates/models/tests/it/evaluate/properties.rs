@@ -93,10 +93,10 @@ proptest! {
 fn intervals_of_fairness_hold_the_truth_as_often_as_they_say() {
     use rand::{RngExt, SeedableRng};
     let mut generator = rand_pcg::Pcg64::seed_from_u64(3);
-    let resampling = Resampling { replicates: 300, confidence: 0.95, seed: 9 };
+    let resampling = Resampling { replicates: 200, confidence: 0.95, seed: 9 };
     let (each, rates) = (400, [0.3, 0.5]);
     // Weighted rows are drawn one by one, which takes its time.
-    for (weighted, sets) in [(false, 400), (true, 100)] {
+    for (weighted, sets) in [(false, 400), (true, 60)] {
         let mut held = 0;
         for _ in 0..sets {
             let (mut scores, mut group) = (Vec::new(), Vec::new());

@@ -155,7 +155,7 @@ proptest! {
     /// Kept as text after every input or not at all: the same state, and the same to be done.
     #[test]
     fn equal_inputs_give_an_equal_state_whether_it_was_kept_or_not(
-        settings in settings(), inputs in prop::collection::vec((input(), 0_i64..40), 1..50),
+        settings in settings(), inputs in prop::collection::vec((input(), 0_i64..40), 1..20),
     ) {
         let (mut straight, mut kept) = (begin(&settings), begin(&settings));
         let mut now = 0;
@@ -177,7 +177,7 @@ fn generated_histories_reach_promotion_and_rollback() {
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     let mut ends = BTreeMap::<String, u32>::new();
-    for _ in 0..400 {
+    for _ in 0..200 {
         let settings = settings().new_tree(&mut runner).unwrap().current();
         let inputs = prop::collection::vec((rare(), 0_i64..40), 80).new_tree(&mut runner).unwrap().current();
         let mut rollout = begin(&settings);

@@ -109,7 +109,7 @@ fn an_interval_holds_the_truth_at_all_looks_together() {
 #[test]
 fn a_guard_at_its_limit_is_broken_as_rarely_as_alpha_says() {
     let mut generator = Pcg64::seed_from_u64(12);
-    for (limit, alpha, size) in [(0.01, 0.05, 100), (0.2, 0.05, 37), (0.001, 0.05, 500)] {
+    for (limit, alpha, size) in [(0.01, 0.05, 200), (0.2, 0.05, 137), (0.001, 0.05, 500)] {
         let batch = Binomial::new(size, limit).unwrap();
         let mut broken = 0;
         for _ in 0..2_000 {

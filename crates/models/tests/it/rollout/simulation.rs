@@ -23,12 +23,12 @@ struct World {
     slow: f64,
     /// The share of units that come to the canary, where half are to.
     divided: f64,
-    /// Units of both sides in ten minutes.
+    /// Units of both sides in twenty minutes.
     units: u64,
 }
 
 const SOUND: World =
-    World { hits: (0.2, 0.2), dearer: 0.0, errors: 0.01, slow: 0.004, divided: 0.5, units: 400 };
+    World { hits: (0.2, 0.2), dearer: 0.0, errors: 0.01, slow: 0.004, divided: 0.5, units: 800 };
 
 #[derive(Debug, Default)]
 struct Ends {
@@ -46,7 +46,7 @@ fn draw(n: u64, p: f64, generator: &mut Pcg64) -> u64 {
     Binomial::new(n, p).unwrap().sample(generator)
 }
 
-/// One rollout, looked at every ten minutes; what is true changes nothing while it lasts.
+/// One rollout, looked at every twenty minutes; what is true changes nothing while it lasts.
 fn one(world: World, settings: &Settings, generator: &mut Pcg64) -> (Option<End>, u32, bool) {
     let subject = Subject { kind: SubjectKind::Model, name: "m".into() };
     let (mut rollout, _) = Rollout::begin(subject, ("new", "old"), settings.clone(), minutes(0));
@@ -59,7 +59,7 @@ fn one(world: World, settings: &Settings, generator: &mut Pcg64) -> (Option<End>
         let n = draw(world.units, world.divided, generator);
         let m = world.units - n;
         let mut arm = |units: u64, hit: f64, dearer: f64| {
-            let dear = Moments::of((0..units / 10).map(|_| prices.sample(generator) * (1.0 + dearer)));
+            let dear = Moments::of((0..units / 20).map(|_| prices.sample(generator) * (1.0 + dearer)));
             let hits = Moments::hits(draw(units, hit, generator), units);
             let metrics = BTreeMap::from([("late".to_owned(), hits), ("cost".to_owned(), dear)]);
             let (errors, slow) = (draw(units, world.errors, generator), draw(units, world.slow, generator));
@@ -73,7 +73,7 @@ fn one(world: World, settings: &Settings, generator: &mut Pcg64) -> (Option<End>
         naive |= (both.0.mean - both.1.mean) / se > 1.645;
         let control = if rollout.split() == Split::of(10_000) { ArmBatch::default() } else { control };
         for action in
-            rollout.apply(minutes(i64::from(look) * 10), Input::Seen(Batch { step, canary, control }))
+            rollout.apply(minutes(i64::from(look) * 20), Input::Seen(Batch { step, canary, control }))
         {
             match action {
                 Action::Page(_) => return (None, look, naive),
@@ -153,7 +153,7 @@ fn a_canary_at_its_limits_is_rolled_back_and_promoted_as_rarely_as_alpha_says() 
     assert!(ends.rolled_back <= 0.05, "{ends:?}");
     assert!(ends.promoted <= 0.05, "{ends:?}");
     let one_limit = World { hits: (0.23, 0.2), ..SOUND };
-    let ends = many("one metric worse by the margin", one_limit, 2_000);
+    let ends = many("one metric worse by the margin", one_limit, 1_000);
     assert!(ends.rolled_back <= 0.05 && ends.promoted <= 0.05, "{ends:?}");
 }
 
@@ -186,7 +186,7 @@ fn units_that_are_not_divided_as_they_were_to_be_are_caught() {
 
 #[test]
 fn too_few_users_to_tell_are_held_and_never_promoted() {
-    let ends = many("ten units in ten minutes", World { units: 10, ..SOUND }, 500);
+    let ends = many("twenty units in twenty minutes", World { units: 20, ..SOUND }, 500);
     assert_eq!(ends.promoted, 0.0, "{ends:?}");
     assert!(ends.held >= 0.95, "{ends:?}");
 }
@@ -194,10 +194,10 @@ fn too_few_users_to_tell_are_held_and_never_promoted() {
 /// Rare hits and few units: where a normal approximation is at its worst.
 #[test]
 fn a_rare_event_is_no_reason_to_roll_back_a_sound_canary() {
-    let rare = World { hits: (0.01, 0.01), units: 60, ..SOUND };
+    let rare = World { hits: (0.01, 0.01), units: 120, ..SOUND };
     let ends = many("rare events", rare, 2_000);
     assert!(ends.rolled_back <= 0.05, "{ends:?}");
     let at_limit = World { hits: (0.035, 0.005), ..rare };
-    let ends = many("rare events, worse by the margin", at_limit, 2_000);
+    let ends = many("rare events, worse by the margin", at_limit, 1_000);
     assert!(ends.rolled_back <= 0.05 && ends.promoted <= 0.05, "{ends:?}");
 }
