@@ -59,7 +59,8 @@ fn one(world: World, settings: &Settings, generator: &mut Pcg64) -> (Option<End>
         let n = draw(world.units, world.divided, generator);
         let m = world.units - n;
         let mut arm = |units: u64, hit: f64, dearer: f64| {
-            let dear = Moments::of((0..units / 20).map(|_| prices.sample(generator) * (1.0 + dearer)));
+            let priced = (units / 20).max(units.min(12));
+            let dear = Moments::of((0..priced).map(|_| prices.sample(generator) * (1.0 + dearer)));
             let hits = Moments::hits(draw(units, hit, generator), units);
             let metrics = BTreeMap::from([("late".to_owned(), hits), ("cost".to_owned(), dear)]);
             let (errors, slow) = (draw(units, world.errors, generator), draw(units, world.slow, generator));
@@ -149,11 +150,11 @@ fn an_a_a_canary_is_rolled_back_as_rarely_as_alpha_says() {
 #[test]
 fn a_canary_at_its_limits_is_rolled_back_and_promoted_as_rarely_as_alpha_says() {
     let at_limits = World { hits: (0.23, 0.2), dearer: 0.5 / 1.648_721, errors: 0.02, slow: 0.01, ..SOUND };
-    let ends = many("at all limits", at_limits, 2_000);
+    let ends = many("at all limits", at_limits, 1_000);
     assert!(ends.rolled_back <= 0.05, "{ends:?}");
     assert!(ends.promoted <= 0.05, "{ends:?}");
     let one_limit = World { hits: (0.23, 0.2), ..SOUND };
-    let ends = many("one metric worse by the margin", one_limit, 1_000);
+    let ends = many("one metric worse by the margin", one_limit, 500);
     assert!(ends.rolled_back <= 0.05 && ends.promoted <= 0.05, "{ends:?}");
 }
 
@@ -186,7 +187,7 @@ fn units_that_are_not_divided_as_they_were_to_be_are_caught() {
 
 #[test]
 fn too_few_users_to_tell_are_held_and_never_promoted() {
-    let ends = many("twenty units in twenty minutes", World { units: 20, ..SOUND }, 500);
+    let ends = many("six units in twenty minutes", World { units: 6, ..SOUND }, 500);
     assert_eq!(ends.promoted, 0.0, "{ends:?}");
     assert!(ends.held >= 0.95, "{ends:?}");
 }
@@ -195,9 +196,9 @@ fn too_few_users_to_tell_are_held_and_never_promoted() {
 #[test]
 fn a_rare_event_is_no_reason_to_roll_back_a_sound_canary() {
     let rare = World { hits: (0.01, 0.01), units: 120, ..SOUND };
-    let ends = many("rare events", rare, 2_000);
+    let ends = many("rare events", rare, 1_000);
     assert!(ends.rolled_back <= 0.05, "{ends:?}");
     let at_limit = World { hits: (0.035, 0.005), ..rare };
-    let ends = many("rare events, worse by the margin", at_limit, 1_000);
+    let ends = many("rare events, worse by the margin", at_limit, 500);
     assert!(ends.rolled_back <= 0.05 && ends.promoted <= 0.05, "{ends:?}");
 }
