@@ -1,0 +1,19 @@
+//! One binary for the tests of the crate.
+
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod card;
+mod evaluate;
+mod gate;
+mod golden;
+mod reproduce;
+mod rollout;
+mod speed;
