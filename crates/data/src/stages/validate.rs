@@ -17,7 +17,8 @@ use crate::Gate;
 use crate::expect::Suite;
 
 /// Holds a table against expectations, and gives it on when they are met. Rows that break one are put aside with the reasons. A
-/// table that does not pass fails the stage, and what depends on it is not run.
+/// table that does not pass fails the stage, and what depends on it is not run. `unique` is said of the table's own rows: `commit`
+/// looks at them together with those that are there.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ValidateConfig {
@@ -104,7 +105,7 @@ impl Work for Validate {
                 Some(name) => job.dataset(name)?,
                 None => table.dataset.clone(),
             };
-            let passed = job.sieve(table, &target, &self.gate).await?;
+            let (passed, _) = job.sieve(table, &target, &self.gate, None).await?;
             Ok(Value::Table(passed.text))
         })
     }

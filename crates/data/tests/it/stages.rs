@@ -2,6 +2,7 @@
 //! is half visible.
 
 mod flights;
+mod gates;
 mod lineage;
 mod once;
 mod work;
