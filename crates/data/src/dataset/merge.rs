@@ -62,7 +62,7 @@ impl Dataset {
             let why = format!("it is partitioned by `{column}`; append to it, or overwrite it");
             return Err(self.defect("merge into", &why));
         }
-        if let Some(done) = self.made(&base, pending.change.effect.as_ref(), &mut None).await? {
+        if let Some(done) = self.made(&base, pending.change.effect.as_ref()).await? {
             return Ok(done);
         }
         let session = self.warehouse.session();

@@ -136,8 +136,7 @@ impl Dataset {
         let (aside, table) = self.aside_table().await?;
         let mut stager = Stager::new(&aside, &table, &Entries::schema(), true)?;
         stager.write(&entry?, &aside.name).await?;
-        let effect = change.effect.clone();
-        let effect = effect.map(|effect| Effect { key: format!("{} together", effect.key), ..effect });
+        let effect = change.effect.as_ref().map(|effect| Effect { key: format!("{} together", effect.key) });
         let change = Change { effect, ..change.clone() };
         Box::pin(aside.hold(table, stager, &change, looked.source.clone())).await
     }

@@ -58,7 +58,7 @@ impl<'a> Job<'a> {
     }
 
     fn effect(&self) -> Effect {
-        Effect { key: self.attempt.effect.clone(), since: self.attempt.run.made_at() }
+        Effect { key: self.attempt.effect.clone() }
     }
 
     /// A change that this attempt makes once.
