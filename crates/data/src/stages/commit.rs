@@ -8,8 +8,9 @@ use deltalake::DeltaTable;
 use pipeline::Problem;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
-use super::config::{HowConfig, dataset, how, open, problem, suite, tables};
+use super::config::{HowConfig, dataset, how, looked_up, open, problem, says, suite, tables};
 use super::job::Job;
 use super::kind::{Config, Made, Work};
 use super::table::Table;
@@ -69,6 +70,19 @@ impl Config for CommitConfig {
         } else {
             Err(problems)
         }
+    }
+
+    fn made_of(&self, means: &dyn Means) -> Vec<(String, String)> {
+        let Some(configured) = means.dataset(&self.dataset) else { return Vec::new() };
+        let how = match &configured.how {
+            How::Append => json!("append"),
+            How::Overwrite => json!("overwrite"),
+            How::Merge { key } => json!({"merge": key}),
+        };
+        let file = configured.expectations.map(|file| means.folder().join(file));
+        let expected = file.and_then(|file| std::fs::read_to_string(file).ok());
+        let all = json!({"how": how, "expectations": expected, "bad rows": says(configured.policy)});
+        vec![looked_up("dataset", &self.dataset, &all)]
     }
 
     fn cached(&self, _means: &dyn Means) -> bool {

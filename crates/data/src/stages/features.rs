@@ -10,7 +10,7 @@ use pipeline::Problem;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::config::{open, problem, tables};
+use super::config::{looked_up, open, problem, tables};
 use super::job::Job;
 use super::kind::{Config, Made, Work};
 use super::table::Table;
@@ -142,6 +142,15 @@ impl Config for FeaturesConfig {
         };
         let work = Features { uses, time: self.as_of, as_of, cut, label };
         Ok(Made { inputs: tables(["entities"]), work: Box::new(work) })
+    }
+
+    fn made_of(&self, means: &dyn Means) -> Vec<(String, String)> {
+        let names = self.views.iter().map(|(alias, used)| used.view.as_ref().unwrap_or(alias));
+        let told = |name: &String| {
+            let view = means.view(name)?;
+            Some(looked_up("view", name, &serde_json::to_value(view.config()).ok()?))
+        };
+        names.filter_map(told).collect()
     }
 
     fn cached(&self, _means: &dyn Means) -> bool {

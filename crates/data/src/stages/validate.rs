@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Means;
-use super::config::{BadRows, dataset, open, policy, problem, suite, tables};
+use super::config::{BadRows, dataset, looked_up, open, policy, problem, says, suite, tables};
 use super::job::Job;
 use super::kind::{Config, Made, Work};
 use super::table::Table;
@@ -78,6 +78,13 @@ impl Config for ValidateConfig {
 
     fn files(&self) -> Vec<PathBuf> {
         self.expect.iter().cloned().collect()
+    }
+
+    fn made_of(&self, means: &dyn Means) -> Vec<(String, String)> {
+        let own = self.bad_rows.is_some() || self.max_bad_share.is_some();
+        let name = self.dataset.as_deref().filter(|_| !own);
+        let configured = name.and_then(|name| Some((name, means.dataset(name)?)));
+        configured.map(|(name, c)| looked_up("bad rows of", name, &says(c.policy))).into_iter().collect()
     }
 
     fn cached(&self, means: &dyn Means) -> bool {
