@@ -44,6 +44,23 @@ async fn an_attempt_that_died_after_its_commit_is_made_again_without_another() {
 }
 
 #[tokio::test]
+async fn a_tag_does_not_go_back_when_an_older_run_is_tried_again_after_a_newer_one() {
+    let hand = Hand::new();
+    let rows = table(&hand, "k\n1\n", "e1").await;
+    let commit = ("commit", json!({"dataset": "x", "tag": "last"}));
+    let tagged = async || hand.bench.dataset("x").tags().await.unwrap()[0].version;
+    for (effect, expected) in [("old", 0), ("new", 1), ("old", 1), ("new", 1)] {
+        hand.run(commit.clone(), ("c", effect), &[("table", &rows)]).await;
+        assert_eq!(tagged().await, expected, "{effect}");
+    }
+    assert!(hand.lines().contains("last stays at version 1"), "{}", hand.lines());
+    // Of an attempt that died before it set the tag the next one does.
+    hand.bench.dataset("x").untag("last").await.unwrap();
+    hand.run(commit, ("c", "new"), &[("table", &rows)]).await;
+    assert_eq!(tagged().await, 1);
+}
+
+#[tokio::test]
 async fn an_ingest_that_died_gives_what_it_read_and_not_what_is_there_now() {
     let hand = Hand::new();
     let first = table(&hand, "k\n1\n", "e1").await;
