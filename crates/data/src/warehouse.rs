@@ -176,7 +176,16 @@ impl Warehouse {
 
     /// A session of the query engine, within the limits of the warehouse.
     pub(crate) fn session(&self) -> SessionContext {
-        let mut config = SessionConfig::new().with_batch_size(crate::source::BATCH_ROWS);
+        self.session_with(SessionConfig::new())
+    }
+
+    /// The same on one core: what stands one after the other in a file comes so.
+    pub(crate) fn session_of_one(&self) -> SessionContext {
+        self.session_with(SessionConfig::new().with_target_partitions(1))
+    }
+
+    fn session_with(&self, config: SessionConfig) -> SessionContext {
+        let mut config = config.with_batch_size(crate::source::BATCH_ROWS);
         // A hash join keeps a side in memory and cannot spill; a merge join sorts through files.
         config.options_mut().optimizer.prefer_hash_join = false;
         SessionContext::new_with_config_rt(config, Arc::clone(&self.inner.runtime))

@@ -333,6 +333,32 @@ async fn a_table_is_placed_as_a_file_and_what_no_run_keeps_is_collected() {
     assert!(read.is_err(), "its file is gone");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_placed_in_one_order_for_a_version() {
+    let hand = Hand::new();
+    let folder = tempfile::tempdir().unwrap();
+    let placed = async |table: &Value| {
+        let Value::Table(text) = table else { panic!() };
+        let file = place(&*hand.project, text, folder.path(), Format::Csv).await.unwrap();
+        std::fs::read_to_string(file).unwrap()
+    };
+    // One file: as the rows came, over many batches.
+    let own: String = (0..20_000).rev().map(|k| format!("{k},x\n")).collect();
+    let own = format!("k,v\n{own}");
+    assert!(placed(&table(&hand, &own, "own").await).await == own);
+    // Several: sorted.
+    let mut last = None;
+    for i in 0..6 {
+        let rows = table(&hand, &format!("k,v\n{},b\n5,{i}\n,a\n", 9 - i), &format!("t{i}")).await;
+        let commit = ("commit", json!({"dataset": "x"}));
+        last = Some(hand.run(commit, ("c", &format!("c{i}")), &[("table", &rows)]).await);
+    }
+    let text = placed(&last.unwrap()).await;
+    let nulls = ",a\n".repeat(6);
+    let middle = "4,b\n5,0\n5,1\n5,2\n5,3\n5,4\n5,5\n5,b\n6,b\n7,b\n8,b\n9,b\n";
+    assert_eq!(text, format!("k,v\n{nulls}{middle}"));
+}
+
 #[tokio::test]
 async fn without_a_durable_run_a_stage_says_that_it_needs_one() {
     let hand = Hand::new();
