@@ -23,7 +23,7 @@ pub struct Settings {
     /// Memory for sorting, joining and grouping, in bytes, over all work at once. What needs more goes through files.
     /// A validation with `unique` may hold half as much again, of hashes.
     pub memory_bytes: usize,
-    /// Where those files go; the system's temporary folder when it is not given.
+    /// Where those files go, and rows on their way from one place to another; the system's temporary folder when it is not given.
     pub spill: Option<PathBuf>,
     /// The size of a data file, about, in bytes. Larger files scan faster, smaller ones are cheaper to rewrite.
     pub file_bytes: u64,
