@@ -303,6 +303,35 @@ async fn a_training_set_has_what_was_known_then_and_no_label_that_came_after_the
 }
 
 #[tokio::test]
+async fn a_view_that_is_a_query_is_read_at_the_versions_that_are_told() {
+    let hand = Hand::new();
+    let dataset = hand.bench.dataset("weather");
+    let weather =
+        |temp| hand.bench.source("w.csv", format!("airport,hour,temp\nJFK,2026-01-01T10:00:00Z,{temp}\n"));
+    overwrite(&dataset, &weather(1)).await.unwrap();
+    let first = dataset.log(None).await.unwrap()[0].name.clone().unwrap();
+    overwrite(&dataset, &weather(2)).await.unwrap();
+    let sql = "select airport, hour, temp from weather";
+    hand.view(
+        "doubled",
+        json!({"sql": sql, "keys": ["airport"], "event_time": "hour", "features": ["temp"]}),
+    );
+    let entities = table(&hand, "airport,at\nJFK,2026-01-01T11:00:00Z\n", "e1").await;
+    for (at, version, temp) in [("0", 0, 1), ("", 1, 2)] {
+        hand.made();
+        let config = json!({"views": {"doubled": {"at": at}}, "as_of": "at"});
+        let effect = format!("f{version}");
+        let set = hand.run(("features", config), ("f", &effect), &[("entities", &entities)]).await;
+        assert!(hand.rows(&set).await[0].contains(&format!(r#""temp":{temp}"#)));
+        let made = hand.bench.dataset("staging.p.f").log(Some(1)).await.unwrap().remove(0);
+        let told = format!("features of staging.p.t@0, weather@{version}");
+        assert_eq!(made.source.as_deref(), Some(told.as_str()));
+        let said = serde_json::to_string(&hand.made()).unwrap();
+        assert_eq!(said.contains(first.as_str()), version == 0, "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_table_is_placed_as_a_file_and_what_no_run_keeps_is_collected() {
     let hand = Hand::new();
     let first = table(&hand, "k\n1\n", "e1").await;
