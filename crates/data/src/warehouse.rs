@@ -23,7 +23,7 @@ pub struct Settings {
     /// Memory for sorting, joining and grouping, in bytes, over all work at once. What needs more goes through files.
     /// A validation with `unique` may hold half as much again, of hashes.
     pub memory_bytes: usize,
-    /// Where those files go; the system's temporary folder when it is not given.
+    /// Where those files go, and rows on their way from one place to another; the system's temporary folder when it is not given.
     pub spill: Option<PathBuf>,
     /// The size of a data file, about, in bytes. Larger files scan faster, smaller ones are cheaper to rewrite.
     pub file_bytes: u64,
@@ -176,7 +176,16 @@ impl Warehouse {
 
     /// A session of the query engine, within the limits of the warehouse.
     pub(crate) fn session(&self) -> SessionContext {
-        let mut config = SessionConfig::new().with_batch_size(crate::source::BATCH_ROWS);
+        self.session_with(SessionConfig::new())
+    }
+
+    /// The same on one core: what stands one after the other in a file comes so.
+    pub(crate) fn session_of_one(&self) -> SessionContext {
+        self.session_with(SessionConfig::new().with_target_partitions(1))
+    }
+
+    fn session_with(&self, config: SessionConfig) -> SessionContext {
+        let mut config = config.with_batch_size(crate::source::BATCH_ROWS);
         // A hash join keeps a side in memory and cannot spill; a merge join sorts through files.
         config.options_mut().optimizer.prefer_hash_join = false;
         SessionContext::new_with_config_rt(config, Arc::clone(&self.inner.runtime))

@@ -1,6 +1,5 @@
 //! New rows, and with them a new version.
 
-use contract::UnixMillis;
 use contract::lineage::Lineage;
 use deltalake::DeltaTable;
 use deltalake::kernel::Add;
@@ -54,14 +53,12 @@ pub struct Change {
 }
 
 /// The key of an effect: a change under it is made once. It is written into the commit, and whoever comes with it again is given
-/// the version that is there. What is made so is made of its own input alone, so an overwrite under a key takes the place of
+/// the version that is there, however old it is. What is made so is made of its own input alone, so an overwrite under a key takes the place of
 /// whatever is there, also of what another writer committed meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effect {
     /// The key, equal for all attempts at one effect and for nothing else.
     pub key: String,
-    /// When the first attempt can have been at the earliest: the log is not read back further. All of it is when it is not given.
-    pub since: Option<UnixMillis>,
 }
 
 /// What came of a change.
@@ -175,10 +172,9 @@ impl Dataset {
             How::Overwrite => Replace::Everything,
             How::Append | How::Merge { .. } => Replace::Nothing,
         };
-        let mut looked = None;
         for _ in 0..ATTEMPTS {
             let exists = table.version().is_some();
-            if let Some(done) = self.made(&table, pending.change.effect.as_ref(), &mut looked).await? {
+            if let Some(done) = self.made(&table, pending.change.effect.as_ref()).await? {
                 return Ok(done);
             }
             let before = match replace {

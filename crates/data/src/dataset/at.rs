@@ -4,10 +4,16 @@ use std::fmt;
 use std::str::FromStr;
 
 use contract::UnixMillis;
+use deltalake::DeltaTable;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::Error;
+use crate::dataset::facts::{Facts, entry};
 use crate::dataset::{Dataset, number};
 use crate::source::instant;
+
+/// Entries of the log that are read at once.
+const AHEAD: usize = 8;
 
 /// Which version: `@7`, `@2026-11-22`, `@2026-11-22T04:00:00Z`, `@9f86d081`, `@a-tag`, or the newest when nothing is said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,12 +87,46 @@ impl fmt::Display for At {
 }
 
 impl Dataset {
+    /// The newest version whose content name begins so, for each of these beginnings. The log is read back from the newest version
+    /// until all are found: of what stages hand on, that is the first entry or one of few.
+    pub(crate) async fn named(
+        &self,
+        table: &DeltaTable,
+        beginnings: &[String],
+    ) -> Result<Vec<Option<u64>>, Error> {
+        let mut found = vec![None; beginnings.len()];
+        let log = table.log_store();
+        let (log, dataset) = (&*log, &*self.name);
+        let read = |version| async move { entry(log, dataset, version).await.map(|entry| (version, entry)) };
+        let mut entries = stream::iter((0..=number(table)).rev()).map(read).buffered(AHEAD);
+        // Entries that change no rows are of the name below them: the newest of them is the one that is meant.
+        let mut above = None;
+        while found.iter().any(Option::is_none)
+            && let Some((version, entry)) = entries.try_next().await?
+        {
+            let Some(entry) = entry else { continue };
+            let newest = *above.get_or_insert(version);
+            if entry.facts.is_none() && !entry.changes {
+                continue;
+            }
+            above = None;
+            let Some(name) = entry.facts.as_ref().and_then(Facts::name) else { continue };
+            for (found, beginning) in found.iter_mut().zip(beginnings) {
+                if name.as_str().starts_with(beginning.as_str()) {
+                    found.get_or_insert(newest);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// The number of the version somebody means.
     ///
     /// # Errors
     /// [`Error::NoDataset`], [`Error::NoVersion`].
     pub async fn resolve(&self, at: &At) -> Result<u64, Error> {
-        let newest = number(&self.existing().await?);
+        let table = self.existing().await?;
+        let newest = number(&table);
         let none =
             |hint: String| Error::NoVersion { dataset: self.name.to_string(), at: at.to_string(), hint };
         match at {
@@ -115,12 +155,9 @@ impl Dataset {
                 })
             }
             At::Name(name) => {
-                let log = self.log(None).await?;
                 let found =
-                    log.iter().find(|v| v.name.as_ref().is_some_and(|n| n.as_str().starts_with(name)));
-                found
-                    .map(|v| v.version)
-                    .ok_or_else(|| none("`forebay data log` shows the names there are".into()))
+                    self.named(&table, std::slice::from_ref(name)).await?.into_iter().flatten().next();
+                found.ok_or_else(|| none("`forebay data log` shows the names there are".into()))
             }
         }
     }

@@ -11,6 +11,7 @@ use deltalake::{DeltaTable, DeltaTableError};
 use futures_util::TryStreamExt;
 use serde_json::Value;
 
+use crate::dataset::effect::transaction;
 use crate::dataset::facts::{Facts, KEY, entry};
 use crate::dataset::stage::Staged;
 use crate::dataset::{Dataset, number};
@@ -71,7 +72,7 @@ impl Dataset {
         actions.extend(staged.files.iter().cloned().map(Action::Add));
         let mode = if replace == Replace::Everything { SaveMode::Overwrite } else { SaveMode::Append };
         let operation = DeltaOperation::Write { mode, partition_by: None, predicate: None };
-        let done = CommitBuilder::from(properties(facts).map_err(Refused::Failed)?)
+        let done = CommitBuilder::from(properties(facts, number(base) + 1).map_err(Refused::Failed)?)
             .with_actions(actions)
             .build(Some(state as &dyn TableReference), log.clone(), operation)
             .await;
@@ -101,7 +102,7 @@ impl Dataset {
                 Some("interval 36500 days"),
             )
             .with_actions(staged.files.iter().cloned().map(Action::Add))
-            .with_commit_properties(properties(facts).map_err(Refused::Failed)?)
+            .with_commit_properties(properties(facts, 0).map_err(Refused::Failed)?)
             .await;
         match done {
             Ok(table) => Ok(number(&table)),
@@ -143,14 +144,16 @@ fn is_taken(error: &DeltaTableError) -> bool {
 }
 
 /// No retries below: a commit that comes late has another base, and so another sum and another name.
-fn properties(facts: &Facts) -> Result<CommitProperties, Error> {
+fn properties(facts: &Facts, version: u64) -> Result<CommitProperties, Error> {
+    let effects = facts.effect.as_deref().map(|key| transaction(key, version));
     let facts = serde_json::to_value(facts).map_err(|e| Error::Table {
         doing: "describe a commit to",
         dataset: String::new(),
         why: e.to_string(),
     })?;
     let metadata: HashMap<_, _> = HashMap::from([(KEY.to_owned(), facts)]);
-    Ok(CommitProperties::default().with_metadata(metadata).with_max_retries(0))
+    let properties = CommitProperties::default().with_metadata(metadata).with_max_retries(0);
+    Ok(properties.with_application_transactions(effects.into_iter().collect()))
 }
 
 /// The protocol with the feature that a `datetime` column needs, `None` when it is not needed or already there. A table takes

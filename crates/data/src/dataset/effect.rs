@@ -1,54 +1,63 @@
-//! Changes that are made once, however often they are tried: the log says whether one was made already.
+//! Changes that are made once, however often they are tried: the table says whether one was made already.
+//!
+//! An effect is an application transaction of the Delta protocol (`txn`): its `appId` is the effect's, its `version` the number of
+//! the commit that holds it. Every reader and writer of the format keeps these as it keeps the schema, in checkpoints too, and they
+//! do not expire unless they say when they were written, which ours do not. So an effect is found however old it is and whatever
+//! the clocks of writers said, by reading a checkpoint and the entries after it: as many as lie between two checkpoints, at most.
+//! The price is a row of each checkpoint for each effect.
 
 use deltalake::DeltaTable;
+use deltalake::kernel::Transaction;
 
-use crate::Error;
 use crate::dataset::facts::{Facts, entry};
-use crate::dataset::{Added, Dataset, Effect, number};
+use crate::dataset::{Added, Dataset, Effect};
+use crate::{Error, store};
 
-/// A writer's clock may be off by so much, in milliseconds.
-const SKEW_MS: i64 = 3_600_000;
+/// What a table knows an effect by.
+fn app(key: &str) -> String {
+    format!("forebay.effect/{key}")
+}
+
+/// What the commit that becomes `version` says of an effect.
+pub(super) fn transaction(key: &str, version: u64) -> Transaction {
+    Transaction::new(app(key), i64::try_from(version).unwrap_or(i64::MAX))
+}
 
 impl Dataset {
-    /// The version that an effect made, as far back as it can be; `None` when it is still to be made.
+    /// The version that an effect made; `None` when it is still to be made.
     ///
     /// # Errors
     /// [`Error::Storage`].
     pub async fn made_by(&self, effect: &Effect) -> Result<Option<Added>, Error> {
         match self.current().await? {
-            Some(table) => self.made(&table, Some(effect), &mut None).await,
+            Some(table) => self.made(&table, Some(effect)).await,
             None => Ok(None),
         }
     }
 
-    /// The same among the versions up to the table's and behind `looked`, which moves on to it. A commit on top of this table
-    /// is then the effect's first, for nobody else can have made the version between.
+    /// The same among the versions up to the table's. A commit on top of this table is then the effect's first, for nobody else can
+    /// have made the version between.
     pub(super) async fn made(
         &self,
         table: &DeltaTable,
         effect: Option<&Effect>,
-        looked: &mut Option<u64>,
     ) -> Result<Option<Added>, Error> {
-        let Some(effect) = effect else { return Ok(None) };
-        if table.version().is_none() {
-            return Ok(None);
-        }
-        let newest = number(table);
-        let first = looked.map_or(0, |looked| looked + 1);
-        let log = table.log_store();
-        let earliest = effect.since.map_or(i64::MIN, |since| since.0.saturating_sub(SKEW_MS));
-        for version in (first..=newest).rev() {
-            let Some(entry) = entry(&*log, &self.name, version).await? else { break };
-            if entry.at.is_some_and(|at| at < earliest) {
-                break;
-            }
-            let Some(facts) = entry.facts else { continue };
-            if facts.effect.as_deref() == Some(effect.key.as_str()) {
-                return Ok(Some(self.added_by(version, &facts).await?));
+        let Some(effect) = effect.filter(|_| table.version().is_some()) else { return Ok(None) };
+        let failed = |e| store::table("look for what was done in", &self.name, &e);
+        let (state, log) = (table.snapshot().map_err(failed)?, table.log_store());
+        let found = state.transaction_version(&*log, app(&effect.key)).await.map_err(failed)?;
+        let Some(version) = found.and_then(|version| u64::try_from(version).ok()) else { return Ok(None) };
+        let facts = entry(&*log, &self.name, version).await?.and_then(|entry| entry.facts);
+        match facts.filter(|facts| facts.effect.as_deref() == Some(effect.key.as_str())) {
+            Some(facts) => Ok(Some(self.added_by(version, &facts).await?)),
+            // It was made, so it is not made again; but nobody knows what it was.
+            None => {
+                let why = format!(
+                    "it was done by version {version}, whose entry of the log does not say so any more"
+                );
+                Err(self.defect("look for what was done in", &why))
             }
         }
-        *looked = Some(newest);
-        Ok(None)
     }
 
     async fn added_by(&self, version: u64, facts: &Facts) -> Result<Added, Error> {

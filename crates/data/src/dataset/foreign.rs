@@ -97,3 +97,46 @@ async fn a_partitioned_table_is_appended_to_and_not_merged_into() {
     let said = shared.add(How::Merge { key: vec!["id".into()] }, "id,x,t\n3,1.5,t1\n").await.unwrap_err();
     assert!(said.to_string().contains("partitioned"), "{said}");
 }
+
+#[tokio::test]
+async fn a_version_is_found_by_its_name_without_reading_what_is_older() {
+    let shared = Shared::new();
+    let mut names = Vec::new();
+    for k in 0..12 {
+        names.push(shared.add(How::Append, &format!("k\n{k}\n")).await.unwrap().name);
+    }
+    let table = shared.dataset.existing().await.unwrap();
+    let log = shared.dataset.url.to_file_path().unwrap().join("_delta_log");
+    let file = |version: u64| log.join(format!("{version:020}.json"));
+    std::fs::remove_file(file(0)).unwrap();
+    std::os::unix::fs::symlink(file(0), file(0)).unwrap();
+    let named = async |name: &crate::Name| {
+        shared.dataset.named(&table, &[name.as_str().to_owned()]).await.map(|found| found[0])
+    };
+    assert_eq!(named(&names[11]).await.unwrap(), Some(11));
+    assert_eq!(named(&names[10]).await.unwrap(), Some(10));
+    assert!(named(&names[0]).await.is_err(), "that entry cannot be read");
+}
+
+#[tokio::test]
+async fn a_name_is_of_the_newest_version_that_has_those_rows() {
+    let shared = Shared::new();
+    let mut names = Vec::new();
+    for text in ["k\n1\n", "k\n2\n", "k\n1\n", "k\n3\n"] {
+        names.push(shared.add(How::Overwrite, text).await.unwrap().name);
+    }
+    let log = shared.dataset.url.to_file_path().unwrap().join("_delta_log");
+    let compacted = r#"{"commitInfo":{"timestamp":1,"operation":"OPTIMIZE","operationParameters":{}}}"#;
+    std::fs::write(log.join(format!("{:020}.json", 4)), compacted).unwrap();
+    let table = shared.dataset.existing().await.unwrap();
+    let wanted: Vec<String> =
+        names.iter().map(|n| n.as_str()[..12].to_owned()).chain(["0".repeat(64)]).collect();
+    let found = shared.dataset.named(&table, &wanted).await.unwrap();
+    assert_eq!(found, [Some(2), Some(1), Some(2), Some(4), None]);
+    // As the log tells it.
+    for version in shared.dataset.log(None).await.unwrap() {
+        let name = version.name.unwrap().as_str().to_owned();
+        let newest = shared.dataset.resolve(&At::Name(name)).await.unwrap();
+        assert!(newest >= version.version);
+    }
+}

@@ -14,13 +14,14 @@ use tokio::sync::mpsc;
 
 use crate::dataset::add::Pending;
 use crate::dataset::quarantine::{Bad, Entries};
+use crate::dataset::result::depends;
 use crate::dataset::stage::{Staged, Stager, remove};
 use crate::dataset::unique::duplicates;
 use crate::dataset::validate::histories;
-use crate::dataset::{Added, Change, Dataset, How};
+use crate::dataset::{Added, Change, Dataset};
 use crate::expect::{Ends, Plan, Report, Scope, Severity, Suite, Tally, Verdict, row};
 use crate::source::{Batches, Source};
-use crate::{Error, Schema, store};
+use crate::{Error, Schema};
 
 /// Batches between the one who reads and the one who looks.
 const AHEAD: usize = 2;
@@ -80,7 +81,7 @@ struct Sifted {
 impl Dataset {
     /// Adds the rows of a source as far as they are as expected: [`Dataset::add`] behind a [`Gate`].
     ///
-    /// `unique` is looked at over the rows that an append results in; if another writer commits meanwhile, the append is refused.
+    /// `unique` is looked at over the rows that the change results in; if another writer commits meanwhile, it is refused.
     /// Everything else is looked at over the rows of the source, and what is counted over rows together over those that are
     /// not quarantined.
     ///
@@ -122,13 +123,11 @@ impl Dataset {
         let mut sifted = Box::pin(self.sift(source, &plan, gate.policy, &entries, (good, bad))).await?;
 
         let files = sifted.good.files.clone();
+        let pinned = depends(&plan.suite, &change.how);
         let looked = async {
             let mut frame = self.staged_frame(&session, &files, &schema).await?;
-            if let (How::Append, Some(base)) = (&change.how, &base) {
-                let columns = || schema.names().map(datafusion::prelude::ident).collect::<Vec<_>>();
-                let failed = |e| store::query("look at the rows", &e);
-                let held = self.frame(&session, base).await?.select(columns()).map_err(failed)?;
-                frame = held.union(frame.select(columns()).map_err(failed)?).map_err(failed)?;
+            if pinned {
+                frame = self.result(&session, base.as_ref(), &change.how, (frame, &schema)).await?;
             }
             duplicates(&frame, &plan, &schema, Default::default()).await
         };
@@ -167,7 +166,6 @@ impl Dataset {
         if refused {
             return Ok(Gated { attempt, report, added: None, quarantined });
         }
-        let pinned = plan.suite.expected.iter().any(|e| matches!(e.check, crate::expect::Check::Unique(_)));
         let read = sifted.good.fingerprint.rows;
         let checked = Some(attempt.clone());
         let (origin, source) = (source.origin.clone(), source.describe());

@@ -1,6 +1,7 @@
 //! Merge by key: a row takes the place of the one with its key.
 
 use arrow::datatypes::DataType;
+use datafusion::error::DataFusionError;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::prelude::{DataFrame, Expr, JoinType, SessionContext, cast, ident, lit};
 use deltalake::DeltaTable;
@@ -9,11 +10,42 @@ use crate::dataset::add::{Added, Pending};
 use crate::dataset::commit::{Refused, Replace};
 use crate::dataset::stage::{Staged, Stager, remove};
 use crate::dataset::{Dataset, Rows, number};
-use crate::{ColumnType, Error, store};
+use crate::{ColumnType, Error, Schema, store};
 
 /// How the key's columns of the new rows are called in a join.
 fn theirs(column: &str) -> String {
     format!("__forebay_new_{column}")
+}
+
+/// The columns of a key, which have to be there.
+pub(super) fn known(key: &[String], schema: &Schema) -> Result<(), Error> {
+    if let Some(unknown) = key.iter().find(|k| schema.column(k).is_none()) {
+        let names: Vec<_> = schema.names().collect();
+        let why = format!("the columns are {}", names.join(", "));
+        return Err(Error::invalid(format!("the key `{unknown}`"), why));
+    }
+    if key.is_empty() {
+        return Err(Error::invalid("the key", "a merge needs the columns that tell rows apart"));
+    }
+    Ok(())
+}
+
+/// The held rows whose key no new row has.
+pub(super) fn without(
+    held: DataFrame,
+    new: DataFrame,
+    schema: &Schema,
+    key: &[String],
+) -> Result<DataFrame, DataFusionError> {
+    let names: Vec<String> = key.iter().map(|k| theirs(k)).collect();
+    // The engine's merge join compares no instants: their microseconds do.
+    let comparable = |k: &String| match schema.column(k).map(|c| &c.ty) {
+        Some(ColumnType::Timestamp) => cast(ident(k), DataType::Int64),
+        _ => ident(k),
+    };
+    let new = new.select(key.iter().zip(&names).map(|(k, n)| comparable(k).alias(n)).collect::<Vec<_>>())?;
+    let on: Vec<Expr> = key.iter().zip(&names).map(|(k, n)| comparable(k).eq(ident(n))).collect();
+    held.join_on(new, JoinType::LeftAnti, on)
 }
 
 impl Dataset {
@@ -30,7 +62,7 @@ impl Dataset {
             let why = format!("it is partitioned by `{column}`; append to it, or overwrite it");
             return Err(self.defect("merge into", &why));
         }
-        if let Some(done) = self.made(&base, pending.change.effect.as_ref(), &mut None).await? {
+        if let Some(done) = self.made(&base, pending.change.effect.as_ref()).await? {
             return Ok(done);
         }
         let session = self.warehouse.session();
@@ -71,16 +103,7 @@ impl Dataset {
         key: &[String],
     ) -> Result<(), Error> {
         let failed = |e| store::query("check the key", &e);
-        if let Some(unknown) = key.iter().find(|k| pending.schema.column(k).is_none()) {
-            let names: Vec<_> = pending.schema.names().collect();
-            return Err(Error::invalid(
-                format!("the key `{unknown}`"),
-                format!("the columns are {}", names.join(", ")),
-            ));
-        }
-        if key.is_empty() {
-            return Err(Error::invalid("the key", "a merge needs the columns that tell rows apart"));
-        }
+        known(key, &pending.schema)?;
         let session = self.warehouse.session();
         let rows = self.staged_frame(&session, &staged.files, &pending.schema).await?;
         let named =
@@ -118,17 +141,7 @@ impl Dataset {
         let failed = |e| store::query("merge", &e);
         let held = self.frame(session, base).await?;
         let new = self.staged_frame(session, &staged.files, &pending.schema).await?;
-        let names: Vec<String> = key.iter().map(|k| theirs(k)).collect();
-        // The engine's merge join compares no instants: their microseconds do.
-        let comparable = |k: &String| match pending.schema.column(k).map(|c| &c.ty) {
-            Some(ColumnType::Timestamp) => cast(ident(k), DataType::Int64),
-            _ => ident(k),
-        };
-        let new: DataFrame = new
-            .select(key.iter().zip(&names).map(|(k, n)| comparable(k).alias(n)).collect::<Vec<_>>())
-            .map_err(failed)?;
-        let on: Vec<Expr> = key.iter().zip(&names).map(|(k, n)| comparable(k).eq(ident(n))).collect();
-        let joined = held.join_on(new, JoinType::LeftAnti, on).map_err(failed)?;
+        let joined = without(held, new, &pending.schema, key).map_err(failed)?;
         let mut rows = Rows::run(joined, pending.schema.clone()).await?;
         let mut stager = Stager::new(self, base, &pending.schema, true)?;
         loop {

@@ -21,6 +21,7 @@ mod quarantine;
 mod read;
 mod release;
 mod report;
+mod result;
 mod sieve;
 mod since;
 mod stage;
@@ -49,6 +50,7 @@ pub use quarantine::{Attempt, Quarantined};
 pub(crate) use read::cell;
 pub use read::{Batch, Rows, Select};
 pub use release::Released;
+pub(crate) use result::On;
 pub(crate) use sieve::{Looked, Sieved};
 pub use tag::Tag;
 

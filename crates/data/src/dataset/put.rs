@@ -3,7 +3,7 @@
 use crate::batch::conform;
 use crate::dataset::add::Pending;
 use crate::dataset::stage::{Staged, Stager};
-use crate::dataset::{Added, Change, Dataset, How, Rows};
+use crate::dataset::{Added, Change, Dataset, How, On, Rows};
 use crate::{Error, Schema};
 
 /// Told how many rows were taken so far.
@@ -13,15 +13,18 @@ impl Dataset {
     /// Adds rows as they are made: [`Dataset::add`] without a file.
     ///
     /// # Errors
-    /// As [`Dataset::add`]; [`Error::Invalid`] when they have other columns than the rows they come to.
+    /// As [`Dataset::add`]; [`Error::Conflict`] when `on` is not the newest any more; [`Error::Invalid`] when they have other columns than the rows they come to.
     pub(crate) async fn put(
         &self,
         rows: Rows,
         change: &Change,
         source: String,
-        told: Told<'_>,
+        (on, told): (On, Told<'_>),
     ) -> Result<Added, Error> {
-        let base = self.current().await?;
+        let (base, pinned) = match on {
+            On::Newest => (self.current().await?, false),
+            On::Seen(base) => (base, true),
+        };
         let schema = match (&base, &change.how) {
             (Some(base), How::Append | How::Merge { .. }) => {
                 let schema = self.schema_of(base)?;
@@ -37,7 +40,7 @@ impl Dataset {
         let stager = Stager::new(self, &table, &schema, true)?;
         let staged = Box::pin(self.take(rows, stager, &schema, told)).await?;
         let read = staged.fingerprint.rows;
-        let pending = Pending { change, source, origin: None, schema, read, checked: None, pinned: false };
+        let pending = Pending { change, source, origin: None, schema, read, checked: None, pinned };
         Box::pin(self.settle(base, table, staged, &pending)).await
     }
 
@@ -72,7 +75,7 @@ impl Dataset {
     }
 
     /// The same columns of the same types, whatever their order.
-    fn fits(&self, held: &Schema, new: &Schema) -> Result<(), Error> {
+    pub(super) fn fits(&self, held: &Schema, new: &Schema) -> Result<(), Error> {
         let mut wrong: Vec<String> = Vec::new();
         for column in &held.columns {
             match new.column(&column.name) {

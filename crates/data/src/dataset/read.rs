@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::prelude::{DataFrame, ParquetReadOptions, SessionContext};
+use datafusion::prelude::{DataFrame, ParquetReadOptions, SessionContext, ident};
 use deltalake::DeltaTable;
 use deltalake::kernel::Add;
 use futures_util::StreamExt;
@@ -42,7 +42,7 @@ pub struct Rows {
 pub struct Batch(RecordBatch);
 
 impl Dataset {
-    /// Reads a version.
+    /// Reads a version. A dataset has no order, and neither do these rows: they come as its files are read, several at once.
     ///
     /// # Errors
     /// [`Error::NoDataset`], [`Error::NoVersion`], [`Error::Invalid`] for a column that is not there, [`Error::Query`] for
@@ -51,6 +51,21 @@ impl Dataset {
         let version = self.resolve(at).await?;
         let table = self.at_version(version).await?;
         self.scan(&table, select).await
+    }
+
+    /// All rows of a version in an order that is the same whenever it is read: as they stand in its file where there is one, and
+    /// sorted by their columns, nulls first, where there are several.
+    pub(crate) async fn in_order(&self, version: u64) -> Result<Rows, Error> {
+        let table = self.at_version(version).await?;
+        let schema = self.schema_of(&table)?;
+        let session = self.warehouse.session_of_one();
+        let mut frame = self.frame(&session, &table).await?;
+        let state = table.snapshot().map_err(|e| store::table("read", &self.name, &e))?;
+        if state.snapshot().log_data().iter().nth(1).is_some() {
+            let by = schema.names().map(|name| ident(name).sort(true, true)).collect();
+            frame = frame.sort(by).map_err(|e| store::query("read rows", &e))?;
+        }
+        Rows::run(frame, schema).await
     }
 
     pub(crate) async fn scan(&self, table: &DeltaTable, select: &Select) -> Result<Rows, Error> {

@@ -46,8 +46,7 @@ impl Dataset {
         let session = self.warehouse.session();
         let own = ident("attempt").eq(lit(attempt)).and(ident("row").is_not_null());
         let frame = aside.frame(&session, &table).await?.filter(own).map_err(failed)?;
-        let spool = tempfile::Builder::new().prefix("forebay-release-").suffix(".jsonl").tempfile();
-        let spool = spool.map_err(|e| Error::Storage { doing: "write down the rows", why: e.to_string() })?;
+        let spool = self.spool().map_err(unwritten)?;
         let held = spooled(Rows::run(frame, Entries::schema()).await?, spool.path()).await?;
         if held == 0 {
             return Err(none());
@@ -66,6 +65,19 @@ impl Dataset {
             aside.forget(attempt).await?;
         }
         Ok(Released { held, gated, added })
+    }
+
+    /// A file for rows on their way, where the warehouse puts what it does not keep.
+    fn spool(&self) -> std::io::Result<tempfile::NamedTempFile> {
+        let mut file = tempfile::Builder::new();
+        file.prefix("forebay-release-").suffix(".jsonl");
+        match &self.warehouse.inner.settings.spill {
+            None => file.tempfile(),
+            Some(folder) => {
+                std::fs::create_dir_all(folder)?;
+                file.tempfile_in(folder)
+            }
+        }
     }
 
     /// Takes the rows of an attempt out of this quarantine. Its older versions keep them until `gc`.
@@ -118,20 +130,44 @@ impl Dataset {
     }
 }
 
+fn unwritten(error: std::io::Error) -> Error {
+    Error::Storage { doing: "write down the rows", why: error.to_string() }
+}
+
 /// Writes the `row` of each entry as a line of JSON; says how many there were.
 async fn spooled(mut entries: Rows, to: &std::path::Path) -> Result<u64, Error> {
     use std::io::Write as _;
-    let failed = |e: std::io::Error| Error::Storage { doing: "write down the rows", why: e.to_string() };
-    let mut file = std::io::BufWriter::new(std::fs::File::create(to).map_err(failed)?);
+    let mut file = std::io::BufWriter::new(std::fs::File::create(to).map_err(unwritten)?);
     let mut count = 0;
     while let Some(batch) = entries.next().await? {
         for entry in batch.to_json() {
             if let Some(row) = entry.get("row").and_then(serde_json::Value::as_str) {
-                writeln!(file, "{row}").map_err(failed)?;
+                writeln!(file, "{row}").map_err(unwritten)?;
                 count += 1;
             }
         }
     }
-    file.flush().map_err(failed)?;
+    file.flush().map_err(unwritten)?;
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use contract::{ManualClock, UnixMillis};
+
+    use crate::{Settings, Warehouse};
+
+    #[test]
+    fn rows_on_their_way_lie_where_the_warehouse_puts_what_it_does_not_keep() {
+        let folder = tempfile::tempdir().unwrap();
+        let spill = folder.path().join("project/aside");
+        let settings = Settings { spill: Some(spill.clone()), ..Settings::default() };
+        let clock = Arc::new(ManualClock::starting_at(UnixMillis(1)));
+        let root = folder.path().join("warehouse");
+        let warehouse = Warehouse::open(root.to_str().unwrap(), clock, settings).unwrap();
+        let spool = warehouse.dataset("x").unwrap().spool().unwrap();
+        assert_eq!(spool.path().parent().unwrap(), spill);
+    }
 }

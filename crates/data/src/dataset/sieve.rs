@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use arrow::compute::filter_record_batch;
 use datafusion::prelude::{DataFrame, SessionContext, ident};
+use deltalake::DeltaTable;
 
 use crate::dataset::add::Pending;
 use crate::dataset::gate::{Piece, look, together};
 use crate::dataset::quarantine::Entries;
+use crate::dataset::result::depends;
 use crate::dataset::stage::{Stager, remove};
 use crate::dataset::unique::duplicates;
 use crate::dataset::validate::{histories, scan};
-use crate::dataset::{Added, Change, Dataset, Gate, Policy, Rows};
+use crate::dataset::{Added, Change, Dataset, Effect, Gate, How, On, Policy, Rows};
 use crate::expect::{Duplicates, Ends, Given, Plan, Report, Scope, Tally};
 use crate::{Error, Schema, store};
 
@@ -31,12 +33,17 @@ pub(crate) struct Sieved {
     pub(crate) quarantined: u64,
     /// The version of the good rows, when some were bad and the rows may be used without them.
     pub(crate) good: Option<Added>,
+    /// What that holds against, for whoever puts the rows into the dataset.
+    pub(crate) on: On,
 }
 
 /// A version to be looked at.
 pub(crate) struct Looked<'a> {
     pub(crate) dataset: &'a Dataset,
     pub(crate) version: u64,
+    /// How its rows are about to come in, and what they come to. `None` when nobody knows: then `unique` is looked at among these
+    /// rows alone.
+    pub(crate) onto: Option<(&'a How, Option<DeltaTable>)>,
     /// What it is called in the quarantine.
     pub(crate) source: String,
 }
@@ -44,7 +51,7 @@ pub(crate) struct Looked<'a> {
 impl Dataset {
     /// Looks at a version of another dataset as if its rows were about to come into this one: they are compared with this one's
     /// history and versions, bad ones go to this one's quarantine under `attempt`, and with [`Policy::Quarantine`] the others
-    /// become a version of `into` by `change`. `unique` is looked at among these rows alone.
+    /// become a version of `into` by `change`. `unique` is looked at over the rows that there would be then.
     pub(crate) async fn sieve(
         &self,
         looked: &Looked<'_>,
@@ -66,16 +73,39 @@ impl Dataset {
         let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, Scope::Scan { room })?);
         let mut tally = scan(frame.clone(), &plan).await?;
         let hashes = tally.hashes();
-        let doubled = duplicates(&frame, &plan, &schema, hashes).await?;
+        let on = match &looked.onto {
+            Some((how, base)) if depends(&gate.suite, how) => On::Seen(base.clone()),
+            _ => On::Newest,
+        };
+        // The hashes are of the new rows.
+        let hashes = if matches!(on, On::Seen(Some(_))) { BTreeMap::new() } else { hashes };
+        let all = self.as_if_in(&session, gate, looked, (&frame, &schema)).await?;
+        let doubled = duplicates(&all, &plan, &schema, hashes).await?;
         let report = plan.report(tally, &self.ends(now_ms, &doubled));
         let alone = |(at, o): (usize, &crate::expect::Outcome)| !o.passed && plan.refuses_rows(at);
         if report.outcomes.iter().enumerate().any(alone) {
-            let job = Job { session, frame, schema, gate, into, change, entries, now_ms };
+            let job = Job { session, frame, schema, gate, into, change, entries, now_ms, on };
             return Box::pin(self.part(looked, job)).await;
         }
         let whole = together(&plan, &report);
         self.aside_all(&entries, &whole, change, looked).await?;
-        Ok(Sieved { report, passed: whole.is_empty(), quarantined: 0, good: None })
+        Ok(Sieved { report, passed: whole.is_empty(), quarantined: 0, good: None, on })
+    }
+
+    /// The rows there would be with those of `frame`.
+    async fn as_if_in(
+        &self,
+        session: &SessionContext,
+        gate: &Gate,
+        looked: &Looked<'_>,
+        (frame, schema): (&DataFrame, &Schema),
+    ) -> Result<DataFrame, Error> {
+        match &looked.onto {
+            Some((how, base)) if depends(&gate.suite, how) => {
+                self.result(session, base.as_ref(), how, (frame.clone(), schema)).await
+            }
+            _ => Ok(frame.clone()),
+        }
     }
 
     /// What expectations of rows about to come are compared with.
@@ -94,7 +124,7 @@ impl Dataset {
         Ends { dataset: &self.name, version: None, now_ms, duplicates }
     }
 
-    /// Notes what was wrong with all rows together.
+    /// Notes what was wrong with all rows together: an effect of its own, because the same rows may be looked at again beside others.
     async fn aside_all(
         &self,
         entries: &Entries,
@@ -106,10 +136,12 @@ impl Dataset {
         let (aside, table) = self.aside_table().await?;
         let mut stager = Stager::new(&aside, &table, &Entries::schema(), true)?;
         stager.write(&entry?, &aside.name).await?;
-        Box::pin(aside.hold(table, stager, change, looked.source.clone())).await
+        let effect = change.effect.as_ref().map(|effect| Effect { key: format!("{} together", effect.key) });
+        let change = Change { effect, ..change.clone() };
+        Box::pin(aside.hold(table, stager, &change, looked.source.clone())).await
     }
 
-    async fn aside_table(&self) -> Result<(Dataset, deltalake::DeltaTable), Error> {
+    async fn aside_table(&self) -> Result<(Dataset, DeltaTable), Error> {
         let aside = self.aside()?;
         let table = match aside.current().await? {
             Some(table) => table,
@@ -120,7 +152,7 @@ impl Dataset {
 
     /// Takes good and bad rows apart.
     async fn part(&self, looked: &Looked<'_>, job: Job<'_>) -> Result<Sieved, Error> {
-        let Job { session, frame, schema, gate, into, change, entries, now_ms } = job;
+        let Job { session, frame, schema, gate, into, change, entries, now_ms, on } = job;
         let given = Box::pin(self.before(&session, gate, &schema)).await?;
         let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, Scope::Change)?);
         let (aside, aside_table) = self.aside_table().await?;
@@ -183,7 +215,8 @@ impl Dataset {
                 Some(staged) => into.staged_frame(&session, &staged.files, &schema).await?,
                 None => frame,
             };
-            let doubled = duplicates(&good, &plan, &schema, Default::default()).await?;
+            let all = self.as_if_in(&session, gate, looked, (&good, &schema)).await?;
+            let doubled = duplicates(&all, &plan, &schema, Default::default()).await?;
             let (seen, kept) = (tally.rows, tally.kept);
             let report = plan.report(tally, &self.ends(now_ms, &doubled));
             let whole = together(&plan, &report);
@@ -194,10 +227,8 @@ impl Dataset {
                     whole.is_empty() && share <= max_share && kept > 0
                 }
             };
-            if let Some(entry) = entries.whole(&whole, looked.source.clone()) {
-                bad.write(&entry?, &aside.name).await?;
-            }
             Box::pin(aside.hold(aside_table, bad, change, looked.source.clone())).await?;
+            self.aside_all(&entries, &whole, change, looked).await?;
             Ok::<_, Error>((report, passed))
         };
         let (report, passed) = match Box::pin(settled).await {
@@ -219,7 +250,7 @@ impl Dataset {
                 None
             }
         };
-        Ok(Sieved { report, passed, quarantined, good })
+        Ok(Sieved { report, passed, quarantined, good, on })
     }
 }
 
@@ -233,4 +264,5 @@ struct Job<'a> {
     change: &'a Change,
     entries: Entries,
     now_ms: i64,
+    on: On,
 }

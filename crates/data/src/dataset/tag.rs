@@ -77,7 +77,8 @@ impl Dataset {
         Ok(tags)
     }
 
-    pub(super) async fn tag_named(&self, tag: &str) -> Result<Option<Tag>, Error> {
+    /// The tag of that name.
+    pub(crate) async fn tag_named(&self, tag: &str) -> Result<Option<Tag>, Error> {
         if !At::is_tag(tag) {
             return Ok(None);
         }

@@ -178,7 +178,7 @@ pub struct Length {
 }
 
 /// `freshness`: the newest value of a time column is not older than that, by the warehouse's clock. Rows without any time
-/// fail. A `datetime` counts as UTC, a `date` as its midnight.
+/// fail, and so do those with a time more than five minutes in the future, which would hide how old the others are. A `datetime` counts as UTC, a `date` as its midnight.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Freshness {

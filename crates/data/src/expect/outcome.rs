@@ -19,6 +19,9 @@ pub(crate) struct Ends<'a> {
     pub(crate) duplicates: &'a std::collections::BTreeMap<usize, Duplicates>,
 }
 
+/// How far the newest time may be ahead of the warehouse's clock, in milliseconds: two clocks are never quite the same.
+const AHEAD_MS: i64 = 5 * 60_000;
+
 impl Plan {
     /// The report of a tally over all rows.
     pub(crate) fn report(&self, tally: Tally, ends: &Ends<'_>) -> Report {
@@ -91,7 +94,13 @@ impl Plan {
                 None => o.problem = Some("there is no time in any row".to_owned()),
                 Some(newest) => {
                     let age = ends.now_ms.saturating_sub(newest.div_euclid(1000));
-                    o.passed = age <= *most;
+                    o.passed = (-AHEAD_MS..=*most).contains(&age);
+                    if age < -AHEAD_MS {
+                        let ahead = age.saturating_neg().div_euclid(1000);
+                        let why = "no time of a row is later than now: look at its zone, or at the warehouse's clock";
+                        o.problem =
+                            Some(format!("the newest time is {ahead} s from now, in the future; {why}"));
+                    }
                     o.observed =
                         json!({"newest_ms": newest.div_euclid(1000), "age_seconds": age.div_euclid(1000)});
                 }

@@ -18,6 +18,11 @@ pub(super) struct Resolved {
 impl Warehouse {
     /// The versions that `at` means for a view, and its columns then.
     pub(super) async fn resolve_view(&self, view: &FeatureView, at: &At) -> Result<Resolved, Error> {
+        self.view_at(view, self.versions_of(view, at).await?).await
+    }
+
+    /// The datasets of a view, in the order of their names, each with the version that `at` means for it.
+    pub(crate) async fn versions_of(&self, view: &FeatureView, at: &At) -> Result<Vec<(String, u64)>, Error> {
         let mut versions = Vec::new();
         for name in self.origins(view)? {
             let version = self.dataset(&name)?.resolve(at).await?;
@@ -27,7 +32,7 @@ impl Warehouse {
             let why = "its query reads several datasets, whose versions have different names; name a time";
             return Err(Error::invalid(format!("{at} of the feature view `{}`", view.name()), why));
         }
-        self.view_at(view, versions).await
+        Ok(versions)
     }
 
     /// A view at these versions.

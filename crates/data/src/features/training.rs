@@ -13,6 +13,7 @@ use crate::dataset::Rows;
 use crate::features::entities::{EntityRows, Slots};
 use crate::features::join::{Matches, Plan, join};
 use crate::features::keys::{Keys, NO_KEY};
+use crate::features::rows::Resolved;
 use crate::features::view::{FeatureView, Kind};
 use crate::{At, Column, Error, Schema, Source, Warehouse};
 
@@ -112,6 +113,19 @@ impl Warehouse {
     /// without ingest times, and names that come twice; [`Error::NoDataset`], [`Error::NoVersion`], [`Error::Source`],
     /// [`Error::Storage`] and [`Error::Memory`] as for reading.
     pub async fn training_set(&self, spec: &TrainingSetSpec) -> Result<TrainingSet, Error> {
+        let mut versions = Vec::with_capacity(spec.views.len());
+        for used in &spec.views {
+            versions.push(self.versions_of(&used.view, &used.at).await?);
+        }
+        self.training_set_at(spec, &versions).await
+    }
+
+    /// The same of these versions, view by view, whatever is said of theirs.
+    pub(crate) async fn training_set_at(
+        &self,
+        spec: &TrainingSetSpec,
+        versions: &[Vec<(String, u64)>],
+    ) -> Result<TrainingSet, Error> {
         let entities = match &spec.entities {
             Entities::Dataset { name, at } => EntityRows::of_dataset(&self.dataset(name)?, at).await?,
             Entities::Source(source) => {
@@ -120,7 +134,7 @@ impl Warehouse {
                 reading.await.map_err(|e| Error::Query(e.to_string()))??
             }
         };
-        self.training_set_of(Arc::new(entities), spec).await
+        self.training_set_of(Arc::new(entities), spec, versions).await
     }
 
     /// The same for rows that are in memory: `spec.entities` is not looked at.
@@ -128,13 +142,15 @@ impl Warehouse {
         &self,
         entities: Arc<EntityRows>,
         spec: &TrainingSetSpec,
+        versions: &[Vec<(String, u64)>],
     ) -> Result<TrainingSet, Error> {
         let count = entities.count as u64;
         let mut columns = entities.schema.columns.clone();
         let names = names(&entities.schema, &spec.views)?;
         let (mut views, mut parts) = (Vec::new(), Vec::new());
-        for (used, names) in spec.views.iter().zip(names) {
-            let (joined, part, schema) = self.used(&entities, used, spec).await?;
+        for ((used, names), versions) in spec.views.iter().zip(names).zip(versions) {
+            let resolved = self.view_at(&used.view, versions.clone()).await?;
+            let (joined, part, schema) = self.used(&entities, used, resolved, spec).await?;
             let features = used.view.config().features.iter().filter_map(|name| schema.column(name));
             columns.extend(features.zip(names).map(|(c, name)| Column { name, ty: c.ty.clone() }));
             views.push(joined);
@@ -157,10 +173,10 @@ impl Warehouse {
         &self,
         entities: &Arc<EntityRows>,
         used: &Use,
+        resolved: Resolved,
         spec: &TrainingSetSpec,
     ) -> Result<(Joined, Part, Schema), Error> {
         let (view, config) = (&used.view, used.view.config());
-        let resolved = self.resolve_view(view, &used.at).await?;
         let columns = resolved.columns.clone();
         check_times(entities, used, spec, &columns)?;
         let key_columns = check_keys(entities, used, &columns)?;

@@ -1,4 +1,5 @@
-//! Delimited text with a header line, as RFC 4180 has it.
+//! Delimited text with a header line, as RFC 4180 has it. An empty line is no row, but where there is one column, whose null is
+//! written so: there each empty line behind the header is a row, also at the end.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use arrow::array::RecordBatch;
 use csv::{ByteRecord, ErrorKind};
 
 use crate::error::Place;
+use crate::source::blank::Blank;
 use crate::source::cells::Cells;
 use crate::source::decode::{self, NOT_UTF8};
 use crate::source::guess::{Found, Guess};
@@ -31,7 +33,7 @@ struct Table {
 
 /// Ends a file in which one row is longer than [`ROW_BYTES`].
 struct Limited {
-    inner: Box<dyn Read + Send>,
+    inner: Blank<Box<dyn Read + Send>>,
     delivered: u64,
     row_start: Arc<AtomicU64>,
 }
@@ -55,7 +57,7 @@ impl Table {
         let tab = packed::inner(file)?.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
         let delimiter = source.delimiter.unwrap_or(if tab { b'\t' } else { b',' });
         let row_start = Arc::new(AtomicU64::new(0));
-        let inner = decode::open(file, source.encoding)?;
+        let inner = Blank::new(decode::open(file, source.encoding)?, delimiter);
         let limited = Limited { inner, delivered: 0, row_start: Arc::clone(&row_start) };
         let reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)

@@ -9,6 +9,7 @@
 //! be at most [`ROW_BYTES`] long: an unclosed quote ends in an error and not in memory. Parquet and Arrow files are read a row
 //! group's page and a record batch at a time.
 
+mod blank;
 mod cells;
 mod columnar;
 mod csv;

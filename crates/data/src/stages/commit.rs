@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use contract::lineage::Lineage;
 use contract::{BoxFuture, Inputs, Value};
+use deltalake::DeltaTable;
 use pipeline::Problem;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
-use super::config::{HowConfig, dataset, how, open, problem, suite, tables};
+use super::config::{HowConfig, dataset, how, looked_up, open, problem, says, suite, tables};
 use super::job::Job;
 use super::kind::{Config, Made, Work};
 use super::table::Table;
 use super::{Means, table};
-use crate::{At, Dataset, Gate, How, Select};
+use crate::dataset::On;
+use crate::{Added, At, Dataset, Gate, How, Select};
 
 /// Publishes a table as a new version of a dataset, exactly once however often the stage is tried. A dataset of the configuration
 /// that has expectations takes no rows that break them. Of two that publish at once both are kept: appended in some order, merged one
@@ -69,6 +72,19 @@ impl Config for CommitConfig {
         }
     }
 
+    fn made_of(&self, means: &dyn Means) -> Vec<(String, String)> {
+        let Some(configured) = means.dataset(&self.dataset) else { return Vec::new() };
+        let how = match &configured.how {
+            How::Append => json!("append"),
+            How::Overwrite => json!("overwrite"),
+            How::Merge { key } => json!({"merge": key}),
+        };
+        let file = configured.expectations.map(|file| means.folder().join(file));
+        let expected = file.and_then(|file| std::fs::read_to_string(file).ok());
+        let all = json!({"how": how, "expectations": expected, "bad rows": says(configured.policy)});
+        vec![looked_up("dataset", &self.dataset, &all)]
+    }
+
     fn cached(&self, _means: &dyn Means) -> bool {
         false
     }
@@ -83,10 +99,42 @@ struct Commit {
 }
 
 impl Commit {
-    /// Sets the tag to the version that a value names.
-    async fn tagged(&self, job: &Job<'_>, target: &Dataset, value: &Value) -> Result<(), contract::Error> {
+    /// Looks at the rows and publishes them; `None` when another writer came between the two.
+    async fn publish(
+        &self,
+        job: &Job<'_>,
+        (target, base): (&Dataset, Option<DeltaTable>),
+        given: Table,
+        tries: &mut usize,
+    ) -> Result<Option<Added>, contract::Error> {
+        let (table, on) = match &self.gate {
+            Some(gate) => job.sieve(given, target, gate, Some((&self.how, base))).await?,
+            None => (given, On::Newest),
+        };
+        let read = table.dataset.pinned(table.version).await.map_err(|e| job.failed(e))?;
+        let change = job.change(self.how.clone(), self.message.as_deref(), Lineage::of(vec![read]));
+        let (at, all) = (At::Version(table.version), Select::default());
+        let rows = table.dataset.read(&at, &all).await.map_err(|e| job.failed(e))?;
+        Box::pin(job.try_put(target, &change, &table.text, (rows, on), tries)).await
+    }
+
+    /// Sets the tag to the version that a value names. What an attempt before made may be old by now: a tag that a newer version
+    /// has meanwhile stays there.
+    async fn tagged(
+        &self,
+        job: &Job<'_>,
+        target: &Dataset,
+        (value, again): (&Value, bool),
+    ) -> Result<(), contract::Error> {
         let (Some(tag), Value::Table(text)) = (&self.tag, value) else { return Ok(()) };
         let made = Table::find(&job.warehouse, text).await?;
+        if again
+            && let Some(held) = target.tag_named(tag).await.map_err(|e| job.failed(e))?
+            && held.version > made.version
+        {
+            job.say(format!("{tag} stays at version {}, which is newer than {}", held.version, made.version));
+            return Ok(());
+        }
         let who = job.attempt.run.to_string();
         let set = target.tag(tag, &At::Version(made.version), Some(&who)).await;
         set.map_err(|e| job.failed(e)).map(|_| job.say(format!("{tag} is version {}", made.version)))
@@ -101,23 +149,21 @@ impl Work for Commit {
     ) -> BoxFuture<'a, Result<Value, contract::Error>> {
         Box::pin(async move {
             let target = job.dataset(&self.dataset)?;
-            if let Some(done) = job.done(&target).await? {
-                self.tagged(job, &target, &done).await?;
-                return Ok(done);
+            let mut tries = 0;
+            loop {
+                // Before it is asked what was done: what is not told then is not in these rows either.
+                let base = target.current().await.map_err(|e| job.failed(e))?;
+                if let Some(done) = job.done(&target).await? {
+                    self.tagged(job, &target, (&done, true)).await?;
+                    return Ok(done);
+                }
+                let given = Table::given(&job.warehouse, inputs, "table").await?;
+                if let Some(added) = self.publish(job, (&target, base), given, &mut tries).await? {
+                    let value = table::value(&target, &added);
+                    self.tagged(job, &target, (&value, false)).await?;
+                    return Ok(value);
+                }
             }
-            let mut table = Table::given(&job.warehouse, inputs, "table").await?;
-            if let Some(gate) = &self.gate {
-                table = job.sieve(table, &target, gate).await?;
-            }
-            let read = table.dataset.pinned(table.version).await.map_err(|e| job.failed(e))?;
-            let made_of = Lineage::of(vec![read]);
-            let change = job.change(self.how.clone(), self.message.as_deref(), made_of);
-            let (at, all) = (At::Version(table.version), Select::default());
-            let rows = || -> BoxFuture<'_, _> { Box::pin(table.dataset.read(&at, &all)) };
-            let added = job.put(&target, &change, &table.text, &rows).await?;
-            let value = table::value(&target, &added);
-            self.tagged(job, &target, &value).await?;
-            Ok(value)
         })
     }
 }

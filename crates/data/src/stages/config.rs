@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use pipeline::Problem;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Value as Json, json};
 
 use super::Means;
 use crate::expect::{Suite, Written};
@@ -61,6 +62,19 @@ pub(super) fn policy(bad_rows: Option<BadRows>, max_bad_share: Option<f64>) -> R
             let message = "`max_bad_share` means nothing where bad rows are refused";
             Err(problem("/max_bad_share", message, "add `bad_rows: quarantine`, or remove it"))
         }
+    }
+}
+
+/// What a stage looked up by a name, as a part of what it is made of.
+pub(super) fn looked_up(what: &str, name: &str, says: &Json) -> (String, String) {
+    (format!("{what} {name}"), blake3::hash(says.to_string().as_bytes()).to_hex().to_string())
+}
+
+/// What becomes of bad rows, in full.
+pub(super) fn says(policy: Policy) -> Json {
+    match policy {
+        Policy::Fail => json!("refuse"),
+        Policy::Quarantine { max_share } => json!({"quarantine": max_share}),
     }
 }
 

@@ -10,7 +10,7 @@ use pipeline::Problem;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::config::{open, problem, tables};
+use super::config::{looked_up, open, problem, tables};
 use super::job::Job;
 use super::kind::{Config, Made, Work};
 use super::table::Table;
@@ -144,6 +144,15 @@ impl Config for FeaturesConfig {
         Ok(Made { inputs: tables(["entities"]), work: Box::new(work) })
     }
 
+    fn made_of(&self, means: &dyn Means) -> Vec<(String, String)> {
+        let names = self.views.iter().map(|(alias, used)| used.view.as_ref().unwrap_or(alias));
+        let told = |name: &String| {
+            let view = means.view(name)?;
+            Some(looked_up("view", name, &serde_json::to_value(view.config()).ok()?))
+        };
+        names.filter_map(told).collect()
+    }
+
     fn cached(&self, _means: &dyn Means) -> bool {
         // Views are read as they are now, unless each of them is pinned.
         let pinned = |at: &At| matches!(at, At::Name(_) | At::Version(_));
@@ -171,6 +180,9 @@ fn checked(
     Use { view, at, alias: Some(alias.to_owned()), keys }
 }
 
+/// The datasets of a view, each with its version.
+type Pins = Vec<(String, u64)>;
+
 struct Features {
     uses: Vec<Use>,
     time: String,
@@ -180,20 +192,14 @@ struct Features {
 }
 
 impl Features {
-    /// The views, each at the version that is newest now where none was named.
-    async fn pinned(&self, job: &Job<'_>, said: &mut Vec<String>) -> Result<Vec<Use>, contract::Error> {
-        let mut uses = self.uses.clone();
-        for used in &mut uses {
-            let name = &used.view.config().dataset;
-            if name.is_empty() {
-                continue;
-            }
-            let dataset = job.dataset(name)?;
-            let version = dataset.resolve(&used.at).await.map_err(|e| job.failed(e))?;
-            used.at = At::Version(version);
-            said.push(format!("{}@{version}", dataset.name()));
+    /// The versions of each view's datasets: those that are newest now where none was named.
+    async fn pinned(&self, job: &Job<'_>) -> Result<Vec<Pins>, contract::Error> {
+        let mut pins = Vec::with_capacity(self.uses.len());
+        for used in &self.uses {
+            let versions = job.warehouse.versions_of(&used.view, &used.at).await;
+            pins.push(versions.map_err(|e| job.failed(e))?);
         }
-        Ok(uses)
+        Ok(pins)
     }
 }
 
@@ -203,7 +209,7 @@ impl Features {
         &self,
         job: &Job<'_>,
         entities: &Table,
-        uses: &[Use],
+        pins: &[Pins],
     ) -> Result<Lineage, contract::Error> {
         let failed = |e| job.failed(e);
         let mut lineage = Lineage::default();
@@ -220,9 +226,9 @@ impl Features {
         if let Some(label) = self.label.as_ref().filter(|l| l.drops) {
             output.rows.push(from(own, &label.known_at, Via::Filter));
         }
-        for used in uses {
+        for (used, pins) in self.uses.iter().zip(pins) {
             let config = used.view.config();
-            let sources = self.view(job, used, &mut lineage).await?;
+            let sources = self.view(job, used, pins, &mut lineage).await?;
             let mut by = vec![from(own, &self.time, Via::Join)];
             by.extend(config.keys.iter().map(|key| from(own, used.keys.get(key).unwrap_or(key), Via::Join)));
             let decides = config.keys.iter().chain([&config.event_time]).chain(&config.ingest_time);
@@ -254,28 +260,27 @@ impl Features {
         &self,
         job: &Job<'_>,
         used: &Use,
+        pins: &[(String, u64)],
         lineage: &mut Lineage,
     ) -> Result<BTreeMap<String, Vec<FromColumn>>, contract::Error> {
-        let config = used.view.config();
-        let Some(sql) = &config.sql else {
-            let dataset = job.dataset(&config.dataset)?;
-            let version = dataset.resolve(&used.at).await.map_err(|e| job.failed(e))?;
-            let input = lineage.input(dataset.pinned(version).await.map_err(|e| job.failed(e))?);
-            let columns = dataset.columns_of(version).await.map_err(|e| job.failed(e))?;
-            let own = |name: &str| {
-                let from = FromColumn { input, column: name.to_owned(), via: Via::Identity };
-                (name.to_owned(), vec![from])
-            };
-            return Ok(columns.names().map(own).collect());
+        let (mut read, mut places) = (Vec::new(), Vec::new());
+        for (name, version) in pins {
+            let dataset = job.dataset(name)?;
+            places.push(lineage.input(dataset.pinned(*version).await.map_err(|e| job.failed(e))?));
+            read.push((name.clone(), dataset, *version));
+        }
+        let Some(sql) = &used.view.config().sql else {
+            let mut all = BTreeMap::new();
+            for ((_, dataset, version), input) in read.iter().zip(places) {
+                let columns = dataset.columns_of(*version).await.map_err(|e| job.failed(e))?;
+                all.extend(columns.names().map(|name| {
+                    let from = FromColumn { input, column: name.to_owned(), via: Via::Identity };
+                    (name.to_owned(), vec![from])
+                }));
+            }
+            return Ok(all);
         };
         let Ok(query) = Query::parse(sql) else { return Ok(BTreeMap::new()) };
-        let (mut read, mut places) = (Vec::new(), Vec::new());
-        for table in &query.tables {
-            let dataset = job.dataset(table)?;
-            let version = dataset.resolve(&At::Newest).await.map_err(|e| job.failed(e))?;
-            places.push(lineage.input(dataset.pinned(version).await.map_err(|e| job.failed(e))?));
-            read.push((table.clone(), dataset, version));
-        }
         let Ok(traced) = job.warehouse.trace(&query, &read).await else { return Ok(BTreeMap::new()) };
         let place = |f: FromColumn| Some(FromColumn { input: *places.get(f.input)?, ..f });
         let of = |c: ColumnMade| {
@@ -298,20 +303,22 @@ impl Work for Features {
                 return Ok(done);
             }
             let entities = Table::given(&job.warehouse, inputs, "entities").await?;
+            let pins = self.pinned(job).await?;
             let mut said = vec![format!("{}@{}", entities.dataset.name(), entities.version)];
+            said.extend(pins.iter().flatten().map(|(name, version)| format!("{name}@{version}")));
             let spec = TrainingSetSpec {
                 entities: Entities::Dataset {
                     name: entities.dataset.name().to_owned(),
                     at: At::Version(entities.version),
                 },
                 time: self.time.clone(),
-                views: self.pinned(job, &mut said).await?,
+                views: self.uses.clone(),
                 cut: self.cut,
                 as_of: self.as_of,
             };
             let rows = || -> BoxFuture<'_, _> {
                 Box::pin(async {
-                    let set = Box::pin(job.warehouse.training_set(&spec)).await?;
+                    let set = Box::pin(job.warehouse.training_set_at(&spec, &pins)).await?;
                     for view in &set.views {
                         let of: Vec<String> =
                             view.versions.iter().map(|(name, version)| format!("{name}@{version}")).collect();
@@ -324,7 +331,7 @@ impl Work for Features {
                     }
                 })
             };
-            let change = job.change(How::Overwrite, None, self.made_of(job, &entities, &spec.views).await?);
+            let change = job.change(How::Overwrite, None, self.made_of(job, &entities, &pins).await?);
             let source = format!("features of {}", said.join(", "));
             let added = job.put(&staging, &change, &source, &rows).await?;
             Ok(table::value(&staging, &added))

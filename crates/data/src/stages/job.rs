@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use contract::lineage::{Check, Lineage};
 use contract::{Attempt, BoxFuture, Code, Context, Value};
+use deltalake::DeltaTable;
 
 use super::Means;
 use super::error::failed;
 use super::table::{self, Table};
-use crate::dataset::{Looked, Sieved};
+use crate::dataset::{Looked, On, Sieved};
 use crate::expect::{Outcome, Severity};
 use crate::{Added, Change, Dataset, Effect, Error, Gate, How, Rows, Warehouse};
 
@@ -57,7 +58,7 @@ impl<'a> Job<'a> {
     }
 
     fn effect(&self) -> Effect {
-        Effect { key: self.attempt.effect.clone(), since: self.attempt.run.made_at() }
+        Effect { key: self.attempt.effect.clone() }
     }
 
     /// A change that this attempt makes once.
@@ -97,44 +98,60 @@ impl<'a> Job<'a> {
         source: &str,
         rows: &(dyn Fn() -> BoxFuture<'b, Result<Rows, Error>> + Send + Sync + 'b),
     ) -> Result<Added, contract::Error> {
-        let told = |taken| self.attempt.log.progress(taken, None);
         let mut tries = 0;
         loop {
             let given = rows().await.map_err(|e| self.failed(e))?;
-            let put = Box::pin(dataset.put(given, change, source.to_owned(), &told)).await;
-            match put {
-                Err(Error::Conflict { theirs, .. }) if tries < TRIES => {
-                    tries += 1;
-                    self.say(format!("version {theirs} of {} came first: beginning anew", dataset.name()));
-                }
-                Err(error) => return Err(self.failed(error)),
-                Ok(added) => {
-                    let new = if added.new { "" } else { ", as it was" };
-                    let (version, rows) = (added.version, added.rows);
-                    let name = added.name.short();
-                    self.say(format!("version {version} of {} ({name}), {rows} rows{new}", dataset.name()));
-                    self.trace(dataset, &added).await?;
-                    return Ok(added);
-                }
+            let put = self.try_put(dataset, change, source, (given, On::Newest), &mut tries).await?;
+            if let Some(added) = put {
+                return Ok(added);
             }
         }
     }
 
-    /// Looks at a table as if it were about to come into `target`. Gives the table when all of it may be used, and the version of
-    /// the rows that may when some may not.
+    /// The same, once; `None` when another writer came first and it is to be begun anew, which `tries` counts.
+    pub(super) async fn try_put(
+        &self,
+        dataset: &Dataset,
+        change: &Change,
+        source: &str,
+        (rows, on): (Rows, On),
+        tries: &mut usize,
+    ) -> Result<Option<Added>, contract::Error> {
+        let told = |taken| self.attempt.log.progress(taken, None);
+        match Box::pin(dataset.put(rows, change, source.to_owned(), (on, &told))).await {
+            Err(Error::Conflict { theirs, .. }) if *tries < TRIES => {
+                *tries += 1;
+                self.say(format!("version {theirs} of {} came first: beginning anew", dataset.name()));
+                Ok(None)
+            }
+            Err(error) => Err(self.failed(error)),
+            Ok(added) => {
+                let new = if added.new { "" } else { ", as it was" };
+                let (version, rows) = (added.version, added.rows);
+                let name = added.name.short();
+                self.say(format!("version {version} of {} ({name}), {rows} rows{new}", dataset.name()));
+                self.trace(dataset, &added).await?;
+                Ok(Some(added))
+            }
+        }
+    }
+
+    /// Looks at a table as if it were about to come into `target`; see [`Looked::onto`]. Gives the table when all of it may be used, and
+    /// the version of the rows that may when some may not; and what of `target` that holds against.
     pub(super) async fn sieve(
         &self,
         table: Table,
         target: &Dataset,
         gate: &Gate,
-    ) -> Result<Table, contract::Error> {
+        onto: Option<(&How, Option<DeltaTable>)>,
+    ) -> Result<(Table, On), contract::Error> {
         let staging = self.staging()?;
         let looked_at = table.dataset.pinned(table.version).await.map_err(|e| self.failed(e))?;
         let made_of = Lineage::of(vec![looked_at]);
         let change = self.change(How::Overwrite, None, made_of.clone());
         let attempt = self.effect_name();
-        let looked =
-            Looked { dataset: &table.dataset, version: table.version, source: table.text.to_string() };
+        let source = table.text.to_string();
+        let looked = Looked { dataset: &table.dataset, version: table.version, onto, source };
         let sieved = Box::pin(target.sieve(&looked, gate, &staging, &change, &attempt)).await;
         let sieved = sieved.map_err(|e| self.failed(e))?;
         let place = target.keep_report(&attempt, &sieved.report).await.map_err(|e| self.failed(e))?;
@@ -147,11 +164,11 @@ impl<'a> Job<'a> {
             return Err(refused(&sieved, target.name()));
         }
         match sieved.good {
-            None => Ok(table),
+            None => Ok((table, sieved.on)),
             Some(added) => {
                 self.trace(&staging, &added).await?;
                 let text = format!("{}@{}", staging.name(), added.name).into();
-                Ok(Table { dataset: staging, version: added.version, text })
+                Ok((Table { dataset: staging, version: added.version, text }, sieved.on))
             }
         }
     }

@@ -1,8 +1,10 @@
 //! What stays of staging datasets: the versions that runs still name.
 
+use std::collections::BTreeSet;
+
 use crate::stages::error::failed;
 use crate::stages::table::split;
-use crate::{At, Collected, Error, Gc, Warehouse};
+use crate::{Collected, Error, Gc, Warehouse};
 
 /// What the names of staging datasets begin with.
 pub const STAGING: &str = "staging.";
@@ -32,16 +34,12 @@ async fn collected(
             continue;
         }
         let dataset = warehouse.dataset(&name)?;
-        let mut versions = Vec::new();
-        for version in kept.iter().filter_map(|table| split(table)).filter(|(own, _)| *own == name) {
-            match dataset.resolve(&At::Name(version.1.to_owned())).await {
-                Ok(version) => versions.push(version),
-                // It was removed before: there is nothing to keep.
-                Err(Error::NoVersion { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let collected = dataset.gc_but(gc, versions).await?;
+        let own = kept.iter().filter_map(|table| split(table)).filter(|(own, _)| *own == name);
+        let names: BTreeSet<String> = own.map(|(_, version)| version.to_owned()).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        // What is not found was removed before: there is nothing to keep.
+        let versions = dataset.named(&dataset.existing().await?, &names).await?;
+        let collected = dataset.gc_but(gc, versions.into_iter().flatten().collect()).await?;
         all.push((name, collected));
     }
     Ok(all)

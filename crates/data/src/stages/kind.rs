@@ -31,7 +31,12 @@ pub(super) trait Config: DeserializeOwned + JsonSchema + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Whether what comes of it depends on its inputs and files alone.
+    /// What it looks up by name when it is built, beside its files: each with a hash of what that says.
+    fn made_of(&self, _means: &dyn Means) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// Whether what comes of it depends on its inputs, its files and what it looks up alone.
     fn cached(&self, means: &dyn Means) -> bool;
 }
 
@@ -82,6 +87,10 @@ impl<C: Config> StageKind for DataKind<C> {
 
     fn files(&self, config: &Json) -> Vec<PathBuf> {
         serde_json::from_value::<C>(config.clone()).map(|c| c.files()).unwrap_or_default()
+    }
+
+    fn made_of(&self, config: &Json) -> Vec<(String, String)> {
+        serde_json::from_value::<C>(config.clone()).map(|c| c.made_of(&*self.means)).unwrap_or_default()
     }
 
     fn durable(&self) -> bool {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use super::Means;
 use super::error::failed;
 use super::table::Table;
-use crate::{At, Format, Select};
+use crate::Format;
 
 /// Writes the version that `table` names into `folder`, which has to be there, as one file called after the dataset. The file
-/// is there in full or not at all.
+/// is there in full or not at all. Its rows stand in one order for a version: as they came where they are one data file, sorted by
+/// their columns where they are several.
 ///
 /// # Errors
 /// A text that names no table, a version that is gone, a disk that is full.
@@ -27,7 +28,7 @@ pub async fn place(
         Format::Arrow => "arrow",
     };
     let file = folder.join(format!("{}.{ending}", table.dataset.name()));
-    let (at, all) = (At::Version(table.version), Select::default());
-    Box::pin(table.dataset.export(&at, &all, &file, format)).await.map_err(failed)?;
+    let rows = Box::pin(table.dataset.in_order(table.version)).await.map_err(failed)?;
+    Box::pin(rows.write(&file, format)).await.map_err(failed)?;
     Ok(file)
 }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Means;
-use super::config::{BadRows, dataset, open, policy, problem, suite, tables};
+use super::config::{BadRows, dataset, looked_up, open, policy, problem, says, suite, tables};
 use super::job::Job;
 use super::kind::{Config, Made, Work};
 use super::table::Table;
@@ -17,7 +17,8 @@ use crate::Gate;
 use crate::expect::Suite;
 
 /// Holds a table against expectations, and gives it on when they are met. Rows that break one are put aside with the reasons. A
-/// table that does not pass fails the stage, and what depends on it is not run.
+/// table that does not pass fails the stage, and what depends on it is not run. `unique` is said of the table's own rows: `commit`
+/// looks at them together with those that are there.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ValidateConfig {
@@ -80,6 +81,13 @@ impl Config for ValidateConfig {
         self.expect.iter().cloned().collect()
     }
 
+    fn made_of(&self, means: &dyn Means) -> Vec<(String, String)> {
+        let own = self.bad_rows.is_some() || self.max_bad_share.is_some();
+        let name = self.dataset.as_deref().filter(|_| !own);
+        let configured = name.and_then(|name| Some((name, means.dataset(name)?)));
+        configured.map(|(name, c)| looked_up("bad rows of", name, &says(c.policy))).into_iter().collect()
+    }
+
     fn cached(&self, means: &dyn Means) -> bool {
         // What is compared with versions, other datasets or the clock is looked at in every run. The expectations of a dataset
         // are in a file that this stage does not name.
@@ -105,7 +113,7 @@ impl Work for Validate {
                 Some(name) => job.dataset(name)?,
                 None => table.dataset.clone(),
             };
-            let passed = job.sieve(table, &target, &self.gate).await?;
+            let (passed, _) = job.sieve(table, &target, &self.gate, None).await?;
             Ok(Value::Table(passed.text))
         })
     }

@@ -1,4 +1,4 @@
-use data::{At, ColumnType, How, Select};
+use data::{At, ColumnType, Format, How, Select, Source};
 
 use crate::support::{Bench, append, how, merge, overwrite, rows, sorted};
 
@@ -144,4 +144,21 @@ async fn a_source_larger_than_a_batch_comes_in_whole() {
     let found = x.read(&At::Newest, &select).await.unwrap().all().await.unwrap();
     assert_eq!(found.len(), 2);
     let _ = how(How::Append);
+}
+
+#[tokio::test]
+async fn an_empty_line_of_one_column_is_a_null_row_and_comes_back_as_it_was_written() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    let text = "k\n1\n\n2\n\n";
+    let added = overwrite(&x, &bench.source("x.csv", text)).await.unwrap();
+    assert_eq!(added.rows, 4);
+    assert_eq!(sorted(&x, &At::Newest).await, [r#"{"k":1}"#, r#"{"k":2}"#, r#"{"k":null}"#, r#"{"k":null}"#]);
+    let file = bench.folder.path().join("back.csv");
+    x.export(&At::Newest, &Select::default(), &file, Format::Csv).await.unwrap();
+    let again = overwrite(&x, &Source::file(&file)).await.unwrap();
+    assert!(!again.new, "{:?}", std::fs::read_to_string(&file));
+    // Of several columns an empty line is nothing.
+    let added = overwrite(&x, &bench.source("y.csv", "k,v\n1,2\n\n3,4\n\n")).await.unwrap();
+    assert_eq!(added.rows, 2);
 }

@@ -150,6 +150,18 @@ async fn rows_that_are_the_same_are_found_by_one_or_several_columns() {
 }
 
 #[tokio::test]
+async fn a_time_in_the_future_is_not_fresh_but_for_the_skew_of_clocks() {
+    let bench = Bench::new();
+    for (newest, passed) in [("00:05:00", true), ("00:05:01", false), ("23:00:00", false)] {
+        let text = format!("t,k\n2026-01-01T{newest}Z,1\n2025-12-31T00:00:00Z,2\n");
+        let report = validated(&bench, &text, json!([{"freshness": {"column": "t", "max_age": "9d"}}])).await;
+        assert_eq!((only(&report).passed, report.passed), (passed, passed), "{newest} {report:?}");
+        let said = only(&report).problem.clone().unwrap_or_default();
+        assert_eq!(said.contains("in the future"), !passed, "{said}");
+    }
+}
+
+#[tokio::test]
 async fn freshness_is_by_the_clock_of_the_warehouse() {
     let bench = Bench::new();
     assert_eq!(START % 86_400_000, 0);

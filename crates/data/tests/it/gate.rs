@@ -80,6 +80,19 @@ async fn a_change_that_is_refused_leaves_the_version_and_tells_why() {
 }
 
 #[tokio::test]
+async fn a_merge_is_refused_when_what_stays_and_what_comes_are_not_unique_together() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    append(&x, &bench.source("a.csv", "a,b\n1,x\n2,y\n")).await.unwrap();
+    let checks = gate(json!([{"unique": {"columns": ["b"]}}]), SOME);
+    let merge = how(How::Merge { key: vec!["a".into()] });
+    let gated = x.add_checked(&bench.source("b.csv", "a,b\n1,y\n"), &merge, &checks).await.unwrap();
+    assert!(gated.added.is_none() && !gated.report.passed);
+    let gated = x.add_checked(&bench.source("b.csv", "a,b\n2,z\n"), &merge, &checks).await.unwrap();
+    assert_eq!(gated.added.unwrap().replaced, 1);
+}
+
+#[tokio::test]
 async fn a_first_change_that_is_refused_makes_no_dataset() {
     let bench = Bench::new();
     let x = bench.dataset("x");

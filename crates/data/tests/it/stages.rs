@@ -2,8 +2,10 @@
 //! is half visible.
 
 mod flights;
+mod gates;
 mod lineage;
 mod once;
+mod parts;
 mod work;
 
 use std::collections::BTreeMap;
@@ -125,6 +127,10 @@ impl Hand {
 
     pub(crate) fn cached(&self, kind: &str, config: &Json) -> bool {
         self.registry.get(kind).unwrap().cached(config)
+    }
+
+    pub(crate) fn made_of(&self, kind: &str, config: &Json) -> Vec<(String, String)> {
+        self.registry.get(kind).unwrap().made_of(config)
     }
 
     pub(crate) fn problems(&self, kind: &str, config: &Json) -> Vec<Problem> {

@@ -3,17 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::error::ArrowError;
 use contract::Clock;
 use parking_lot::{Mutex, RwLock};
 
+use crate::dataset::On;
 use crate::features::join::failed;
 use crate::features::online::disk::{Disk, write_rows};
 use crate::features::online::table::{Offers, Shape};
 use crate::features::online::{Columns, Live, Mode, PENDING, ViewStore, micros, push};
 use crate::features::view::{FeatureView, Kind};
-use crate::source::{Format, Source};
-use crate::{At, Change, Error, Warehouse};
+use crate::{At, Change, Error, Rows, Warehouse};
 
 /// A journal that has grown to this many bytes is taken over into a file.
 const GROWN: usize = 16 << 20;
@@ -273,19 +272,9 @@ impl super::Online {
             });
         }
         let batch = arrow::array::RecordBatch::try_new(schema.to_arrow(), columns).map_err(failed)?;
-        let file = std::env::temp_dir().join(format!("forebay-push-{}.arrow", uuid::Uuid::now_v7()));
-        let path = file.clone();
-        let written = pipeline::task::blocking("features-push", move || -> Result<(), ArrowError> {
-            let mut writer =
-                arrow::ipc::writer::FileWriter::try_new(std::fs::File::create(&path)?, &batch.schema())?;
-            writer.write(&batch)?;
-            writer.finish()
-        });
-        written.await.map_err(super::crashed)?.map_err(failed)?;
-        let source = Source { format: Some(Format::Arrow), ..Source::file(&file) };
+        let rows = Rows::made(schema, std::iter::once(Ok(batch)));
         let change = Change { message: Some("pushed features".to_owned()), ..Change::default() };
-        let added = Box::pin(dataset.add(&source, &change)).await;
-        let _ = std::fs::remove_file(&file);
-        Ok(added?.version)
+        let put = dataset.put(rows, &change, String::new(), (On::Newest, &|_| {}));
+        Ok(Box::pin(put).await?.version)
     }
 }

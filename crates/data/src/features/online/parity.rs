@@ -90,7 +90,8 @@ impl Online {
             as_of: AsOf::Cut,
         };
         let entities = at_once(entities, now).map_err(failed)?;
-        let mut set = Box::pin(self.warehouse.training_set_of(Arc::new(entities), &spec)).await?;
+        let versions = vec![self.warehouse.versions_of(&store.view, &At::Newest).await?];
+        let mut set = Box::pin(self.warehouse.training_set_of(Arc::new(entities), &spec, &versions)).await?;
         let mut parity = Parity {
             view: view.to_owned(),
             versions: set.views.first().map(|joined| joined.versions.clone()).unwrap_or_default(),

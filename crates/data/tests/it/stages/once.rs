@@ -1,6 +1,6 @@
 //! An effect is had once, whoever dies, comes again or comes at the same time.
 
-use contract::Value;
+use contract::{UnixMillis, Value};
 use data::{At, Effect};
 use futures_util::future::join_all;
 use proptest::prelude::*;
@@ -41,6 +41,23 @@ async fn an_attempt_that_died_after_its_commit_is_made_again_without_another() {
         }
     }
     assert_eq!(sorted(&hand.bench.dataset("y"), &At::Newest).await, [r#"{"k":1}"#]);
+}
+
+#[tokio::test]
+async fn a_tag_does_not_go_back_when_an_older_run_is_tried_again_after_a_newer_one() {
+    let hand = Hand::new();
+    let rows = table(&hand, "k\n1\n", "e1").await;
+    let commit = ("commit", json!({"dataset": "x", "tag": "last"}));
+    let tagged = async || hand.bench.dataset("x").tags().await.unwrap()[0].version;
+    for (effect, expected) in [("old", 0), ("new", 1), ("old", 1), ("new", 1)] {
+        hand.run(commit.clone(), ("c", effect), &[("table", &rows)]).await;
+        assert_eq!(tagged().await, expected, "{effect}");
+    }
+    assert!(hand.lines().contains("last stays at version 1"), "{}", hand.lines());
+    // Of an attempt that died before it set the tag the next one does.
+    hand.bench.dataset("x").untag("last").await.unwrap();
+    hand.run(commit, ("c", "new"), &[("table", &rows)]).await;
+    assert_eq!(tagged().await, 1);
 }
 
 #[tokio::test]
@@ -108,17 +125,42 @@ async fn stages_that_share_a_name_at_once_have_each_its_own_table() {
 }
 
 #[tokio::test]
-async fn an_effect_is_looked_for_as_far_back_as_it_can_be() {
+async fn an_effect_is_found_whatever_the_clock_did_since() {
     let hand = Hand::new();
+    let x = hand.bench.dataset("x");
+    let effect = |key: &str| Effect { key: key.into() };
     let rows = table(&hand, "k\n1\n", "e1").await;
     hand.run(("commit", json!({"dataset": "x"})), ("c", "e2"), &[("table", &rows)]).await;
+    // Days before the run, by the clock that others have from now on.
+    hand.bench.clock.jump_wall(UnixMillis(START - 7 * 86_400_000));
+    append(&x, &hand.bench.source("a.csv", "k\n2\n")).await.unwrap();
+    hand.run(("commit", json!({"dataset": "x"})), ("c", "e2"), &[("table", &rows)]).await;
+    assert_eq!(sorted(&x, &At::Newest).await, [r#"{"k":1}"#, r#"{"k":2}"#]);
+    assert_eq!(x.made_by(&effect("e2")).await.unwrap().unwrap().version, 0);
+    assert!(x.made_by(&effect("e3")).await.unwrap().is_none());
+    assert!(hand.bench.dataset("none").made_by(&effect("e2")).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_effect_is_found_behind_a_checkpoint_and_a_commit_that_another_writer_made_long_ago() {
+    let hand = Hand::new();
     let x = hand.bench.dataset("x");
-    let since = |since| Effect { key: "e2".into(), since };
-    assert!(x.made_by(&since(None)).await.unwrap().is_some());
-    assert!(x.made_by(&since(Some(contract::UnixMillis(START)))).await.unwrap().is_some());
-    let later = Some(contract::UnixMillis(START + 86_400_000));
-    assert!(x.made_by(&since(later)).await.unwrap().is_none(), "no effect is older than its run");
-    assert!(hand.bench.dataset("none").made_by(&since(None)).await.unwrap().is_none());
+    let rows = table(&hand, "k\n0\n", "e1").await;
+    let commit = ("commit", json!({"dataset": "x"}));
+    let first = hand.run(commit.clone(), ("c", "e2"), &[("table", &rows)]).await;
+    for version in 1..=101 {
+        append(&x, &hand.bench.source("a.csv", format!("k\n{version}\n"))).await.unwrap();
+    }
+    let log = hand.bench.folder.path().join("warehouse/x/_delta_log");
+    assert!(log.join(format!("{:020}.checkpoint.parquet", 99)).exists());
+    let foreign = r#"{"commitInfo":{"timestamp":1,"operation":"OPTIMIZE","operationParameters":{}}}"#;
+    std::fs::write(log.join(format!("{:020}.json", 102)), foreign).unwrap();
+    assert_eq!(hand.run(commit.clone(), ("c", "e2"), &[("table", &rows)]).await, first);
+    assert_eq!(hand.versions("x").await, 103);
+    // Nobody can say any more what it made: it is not made again.
+    std::fs::remove_file(log.join(format!("{:020}.json", 0))).unwrap();
+    let error = hand.fail(commit, ("c", "e2"), &[("table", &rows)]).await;
+    assert!(error.message.contains("it was done by version 0"), "{error}");
 }
 
 proptest! {

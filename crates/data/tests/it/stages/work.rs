@@ -303,6 +303,35 @@ async fn a_training_set_has_what_was_known_then_and_no_label_that_came_after_the
 }
 
 #[tokio::test]
+async fn a_view_that_is_a_query_is_read_at_the_versions_that_are_told() {
+    let hand = Hand::new();
+    let dataset = hand.bench.dataset("weather");
+    let weather =
+        |temp| hand.bench.source("w.csv", format!("airport,hour,temp\nJFK,2026-01-01T10:00:00Z,{temp}\n"));
+    overwrite(&dataset, &weather(1)).await.unwrap();
+    let first = dataset.log(None).await.unwrap()[0].name.clone().unwrap();
+    overwrite(&dataset, &weather(2)).await.unwrap();
+    let sql = "select airport, hour, temp from weather";
+    hand.view(
+        "doubled",
+        json!({"sql": sql, "keys": ["airport"], "event_time": "hour", "features": ["temp"]}),
+    );
+    let entities = table(&hand, "airport,at\nJFK,2026-01-01T11:00:00Z\n", "e1").await;
+    for (at, version, temp) in [("0", 0, 1), ("", 1, 2)] {
+        hand.made();
+        let config = json!({"views": {"doubled": {"at": at}}, "as_of": "at"});
+        let effect = format!("f{version}");
+        let set = hand.run(("features", config), ("f", &effect), &[("entities", &entities)]).await;
+        assert!(hand.rows(&set).await[0].contains(&format!(r#""temp":{temp}"#)));
+        let made = hand.bench.dataset("staging.p.f").log(Some(1)).await.unwrap().remove(0);
+        let told = format!("features of staging.p.t@0, weather@{version}");
+        assert_eq!(made.source.as_deref(), Some(told.as_str()));
+        let said = serde_json::to_string(&hand.made()).unwrap();
+        assert_eq!(said.contains(first.as_str()), version == 0, "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_table_is_placed_as_a_file_and_what_no_run_keeps_is_collected() {
     let hand = Hand::new();
     let first = table(&hand, "k\n1\n", "e1").await;
@@ -331,6 +360,32 @@ async fn a_table_is_placed_as_a_file_and_what_no_run_keeps_is_collected() {
         Err(e) => Err(e),
     };
     assert!(read.is_err(), "its file is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_placed_in_one_order_for_a_version() {
+    let hand = Hand::new();
+    let folder = tempfile::tempdir().unwrap();
+    let placed = async |table: &Value| {
+        let Value::Table(text) = table else { panic!() };
+        let file = place(&*hand.project, text, folder.path(), Format::Csv).await.unwrap();
+        std::fs::read_to_string(file).unwrap()
+    };
+    // One file: as the rows came, over many batches.
+    let own: String = (0..20_000).rev().map(|k| format!("{k},x\n")).collect();
+    let own = format!("k,v\n{own}");
+    assert!(placed(&table(&hand, &own, "own").await).await == own);
+    // Several: sorted.
+    let mut last = None;
+    for i in 0..6 {
+        let rows = table(&hand, &format!("k,v\n{},b\n5,{i}\n,a\n", 9 - i), &format!("t{i}")).await;
+        let commit = ("commit", json!({"dataset": "x"}));
+        last = Some(hand.run(commit, ("c", &format!("c{i}")), &[("table", &rows)]).await);
+    }
+    let text = placed(&last.unwrap()).await;
+    let nulls = ",a\n".repeat(6);
+    let middle = "4,b\n5,0\n5,1\n5,2\n5,3\n5,4\n5,5\n5,b\n6,b\n7,b\n8,b\n9,b\n";
+    assert_eq!(text, format!("k,v\n{nulls}{middle}"));
 }
 
 #[tokio::test]
