@@ -69,7 +69,8 @@ fn resolves(name: &str) -> String {
 /// Of characters that none may have, and of a path that leads elsewhere.
 pub fn key(name: &str, path: &str) -> Checked {
     let allowed = |c: char| c.is_alphanumeric() || matches!(c, '/' | '_' | '.' | '-' | ' ' | ':');
-    if !name.chars().all(allowed) {
+    // Python's `$` stands before a newline at the end, too.
+    if !name.strip_suffix('\n').unwrap_or(name).chars().all(allowed) {
         return Err(invalid(path, name, CHARACTERS));
     }
     if elsewhere(name) {

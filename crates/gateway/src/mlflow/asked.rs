@@ -54,6 +54,12 @@ impl Asked {
         if name == "run_id" { found.or_else(|| self.get("run_uuid")) } else { found }
     }
 
+    /// The same, by that spelling alone: what is required is looked for so.
+    pub(super) fn exact(&self, name: &str) -> Option<&Json> {
+        let found = self.fields.get(name).filter(|v| !v.is_null());
+        if name == "run_id" { found.or_else(|| self.fields.get("run_uuid")) } else { found }
+    }
+
     /// A text; an empty one when there is none.
     pub(super) fn str(&self, name: &str) -> &str {
         self.maybe_str(name).unwrap_or_default()

@@ -18,7 +18,7 @@ const STATUSES: [&str; 5] = ["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILL
 pub(super) async fn create(cx: &Cx) -> Answer {
     check(
         &cx.asked,
-        &[may("experiment_id", Sort::Text), may("start_time", Sort::Int), may("run_name", Sort::Text)],
+        &[must("experiment_id", Sort::Text), may("start_time", Sort::Int), may("run_name", Sort::Text)],
     )?;
     let (asked, tags) = (&cx.asked, cx.asked.pairs("tags"));
     let tagged = tags.iter().find(|(k, _)| k == NAME).map(|(_, v)| v.as_str()).filter(|n| !n.is_empty());

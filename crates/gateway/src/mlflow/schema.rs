@@ -131,7 +131,7 @@ pub(super) fn check(asked: &Asked, fields: &[Field]) -> Result<(), Failed> {
     let whole = fields.iter().all(read);
     for f in fields {
         let v = asked.get(f.name);
-        if f.required && is_empty(v) {
+        if f.required && is_empty(asked.exact(f.name)) {
             return Err(Failed::invalid(format!(
                 "Missing value for required parameter '{}'. {DOCS}",
                 f.name

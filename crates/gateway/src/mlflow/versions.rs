@@ -104,6 +104,10 @@ fn or_wrong<T>(found: Result<T, store::Error>, source: &str, of: &str) -> Result
 /// Whether an address leads upwards somewhere.
 fn leads_up(source: &str) -> bool {
     let path = source.split_once(':').map_or(source, |(_, rest)| rest);
+    // A host alone names nothing on it.
+    if path.strip_prefix("//").is_some_and(|p| !p.trim_end_matches('/').contains('/')) {
+        return true;
+    }
     ::models::artifacts::ArtifactPath::new(path.trim_start_matches('/').trim_end_matches('/')).is_err()
         && (path.contains("..") || path.contains('%') || path.contains('\0'))
 }
@@ -127,12 +131,14 @@ async fn made(cx: &Cx, source: &str) -> Result<Made, Failed> {
     let local = matches!(scheme.as_deref(), None | Some("file"));
     let of = if model.is_some() { "model_id" } else { "run_id" };
     if local {
-        let within =
-            if of == "model_id" { "artifact directory of the run" } else { "artifact directory of the run" };
+        let shown = match source.strip_prefix("file://") {
+            Some(path) if run.is_some() || model.is_some() => path,
+            _ => source,
+        };
         return Err(Failed::invalid(format!(
-            "Invalid model version source: '{source}'. To use a local path as a model version source, the {of} request \
-             parameter has to be specified and the local path has to be contained within the {within} specified by \
-             the {of}."
+            "Invalid model version source: '{shown}'. To use a local path as a model version source, the {of} request \
+             parameter has to be specified and the local path has to be contained within the artifact directory of the \
+             run specified by the {of}."
         )));
     }
     if leads_up(source) {
@@ -272,7 +278,12 @@ async fn note(cx: &Cx, model: &str, version: &ModelVersion) -> Result<(), Failed
     if !all.contains(&new) {
         all.push(new);
     }
-    let tag = (VERSIONS.to_owned(), Json::Array(all).to_string());
+    let each = |v: &Json| {
+        let field = |name| v.get(name).map(Json::to_string).unwrap_or_default();
+        format!("{{\"name\": {}, \"version\": {}}}", field("name"), field("version"))
+    };
+    // With the spaces that Python writes.
+    let tag = (VERSIONS.to_owned(), format!("[{}]", all.iter().map(each).collect::<Vec<_>>().join(", ")));
     Ok(cx.tracking().tag_logged_model(model, &[tag]).await?)
 }
 

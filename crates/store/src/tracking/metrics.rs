@@ -2,7 +2,7 @@
 
 use super::entities::value_of;
 use super::sql::{Row, Statement, insert};
-use super::{Arg, Metric, Page, SqlTx, TenantTracking, run, runs};
+use super::{Arg, Metric, Page, SqlTx, TenantTracking, run};
 use crate::Error;
 
 /// A value of a run's metric.
@@ -15,16 +15,17 @@ pub struct RunMetric {
 }
 
 impl TenantTracking<'_> {
-    async fn num(&self, id: &str) -> Result<i64, Error> {
+    async fn num(&self, id: &str) -> Result<Option<i64>, Error> {
         let mut s = Statement::new("SELECT num FROM ml_runs WHERE tenant = ");
         s.bind(self.tenant()).push(" AND id = ").bind(id);
-        self.read(s).await?.first().ok_or_else(|| runs::missing(id))?.int(0)
+        self.read(s).await?.first().map(|r| r.int(0)).transpose()
     }
 
-    /// Every value of a key, in the order of times, steps and values; `most` of them from `from` on, or all.
+    /// Every value of a key, in the order of times, steps and values; `most` of them from `from` on, or all. A run that there is not
+    /// has none.
     ///
     /// # Errors
-    /// [`Why::Missing`](super::Why::Missing) without the run.
+    /// A database that does not answer.
     pub async fn history(
         &self,
         id: &str,
@@ -32,7 +33,7 @@ impl TenantTracking<'_> {
         from: u64,
         most: Option<u64>,
     ) -> Result<Page<Metric>, Error> {
-        let num = self.num(id).await?;
+        let Some(num) = self.num(id).await? else { return Ok(Page { items: Vec::new(), next: None }) };
         let mut s = Statement::new("SELECT key, value, nan, at, step FROM ml_metrics WHERE run = ");
         s.bind(num).push(" AND key = ").bind(key).push(" ORDER BY at, step, value LIMIT ");
         let limit = most.map_or(i64::MAX, |n| i64::try_from(n.saturating_add(1)).unwrap_or(i64::MAX));
@@ -45,7 +46,7 @@ impl TenantTracking<'_> {
     /// same steps of all runs where they have them; between two steps, if any are given.
     ///
     /// # Errors
-    /// [`Why::Missing`](super::Why::Missing) without one of the runs.
+    /// A database that does not answer.
     pub async fn histories(
         &self,
         ids: &[String],
@@ -53,13 +54,10 @@ impl TenantTracking<'_> {
         most: u64,
         between: Option<(i64, i64)>,
     ) -> Result<Vec<RunMetric>, Error> {
-        let mut nums = Vec::with_capacity(ids.len());
-        for id in ids {
-            nums.push((id, self.num(id).await?));
-        }
         let (low, high) = between.unwrap_or((i64::MIN, i64::MAX));
         let mut found = Vec::new();
-        for (id, num) in nums {
+        for id in ids {
+            let Some(num) = self.num(id).await? else { continue };
             let mut s = Statement::new("SELECT DISTINCT step FROM ml_metrics WHERE run = ");
             s.bind(num).push(" AND key = ").bind(key).push(" AND step BETWEEN ").bind(low);
             s.push(" AND ").bind(high).push(" ORDER BY step");

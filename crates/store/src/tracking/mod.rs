@@ -7,7 +7,7 @@
 //!
 //! What is logged of runs (metrics, parameters, tags) is committed in groups: whoever comes while a commit is under way waits for it
 //! and goes with the next, in one transaction with all others that wait [test: what_is_logged_at_once_is_all_there]. It is answered
-//! when it is [`Commit::Written`]: a `kill -9` of the process cannot undo it [test: logged_metrics_survive_a_kill], as is promised of
+//! when it is [`Commit::Written`]: a `kill -9` of the process cannot undo it [test: what_was_logged_survives_kill_9], as is promised of
 //! the ledger's records. Everything else is [`Commit::Synced`].
 
 mod aliases;

@@ -94,7 +94,9 @@ impl Written<'_> {
         let (entity, key) = identifier(self.left.text, vocabulary, vocabulary.attributes())?;
         let op = Op::of(&self.op);
         let Some(right) = self.right else { return null(vocabulary, entity, key, op) };
-        if vocabulary == Vocabulary::LoggedModels {
+        let number =
+            entity == Entity::Attribute && vocabulary == Vocabulary::ModelVersions && key == "version_number";
+        if vocabulary == Vocabulary::LoggedModels || number {
             // It looks at the operator first.
             let op = vocabulary.allows(entity, &key, op, &self.op)?;
             let value = value(vocabulary, entity, &key, right)?;
@@ -212,6 +214,10 @@ fn value(vocabulary: Vocabulary, entity: Entity, key: &str, token: Token<'_>) ->
                 wrong(format!("Invalid value for numeric attribute '{key}': '{}'", token.text))
             }
             (_, Some(n)) => Ok(Value::Number(n)),
+            _ if vocabulary == Vocabulary::ModelVersions => match unquoted(token.text).trim().parse() {
+                Ok(n) => Ok(Value::Int(n)),
+                Err(_) => wrong(format!("Invalid value for numeric attribute '{key}': {}", token.text)),
+            },
             _ => wrong(format!(
                 "Expected numeric value type for numeric attribute: {key}. Found {}",
                 token.text

@@ -58,7 +58,7 @@ fn next(rest: &str, first: char) -> (Sort, usize) {
             Some(end) => (Sort::Text, end),
             None => (Sort::Other, rest.len()),
         },
-        '(' => (Sort::List, brackets(rest)),
+        '(' => brackets(rest).map_or((Sort::Other, 1), |end| (Sort::List, end)),
         '<' | '>' | '=' | '!' | '~' => {
             let end = rest.find(|c| !matches!(c, '<' | '>' | '=' | '!' | '~')).unwrap_or(rest.len());
             (Sort::Operator, end)
@@ -86,8 +86,8 @@ fn quoted(rest: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// Where a bracket closes, quotes read over; all of it when none does.
-fn brackets(rest: &str) -> usize {
+/// Where a bracket closes, quotes read over.
+fn brackets(rest: &str) -> Option<usize> {
     let (mut depth, mut inside) = (0_usize, None);
     for (at, c) in rest.char_indices() {
         match (inside, c) {
@@ -98,13 +98,13 @@ fn brackets(rest: &str) -> usize {
             (None, ')') => {
                 depth = depth.saturating_sub(1);
                 if depth == 0 {
-                    return at + 1;
+                    return Some(at + 1);
                 }
             }
             _ => {}
         }
     }
-    rest.len()
+    None
 }
 
 fn number(rest: &str) -> Option<(Sort, usize)> {

@@ -66,6 +66,17 @@ impl Vocabulary {
                 &["name", "version_number", "creation_timestamp", "last_updated_timestamp"]
             }
             Vocabulary::RegisteredModels => &["timestamp", "last_updated_timestamp", "name"],
+            Vocabulary::Runs => &[
+                "artifact_uri",
+                "end_time",
+                "run_id",
+                "run_name",
+                "start_time",
+                "status",
+                "user_id",
+                "created",
+                "Created",
+            ],
             other => other.attributes(),
         }
     }
@@ -170,7 +181,9 @@ impl Vocabulary {
             {
                 let all =
                     shown(if numeric && entity == Entity::Attribute { STRINGS } else { &words }, "{", "}");
-                format!("Invalid comparator '{written}' not one of '{all}'")
+                // It closes the quotes around some of them.
+                let end = if numeric || matches!(entity, Entity::Tag | Entity::Dataset) { "" } else { "'" };
+                format!("Invalid comparator '{written}' not one of '{all}{end}")
             }
             (_, Entity::Tag) => format!("Invalid comparator for tag: {written}"),
             (Vocabulary::Experiments, _) => format!("Invalid comparator for experiment_id: {written}"),
