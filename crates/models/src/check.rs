@@ -13,8 +13,6 @@ pub const METRICS: usize = 1_000;
 pub const PAIRS: usize = 100;
 /// All of them together.
 pub const ENTITIES: usize = 1_000;
-/// The longest batch, in characters.
-pub const BATCH: usize = 1_000_000;
 const KEY: usize = 250;
 const PARAM: usize = 6_000;
 const TAG: usize = 8_000;

@@ -15,9 +15,6 @@ pub enum Error {
     /// Artifacts cannot be read or written.
     #[error("keep or read an artifact: {0}")]
     Io(#[from] std::io::Error),
-    /// What artifacts are kept in cannot do that.
-    #[error("{0}")]
-    Unsupported(&'static str),
 }
 
 impl Error {

@@ -178,7 +178,7 @@ async fn list(place: &Path) -> Result<Vec<Artifact>, Error> {
     while let Some(entry) = entries.next_entry().await? {
         let (Ok(name), known) = (entry.file_name().into_string(), entry.metadata().await?) else { continue };
         if known.is_dir() || known.is_file() {
-            found.push(Artifact { name, bytes: known.is_file().then(|| known.len()) });
+            found.push(Artifact { name, bytes: known.is_file().then_some(known.len()) });
         }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
