@@ -18,6 +18,7 @@ mod registry;
 mod runs;
 mod schema;
 mod search;
+mod source;
 mod versions;
 mod wire;
 

@@ -23,7 +23,8 @@ fn id(n: usize) -> String {
 }
 
 async fn begin(t: TenantTracking<'_>, n: usize) {
-    let new = NewTrackedRun { id: id(n), started_at: n as i64, name: format!("r{n}"), ..NewTrackedRun::default() };
+    let new =
+        NewTrackedRun { id: id(n), started_at: n as i64, name: format!("r{n}"), ..NewTrackedRun::default() };
     t.create_run(&new, 1).await.unwrap();
 }
 
@@ -33,7 +34,9 @@ async fn rate(t: TenantTracking<'_>, callers: usize, at_once: usize, keys: usize
     let call = |of: usize| async move {
         let mut done = 0;
         while began.elapsed() < FOR {
-            let metric = |n: usize| Metric::new(format!("m{}", n % keys), n as f64, (done + n) as i64, (done + n) as i64);
+            let metric = |n: usize| {
+                Metric::new(format!("m{}", n % keys), n as f64, (done + n) as i64, (done + n) as i64)
+            };
             let metrics = (0..at_once).map(metric).collect();
             t.log(&id(of), Logged { metrics, ..Logged::default() }).await.unwrap();
             done += at_once;
@@ -74,11 +77,19 @@ async fn main() {
 
     let e = t.create_experiment("many", None, &[], 1).await.unwrap();
     for n in 100..10_100_usize {
-        let new = NewTrackedRun { id: id(n), experiment: e, started_at: n as i64, name: format!("r{n}"), ..NewTrackedRun::default() };
+        let new = NewTrackedRun {
+            id: id(n),
+            experiment: e,
+            started_at: n as i64,
+            name: format!("r{n}"),
+            ..NewTrackedRun::default()
+        };
         t.create_run(&new, 1).await.unwrap();
         let pair = |k: usize| (format!("p{k}"), format!("{}", (n * (k + 1)) % 97));
         let logged = Logged {
-            metrics: (0..5).map(|k| Metric::new(format!("m{k}"), ((n * (k + 7)) % 1000) as f64 / 1000.0, 1, 1)).collect(),
+            metrics: (0..5)
+                .map(|k| Metric::new(format!("m{k}"), ((n * (k + 7)) % 1000) as f64 / 1000.0, 1, 1))
+                .collect(),
             params: (0..5).map(pair).collect(),
             tags: (0..3).map(|k| (format!("t{k}"), "x".to_owned())).collect(),
         };
@@ -102,6 +113,9 @@ async fn main() {
         }
         took.sort_unstable();
         let median = took.get(10).copied().unwrap_or_default();
-        println!("10,000 runs, `{filter}` by `{}`, at most {most}: {found} in {median:.1?}", search.order.join(""));
+        println!(
+            "10,000 runs, `{filter}` by `{}`, at most {most}: {found} in {median:.1?}",
+            search.order.join("")
+        );
     }
 }

@@ -313,6 +313,8 @@ pub async fn a_filter_finds_the_runs_that_it_says(on: &Subject) {
         ("params.name ILIKE 'e%'", &[4, 2]),
         ("params.name LIKE '_dd'", &[5, 3, 1]),
         ("params.name LIKE '*'", &[]),
+        ("params.name ILIKE '\\o%'", &[]),
+        ("params.name LIKE '\\odd'", &[]),
         ("tags.`a b` = 'x1'", &[1]),
         ("tags.\"a b\" != 'x1'", &[5, 4, 3, 2]),
         ("tags.only IS NULL AND metrics.acc > 0", &[4, 2, 1]),

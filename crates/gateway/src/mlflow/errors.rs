@@ -105,7 +105,6 @@ impl From<::models::Error> for Failed {
         match e {
             ::models::Error::Refused(r) => r.into(),
             ::models::Error::Store(e) => e.into(),
-            ::models::Error::Unsupported(m) => Failed::unsupported(m),
             other => {
                 tracing::error!(error = %other, "failed to keep or read an artifact");
                 Failed::new("INTERNAL_ERROR", "The artifact cannot be kept or read now")

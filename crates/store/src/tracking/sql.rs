@@ -164,10 +164,12 @@ impl Dialect {
         }
     }
 
-    /// The argument of [`Dialect::like`] for a pattern.
+    /// The argument of [`Dialect::like`] for a pattern. A backslash is one, as in SQLite's words.
     pub(super) fn pattern(self, pattern: &str, any_case: bool) -> String {
-        if self == Dialect::Postgres || any_case {
-            return pattern.to_owned();
+        match (self, any_case) {
+            (Dialect::Postgres, _) => return pattern.replace('\\', "\\\\"),
+            (Dialect::Sqlite, true) => return pattern.to_owned(),
+            (Dialect::Sqlite, false) => {}
         }
         let mut glob = String::with_capacity(pattern.len());
         for c in pattern.chars() {
@@ -284,7 +286,7 @@ mod tests {
     #[test]
     fn a_pattern_means_the_same_in_both_words() {
         assert_eq!(Dialect::Sqlite.pattern("%a_b*[c]?", false), "*a?b[*][[]c][?]");
-        assert_eq!(Dialect::Postgres.pattern("%a_b*", false), "%a_b*");
+        assert_eq!(Dialect::Postgres.pattern(r"%a_b*\", false), r"%a_b*\\");
         assert_eq!(Dialect::Sqlite.pattern("%a_", true), "%a_");
     }
 }
