@@ -67,6 +67,7 @@ clients: setup  ## The official client libraries against a running server
 	$(CARGO) test --locked --workspace --no-run --quiet
 	FOREBAY_BIN=$(CARGO_TARGET_DIR)/debug tests/drive.sh clients
 	FOREBAY_BIN=$(CARGO_TARGET_DIR)/debug tests/drive.sh feast
+	FOREBAY_BIN=$(CARGO_TARGET_DIR)/debug tests/drive.sh mlflow
 
 faults: setup  ## Sixteen faults of an upstream against the release build, ten times as fast as in the catalogue
 	$(CARGO) build --locked --release -p forebay

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Drives a running `forebay` by official, unmodified clients: those of tests/clients or of tests/feast.
-# Usage: drive.sh clients|feast [PYTEST-ARGUMENT]...
+# Drives a running `forebay` by official, unmodified clients: those of tests/clients, tests/feast or tests/mlflow.
+# Usage: drive.sh clients|feast|mlflow [PYTEST-ARGUMENT]...
 #
 # FOREBAY_BIN names a folder with a built `forebay` (unless given, the dev build is made); FOREBAY_VENV the folder the
 # clients are installed in, outside the clone, so that the second run is quick.
@@ -9,7 +9,7 @@ tests=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$tests/.." && pwd)
 suite=${1:-}
 here=$tests/$suite
-[ -n "$suite" ] && [ -f "$here/requirements.txt" ] || { echo "usage: $0 clients|feast [PYTEST-ARGUMENT]..." >&2; exit 2; }
+[ -n "$suite" ] && [ -f "$here/requirements.txt" ] || { echo "usage: $0 clients|feast|mlflow [PYTEST-ARGUMENT]..." >&2; exit 2; }
 shift
 venv=${FOREBAY_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/forebay/venv-$suite}
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ::models::artifacts::Artifacts;
 use admission::Gate;
 use contract::{Clock, MidStream, ModelName, PipelineName, RequestId, Surface, TenantId, UnixMillis};
 use llm::Models;
@@ -201,6 +202,7 @@ pub(crate) struct Inner {
     jobs: OnceLock<Jobs>,
     triggers: OnceLock<Driver>,
     features: OnceLock<Arc<dyn Features>>,
+    artifacts: OnceLock<Arc<dyn Artifacts>>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -247,6 +249,7 @@ impl App {
             jobs: OnceLock::new(),
             triggers: OnceLock::new(),
             features: OnceLock::new(),
+            artifacts: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner), generation: Generation::new(parts, room) }
@@ -320,6 +323,16 @@ impl App {
 
     pub(crate) fn features(&self) -> Option<&dyn Features> {
         self.inner.features.get().map(|f| &**f)
+    }
+
+    /// Says where artifacts of runs and models are, for this generation and all others. The first one stays; without one none
+    /// are kept.
+    pub fn keep_artifacts(&self, artifacts: Arc<dyn Artifacts>) {
+        let _ = self.inner.artifacts.set(artifacts);
+    }
+
+    pub(crate) fn artifacts(&self) -> Option<&dyn Artifacts> {
+        self.inner.artifacts.get().map(|a| &**a)
     }
 
     /// From now on new requests are refused as `draining`.

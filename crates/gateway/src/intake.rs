@@ -121,7 +121,7 @@ async fn or_a_job(app: App, next: impl Behind, parts: Parts, taken: Taken) -> Re
 }
 
 /// The body and who sends it, once that is known to be somebody who may.
-async fn take(
+pub(crate) async fn take(
     app: &App,
     headers: &HeaderMap,
     body: &mut Body,

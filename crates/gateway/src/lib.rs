@@ -31,6 +31,7 @@ mod jobs;
 mod ladder;
 mod lineage;
 mod metrics;
+mod mlflow;
 mod models;
 mod native;
 mod nested;

@@ -20,8 +20,8 @@ use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
 use crate::responses::Responses;
 use crate::{
-    admin, anthropic, batches, chat, events, features, files, intake, jobs, ladder, lineage, models, native,
-    openapi, ops, replay, runs, socket,
+    admin, anthropic, batches, chat, events, features, files, intake, jobs, ladder, lineage, mlflow, models,
+    native, openapi, ops, replay, runs, socket,
 };
 
 /// All routes.
@@ -57,6 +57,8 @@ pub fn router(app: App) -> Router {
     }
     router
         .route_layer(middleware::from_fn_with_state(app.clone(), intake::whole))
+        // Artifacts are of any size, and errors have a shape of their own: their bodies are taken in there.
+        .merge(mlflow::routes())
         .fallback(models::unknown)
         .method_not_allowed_fallback(models::wrong_method)
         .with_state(app)

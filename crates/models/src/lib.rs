@@ -1,15 +1,29 @@
-//! Models: what they are worth, whether they may answer, and how they come to.
+//! Models: what they are worth, whether they may answer, and how they come to; and what tracking and their registry mean beyond
+//! storage.
 //!
 //! - [`evaluate`]: figures of predictions against what was true, in total, by slice and by group.
 //! - [`gate`]: whether a model may answer, as a signed record.
 //! - [`rollout`]: how a version comes to answer, and is taken back.
 //! - [`reproduce`]: what a model was made of, and whether it comes out again.
 //! - [`card`]: what people read of a model, made from its record.
+//! - [`check`], [`uri`]: what a name, a value, a path and an address may be. The words of refusals are those of MLflow 3.17, whose
+//!   clients read them.
+//! - [`artifacts`]: where files of runs and models are.
 //!
-//! Everything that decides is pure: time and seeds come in as parameters, and equal input gives an equal decision.
+//! Everything that decides is pure: time and seeds come in as parameters, and equal input gives an equal decision. Nothing here
+//! knows HTTP or a database.
 
+pub mod artifacts;
 pub mod card;
+pub mod check;
+mod error;
 pub mod evaluate;
 pub mod gate;
+mod names;
+mod posix;
 pub mod reproduce;
 pub mod rollout;
+pub mod uri;
+
+pub use error::Error;
+pub use names::{hex, random_name};

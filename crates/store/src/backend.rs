@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use contract::BoxFuture;
 
+use crate::tracking::Tracking;
 use crate::{
     BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore, RunStore,
     TriggerStore,
@@ -27,6 +28,8 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     fn lineage(&self) -> Arc<dyn LineageStore>;
     /// What triggers have seen.
     fn triggers(&self) -> Arc<dyn TriggerStore>;
+    /// Experiments, tracked runs and models.
+    fn tracking(&self) -> Tracking;
     /// The batches.
     fn batches(&self) -> Arc<dyn BatchStore>;
     /// The part cache, never more than `max_bytes` of it.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use contract::Code;
 
+use crate::tracking::Why;
+
 /// A failure of storage. Messages fit "failed to …".
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -93,6 +95,9 @@ pub enum Error {
     /// Others changed the same thing, again and again.
     #[error("change a run that others change at the same time; try again")]
     Contended,
+    /// Tracking does not do that, in words for whoever asked.
+    #[error("{0}")]
+    Refused(#[from] crate::tracking::Refused),
     /// The system gave no randomness.
     #[error("get random bytes from the system: {0}")]
     Random(String),
@@ -102,6 +107,11 @@ impl From<Error> for contract::Error {
     fn from(e: Error) -> Self {
         let code = match &e {
             Error::UnknownKey(_) => Code::NotFound,
+            Error::Refused(r) => match r.why {
+                Why::Missing => Code::NotFound,
+                Why::Invalid | Why::Exists | Why::State => Code::InvalidRequest,
+                Why::Internal => Code::Internal,
+            },
             Error::FilesFull { .. } => Code::TooLarge,
             Error::RunsFull { .. } => Code::Overloaded,
             _ => Code::StorageUnavailable,

@@ -1,6 +1,6 @@
 //! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files**, the **runs** with the
 //! **results** of their stages, the **batches**, and what the **triggers** have seen, each behind a trait ([`LedgerStore`], [`KeyStore`],
-//! [`CacheStore`], [`FileStore`], [`RunStore`], [`ResultStore`], [`BatchStore`], [`TriggerStore`]). A [`Backend`] has all of them: SQLite is
+//! [`CacheStore`], [`FileStore`], [`RunStore`], [`ResultStore`], [`BatchStore`], [`TriggerStore`]), and experiments, tracked runs and models ([`tracking`]). A [`Backend`] has all of them: SQLite is
 //! here, PostgreSQL in `engines/postgres`.
 //!
 //! The database is never on the path of a token. A record is first appended to the [`journal`] by one `write(2)`, which
@@ -22,6 +22,7 @@ mod project;
 mod results;
 mod runs;
 mod sqlite;
+pub mod tracking;
 mod triggers;
 
 pub use backend::{Backend, journal_name};

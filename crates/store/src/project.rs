@@ -14,6 +14,7 @@ use contract::{RequestId, RequestRecord, UnixMillis};
 
 use crate::journal::{self, Disk, RealDisk};
 use crate::ledger::{self, bill};
+use crate::tracking::Tracking;
 use crate::{
     Backend, BatchStore, CacheStore, CostBy, CostRow, Database, Error, FileStore, Filter, KeyRing, KeyStore,
     Ledger, LedgerStore, LineageStore, Recovery, ResultStore, RunStore, Settings, TriggerStore,
@@ -39,6 +40,8 @@ pub struct Reader {
     pub results: Arc<dyn ResultStore>,
     /// What was made of what.
     pub lineage: Arc<dyn LineageStore>,
+    /// Experiments, tracked runs and models.
+    pub tracking: Tracking,
     /// The batches.
     pub batches: Arc<dyn BatchStore>,
     /// What triggers have seen.
@@ -84,6 +87,7 @@ impl Reader {
             runs: backend.runs(),
             results: backend.results(),
             lineage: backend.lineage(),
+            tracking: backend.tracking(),
             batches: backend.batches(),
             triggers: backend.triggers(),
             backend,

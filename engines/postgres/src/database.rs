@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use contract::{BoxFuture, Secret};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use store::tracking::Tracking;
 use store::{
     Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore,
     RunStore, TriggerStore,
@@ -23,6 +24,7 @@ use crate::lineage::Lineage;
 use crate::migrations;
 use crate::results::Results;
 use crate::runs::Runs;
+use crate::tracking::PgSql;
 use crate::triggers::Triggers;
 use crate::workers::Wakes;
 
@@ -182,6 +184,10 @@ impl Backend for Postgres {
 
     fn triggers(&self) -> Arc<dyn TriggerStore> {
         Arc::new(Triggers::new(self.clone()))
+    }
+
+    fn tracking(&self) -> Tracking {
+        Tracking::new(Arc::new(PgSql(self.clone())))
     }
 
     fn batches(&self) -> Arc<dyn BatchStore> {

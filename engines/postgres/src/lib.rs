@@ -32,6 +32,7 @@ mod runs;
 mod shares;
 mod submit;
 mod sums;
+mod tracking;
 mod triggers;
 mod values;
 mod workers;

@@ -17,13 +17,16 @@ pub mod fixtures;
 pub mod keys;
 pub mod ledger;
 pub mod lineage;
+pub mod registry;
 pub mod results;
 pub mod runs;
+pub mod tracking;
 pub mod triggers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use store::tracking::Tracking;
 use store::{
     Backend, BatchStore, CacheStore, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore, RunStore,
     TriggerStore,
@@ -57,6 +60,10 @@ impl Subject {
 
     fn lineage(&self) -> Arc<dyn LineageStore> {
         self.backend.lineage()
+    }
+
+    fn tracking(&self) -> Tracking {
+        self.backend.tracking()
     }
 
     fn triggers(&self) -> Arc<dyn TriggerStore> {
@@ -119,6 +126,26 @@ macro_rules! store_suite {
             a_fact_is_there_with_the_change_it_came_with_or_not_at_all
             old_facts_are_removed_with_their_ends_and_no_others
             names_as_long_as_allowed_are_kept_and_hostile_ones_are_names
+        );
+        $crate::store_suite!($open, tracking:
+            an_experiment_is_made_renamed_deleted_and_restored_with_its_runs
+            a_tenant_has_experiments_and_runs_of_its_own
+            a_run_has_what_was_logged_of_it_and_is_refused_when_deleted
+            the_newest_value_of_a_metric_is_the_one_of_the_last_step_and_each_is_kept_once
+            histories_of_several_runs_are_thinned_and_keep_their_ends
+            what_is_logged_at_once_is_all_there
+            one_who_is_refused_takes_nobody_with_him
+            a_filter_finds_the_runs_that_it_says
+            an_order_puts_what_has_no_value_last_and_pages_follow_each_other
+            experiments_are_searched_by_name_tag_and_time
+        );
+        $crate::store_suite!($open, registry:
+            a_logged_model_is_measured_tagged_finalized_and_deleted
+            logged_models_are_searched_by_what_was_measured
+            versions_are_numbered_moved_and_deleted_and_no_number_is_given_twice
+            versions_made_at_once_have_numbers_of_their_own
+            registered_models_and_versions_are_searched
+            what_an_alias_stood_for_at_a_time_can_be_asked_as_it_was_known_then
         );
         $crate::store_suite!($open, triggers:
             one_text_is_kept_for_each_pipeline

@@ -145,6 +145,17 @@ impl Opened {
         Ok(())
     }
 
+    /// Keeps artifacts of runs and models in the project's folder. What a process that died had half written goes first.
+    pub(super) fn keep_artifacts(&self, app: &App) -> Result<(), Error> {
+        let folder = self.project.join(".forebay").join("artifacts");
+        let artifacts = models::artifacts::Folder::new(folder);
+        let unwritable =
+            |e: models::Error| Error::new(format!("cannot {e}"), "give this user write access to the folder");
+        artifacts.clear().map_err(unwritable)?;
+        app.keep_artifacts(Arc::new(artifacts));
+        Ok(())
+    }
+
     /// Begins to work on jobs and runs, on the current runtime. What attempts left that died with their process ends first.
     pub(super) fn work_on_runs(
         &mut self,

@@ -95,6 +95,7 @@ async fn serve(
     let open = at.ip().is_loopback();
     let (mut opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, behind).await?;
     Box::pin(opened.serve_features(global, &config, &app)).await?;
+    opened.keep_artifacts(&app)?;
     let current = Current::new(app);
     let starting = opened.work(global, &config, &current, &assembly)?;
     let (project, listen) = (global.project.clone(), args.listen.is_none());

@@ -17,6 +17,7 @@ mod results;
 mod runs;
 mod shares;
 mod sums;
+mod tracking;
 mod triggers;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ pub use results::SqliteResults;
 pub use runs::SqliteRuns;
 pub use triggers::SqliteTriggers;
 
+use crate::tracking::Tracking;
 use crate::{
     Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore,
     RunStore, TriggerStore,
@@ -121,6 +123,10 @@ impl Backend for Database {
 
     fn triggers(&self) -> Arc<dyn TriggerStore> {
         Arc::new(SqliteTriggers::new(self.clone()))
+    }
+
+    fn tracking(&self) -> Tracking {
+        Tracking::new(Arc::new(tracking::SqliteSql(self.clone())))
     }
 
     fn batches(&self) -> Arc<dyn BatchStore> {

@@ -15,3 +15,4 @@ mod fixtures;
 mod keys;
 mod opening;
 mod sqlite;
+mod tracked;

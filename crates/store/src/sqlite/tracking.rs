@@ -1,0 +1,253 @@
+//! [`Sql`] on SQLite: what tracking and the registry are carried out with.
+
+use contract::BoxFuture;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _, Sqlite, Transaction, TypeInfo as _, ValueRef as _};
+
+use super::Database;
+use crate::Error;
+use crate::tracking::{Arg, Commit, Dialect, Row, Sql, SqlTx};
+
+/// A step of the schema. Of a run what is logged is found by its number in the database; runs, experiments and models by their tenant
+/// and a name of theirs. Values of metrics are finite; `nan` says which stand for none, `bits` is the exact value for JSON.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE ml_experiments (
+  num INTEGER PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  id BIGINT NOT NULL,
+  name TEXT NOT NULL,
+  location TEXT NOT NULL,
+  stage TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  updated_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX ml_experiments_by_id ON ml_experiments (tenant, id);
+CREATE UNIQUE INDEX ml_experiments_by_name ON ml_experiments (tenant, name);
+CREATE TABLE ml_experiment_tags (
+  experiment BIGINT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (experiment, key)
+) WITHOUT ROWID;
+
+CREATE TABLE ml_runs (
+  num INTEGER PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  id TEXT NOT NULL,
+  experiment BIGINT NOT NULL,
+  name TEXT NOT NULL,
+  user_id TEXT NOT NULL,
+  status TEXT NOT NULL,
+  started_at BIGINT,
+  ended_at BIGINT,
+  stage TEXT NOT NULL,
+  deleted_at BIGINT,
+  location TEXT NOT NULL
+);
+CREATE UNIQUE INDEX ml_runs_by_id ON ml_runs (id, tenant);
+CREATE INDEX ml_runs_by_experiment ON ml_runs (experiment, stage, started_at DESC, id);
+CREATE TABLE ml_params (
+  run BIGINT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+CREATE TABLE ml_tags (
+  run BIGINT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+CREATE TABLE ml_metrics (
+  run BIGINT NOT NULL,
+  key TEXT NOT NULL,
+  step BIGINT NOT NULL,
+  at BIGINT NOT NULL,
+  value REAL NOT NULL,
+  nan BIGINT NOT NULL,
+  PRIMARY KEY (run, key, step, at, value, nan)
+) WITHOUT ROWID;
+CREATE TABLE ml_latest (
+  run BIGINT NOT NULL,
+  key TEXT NOT NULL,
+  step BIGINT NOT NULL,
+  at BIGINT NOT NULL,
+  value REAL NOT NULL,
+  bits BIGINT NOT NULL,
+  nan BIGINT NOT NULL,
+  PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+
+CREATE TABLE ml_datasets (
+  num INTEGER PRIMARY KEY,
+  experiment BIGINT NOT NULL,
+  name TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  source_type TEXT NOT NULL,
+  source TEXT NOT NULL,
+  fields TEXT,
+  profile TEXT
+);
+CREATE UNIQUE INDEX ml_datasets_by_name ON ml_datasets (experiment, name, digest);
+CREATE TABLE ml_inputs (
+  run BIGINT NOT NULL, dataset BIGINT NOT NULL, context TEXT, tags TEXT NOT NULL, PRIMARY KEY (run, dataset)
+) WITHOUT ROWID;
+CREATE TABLE ml_run_models (
+  num INTEGER PRIMARY KEY, run BIGINT NOT NULL, role BIGINT NOT NULL, model TEXT NOT NULL, step BIGINT NOT NULL
+);
+CREATE INDEX ml_run_models_by_run ON ml_run_models (run);
+
+CREATE TABLE ml_models (
+  num INTEGER PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  id TEXT NOT NULL,
+  experiment BIGINT NOT NULL,
+  name TEXT NOT NULL,
+  location TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  updated_at BIGINT NOT NULL,
+  status BIGINT NOT NULL,
+  message TEXT,
+  type TEXT,
+  source_run TEXT,
+  stage TEXT NOT NULL
+);
+CREATE UNIQUE INDEX ml_models_by_id ON ml_models (id, tenant);
+CREATE INDEX ml_models_by_experiment ON ml_models (experiment, created_at DESC, id);
+CREATE TABLE ml_model_params (
+  model BIGINT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (model, key)
+) WITHOUT ROWID;
+CREATE TABLE ml_model_tags (
+  model BIGINT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (model, key)
+) WITHOUT ROWID;
+CREATE TABLE ml_model_metrics (
+  model BIGINT NOT NULL,
+  key TEXT NOT NULL,
+  at BIGINT NOT NULL,
+  step BIGINT NOT NULL,
+  run BIGINT NOT NULL,
+  experiment BIGINT NOT NULL,
+  value REAL NOT NULL,
+  nan BIGINT NOT NULL,
+  dataset TEXT,
+  digest TEXT,
+  PRIMARY KEY (model, key, at, step, run)
+) WITHOUT ROWID;
+
+CREATE TABLE ml_registered (
+  num INTEGER PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  name TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  updated_at BIGINT NOT NULL,
+  description TEXT
+);
+CREATE UNIQUE INDEX ml_registered_by_name ON ml_registered (tenant, name);
+CREATE TABLE ml_registered_tags (
+  registered BIGINT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (registered, key)
+) WITHOUT ROWID;
+CREATE TABLE ml_versions (
+  registered BIGINT NOT NULL,
+  version BIGINT NOT NULL,
+  created_at BIGINT NOT NULL,
+  updated_at BIGINT NOT NULL,
+  description TEXT,
+  user_id TEXT,
+  stage TEXT NOT NULL,
+  source TEXT NOT NULL,
+  location TEXT NOT NULL,
+  run TEXT,
+  run_link TEXT,
+  status TEXT NOT NULL,
+  model TEXT,
+  PRIMARY KEY (registered, version)
+);
+CREATE TABLE ml_version_tags (
+  registered BIGINT NOT NULL, version BIGINT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
+  PRIMARY KEY (registered, version, key)
+) WITHOUT ROWID;
+CREATE TABLE ml_aliases (
+  registered BIGINT NOT NULL, alias TEXT NOT NULL, version BIGINT NOT NULL, PRIMARY KEY (registered, alias)
+) WITHOUT ROWID;
+CREATE TABLE ml_alias_log (
+  num INTEGER PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  name TEXT NOT NULL,
+  alias TEXT NOT NULL,
+  version BIGINT,
+  valid_at BIGINT NOT NULL,
+  known_at BIGINT NOT NULL
+);
+CREATE INDEX ml_alias_log_by_alias ON ml_alias_log (tenant, name, alias, valid_at, num);
+";
+
+/// A database to track in.
+#[derive(Debug)]
+pub(super) struct SqliteSql(pub(super) Database);
+
+fn bound(args: Vec<Arg>) -> Result<SqliteArguments, Error> {
+    use sqlx::Arguments as _;
+    let mut all = SqliteArguments::default();
+    for arg in args {
+        let added = match arg {
+            Arg::Int(n) => all.add(n),
+            Arg::Real(n) => all.add(n),
+            Arg::Text(s) => all.add(s),
+        };
+        added.map_err(sqlx::Error::Encode)?;
+    }
+    Ok(all)
+}
+
+fn row(of: &SqliteRow) -> Result<Row, Error> {
+    let mut values = Vec::with_capacity(of.len());
+    for at in 0..of.len() {
+        let raw = of.try_get_raw(at)?;
+        let value = if raw.is_null() {
+            Arg::Text(None)
+        } else {
+            match raw.type_info().name() {
+                "INTEGER" | "BOOLEAN" => Arg::Int(of.try_get_unchecked(at)?),
+                "REAL" => Arg::Real(of.try_get_unchecked(at)?),
+                _ => Arg::Text(of.try_get_unchecked(at)?),
+            }
+        };
+        values.push(value);
+    }
+    Ok(Row(values))
+}
+
+impl Sql for SqliteSql {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
+    fn read<'a>(&'a self, sql: &'a str, args: Vec<Arg>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+        Box::pin(async move {
+            let query = sqlx::query_with(AssertSqlSafe(sql), bound(args)?);
+            query.fetch_all(&self.0.read).await?.iter().map(row).collect()
+        })
+    }
+
+    fn begin(&self, commit: Commit) -> BoxFuture<'_, Result<Box<dyn SqlTx>, Error>> {
+        Box::pin(async move {
+            let mut conn = self.0.write.acquire().await?;
+            if commit == Commit::Written {
+                sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut *conn).await?;
+            }
+            let tx = Transaction::begin(conn, Some("BEGIN IMMEDIATE".into_sql_str())).await?;
+            Ok(Box::new(Open(tx)) as Box<dyn SqlTx>)
+        })
+    }
+}
+
+struct Open(Transaction<'static, Sqlite>);
+
+impl SqlTx for Open {
+    fn query<'a>(&'a mut self, sql: &'a str, args: Vec<Arg>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+        Box::pin(async move {
+            let query = sqlx::query_with(AssertSqlSafe(sql), bound(args)?);
+            query.fetch_all(&mut *self.0).await?.iter().map(row).collect()
+        })
+    }
+
+    fn lock(&mut self, _: i64) -> BoxFuture<'_, Result<(), Error>> {
+        // There is one writer.
+        Box::pin(async { Ok(()) })
+    }
+
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move { Ok(self.0.commit().await?) })
+    }
+}

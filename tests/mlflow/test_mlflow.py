@@ -1,0 +1,108 @@
+"""The unmodified client of MLflow and plain requests against `forebay up`: each answer is that of the real server, which golden.json
+records (record.py makes it again). What is ours alone (keys, tenants, kill -9) is tested below."""
+
+import json
+import pathlib
+import threading
+
+import pytest
+
+import checks
+import departures
+import stack
+
+GOLDEN = json.loads((pathlib.Path(__file__).parent / "golden.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    server = stack.Forebay(tmp_path_factory.mktemp("project"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def world(server):
+    return checks.World(server)
+
+
+def test_every_check_is_recorded():
+    assert sorted(GOLDEN) == sorted(checks.CHECKS) and len(GOLDEN) >= 100
+
+
+@pytest.mark.parametrize("name", checks.CHECKS)
+def test_it_answers_as_the_real_server(world, name):
+    golden = json.loads(json.dumps(GOLDEN[name]))
+    assert world.outcome(name) == departures.ours(name, golden)
+
+
+def test_a_departure_is_one():
+    for name in departures.DEPARTURES:
+        golden = json.loads(json.dumps(GOLDEN[name]))
+        assert departures.ours(name, golden) != GOLDEN[name], name
+
+
+def test_without_a_key_nobody_comes_in(server):
+    for path, method in [("runs/search", "POST"), ("experiments/get?experiment_id=0", "GET")]:
+        status, _, said = server.ask(method, checks.A + path, {} if method == "POST" else None, token="wrong")
+        assert (status, json.loads(said)["error_code"]) == (401, "UNAUTHENTICATED")
+    status, _, said = server.ask("PUT", checks.P + "artifacts/x", b"x", token="wrong")
+    assert (status, json.loads(said)["error_code"]) == (401, "UNAUTHENTICATED")
+    status, _, said = stack.http("GET", server.url + checks.A + "experiments/get?experiment_id=0")
+    assert status == 401
+
+
+def test_tenants_see_nothing_of_each_other(server, world):
+    world.check = "tenants"
+    run = world.run()
+    experiment = world.client.get_run(run).info.experiment_id
+    world.client.log_text(run, "secret", "a.txt")
+    world.client.create_registered_model("theirs")
+    others = [
+        ("GET", checks.A + f"runs/get?run_id={run}", None),
+        ("POST", checks.A + "runs/log-metric", {"run_id": run, "key": "m", "value": 1, "timestamp": 1}),
+        ("GET", checks.A + f"experiments/get?experiment_id={experiment}", None),
+        ("GET", f"{checks.P}artifacts/{experiment}/{run}/artifacts/a.txt", None),
+        ("GET", checks.A + "registered-models/get?name=theirs", None),
+    ]
+    for method, path, body in others:
+        assert server.ask(method, path, body, token=server.other)[0] == 404, path
+        assert server.ask(method, path, body)[0] == 200, path
+    assert world.client.get_run(run).data.metrics == {"m": 1.0}
+
+
+def test_an_unknown_endpoint_says_so(server):
+    status, _, said = server.ask("GET", checks.A + "nothing/here")
+    assert (status, json.loads(said)["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
+
+
+def test_logged_metrics_survive_a_kill(tmp_path):
+    server = stack.Forebay(tmp_path)
+    try:
+        run = json.loads(server.ask("POST", checks.A + "runs/create", {"experiment_id": "0"})[2])["run"]["info"]["run_id"]
+        acknowledged = [[] for _ in range(8)]
+
+        def log(of):
+            try:
+                for n in range(10_000):
+                    body = {"run_id": run, "key": f"m{of}", "value": n, "timestamp": n, "step": n}
+                    if server.ask("POST", checks.A + "runs/log-metric", body)[0] == 200:
+                        acknowledged[of].append(n)
+            except OSError:
+                pass
+
+        threads = [threading.Thread(target=log, args=(n,)) for n in range(8)]
+        for t in threads:
+            t.start()
+        while sum(map(len, acknowledged)) < 200:
+            threads[0].join(0.01)
+        server.kill()
+        for t in threads:
+            t.join()
+        server.start()
+        for of, sent in enumerate(acknowledged):
+            said = server.ask("GET", checks.A + "metrics/get-history", query={"run_id": run, "metric_key": f"m{of}"})[2]
+            kept = {m["step"] for m in json.loads(said).get("metrics", [])}
+            assert set(sent) <= kept
+    finally:
+        server.stop()
