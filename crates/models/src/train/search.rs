@@ -16,9 +16,9 @@ pub struct Trial {
     pub number: u32,
     /// Its parameters.
     pub params: serde_json::Value,
-    /// The figure; of the rounds it had, when it was given up.
+    /// The figure; none when it was given up on the way.
     pub value: Option<f64>,
-    /// The rounds, or the solver's steps, that were best.
+    /// The rounds, or the solver's steps, that were best; the round at which it was given up.
     pub rounds: u32,
     /// Whether it was given up.
     pub pruned: bool,

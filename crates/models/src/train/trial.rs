@@ -121,20 +121,20 @@ impl Judge {
             hear(round, value);
             Go::On
         };
-        Ok(self.fit_until(params, cut, rounds, &mut on).await?.0)
+        self.fit_until(params, cut, rounds, &mut on).await
     }
 
-    /// The same, until `go` says that it is enough; whether it did.
+    /// The same, until `go` says that it is enough. What a model that was stopped has beyond that round is chance.
     async fn fit_until(
         &mut self,
         params: &Params,
         cut: &Cut,
         rounds: u32,
         go: &mut (dyn FnMut(u32, Option<f64>) -> Go + Send),
-    ) -> Result<(Fitted, bool), Error> {
+    ) -> Result<Fitted, Error> {
         match params {
             Params::Gbdt(config) => self.grow(config, cut, rounds, go).await,
-            Params::Linear(config) => Ok((self.linear(config, cut).await?, false)),
+            Params::Linear(config) => self.linear(config, cut).await,
         }
     }
 
@@ -144,7 +144,7 @@ impl Judge {
         cut: &Cut,
         rounds: u32,
         go: &mut (dyn FnMut(u32, Option<f64>) -> Go + Send),
-    ) -> Result<(Fitted, bool), Error> {
+    ) -> Result<Fitted, Error> {
         let Some(growing) = &mut self.growing else {
             return Err(Error::Trainer { what: "nobody grows trees here".to_owned() });
         };
@@ -176,7 +176,7 @@ impl Judge {
         }
         let model = Model::Trees { forest, text: grown.text };
         let value = grown.value.map(figure);
-        Ok((Fitted { model, value, rounds: grown.rounds, curve, warnings }, grown.stopped))
+        Ok(Fitted { model, value, rounds: grown.rounds, curve, warnings })
     }
 
     async fn linear(&self, config: &LinearConfig, cut: &Cut) -> Result<Fitted, Error> {
@@ -215,29 +215,27 @@ impl Judge {
         for (i, cut) in cuts.iter().enumerate() {
             let looked_at = if i == 0 { pruner.as_deref() } else { None };
             let mut best: Option<f64> = None;
+            // The round at which it was given up. How far it came until it heard of it is chance, and is not looked at.
+            let mut given_up: Option<u32> = None;
             let mut go = |round: u32, value: Option<f64>| {
                 let Some(value) = value else { return Go::On };
                 if best.is_none_or(|best| metric.better(value, best)) {
                     best = Some(value);
                 }
-                let on = best.is_none_or(|best| looked_at.is_none_or(|pruner| pruner.goes_on(round, best)));
-                if on { Go::On } else { Go::Stop }
+                if best.is_some_and(|best| looked_at.is_some_and(|pruner| !pruner.goes_on(round, best))) {
+                    given_up.get_or_insert(round);
+                }
+                if given_up.is_none() { Go::On } else { Go::Stop }
             };
-            let (fitted, stopped) = self.fit_until(params, cut, rounds, &mut go).await?;
+            let fitted = self.fit_until(params, cut, rounds, &mut go).await?;
+            if let Some(rounds) = given_up {
+                return Ok(Trial { number, params: params.to_json(), value: None, rounds, pruned: true });
+            }
             if i == 0 {
                 curve = fitted.curve;
             }
             values.extend(fitted.value);
             most = most.max(fitted.rounds);
-            if stopped {
-                return Ok(Trial {
-                    number,
-                    params: params.to_json(),
-                    value: None,
-                    rounds: most,
-                    pruned: true,
-                });
-            }
         }
         if let Some(pruner) = &mut pruner
             && !curve.is_empty()

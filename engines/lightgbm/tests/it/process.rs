@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use contract::SystemClock;
 use models::train::gbdt::{Go, Grow, Plot};
 use models::train::worker::protocol::{Ask, Fit, HEAD, Open, Part, Place, Say, head};
 use models::train::worker::{Worker, WorkerSettings};
-use models::train::{Error, Identity, Job, Roles, Table, Unwatched, run};
-use serde_json::json;
+use models::train::{Column, Error, Frame, Roles, Table, Values};
 
 use crate::{PROGRAM, frame};
 
@@ -114,10 +112,19 @@ async fn what_lightgbm_refuses_is_said_in_its_words() {
 
 #[tokio::test]
 async fn too_little_memory_is_an_error_that_names_the_setting() {
-    let worker = Worker::new(WorkerSettings { program: PROGRAM.into(), memory: 150 << 20, threads: 2 });
-    let config = serde_json::from_value(json!({"gbdt": {"target": "late"}, "time": "at"})).unwrap();
-    let job = Job { frame: frame(2_000_000), config, identity: Identity::default() };
-    let e = run(job, &worker, &SystemClock::default(), &Unwatched).await.unwrap_err();
+    let worker = Worker::new(WorkerSettings { program: PROGRAM.into(), memory: 120 << 20, threads: 2 });
+    let rows = 400_000;
+    let column = |name: String, values: Vec<f64>| Column { name, values: Values::Number(values) };
+    let mut columns: Vec<Column> = (0..12).map(|i| column(format!("c{i}"), vec![0.5; rows])).collect();
+    columns.push(column("late".to_owned(), (0..rows).map(|row| f64::from(row % 3 == 0)).collect()));
+    let table =
+        Table::of(&Frame::new(columns).unwrap(), &Roles { target: "late".to_owned(), ..Roles::default() })
+            .unwrap();
+    let plot = Plot { train: (0..400_000).collect(), valid: Vec::new(), ..endless() };
+    let e = match worker.open(&table).await {
+        Ok(mut growing) => growing.grow(&plot, &mut |_| Go::On).await.unwrap_err(),
+        Err(e) => e,
+    };
     assert!(matches!(e, Error::Memory { .. }), "{e}");
     assert!(e.to_string().contains("raise `memory`"), "{e}");
 }
