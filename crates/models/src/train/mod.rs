@@ -3,6 +3,8 @@
 //! [`run()`] is the whole way: roles of columns ([`Table`]), parts ([`split()`]), tries ([`search`]), the best model by trees
 //! ([`gbdt`], grown by a [`worker`]) or by a [`linear`] model, its figures on what was held back, its ONNX file.
 //!
+//! [`online`] learns row by row instead.
+//!
 //! Nothing here reads a table or a file, and no randomness enters but the seed: the same table, configuration and program give
 //! the same bytes [test: the_same_seed_gives_the_same_bytes]. Dropping a training ends it, with its worker.
 
@@ -13,6 +15,7 @@ pub mod gbdt;
 mod importance;
 pub mod linear;
 mod metric;
+pub mod online;
 mod run;
 pub mod search;
 mod split;

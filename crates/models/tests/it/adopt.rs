@@ -8,7 +8,7 @@ use crate::trees::{bytes_of, cases};
 #[test]
 fn models_are_recognised_by_their_content_and_become_onnx() {
     for case in cases() {
-        let adopted = adopt(&bytes_of(&case), &About::default()).unwrap();
+        let adopted = adopt(&bytes_of(case), &About::default()).unwrap();
         let expected = match (case.library.as_str(), case.name.ends_with("ubj")) {
             ("lightgbm", _) => Found::LightGbm,
             (_, true) => Found::XgboostUbj,

@@ -7,4 +7,7 @@
 )]
 
 mod adopt;
+mod linear;
+mod online;
+mod tables;
 mod trees;

@@ -2,6 +2,7 @@
 //! `Forest` answers, are one.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use models::onnx::{About, Classes, Error, Feature, Forest, Link, Node, Scorer, Step, Test, Tree};
 use models::onnx::{lightgbm, ubjson, write, xgboost};
@@ -28,8 +29,10 @@ struct Cases {
     cases: Vec<Case>,
 }
 
-pub(crate) fn cases() -> Vec<Case> {
-    serde_json::from_str::<Cases>(include_str!("../oracles/trees.json")).unwrap().cases
+pub(crate) fn cases() -> &'static [Case] {
+    static CASES: LazyLock<Cases> =
+        LazyLock::new(|| serde_json::from_str(include_str!("../oracles/trees.json")).unwrap());
+    &CASES.cases
 }
 
 pub(crate) fn bytes_of(case: &Case) -> Vec<u8> {
@@ -67,7 +70,7 @@ fn close(case: &Case, a: f64, b: f64) -> bool {
 #[test]
 fn onnx_runtime_answered_what_lightgbm_did() {
     for case in cases() {
-        let bytes = written(&case);
+        let bytes = written(case);
         if let Some(folder) = std::env::var_os("FOREBAY_WRITE_ONNX") {
             std::fs::write(PathBuf::from(folder).join(format!("{}.onnx", case.name)), &bytes).unwrap();
             continue;
@@ -84,7 +87,7 @@ fn onnx_runtime_answered_what_lightgbm_did() {
             // A binary model of theirs answers with the second class alone.
             let onnx = &onnx[onnx.len() - theirs.len()..];
             for (a, b) in theirs.iter().zip(onnx) {
-                assert!(close(&case, *a, *b), "{} row {row}: {a} and {b}", case.name);
+                assert!(close(case, *a, *b), "{} row {row}: {a} and {b}", case.name);
             }
         }
     }
@@ -93,7 +96,7 @@ fn onnx_runtime_answered_what_lightgbm_did() {
 #[test]
 fn a_forest_answers_what_its_library_does() {
     for case in cases() {
-        let forest = forest(&case);
+        let forest = forest(case);
         for (row, theirs) in case.rows.iter().zip(&case.library_answers) {
             let value = |i: u32| {
                 let x = row[i as usize].unwrap_or(f64::NAN);
@@ -103,7 +106,7 @@ fn a_forest_answers_what_its_library_does() {
             let ours = forest.answer(value);
             let ours = &ours[ours.len() - theirs.len()..];
             assert!(
-                theirs.iter().zip(ours).all(|(a, b)| close(&case, *a, *b)),
+                theirs.iter().zip(ours).all(|(a, b)| close(case, *a, *b)),
                 "{}: {theirs:?} and {ours:?}",
                 case.name
             );
@@ -133,7 +136,7 @@ fn the_label_is_the_likeliest_class() {
 #[test]
 fn equal_models_make_equal_bytes() {
     for case in cases() {
-        assert_eq!(written(&case), written(&case));
+        assert_eq!(written(case), written(case));
     }
 }
 
@@ -187,7 +190,7 @@ fn trees(scores: usize, features: u32) -> impl Strategy<Value = Vec<Tree>> {
 proptest! {
     #[test]
     fn any_text_is_read_or_refused_without_a_panic(cut in 0_usize..20_000, byte in any::<u8>(), which in 0..9_usize) {
-        let mut bytes = cases().swap_remove(which).model.into_bytes();
+        let mut bytes = cases()[which].model.clone().into_bytes();
         let at = cut % bytes.len();
         bytes[at] = byte;
         let _ = lightgbm::read(&String::from_utf8_lossy(&bytes));
@@ -195,8 +198,8 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_or_refused_without_a_panic(cut in any::<usize>(), byte in any::<u8>()) {
-        let case = cases().into_iter().find(|case| case.name.ends_with("ubj")).unwrap();
-        let mut bytes = bytes_of(&case);
+        let case = cases().iter().find(|case| case.name.ends_with("ubj")).unwrap();
+        let mut bytes = bytes_of(case);
         let at = cut % bytes.len();
         bytes[at] = byte;
         if let Ok(model) = ubjson::read(&bytes) {
