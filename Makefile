@@ -9,6 +9,9 @@ SHELL := bash
 # Outside the clone, so that a fresh one starts warm.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/forebay/target
 export FOREBAY_FIXTURES ?= $(HOME)/.cache/forebay/fixtures
+# LightGBM wants a newer cmake than Debian's: where there is none, `make setup` puts one here.
+export FOREBAY_CMAKE ?= $(HOME)/.cache/forebay/cmake
+export PATH := $(FOREBAY_CMAKE)/cmake/data/bin:$(PATH)
 # `ci` runs every test although one failed.
 NEXTEST_PROFILE ?= default
 
@@ -26,8 +29,8 @@ setup:  ## Installs what building needs beside Rust (cmake, a C++ compiler, libc
 fixtures: setup  ## Fetches the models and documents of fixtures.toml, and checks their sums
 	@$(XTASK) fixtures
 
-build: setup  ## Builds the release binaries, the local model's worker too
-	$(CARGO) build --locked --release -p forebay -p forebay-llama
+build: setup  ## Builds the release binaries, the workers of local models and of training too
+	$(CARGO) build --locked --release -p forebay -p forebay-llama -p forebay-lightgbm
 
 dist: setup  ## Builds the binaries that are handed out, optimised over all crates: an hour on two cores
 	$(CARGO) build --locked --profile dist -p forebay -p forebay-llama

@@ -32,7 +32,7 @@ if ! has cargo; then
   echo "setup: no cargo: install the Rust toolchain (rustup) first" >&2
   exit 1
 fi
-# The local model's worker is llama.cpp: cmake and a C++17 compiler build it, libclang reads its headers.
+# The workers are llama.cpp and LightGBM: cmake and a C++17 compiler build them, libclang reads their headers.
 has cmake || need cmake
 has c++ || has g++ || need g++
 has_libclang || need libclang-dev
@@ -44,8 +44,22 @@ python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || need python3-venv
 # Tests start a server of their own; nothing is served by the one that the package may begin.
 has_postgres || need postgresql
 
+# LightGBM asks for cmake 3.28, Debian 12 has 3.25: the `cmake` wheel holds the program itself. Outside the clone, and
+# first in the Makefile's PATH.
+new_enough() {
+  "$1" --version 2>/dev/null | awk 'NR == 1 { split($3, v, "."); exit !(v[1] > 3 || (v[1] == 3 && v[2] >= 28)) }'
+}
+fetch_cmake() {
+  local folder="${FOREBAY_CMAKE:-$HOME/.cache/forebay/cmake}"
+  new_enough cmake || new_enough "$folder/cmake/data/bin/cmake" && return 0
+  echo "setup: cmake is older than 3.28: installing the wheel into $folder"
+  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --only-binary :all: --upgrade --target "$folder" cmake==3.31.10
+  new_enough "$folder/cmake/data/bin/cmake"
+}
+
 if [ ${#missing[@]} -eq 0 ]; then
-  echo "setup: nothing to install"
+  fetch_cmake
+  echo "setup: nothing more to install"
   exit 0
 fi
 
@@ -62,6 +76,7 @@ if has apt-get; then
   "${root[@]+"${root[@]}"}" apt-get -qq -o Acquire::Retries=3 update
   "${root[@]+"${root[@]}"}" env DEBIAN_FRONTEND=noninteractive \
     apt-get -qq -o Acquire::Retries=3 install -y --no-install-recommends "${missing[@]}"
+  fetch_cmake
   exit 0
 fi
 

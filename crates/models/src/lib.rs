@@ -6,6 +6,8 @@
 //! - [`rollout`]: how a version comes to answer, and is taken back.
 //! - [`reproduce`]: what a model was made of, and whether it comes out again.
 //! - [`card`]: what people read of a model, made from its record.
+//! - [`train`]: from a table of columns to a model, by gradient-boosted trees, linear models and online learning.
+//! - [`onnx`]: models as ONNX files with their pre-processing inside; models of other libraries, turned into such files or refused.
 //! - [`check`], [`uri`]: what a name, a value, a path and an address may be. The words of refusals are those of MLflow 3.17, whose
 //!   clients read them.
 //! - [`artifacts`]: where files of runs and models are.
@@ -20,9 +22,11 @@ mod error;
 pub mod evaluate;
 pub mod gate;
 mod names;
+pub mod onnx;
 mod posix;
 pub mod reproduce;
 pub mod rollout;
+pub mod train;
 pub mod uri;
 
 pub use error::Error;

@@ -48,6 +48,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("ballista", &["engines/ballista"]),
     ("datafusion", &["crates/data", "engines/ballista"]),
     ("deltalake", &["crates/data", "engines/ballista"]),
+    ("lightgbm3-sys", &["engines/lightgbm"]),
     ("llama-cpp-2", &["engines/llama"]),
     ("llama-cpp-sys-2", &["engines/llama"]),
     ("ort", &["crates/predict"]),

@@ -10,11 +10,16 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod adopt;
 mod artifacts;
 mod card;
 mod evaluate;
 mod gate;
 mod golden;
+mod linear;
+mod online;
 mod reproduce;
 mod rollout;
 mod speed;
+mod tables;
+mod trees;
