@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn rows_on_their_way_lie_where_the_warehouse_puts_what_it_does_not_keep() {
         let folder = tempfile::tempdir().unwrap();
-        let spill = folder.path().join("project/aside");
+        let spill = folder.path().join("aside");
         let settings = Settings { spill: Some(spill.clone()), ..Settings::default() };
         let clock = Arc::new(ManualClock::starting_at(UnixMillis(1)));
         let root = folder.path().join("warehouse");
