@@ -211,6 +211,8 @@ def measure(server, options):
         "run_id": run, "metrics": [{"key": f"b{k % 10}", "value": k * 0.25, "timestamp": n * 1000 + k, "step": n * 1000 + k} for k in range(1000)]}))
     rows["log-batch of 1000, 4 connections"] = f"{rate * 1000:,.0f} metrics/s (p50 {p50:.1f} ms)"
     experiment = fill(port, options.runs)
+    # The first connection was idle meanwhile, and may be closed.
+    sock = connect(port)
     for what, search in SEARCHES:
         data, took = request("runs/search", {"experiment_ids": [experiment], **search}), []
         for _ in range(12):
