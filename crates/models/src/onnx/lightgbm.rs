@@ -2,7 +2,8 @@
 //!
 //! What decides is taken from LightGBM's `Tree::Decision`: a number goes left when it is at most the threshold, a category when
 //! its bit is set. A missing number goes by the node's default where training saw missing ones, and counts as 0 where it did
-//! not; a category that is missing, negative or unknown goes right.
+//! not; a category that is missing, negative or unknown goes right. Categories are whole numbers: of others LightGBM cuts the
+//! fraction off, the graph takes them for unknown.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Reads XGBoost's models, JSON or UBJ, into a [`Forest`].
 //!
-//! A number goes left when it is below the condition, a category when it is *not* in the set; a missing value, and a category
-//! that cannot be one, go the default way. XGBoost compares and adds in 32 bits: values are narrowed before they are
-//! compared, sums are made in 64.
+//! A number goes left when it is below the condition, a category when it is *not* in the set, also when it cannot be a category;
+//! a missing value goes the default way. XGBoost compares and adds in 32 bits: values are narrowed before they are compared,
+//! sums are made in 64.
 
 use serde_json::Value;
 

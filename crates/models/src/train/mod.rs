@@ -8,6 +8,7 @@
 //! Nothing here reads a table or a file, and no randomness enters but the seed: the same table, configuration and program give
 //! the same bytes [test: the_same_seed_gives_the_same_bytes]. Dropping a training ends it, with its worker.
 
+mod check;
 pub mod config;
 mod error;
 mod fitted;
@@ -23,7 +24,8 @@ mod table;
 mod trial;
 pub mod worker;
 
-pub use config::{TrainConfig, problems};
+pub use check::problems;
+pub use config::TrainConfig;
 pub use error::Error;
 pub use fitted::Model;
 pub use importance::Importance;
