@@ -1,0 +1,9 @@
+//! Tensors across the wire and through batches.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, reason = "tests")]
+
+mod batches;
+mod made;
+mod queue;
+mod scoring;
+mod v2;
