@@ -50,7 +50,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("deltalake", &["crates/data", "engines/ballista"]),
     ("llama-cpp-2", &["engines/llama"]),
     ("llama-cpp-sys-2", &["engines/llama"]),
-    ("ort", &["crates/predict"]),
+    ("ort", &["engines/onnx"]),
     ("parquet", &["crates/data", "engines/ballista"]),
     ("redis", &["engines/redis"]),
     // The binary asks databases for the rows of datasets (`sources/sql.rs`); what it keeps itself is the store's.
