@@ -6,4 +6,5 @@ mod batches;
 mod made;
 mod queue;
 mod scoring;
+mod served;
 mod v2;

@@ -10,11 +10,10 @@ use crate::fixtures::{fixture, runtime};
 fn refusal(content: &[u8]) -> String {
     // No library is there: nothing that is refused gets as far.
     let nowhere = Onnx::new(Some(PathBuf::from("/nowhere/libonnxruntime.so")));
-    match nowhere.load(&Artifact::Content(content.to_vec().into()), &LoadSettings::default()) {
-        Err(Error::Load(why)) => why,
-        Err(other) => panic!("{other:?}"),
-        Ok(_) => panic!("it was loaded"),
-    }
+    let refused = nowhere.load(&Artifact::Content(content.to_vec().into()), &LoadSettings::default());
+    let why = refused.err().expect("it is refused");
+    assert!(matches!(why, Error::Load(_)), "{why:?}");
+    why.to_string()
 }
 
 #[test]
