@@ -140,6 +140,14 @@ impl Models {
         Ok(slot.version())
     }
 
+    /// A version in memory, without a mark that it was used.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn peek(&self, model: &str, version: &str) -> Result<Option<Arc<Version>>, Error> {
+        Ok(self.slot(model, Some(version))?.version())
+    }
+
     /// From now on this version answers whoever names none. Returns the one that did. Waits for nothing.
     ///
     /// # Errors

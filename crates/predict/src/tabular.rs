@@ -209,7 +209,7 @@ fn tensor<'a>(
         DataType::Int16 => whole!(i16),
         DataType::Int32 => whole!(i32),
         DataType::Int64 => whole!(i64),
-        DataType::Fp16 => float!(f16, f16::from_f64),
+        DataType::Fp16 => float!(u16, |x| f16::from_f64(x).to_bits()),
         #[expect(clippy::cast_possible_truncation, reason = "a narrower float is what the model takes")]
         DataType::Fp32 => float!(f32, |x| x as f32),
         DataType::Fp64 => float!(f64, |x| x),

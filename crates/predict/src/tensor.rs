@@ -151,7 +151,11 @@ impl Tensor {
         }
         Ok(match bytemuck::try_cast_slice(&self.data) {
             Ok(values) => Cow::Borrowed(values),
-            Err(_) => Cow::Owned(bytemuck::pod_collect_to_vec(&self.data)),
+            Err(_) => {
+                let mut aligned = vec![T::zeroed(); self.len()];
+                bytemuck::cast_slice_mut(&mut aligned).copy_from_slice(&self.data);
+                Cow::Owned(aligned)
+            }
         })
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor as OrtTensor, TensorRef};
 use predict::{DataType, Error, Tensor};
@@ -24,7 +25,7 @@ pub(crate) enum Held<'a> {
     I16(Cow<'a, [i16]>),
     I32(Cow<'a, [i32]>),
     I64(Cow<'a, [i64]>),
-    F16(Cow<'a, [f16]>),
+    F16(Cow<'a, [u16]>),
     F32(Cow<'a, [f32]>),
     F64(Cow<'a, [f64]>),
     Text(Vec<String>),
@@ -73,7 +74,7 @@ pub(crate) fn input<'a>(shape: &'a [i64], held: &'a Held<'_>) -> Result<SessionI
         Held::I16(d) => view(shape, d),
         Held::I32(d) => view(shape, d),
         Held::I64(d) => view(shape, d),
-        Held::F16(d) => view(shape, d),
+        Held::F16(d) => view(shape, d.reinterpret_cast::<f16>()),
         Held::F32(d) => view(shape, d),
         Held::F64(d) => view(shape, d),
         Held::Text(d) => OrtTensor::from_string_array((shape, d.as_slice())).map(Into::into),
@@ -104,7 +105,10 @@ pub(crate) fn tensor(datatype: DataType, value: &DynValue) -> Result<Tensor, Err
         DataType::Int16 => copied::<i16>(datatype, value),
         DataType::Int32 => copied::<i32>(datatype, value),
         DataType::Int64 => copied::<i64>(datatype, value),
-        DataType::Fp16 => copied::<f16>(datatype, value),
+        DataType::Fp16 => {
+            let (shape, data) = value.try_extract_tensor::<f16>().map_err(|e| failed(&e))?;
+            Tensor::of(datatype, shape.to_vec(), data.reinterpret_cast().to_vec())
+        }
         DataType::Fp32 => copied::<f32>(datatype, value),
         DataType::Fp64 => copied::<f64>(datatype, value),
         DataType::Bytes => {

@@ -88,7 +88,7 @@ fn elements(field: &Field, rows: i64, size: i64, next: &mut impl FnMut() -> u64)
         DataType::Int32 => all!((next() % 4) as i32),
         DataType::Uint64 => all!(next() % 4),
         DataType::Int64 => all!((next() % 4) as i64),
-        DataType::Fp16 => all!(f16::from_f64(next() as f64 / (1u64 << 31) as f64)),
+        DataType::Fp16 => all!(f16::from_f64(next() as f64 / (1u64 << 31) as f64).to_bits()),
         DataType::Fp32 => all!(next() as f32 / (1u64 << 31) as f32),
         DataType::Fp64 => all!(next() as f64 / (1u64 << 31) as f64),
         DataType::Bytes => Tensor::of_strings(shape, (0..n).map(|_| next().to_string())).ok(),
@@ -111,11 +111,13 @@ fn alike(a: &Tensor, b: &Tensor) -> bool {
             (Ok(a), Ok(b)) => a.iter().zip(b.iter()).all(|(x, y)| near(*x, *y)),
             _ => false,
         },
-        DataType::Fp16 => match (a.values::<f16>(), b.values::<f16>()) {
+        DataType::Fp16 => match (a.values::<u16>(), b.values::<u16>()) {
             (Ok(a), Ok(b)) => {
                 let near =
                     |x: f64, y: f64| (x - y).abs() <= 1e-2 + 1e-2 * y.abs() || x.is_nan() && y.is_nan();
-                a.iter().zip(b.iter()).all(|(x, y)| near(x.to_f64(), y.to_f64()))
+                a.iter()
+                    .zip(b.iter())
+                    .all(|(x, y)| near(f16::from_bits(*x).to_f64(), f16::from_bits(*y).to_f64()))
             }
             _ => false,
         },

@@ -1,4 +1,4 @@
-//! What crosses the wire: the Open Inference Protocol v2 with binary tensors ([`v2`]), and MLflow's scoring ([`scoring`]).
+//! What crosses the wire: the Open Inference Protocol v2 with binary tensors ([`v2`]) and over gRPC ([`grpc`]), and MLflow's scoring ([`scoring`]).
 //!
 //! Pure functions over bytes. What is wrong is said with the place in the body and with what would be right.
 
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::tensor::Tensor;
 
+pub mod grpc;
 pub mod scoring;
 pub mod v2;
 

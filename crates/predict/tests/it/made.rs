@@ -34,8 +34,8 @@ pub(crate) fn with_one_nan(t: &Tensor) -> Tensor {
     let shape = t.shape().to_vec();
     match t.datatype() {
         DataType::Fp16 => {
-            let one = |x: &f16| if x.is_nan() { f16::NAN } else { *x };
-            Tensor::of(t.datatype(), shape, t.values::<f16>().unwrap().iter().map(one).collect()).unwrap()
+            let one = |x: &u16| if f16::from_bits(*x).is_nan() { f16::NAN.to_bits() } else { *x };
+            Tensor::of(t.datatype(), shape, t.values::<u16>().unwrap().iter().map(one).collect()).unwrap()
         }
         DataType::Fp32 => {
             let one = |x: &f32| if x.is_nan() { f32::NAN } else { *x };

@@ -34,7 +34,10 @@ fn flat(t: &Tensor) -> Vec<Json> {
         DataType::Int16 => numbers!(i16),
         DataType::Int32 => numbers!(i32),
         DataType::Int64 => numbers!(i64),
-        DataType::Fp16 => t.values::<f16>().unwrap().iter().map(|x| float(x.to_f64())).collect(),
+        DataType::Fp16 => {
+            let wide = |x: &u16| float(f16::from_bits(*x).to_f64());
+            t.values::<u16>().unwrap().iter().map(wide).collect()
+        }
         DataType::Fp32 => t.values::<f32>().unwrap().iter().map(|x| float((*x).into())).collect(),
         DataType::Fp64 => t.values::<f64>().unwrap().iter().map(|x| float(*x)).collect(),
         DataType::Bytes => t.strings().map(|s| json!(std::str::from_utf8(s).unwrap())).collect(),

@@ -26,7 +26,7 @@ fn same(got: &Tensor, wanted: &Tensor) -> bool {
         return false;
     }
     match got.datatype() {
-        DataType::Fp16 => near!(f16, f16::to_f64),
+        DataType::Fp16 => near!(u16, |x| f16::from_bits(x).to_f64()),
         DataType::Fp32 => near!(f32, f64::from),
         DataType::Fp64 => near!(f64, f64::from),
         _ => got.data() == wanted.data(),

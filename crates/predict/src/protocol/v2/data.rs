@@ -24,7 +24,7 @@ pub(super) fn read(datatype: DataType, shape: Vec<i64>, json: &str) -> Result<Te
         DataType::Int16 => numbers::<i16>(datatype, shape, json, integer),
         DataType::Int32 => numbers::<i32>(datatype, shape, json, integer),
         DataType::Int64 => numbers::<i64>(datatype, shape, json, integer),
-        DataType::Fp16 => numbers::<f16>(datatype, shape, json, half),
+        DataType::Fp16 => numbers::<u16>(datatype, shape, json, half),
         DataType::Fp32 => numbers::<f32>(datatype, shape, json, float),
         DataType::Fp64 => numbers::<f64>(datatype, shape, json, float),
         DataType::Bytes => {
@@ -227,10 +227,11 @@ fn float<T: std::str::FromStr + Float>(token: &str) -> Option<T> {
     }
 }
 
-fn half(token: &str) -> Option<f16> {
+/// A half as its bits.
+fn half(token: &str) -> Option<u16> {
     let wide: f64 = float(token)?;
     let narrow = f16::from_f64(wide);
-    (narrow.is_finite() || !wide.is_finite()).then_some(narrow)
+    (narrow.is_finite() || !wide.is_finite()).then_some(narrow.to_bits())
 }
 
 trait Float {

@@ -121,7 +121,9 @@ pub(in crate::protocol) fn elements(out: &mut BytesMut, name: &str, t: &Tensor) 
         DataType::Int16 => integers!(i16),
         DataType::Int32 => integers!(i32),
         DataType::Int64 => integers!(i64),
-        DataType::Fp16 => list(out, t.values::<f16>()?.iter(), |out, x| f32(out, x.to_f32())),
+        DataType::Fp16 => {
+            list(out, t.values::<u16>()?.iter(), |out, x| f32(out, f16::from_bits(*x).to_f32()))
+        }
         DataType::Fp32 => list(out, t.values::<f32>()?.iter(), |out, x| f32(out, *x)),
         DataType::Fp64 => list(out, t.values::<f64>()?.iter(), |out, x| f64(out, *x)),
         DataType::Bytes => {
