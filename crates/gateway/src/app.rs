@@ -201,6 +201,7 @@ pub(crate) struct Inner {
     jobs: OnceLock<Jobs>,
     triggers: OnceLock<Driver>,
     features: OnceLock<Arc<dyn Features>>,
+    predictions: OnceLock<predict::Models>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -247,6 +248,7 @@ impl App {
             jobs: OnceLock::new(),
             triggers: OnceLock::new(),
             features: OnceLock::new(),
+            predictions: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner), generation: Generation::new(parts, room) }
@@ -320,6 +322,15 @@ impl App {
 
     pub(crate) fn features(&self) -> Option<&dyn Features> {
         self.inner.features.get().map(|f| &**f)
+    }
+
+    /// Says where predictive models are, for this generation and all others. The first ones stay.
+    pub fn serve_predictions(&self, models: predict::Models) {
+        let _ = self.inner.predictions.set(models);
+    }
+
+    pub(crate) fn predictions(&self) -> Option<&predict::Models> {
+        self.inner.predictions.get()
     }
 
     /// From now on new requests are refused as `draining`.
