@@ -17,6 +17,7 @@ use crate::assembly::{Assembly, Means};
 use crate::config::{self, Config, Env, FILE, problem};
 use crate::features::{self, Served};
 use crate::lineage::{self, Telling};
+use crate::predictions::Predictions;
 use crate::starting::{self, Starting, Versions};
 use crate::telemetry::{self, Export};
 use crate::wiring;
@@ -143,6 +144,14 @@ impl Opened {
         app.serve_features(Arc::new(Served::new(online.clone(), &config.features)));
         self.features = Some(features::refresh(online, config.features.refresh.0));
         Ok(())
+    }
+
+    /// Serves the project's predictive models, and loads them meanwhile.
+    pub(super) fn serve_predictions(&self, config: &Config, app: &App) -> Predictions {
+        let predictions = Predictions::new(&self.project, self.clock.clone());
+        app.serve_predictions(predictions.models());
+        predictions.apply(config);
+        predictions
     }
 
     /// Begins to work on jobs and runs, on the current runtime. What attempts left that died with their process ends first.
