@@ -1,5 +1,7 @@
 """One set of processes for all tests; scripts of the fakes are put back after each, and nothing may be left in flight."""
 
+import os
+import pathlib
 import shutil
 import socket
 
@@ -81,3 +83,37 @@ def ant(server):
     for client in made:
         if isinstance(client, anthropic.Anthropic):
             client.close()
+
+
+@pytest.fixture(scope="session")
+def predictions():
+    """A server with predictive models alone, where ONNX Runtime is."""
+    fixtures = os.environ.get("FOREBAY_FIXTURES") or pathlib.Path.home() / ".cache/forebay/fixtures"
+    library = pathlib.Path(fixtures) / "libonnxruntime.so"
+    if not library.is_file():
+        pytest.skip(f"SKIPPED: {library} is missing: cargo run -p xtask -- fixtures")
+    os.environ["ORT_DYLIB_PATH"] = str(library)
+    folder = stack.temporary()
+    oracles = pathlib.Path(__file__).parents[2] / "engines/onnx/oracles"
+    models = {name: str(oracles / f"{name}.onnx") for name in ["trees", "words", "columns"]}
+    lines = [f"  {name}: {{onnx: {path}}}" for name, path in models.items()]
+    (folder / "forebay.yaml").write_text("\n".join(["models:", *lines, ""]))
+    process = None
+    try:
+        process = stack.Process(
+            "--project", str(folder), "up", "--listen", "127.0.0.1:0", log=folder / "server.log"
+        )
+        url = process.told["listening"]
+        for name in models:
+            stack.eventually(lambda: stack.http("GET", f"{url}/v2/models/{name}/ready")[0] == 200, seconds=60)
+        yield url.removeprefix("http://")
+    finally:
+        if process:
+            process.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def triton(predictions):
+    """Where `tritonclient` finds them."""
+    return predictions

@@ -63,7 +63,7 @@ fn caps(config: &Config, limits: &admission::Settings) -> Caps {
         let most = limits.model(&name.as_str().into()).max_concurrency;
         (name.clone(), upstreams::caps(m, most))
     };
-    config.models.iter().map(of).collect()
+    config.models.iter().filter(|(_, m)| m.onnx.is_none()).map(of).collect()
 }
 
 /// What outlives a configuration.
@@ -162,6 +162,11 @@ impl Assembly {
         let (mut settings, mut infos, mut workers) = (Vec::new(), Vec::new(), HashMap::new());
         let mut endpoints = Endpoints::new();
         for (name, m) in &config.models {
+            // What predicts is asked elsewhere: see `predictions`.
+            if m.onnx.is_some() {
+                infos.push(inventory::info(&self.project, name, m, inventory::known(m, &table, now)));
+                continue;
+            }
             let known = inventory::known(m, &table, now);
             let mut kept = self.kept(name, m)?;
             let mut model = upstreams::model(m, kept.endpoints.clone(), &known);

@@ -16,6 +16,7 @@ pub mod inventory;
 pub mod lineage;
 mod logs;
 mod pipelines;
+mod predictions;
 pub mod prices;
 mod reload;
 pub mod sources;

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::Error;
 use crate::assembly::{Assembly, Made};
 use crate::config::{self, Config, Env, FILE, Problem, problem};
+use crate::predictions::Predictions;
 use crate::starting::Starting;
 use crate::wiring;
 use bounded::Bounded;
@@ -60,6 +61,7 @@ pub(crate) struct Begun {
     pub(crate) before: Before,
     pub(crate) assembly: Assembly,
     pub(crate) starting: Arc<Starting>,
+    pub(crate) predictions: Predictions,
     /// Whether it listens where the configuration says.
     pub(crate) listen: bool,
 }
@@ -104,6 +106,7 @@ struct Reloads {
     project: PathBuf,
     assembly: Assembly,
     starting: Arc<Starting>,
+    predictions: Predictions,
     /// What the server began with.
     began: Config,
     listen: bool,
@@ -133,7 +136,7 @@ struct Sound {
 /// # Errors
 /// Signals cannot be heard.
 pub(crate) fn start(begun: Begun, current: Current) -> Result<Task<()>, Error> {
-    let Begun { project, config, before, assembly, starting, listen } = begun;
+    let Begun { project, config, before, assembly, starting, predictions, listen } = begun;
     let files = Files::of(&project, &config, &wiring::kinds_for_check(&project)).with(&before.0);
     let hangups = signal(SignalKind::hangup())
         .map_err(|e| Error::new(format!("cannot hear signals: {e}"), "check this user's limits"))?;
@@ -154,6 +157,7 @@ pub(crate) fn start(begun: Begun, current: Current) -> Result<Task<()>, Error> {
         project,
         assembly,
         starting,
+        predictions,
         began: config.clone(),
         listen,
         config,
@@ -265,6 +269,7 @@ impl Reloads {
             Ok(Sound { config, made, files }) => match self.assembly.put(made, &self.current).await {
                 Ok(()) => {
                     self.starting.replan(&config);
+                    self.predictions.apply(&config);
                     (Ok(config), files)
                 }
                 Err(e) => (Err(Refused::other(&e.to_string())), files),

@@ -87,7 +87,8 @@ impl Telemetry for Sink {
 
 /// Who answers for each model, in the words of the conventions.
 pub(crate) fn upstreams(config: &Config) -> impl Iterator<Item = (ModelName, Upstream)> + '_ {
-    config.models.iter().map(|(name, m)| (name.as_str().into(), upstream(name, m)))
+    let asked = config.models.iter().filter(|(_, m)| m.onnx.is_none());
+    asked.map(|(name, m)| (name.as_str().into(), upstream(name, m)))
 }
 
 fn upstream(name: &str, m: &ModelConfig) -> Upstream {

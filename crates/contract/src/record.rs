@@ -19,6 +19,8 @@ pub enum Surface {
     Responses,
     /// Anthropic messages.
     Anthropic,
+    /// The Open Inference Protocol, and MLflow's scoring.
+    Inference,
     /// `/v1/pipelines/{name}`.
     Native,
     /// The command line, without a server.

@@ -203,6 +203,7 @@ pub(crate) struct Inner {
     triggers: OnceLock<Driver>,
     features: OnceLock<Arc<dyn Features>>,
     artifacts: OnceLock<Arc<dyn Artifacts>>,
+    predictions: OnceLock<predict::Models>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -250,6 +251,7 @@ impl App {
             triggers: OnceLock::new(),
             features: OnceLock::new(),
             artifacts: OnceLock::new(),
+            predictions: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner), generation: Generation::new(parts, room) }
@@ -333,6 +335,15 @@ impl App {
 
     pub(crate) fn artifacts(&self) -> Option<&dyn Artifacts> {
         self.inner.artifacts.get().map(|a| &**a)
+    }
+
+    /// Says where predictive models are, for this generation and all others. The first ones stay.
+    pub fn serve_predictions(&self, models: predict::Models) {
+        let _ = self.inner.predictions.set(models);
+    }
+
+    pub(crate) fn predictions(&self) -> Option<&predict::Models> {
+        self.inner.predictions.get()
     }
 
     /// From now on new requests are refused as `draining`.

@@ -44,6 +44,14 @@ impl Came {
     }
 }
 
+impl Came {
+    /// What was taken in, with the headers it came with.
+    pub(crate) fn of(taken: Taken, headers: HeaderMap) -> Came {
+        let Taken { arrived, caller, body } = taken;
+        Came { arrived, caller, headers, body }
+    }
+}
+
 impl FromRequest<App> for Came {
     type Rejection = Response;
 

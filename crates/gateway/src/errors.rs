@@ -202,6 +202,9 @@ pub(crate) fn response(surface: Surface, failure: impl Into<Box<Failure>>) -> Re
             let id = failure.request.map(|id| id.to_string());
             llm::surface::anthropic::render_error(&mut body, kind, e, facts, id.as_deref());
         }
+        Surface::Inference => {
+            body.extend_from_slice(json!({"error": e.told()}).to_string().as_bytes());
+        }
         _ => llm::surface::openai::render_error(&mut body, openai_type(status), e, facts),
     }
     let mut response = Response::new(axum::body::Body::from(body.freeze()));

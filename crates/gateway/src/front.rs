@@ -25,6 +25,7 @@ use crate::app::App;
 use crate::came::Came;
 use crate::chat::{self, Protocol};
 use crate::completions::Completions;
+use crate::inference;
 use crate::intake::{self, Behind};
 use crate::openai::OpenAi;
 use crate::responses::Responses;
@@ -78,7 +79,16 @@ impl Service<http::Request<Incoming>> for Front {
                 "/v1/messages" => return self.straight::<Anthropic>(request),
                 "/v1/responses" => return self.straight::<Responses>(request),
                 "/v1/completions" => return self.straight::<Completions>(request),
-                _ => {}
+                path => {
+                    if let Some(straight) = inference::Straight::of(&self.app, path) {
+                        let answer = intake::take_in(self.app.clone(), request.map(Body::new), straight);
+                        return Answering::Straight { answer: Box::pin(answer) };
+                    }
+                    if inference::is_grpc(path) {
+                        let answer = inference::grpc_call(self.app.clone(), request);
+                        return Answering::Straight { answer: Box::pin(answer) };
+                    }
+                }
             }
         }
         Answering::Routed { answer: self.routes.call(request) }

@@ -158,6 +158,7 @@ fn is_text(path: &str) -> bool {
 /// Which protocol a path belongs to: what its errors look like.
 pub(crate) fn surface(path: &str) -> Surface {
     match path {
+        p if p.starts_with("/v2") || p == "/invocations" => Surface::Inference,
         p if p.starts_with("/v1/messages") => Surface::Anthropic,
         p if p.starts_with("/v1/completions") => Surface::Completions,
         p if p.starts_with("/v1/responses") => Surface::Responses,

@@ -25,6 +25,7 @@ mod features;
 mod files;
 mod front;
 mod headers;
+mod inference;
 pub mod inside;
 mod intake;
 mod jobs;

@@ -13,6 +13,7 @@ mod handles;
 mod jobs;
 mod names;
 mod overhead;
+mod predictions;
 
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +43,7 @@ use gen_ai::GenAi;
 use handles::Handles;
 use jobs::Jobs;
 use names::Names;
+use predictions::Predictions;
 
 /// A name of the configuration as a label value: a clone is a count, not a copy.
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
@@ -203,6 +205,7 @@ pub(crate) struct Metrics {
     cache: Cache,
     jobs: Jobs,
     features: Features,
+    predictions: Predictions,
     ended: Family<Ended, Counter>,
     in_flight: Gauge,
     duration: Histograms<Ended>,
@@ -270,6 +273,7 @@ impl Metrics {
             cache: Cache::default(),
             jobs: Jobs::default(),
             features: Features::default(),
+            predictions: Predictions::default(),
             ended: Family::default(),
             in_flight: Gauge::default(),
             duration: Family::new_with_constructor(seconds),
@@ -344,6 +348,7 @@ impl Metrics {
         self.cache.register(r);
         self.jobs.register(r);
         self.features.register(r);
+        self.predictions.register(r);
         r.register("telemetry_dropped", "Requests not told to the collector", self.dropped.clone());
         r.register("config_reloads", "Attempts to load another configuration", self.reloads.clone());
         r.register("config_refused", "Whether the last one was refused: 0 or 1", self.refused.clone());
@@ -578,6 +583,7 @@ fn surface(s: Surface) -> &'static str {
         Surface::Completions => "completions",
         Surface::Responses => "responses",
         Surface::Anthropic => "anthropic",
+        Surface::Inference => "inference",
         Surface::Native => "native",
         Surface::Cli => "cli",
     }

@@ -9,6 +9,7 @@ mod batches;
 mod events;
 mod features;
 mod files;
+mod inference;
 mod jobs;
 mod lineage;
 mod operations;
@@ -46,6 +47,10 @@ const PIPELINE: &str = "/v1/pipelines/{name}";
         schemas::BatchRequest, schemas::Batch, schemas::Batches,
         schemas::OnlineFeaturesRequest, schemas::OnlineFeatures, schemas::FeaturePush, schemas::FeatureWrite,
         schemas::FeatureMaterialize, schemas::FeaturesTaken, schemas::FeaturesMaterialized,
+        schemas::InferenceServer, schemas::InferenceLive, schemas::InferenceReady, schemas::InferenceModelReady,
+        schemas::InferenceModel, schemas::InferenceConfig, schemas::InferenceStatistics, schemas::InferenceIndexRequest,
+        schemas::InferenceIndex, schemas::InferenceDone, schemas::InferenceRequest, schemas::InferenceAnswer,
+        schemas::ScoringRequest, schemas::Predictions,
         schemas::Models, schemas::Model, schemas::AnthropicModels, schemas::AnthropicModel,
         schemas::MessagesRequest, schemas::MessageObject, schemas::MessageEvent,
         schemas::CountTokensRequest, schemas::InputTokens,
@@ -58,13 +63,14 @@ const PIPELINE: &str = "/v1/pipelines/{name}";
         schemas::Lineage, schemas::LineageEvent, schemas::LineageTaken,
         schemas::Keys, schemas::KeyInfo, schemas::KeyWanted, schemas::KeyMade, schemas::Costs, schemas::ModelInfos,
         schemas::ConfigState, schemas::Reloaded, schemas::ReloadRefused,
-        schemas::OpenAiError, schemas::AnthropicError,
+        schemas::OpenAiError, schemas::AnthropicError, schemas::InferenceError,
     )),
     modifiers(&Schemes, &Operations),
     tags(
         (name = "openai", description = "OpenAI's protocol. A pipeline is a model of its name."),
         (name = "anthropic", description = "Anthropic's protocol. A pipeline is a model of its name."),
         (name = "features", description = "Features of entities, as Feast's feature server has them"),
+        (name = "inference", description = "Predictive models: the Open Inference Protocol v2, and MLflow's scoring"),
         (name = "native", description = "Pipelines, and the ledger"),
         (name = "admin", description = "What an operator does, with an administrator's key. A server that asks for no keys \
             also takes the operator at its own machine."),

@@ -46,6 +46,9 @@ pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Respo
     if let Some(features) = app.features() {
         app.inner.metrics.features_are(&features.states(), app.inner.clock.wall());
     }
+    if let Some(models) = app.predictions() {
+        app.inner.metrics.predictions_are(models);
+    }
     let (gate, ledger) = (app.present(), app.inner.ledger.health());
     let endpoints = app.generation.models.endpoints(app.inner.clock.now());
     let text = app.inner.metrics.render(&gate, &ledger, &endpoints, &dropped, format);

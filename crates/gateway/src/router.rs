@@ -20,8 +20,8 @@ use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
 use crate::responses::Responses;
 use crate::{
-    admin, anthropic, batches, chat, events, features, files, intake, jobs, ladder, lineage, mlflow, models,
-    native, openapi, ops, replay, runs, socket,
+    admin, anthropic, batches, chat, events, features, files, inference, intake, jobs, ladder, lineage,
+    mlflow, models, native, openapi, ops, replay, runs, socket,
 };
 
 /// All routes.
@@ -47,7 +47,7 @@ pub fn router(app: App) -> Router {
         .route("/openapi.json", get(openapi::serve));
     router = router.merge(admin::routes()).merge(jobs::routes()).merge(jobs::admin_routes());
     router = router.merge(runs::routes()).merge(lineage::routes());
-    router = router.merge(features::routes());
+    router = router.merge(features::routes()).merge(inference::routes());
     router = router.merge(jobs::background::routes()).merge(batches::routes()).merge(batches::admin_routes());
     for (name, p) in &app.generation.pipelines {
         let Some(path) = &p.path else { continue };

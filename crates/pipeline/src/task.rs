@@ -140,6 +140,15 @@ pub async fn reading<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| Crashed { name })
 }
 
+/// Starts a thread for work that holds a core for as long as its owner wants: the owner tells it when to end, and a run that it is at
+/// ends first.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn thread(name: &'static str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+}
+
 /// Waits.
 pub async fn sleep(d: Duration) {
     tokio::time::sleep(d).await;

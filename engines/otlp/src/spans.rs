@@ -231,6 +231,7 @@ fn route(r: &RequestRecord) -> String {
         Surface::Completions => "/v1/completions".to_owned(),
         Surface::Responses => "/v1/responses".to_owned(),
         Surface::Anthropic => "/v1/messages".to_owned(),
+        Surface::Inference => "/v2/models/{name}/infer".to_owned(),
         Surface::Native | Surface::Cli => "/v1/pipelines/{name}".to_owned(),
     }
 }

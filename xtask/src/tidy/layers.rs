@@ -51,7 +51,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("lightgbm3-sys", &["engines/lightgbm"]),
     ("llama-cpp-2", &["engines/llama"]),
     ("llama-cpp-sys-2", &["engines/llama"]),
-    ("ort", &["crates/predict"]),
+    ("ort", &["engines/onnx"]),
     ("parquet", &["crates/data", "engines/ballista"]),
     ("redis", &["engines/redis"]),
     // The binary asks databases for the rows of datasets (`sources/sql.rs`); what it keeps itself is the store's.

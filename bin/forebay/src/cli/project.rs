@@ -17,6 +17,7 @@ use crate::assembly::{Assembly, Means};
 use crate::config::{self, Config, Env, FILE, problem};
 use crate::features::{self, Served};
 use crate::lineage::{self, Telling};
+use crate::predictions::Predictions;
 use crate::starting::{self, Starting, Versions};
 use crate::telemetry::{self, Export};
 use crate::wiring;
@@ -147,13 +148,21 @@ impl Opened {
 
     /// Keeps artifacts of runs and models in the project's folder. What a process that died had half written goes first.
     pub(super) fn keep_artifacts(&self, app: &App) -> Result<(), Error> {
-        let folder = self.project.join(".forebay").join("artifacts");
+        let folder = self.project.join(".forebay").join("tracking");
         let artifacts = models::artifacts::Folder::new(folder);
         let unwritable =
             |e: models::Error| Error::new(format!("cannot {e}"), "give this user write access to the folder");
         artifacts.clear().map_err(unwritable)?;
         app.keep_artifacts(Arc::new(artifacts));
         Ok(())
+    }
+
+    /// Serves the project's predictive models, and loads them meanwhile.
+    pub(super) fn serve_predictions(&self, config: &Config, app: &App) -> Predictions {
+        let predictions = Predictions::new(&self.project, self.clock.clone());
+        app.serve_predictions(predictions.models());
+        predictions.apply(config);
+        predictions
     }
 
     /// Begins to work on jobs and runs, on the current runtime. What attempts left that died with their process ends first.

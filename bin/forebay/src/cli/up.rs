@@ -96,10 +96,11 @@ async fn serve(
     let (mut opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, behind).await?;
     Box::pin(opened.serve_features(global, &config, &app)).await?;
     opened.keep_artifacts(&app)?;
+    let predictions = opened.serve_predictions(&config, &app);
     let current = Current::new(app);
     let starting = opened.work(global, &config, &current, &assembly)?;
     let (project, listen) = (global.project.clone(), args.listen.is_none());
-    let begun = Begun { project, config, before, assembly, starting, listen };
+    let begun = Begun { project, config, before, assembly, starting, predictions, listen };
     let reloads = reload::start(begun, current.clone())?;
     let told = if global.json {
         format!("{{\"listening\":\"http://{at}\"}}")

@@ -152,7 +152,7 @@ pub struct AuthConfig {
     pub required: Option<bool>,
 }
 
-/// A model: exactly one of `openai`, `anthropic` and `local`.
+/// A model: exactly one of `openai`, `anthropic`, `local` and `onnx`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
@@ -162,6 +162,14 @@ pub struct ModelConfig {
     pub anthropic: Option<String>,
     /// A GGUF file relative to this one, or the name of a model that `forebay models pull` fetched.
     pub local: Option<String>,
+    /// An ONNX file relative to this one: a predictive model, asked by the Open Inference Protocol (`/v2/models/NAME/infer`) and
+    /// by `/invocations`.
+    pub onnx: Option<String>,
+    /// How requests to an `onnx` model are brought together.
+    pub batch: BatchConfig,
+    /// How often an `onnx` model is in memory, and so may run at once. Unless given: once, or once for each core when its runs are
+    /// over sooner than a thread is woken.
+    pub instances: Option<Count>,
     /// The endpoint, up to and without `/chat/completions` or `/v1/messages`. Unless given: the provider's own.
     pub base_url: Option<String>,
     /// The provider's key: write `${NAME}`, not the key itself.
@@ -200,7 +208,7 @@ pub struct ModelConfig {
     pub timeouts: TimeoutsConfig,
     /// A local model's worker is stopped after this long without a request.
     pub idle_stop: Option<Time>,
-    /// A local model's threads. Unless given: one for each core.
+    /// A local model's threads. Unless given: one for each core; of an `onnx` model one, so that requests share the machine.
     pub threads: Option<Count>,
     /// A local model's context in tokens, for each stream.
     pub context: Option<Count>,
@@ -210,6 +218,32 @@ pub struct ModelConfig {
 
 pub(super) fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Secret>, D::Error> {
     Ok(Option::<String>::deserialize(d)?.map(Secret::new))
+}
+
+/// How requests to a predictive model are brought together.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchConfig {
+    /// Whether requests share runs. Unless given: when a try at its start shows that together is as apart.
+    pub share: Option<bool>,
+    /// The most rows of a run that requests share.
+    pub max_rows: Count,
+    /// The longest that a request waits for others while the model is free. It waits only under load, and only when that costs
+    /// less than it spares.
+    pub delay: Time,
+    /// The most requests that may wait.
+    pub queue: Count,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        BatchConfig {
+            share: None,
+            max_rows: Count(64),
+            delay: Time(std::time::Duration::from_millis(1)),
+            queue: Count(1_024),
+        }
+    }
 }
 
 /// What a model costs, in dollars per million tokens.

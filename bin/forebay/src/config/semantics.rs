@@ -59,7 +59,16 @@ impl<'a> Semantics<'a> {
             for (on, trigger) in starts::written(&pointer, config) {
                 let Some(path) = trigger.get("http").and_then(Json::as_str) else { continue };
                 let own = join(&on, "http");
-                let begins = ["/v1/", "/healthz", "/readyz", "/metrics", "/openapi"];
+                let begins = [
+                    "/v1/",
+                    "/v2",
+                    "/invocations",
+                    "/inference.",
+                    "/healthz",
+                    "/readyz",
+                    "/metrics",
+                    "/openapi",
+                ];
                 let taken = begins.iter().find(|p| path.starts_with(**p));
                 let taken = taken.or(FEATURES.iter().find(|p| path == **p));
                 let other = paths.insert(path, name).filter(|other| *other != name);
@@ -98,11 +107,14 @@ impl<'a> Semantics<'a> {
             map(json, "/models").map(|(name, m)| (name.as_str(), fallbacks(m))).collect();
         for (name, model) in map(json, "/models").filter(|(_, m)| m.is_object()) {
             let pointer = join("/models", name);
-            let kinds: Vec<&str> =
-                ["openai", "anthropic", "local"].into_iter().filter(|k| model.get(k).is_some()).collect();
+            let kinds: Vec<&str> = ["openai", "anthropic", "local", "onnx"]
+                .into_iter()
+                .filter(|k| model.get(k).is_some())
+                .collect();
             match kinds.as_slice() {
                 [] => {
-                    let remedy = "add one of `openai: MODEL`, `anthropic: MODEL`, `local: FILE`";
+                    let remedy =
+                        "add one of `openai: MODEL`, `anthropic: MODEL`, `local: FILE`, `onnx: FILE`";
                     self.at_key(
                         &pointer,
                         format!("the model `{name}` does not say what it is"),
@@ -110,6 +122,7 @@ impl<'a> Semantics<'a> {
                     );
                 }
                 ["local"] => self.local(&pointer, model),
+                ["onnx"] => self.onnx(&pointer, model),
                 [_] if model.get("endpoints").is_some() => self.endpoints(&pointer, model),
                 [provider] if is_nowhere(model) => {
                     let message = format!("a missing secret: the model `{name}` has no `api_key`");
@@ -129,7 +142,11 @@ impl<'a> Semantics<'a> {
             }
             for (i, target) in fallbacks(model).iter().enumerate() {
                 let own = format!("{pointer}/fallback/{i}");
-                if !models.contains_key(target.as_str()) {
+                let predicts = json.pointer(&join(&join("/models", target), "onnx")).is_some();
+                if predicts {
+                    let message = format!("the model `{target}` predicts and does not write");
+                    self.at_value(&own, message, "name a model that answers in text".into());
+                } else if !models.contains_key(target.as_str()) {
                     let remedy = suggest(target, "the models are", models.keys().copied());
                     self.at_value(&own, format!("there is no model `{target}`"), remedy);
                 }
@@ -152,6 +169,25 @@ impl<'a> Semantics<'a> {
                 message.into(),
                 "add `api_key: ${NAME}`".into(),
             );
+        }
+    }
+
+    fn onnx(&mut self, pointer: &str, model: &Json) {
+        const OWN: [&str; 4] = ["onnx", "batch", "instances", "threads"];
+        let others =
+            model.as_object().into_iter().flat_map(|m| m.keys()).filter(|k| !OWN.contains(&k.as_str()));
+        for field in others {
+            let message = format!("`{field}` means nothing for a predictive model");
+            self.at_key(&join(pointer, field), message, "remove it".into());
+        }
+        let Some(file) = model.get("onnx").and_then(Json::as_str) else { return };
+        if !self.folder.join(file).is_file() {
+            let pointer = join(pointer, "onnx");
+            let at = self.tree.locate(&pointer).node.at;
+            let message = format!("there is no model file `{file}`");
+            let remedy = "check the path: it is relative to this file";
+            let problem = Problem::new(at, pointer, message, remedy);
+            self.problems.push(Problem { absent: true, ..problem });
         }
     }
 

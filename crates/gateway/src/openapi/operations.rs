@@ -27,17 +27,19 @@ pub(super) const CALL: &[u16] = &[400, 401, 402, 403, 404, 408, 409, 410, 413, 4
 pub(super) enum Shape {
     OpenAi,
     Anthropic,
+    Inference,
     /// That of the client which asks.
     Either,
 }
 
 impl Shape {
-    const ALL: [Shape; 3] = [Shape::OpenAi, Shape::Anthropic, Shape::Either];
+    const ALL: [Shape; 4] = [Shape::OpenAi, Shape::Anthropic, Shape::Inference, Shape::Either];
 
     fn name(self, status: u16) -> String {
         match self {
             Shape::OpenAi => format!("OpenAi{status}"),
             Shape::Anthropic => format!("Anthropic{status}"),
+            Shape::Inference => format!("Inference{status}"),
             Shape::Either => format!("Either{status}"),
         }
     }
@@ -46,6 +48,7 @@ impl Shape {
         match self {
             Shape::OpenAi => schema("OpenAiError"),
             Shape::Anthropic => schema("AnthropicError"),
+            Shape::Inference => schema("InferenceError"),
             Shape::Either => either("OpenAiError", "AnthropicError"),
         }
     }
@@ -126,6 +129,7 @@ impl Modify for Operations {
             .chain(super::files::operations())
             .chain(super::batches::operations())
             .chain(super::features::operations())
+            .chain(super::inference::operations())
             .chain(super::jobs::operations())
             .chain(super::events::operations())
             .chain(super::runs::operations())
@@ -376,7 +380,7 @@ pub(super) fn errors(mut o: OperationBuilder, shape: Shape, statuses: &[u16]) ->
 fn refusal(shape: Shape, status: u16, what: &str) -> Response {
     let r = ResponseBuilder::new().description(what).content(JSON, Content::new(Some(shape.schema())));
     let r = headers(r, &["x-request-id", "forebay-limit-source"]);
-    let r = if matches!(shape, Shape::OpenAi) { r } else { headers(r, &["request-id"]) };
+    let r = if matches!(shape, Shape::OpenAi | Shape::Inference) { r } else { headers(r, &["request-id"]) };
     // Who was not let in has no rates.
     if matches!(shape, Shape::Either) || matches!(status, 401 | 408 | 413) {
         return r.build();
@@ -404,7 +408,7 @@ fn answered(r: ResponseBuilder, shape: Shape) -> ResponseBuilder {
 fn rates(r: ResponseBuilder, shape: Shape) -> ResponseBuilder {
     let prefix = match shape {
         Shape::Anthropic => "anthropic-ratelimit-",
-        Shape::OpenAi | Shape::Either => "x-ratelimit-",
+        Shape::OpenAi | Shape::Inference | Shape::Either => "x-ratelimit-",
     };
     let r = if matches!(shape, Shape::Anthropic) { headers(r, &["request-id"]) } else { r };
     let names = HEADERS.iter().map(|(name, ..)| *name).filter(|name| name.starts_with(prefix));

@@ -11,6 +11,7 @@ mod errors;
 mod events;
 mod features;
 mod files;
+mod inference;
 mod jobs;
 mod lineage;
 mod native;
@@ -31,6 +32,11 @@ pub(super) use features::{
     OnlineFeaturesRequest,
 };
 pub(super) use files::{FileDeleted, FileForm, FileObject, Files};
+pub(super) use inference::{
+    InferenceAnswer, InferenceConfig, InferenceDone, InferenceError, InferenceIndex, InferenceIndexRequest,
+    InferenceLive, InferenceModel, InferenceModelReady, InferenceReady, InferenceRequest, InferenceServer,
+    InferenceStatistics, Predictions, ScoringRequest,
+};
 pub(super) use jobs::{Deliveries, Job, JobRemoved, Jobs};
 pub(super) use lineage::{Lineage, LineageEvent, LineageTaken};
 pub(super) use native::{PipelineForm, PipelineInput, PipelineOutput, Readiness, RequestRecord, RunEvent};

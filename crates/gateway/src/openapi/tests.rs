@@ -15,15 +15,17 @@ use super::*;
 
 mod batches;
 mod features;
+mod inference;
 mod jobs;
 
 const COPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/openapi.json");
 
-const SURFACES: [Surface; 6] = [
+const SURFACES: [Surface; 7] = [
     Surface::Openai,
     Surface::Completions,
     Surface::Responses,
     Surface::Anthropic,
+    Surface::Inference,
     Surface::Native,
     Surface::Cli,
 ];
@@ -61,6 +63,7 @@ fn every_route_is_described_and_every_description_is_a_route() {
     routes.extend(routed(include_str!("../batches/routes.rs")));
     routes.extend(routed(include_str!("../runs/routes.rs")));
     routes.extend(routed(include_str!("../features.rs")));
+    routes.extend(routed(include_str!("../inference.rs")));
     routes.extend(routed(include_str!("../lineage.rs")));
     assert!(routes.len() >= 16 && routes.values().all(|m| !m.is_empty()), "the routes are found: {routes:?}");
     assert_eq!(described(), routes);
@@ -300,6 +303,7 @@ async fn what_errors_say_is_described() {
             let body = serde_json::from_slice(&axum::body::to_bytes(body, 1 << 16).await.unwrap()).unwrap();
             match surface {
                 Surface::Anthropic => same::<schemas::AnthropicError>(&body),
+                Surface::Inference => same::<schemas::InferenceError>(&body),
                 _ => same::<schemas::OpenAiError>(&body),
             }
         }

@@ -255,6 +255,7 @@ pub(in crate::openapi) enum Surface {
     Completions,
     Responses,
     Anthropic,
+    Inference,
     Native,
     Cli,
 }

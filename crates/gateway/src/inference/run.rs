@@ -1,0 +1,120 @@
+//! One call, whichever protocol it came by: limits, the version that answers, its inputs, the run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use admission::{Demand, Entry};
+use contract::{Deadline, Error, Price, Tick, UnixMillis};
+use predict::protocol::scoring::Scored;
+use predict::protocol::{Answer, Input, Wanted};
+use predict::served::Version;
+use predict::{Tensor, tabular};
+
+use super::models;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::drain;
+use crate::errors::Failure;
+use crate::headers::Rates;
+
+/// What is asked, of whom, and for how long.
+pub(super) struct Asked<'a> {
+    pub(super) model: &'a str,
+    pub(super) version: Option<&'a str>,
+    pub(super) tenant: &'a Caller,
+    pub(super) arrived: Tick,
+    pub(super) timeout: Option<Duration>,
+    /// All outputs when empty.
+    pub(super) wanted: &'a [Wanted],
+}
+
+/// What is given.
+pub(super) enum Given<'a> {
+    Tensors(Vec<Input<'a>>),
+    Scored(Scored),
+}
+
+/// What came of it.
+pub(super) struct Predicted {
+    pub(super) version: Arc<Version>,
+    /// In the order that was asked for; where each stands in the signature.
+    pub(super) places: Arc<[usize]>,
+    pub(super) outputs: Vec<Tensor>,
+    pub(super) rates: Option<Rates>,
+}
+
+impl Predicted {
+    /// Name and elements of each output.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let fields = &self.version.batcher.signature().outputs;
+        let name = |at: &usize| fields.get(*at).map_or("", |f| f.name.as_str());
+        self.places.iter().map(name).zip(&self.outputs)
+    }
+
+    /// As an answer; `binary` is for outputs that say nothing of it.
+    pub(super) fn answer<'a>(&'a self, id: Option<&'a str>, wanted: &[Wanted], binary: bool) -> Answer<'a> {
+        let of = |(at, (name, tensor)): (usize, (&'a str, &Tensor))| {
+            let own = wanted.get(at).and_then(|w| w.binary);
+            (name, tensor.clone(), own.unwrap_or(binary))
+        };
+        let outputs = self.named().enumerate().map(of).collect();
+        Answer { model: &self.version.model, version: &self.version.version, id, outputs }
+    }
+}
+
+/// Counts a call against its caller's limits.
+fn enter(app: &App, caller: &Caller) -> Result<(Entry, Rates), Error> {
+    if app.is_draining() {
+        return Err(drain::refusal());
+    }
+    let who = admission::Caller {
+        tenant: caller.tenant.clone(),
+        key: caller.key.clone(),
+        user: None,
+        pipeline: None,
+    };
+    let demand = Demand {
+        input_tokens: 0,
+        max_output_tokens: Some(0),
+        price: Price::FREE,
+        stream: false,
+        model: None,
+        budget: None,
+    };
+    let at: UnixMillis = app.inner.clock.wall();
+    let entry = app.inner.gate.enter(&who, &demand).map_err(|r| Error::from(Failure::refused(*r, at)))?;
+    let rates = Rates { windows: entry.rate_headers(), at };
+    Ok((entry, rates))
+}
+
+/// Makes a call.
+///
+/// # Errors
+/// In words for the caller.
+pub(super) async fn infer(app: &App, asked: Asked<'_>, given: Given<'_>) -> Result<Predicted, Error> {
+    let (entry, rates) = enter(app, asked.tenant)?;
+    let begun = asked.arrived;
+    let total = app.generation.settings.total;
+    let limit = asked.timeout.map_or(total, |t| t.min(total));
+    let deadline = Deadline::from_now(begun, limit);
+    let models = models(app)?;
+    // What is in memory is found without a wait.
+    let version = match models.try_find(asked.model, asked.version)? {
+        Some(version) => version,
+        None => models.find(asked.model, asked.version).await?,
+    };
+    let signature = version.batcher.signature();
+    let inputs = match given {
+        Given::Tensors(inputs) => signature.bind(tabular::fit(inputs, signature))?,
+        Given::Scored(scored) => scored.bind(signature, version.batcher.metadata())?,
+    };
+    let places: Arc<[usize]> = match asked.wanted {
+        [] => (0..signature.outputs.len()).collect(),
+        some => some.iter().map(|w| signature.output(&w.name)).collect::<Result<_, _>>()?,
+    };
+    let done = version.batcher.run(inputs, places.clone(), deadline).await;
+    entry.settle(&contract::Usage::default(), contract::Money::ZERO);
+    let took = app.inner.clock.now().since(begun);
+    app.inner.metrics.predicted(&version.model, took, done.is_ok());
+    Ok(Predicted { outputs: done?.outputs, places, version, rates: Some(rates) })
+}
