@@ -71,6 +71,8 @@ impl Session {
         command.arg("--threads").arg(settings.threads.to_string());
         // Threads that wait sleep: on a machine with other work, spinning costs both.
         command.env("OMP_WAIT_POLICY", "passive").env("GOMP_SPINCOUNT", "0");
+        // Where memory has run out, making a backtrace of that asks for more, and waits for itself for ever.
+        command.env("RUST_BACKTRACE", "0").env("RUST_LIB_BACKTRACE", "0");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|e| failed(e.to_string()))?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
