@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use predict::backend::format;
@@ -55,7 +56,9 @@ fn open(environment: &Environment, artifact: &Artifact, settings: &LoadSettings)
         .with_inter_threads(1)?
         // A thread that spins takes a core from whoever has work.
         .with_intra_op_spinning(false)?
-        .with_inter_op_spinning(false)?;
+        .with_inter_op_spinning(false)?
+        // Of a shape that an exporter got wrong it warns with every run, which costs more than a small run itself.
+        .with_log_level(LogLevel::Error)?;
     match artifact {
         Artifact::File(path) => builder.commit_from_file(path),
         Artifact::Content(bytes) => builder.commit_from_memory(bytes),
