@@ -171,8 +171,7 @@ impl Artifacts {
                     continue;
                 }
                 // Somebody may put it right now: it is looked at again when nobody can. Held for one file at a time.
-                let alone = self.lock()?;
-                alone.lock()?;
+                let _alone = self.alone()?;
                 if is_older(&path, before)? {
                     collected.bytes += fs::metadata(&path).map_or(0, |m| m.len());
                     collected.files += u64::from(remove(&path)?);
@@ -182,7 +181,21 @@ impl Artifacts {
         Ok(collected)
     }
 
-    /// What whoever keeps a content and whoever removes one agree by; given back when it is closed, be it by death.
+    /// What whoever keeps a content and whoever removes one agree by, held as one of many.
+    fn shared(&self) -> io::Result<File> {
+        let lock = self.lock()?;
+        lock.lock_shared()?;
+        Ok(lock)
+    }
+
+    /// The same, held alone.
+    fn alone(&self) -> io::Result<File> {
+        let lock = self.lock()?;
+        lock.lock()?;
+        Ok(lock)
+    }
+
+    /// Held by nobody yet; given back when it is closed, be it by death.
     fn lock(&self) -> io::Result<File> {
         OpenOptions::new().create(true).truncate(false).write(true).open(self.folder.join("lock"))
     }
@@ -200,16 +213,14 @@ impl Artifacts {
         rights.set_readonly(true);
         aside.file.set_permissions(rights)?;
         {
-            let shared = self.lock()?;
-            shared.lock_shared()?;
+            let _shared = self.shared()?;
             if self.is_kept(hash, bytes, now)? {
                 return Ok(());
             }
         }
         // Without the lock: it takes as long as the disk takes. Another may have put the same meanwhile, and later by its clock.
         aside.file.sync_all()?;
-        let alone = self.lock()?;
-        alone.lock()?;
+        let _alone = self.alone()?;
         if self.is_kept(hash, bytes, now)? { Ok(()) } else { self.place(aside, hash, now) }
     }
 
