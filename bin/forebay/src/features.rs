@@ -13,7 +13,7 @@ use gateway::{
     FeatureColumn, FeatureRows, FeatureStatus, FeatureValue, Features, FeaturesMaterialized, FeaturesNamed,
     FeaturesPush, FeaturesState,
 };
-use pipeline::task;
+use pipeline::task::{self, Behind};
 
 use crate::Error;
 use crate::config::feature::FeaturesConfig;
@@ -221,9 +221,9 @@ fn status(status: Status) -> FeatureStatus {
 }
 
 /// Takes over what is new in the datasets, at once and then every so often, until it is dropped. A view that fails holds up no
-/// other, and is told once until it does something else.
-pub fn refresh(online: Arc<Online>, every: Duration) -> task::Task<()> {
-    task::spawn("features-refresh", async move {
+/// other, and is told once until it does something else. It reads whole tables: behind those who wait for answers.
+pub fn refresh(online: Arc<Online>, every: Duration, behind: &Behind) -> task::Task<()> {
+    behind.spawn("features-refresh", async move {
         let mut failing: BTreeMap<String, String> = BTreeMap::new();
         loop {
             let names: Vec<String> = online.views().map(|view| view.name().to_owned()).collect();

@@ -25,8 +25,19 @@ pub struct Signature {
     pub streams: bool,
     /// Whether its output comes without any model, so that it can serve a first-output budget.
     pub instant: bool,
-    /// Whether it occupies a core instead of waiting: the executor then runs it aside.
-    pub blocking: bool,
+    /// What it occupies while it works.
+    pub effort: Effort,
+}
+
+/// What a stage occupies while it works, by which an executor chooses the place for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Nothing: it waits for others.
+    Waits,
+    /// A core, for one poll that is bounded: it runs aside, and takes its turn there.
+    Core,
+    /// Cores, disks or processes of its own for as long as it takes: in a durable run it yields to those who wait for an answer.
+    Heavy,
 }
 
 /// The inputs of one call, by name. An input left out by its contract (`skip`) is absent.
@@ -107,7 +118,7 @@ pub trait Tail: Send {
 ///
 /// Contract of `run`: dropping the future cancels the work and releases all it holds; it does not spawn; it may be
 /// called many times at once; it records each model call in the meter however that call ends. It need not watch the
-/// deadline: the executor does, by dropping it. A blocking stage does its work in one poll and must be bounded.
+/// deadline: the executor does, by dropping it. A stage of [`Effort::Core`] does its work in one poll.
 pub trait Stage: Send + Sync {
     /// What it takes and gives.
     fn signature(&self) -> &Signature;

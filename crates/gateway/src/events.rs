@@ -2,7 +2,7 @@
 //!
 //! One event in the body (structured mode), several (batch), or one whose attributes are headers (binary). What an event starts
 //! is decided and on disk when it is acknowledged. The same event, by its source and its id, is acknowledged again and starts
-//! nothing more.
+//! nothing more. One by which no run can ever start is refused: when its data is mended, it is sent again under the same id.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub(crate) async fn post(State(app): State<App>, parts: Parts, mut came: came::C
         if events.iter().any(|e| e.kind == ALERT) {
             admin::operator(&app, &parts)?;
         }
-        let mut all = Vec::with_capacity(events.len());
+        let (mut all, mut refused, mut taken) = (Vec::with_capacity(events.len()), None, false);
         for event in events {
             let mut started = match app.triggers() {
                 None => Vec::new(),
@@ -51,10 +51,15 @@ pub(crate) async fn post(State(app): State<App>, parts: Parts, mut came: came::C
                 let hint = RetryHint::After(std::time::Duration::from_secs(5));
                 return Err(Error::new(Code::Overloaded, m).retry(hint));
             }
+            taken |= started.is_empty() || started.iter().any(|c| c.refused.is_none());
+            refused = refused.or_else(|| started.iter().find_map(refusal));
             let started: Vec<Json> = started.into_iter().map(shown).collect();
             all.push(json!({"id": event.id, "source": event.source, "started": started}));
         }
-        Ok(json!({"object": "list", "data": all}))
+        match refused {
+            Some(error) if !taken => Err(error),
+            _ => Ok(json!({"object": "list", "data": all})),
+        }
     };
     match taken.await {
         Ok(all) => json_response(StatusCode::ACCEPTED, &all),
@@ -62,15 +67,24 @@ pub(crate) async fn post(State(app): State<App>, parts: Parts, mut came: came::C
     }
 }
 
+/// Why a pipeline cannot be started by an event.
+fn refusal(came: &Came) -> Option<Error> {
+    came.refused
+        .as_ref()
+        .map(|why| wrong(format!("pipeline `{}` is not started by it: {why}", came.pipeline)))
+}
+
 fn shown(came: Came) -> Json {
     let status = match (came.took, came.run) {
+        _ if came.refused.is_some() => "refused",
         (Took::Known, _) => "known",
         (_, Some(_)) => "started",
         _ => "waiting",
     };
     let mut shown = json!({"pipeline": came.pipeline, "status": status});
-    if let (Some(run), Some(map)) = (came.run, shown.as_object_mut()) {
-        map.insert("run".into(), run.to_string().into());
+    if let Some(map) = shown.as_object_mut() {
+        map.extend(came.run.map(|run| ("run".into(), run.to_string().into())));
+        map.extend(came.refused.map(|why| ("error".into(), why.into())));
     }
     shown
 }

@@ -279,7 +279,7 @@ impl Runs {
             return Err(Error::new(Code::NotFound, format!("run {id} has no stage `{stage}`")).param("stage"));
         };
         let (root, attempts, ended) = (self.durable.root().to_owned(), state.attempts, state.phase.is_end());
-        let read = pipeline::task::blocking("log", move || read_log(&root, id, &name, attempts, from)).await;
+        let read = pipeline::task::reading("log", move || read_log(&root, id, &name, attempts, from)).await;
         let read = read.map_err(|_| Error::new(Code::Internal, "the log cannot be read"))?;
         let (text, next) =
             read.map_err(|e| Error::new(Code::StorageUnavailable, format!("the log cannot be read: {e}")))?;

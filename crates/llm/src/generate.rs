@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::{
-    BoxFuture, Code, Context, Error, Event, Held, Inputs, Kind, ModelName, Outcome, Signature, Sink, Stage,
-    TenantId, Value,
+    BoxFuture, Code, Context, Effort, Error, Event, Held, Inputs, Kind, ModelName, Outcome, Signature, Sink,
+    Stage, TenantId, Value,
 };
 use futures_util::StreamExt;
 use pipeline::{Problem, Shows, Site, StageKind};
@@ -151,7 +151,7 @@ impl GenerateKind {
             output,
             streams: true,
             instant: false,
-            blocking: false,
+            effort: Effort::Waits,
         };
         let cache = self.cache.clone().filter(|_| config.cache);
         let models = self.models.clone();

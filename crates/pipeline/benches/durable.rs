@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{
-    BoxFuture, Budget, Clock, Context, Error, Inputs, Kind, Outcome, RequestId, RunId, Signature, Stage,
-    StageName, SystemClock, UnixMillis, Value,
+    BoxFuture, Budget, Clock, Context, Effort, Error, Inputs, Kind, Outcome, RequestId, RunId, Signature,
+    Stage, StageName, SystemClock, UnixMillis, Value,
 };
 use pipeline::durable::{Asked, Definition, Definitions, Durable, Means};
 use pipeline::runs::{
@@ -123,7 +123,7 @@ impl StageKind for Give {
     fn build(&self, _: &Json, _: &Site<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
         let inputs = [("a".to_owned(), Kind::Any)].into_iter().collect();
         let signature =
-            Signature { inputs, output: Kind::Text, streams: false, instant: true, blocking: false };
+            Signature { inputs, output: Kind::Text, streams: false, instant: true, effort: Effort::Waits };
         Ok(Arc::new(Given(signature)))
     }
 }

@@ -36,7 +36,7 @@ mod stage;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::{BoxFuture, Context, Inputs, Kind, Outcome, Signature, Stage, Value};
+use contract::{BoxFuture, Context, Effort, Inputs, Kind, Outcome, Signature, Stage, Value};
 use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -118,7 +118,7 @@ impl StageKind for ExecKind {
             output: Kind::Json(None),
             streams: false,
             instant: false,
-            blocking: false,
+            effort: Effort::Heavy,
         };
         Ok(Arc::new(Exec { parts: Arc::clone(&self.parts), config, patterns, signature }))
     }

@@ -22,7 +22,7 @@ use futures_core::Stream;
 use crate::Shows;
 use crate::graph::Graph;
 use buffer::Buffer;
-pub(crate) use node::{call, elements, together};
+pub(crate) use node::{call, elements, panicked, together};
 
 /// A run of a graph that goes on while it is polled.
 pub struct Live {

@@ -1,6 +1,7 @@
 //! The only place that spawns. A task is owned by a handle and ends with it, so that nothing outlives the request,
 //! the run or the server it works for.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
@@ -107,13 +108,75 @@ pub fn alive() -> usize {
     tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks())
 }
 
-/// As many as there are cores: more would only share them, and each would end last.
+thread_local! {
+    /// The thread is one of a [`Background`].
+    static BEHIND: Cell<bool> = const { Cell::new(false) };
+}
+
+/// As many as there are cores: more would only share them, and each would end last. Work behind has turns of its own, so that an
+/// answer never waits for a table to be read.
 fn cores() -> Arc<Semaphore> {
-    static CORES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+    fn all() -> Arc<Semaphore> {
         let count = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Arc::new(Semaphore::new(count))
-    });
-    Arc::clone(&CORES)
+    }
+    static CORES: LazyLock<[Arc<Semaphore>; 2]> = LazyLock::new(|| [all(), all()]);
+    let [before, behind] = &*CORES;
+    Arc::clone(if BEHIND.get() { behind } else { before })
+}
+
+/// Threads for work that nobody waits for with each step of it, beside those that answer callers: they yield to these, and so do the
+/// threads and processes that the work starts. Dropped, it ends what runs on it at its next wait.
+#[derive(Debug)]
+pub struct Background {
+    behind: Behind,
+    /// Taken by the drop alone.
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+/// The way to a [`Background`], for as long as that is there.
+#[derive(Debug, Clone)]
+pub struct Behind(tokio::runtime::Handle);
+
+impl Background {
+    /// As many threads as there are cores. Each first runs `begin`, which makes it yield.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(name: &'static str, begin: fn()) -> std::io::Result<Background> {
+        let begin = move || {
+            BEHIND.set(true);
+            begin();
+        };
+        let mut threads = tokio::runtime::Builder::new_multi_thread();
+        let runtime = threads.thread_name(name).on_thread_start(begin).enable_all().build()?;
+        Ok(Background { behind: Behind(runtime.handle().clone()), runtime: Some(runtime) })
+    }
+
+    /// The way to it.
+    pub fn behind(&self) -> Behind {
+        self.behind.clone()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Behind {
+    /// Starts a task there.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        fut: impl Future<Output = T> + Send + 'static,
+    ) -> Task<T> {
+        Task { handle: Some(self.0.spawn(fut)), name }
+    }
 }
 
 /// Runs work that occupies a core aside, as soon as one is free, in the order of the calls. The work itself cannot be
@@ -300,6 +363,44 @@ mod tests {
         assert_eq!(within(&clock, deadline, work).await, Err(Elapsed));
         assert!(ended.load(Ordering::SeqCst));
         assert!(deadline.passed(clock.now()));
+    }
+
+    /// The cores of callers are all taken, for as long as the value is held.
+    async fn all_cores() -> Vec<tokio::sync::OwnedSemaphorePermit> {
+        let free = cores().available_permits();
+        let mut held = Vec::new();
+        for _ in 0..free {
+            held.push(cores().acquire_owned().await.unwrap());
+        }
+        held
+    }
+
+    #[tokio::test]
+    async fn work_behind_has_threads_and_turns_of_its_own() {
+        static YIELDED: AtomicBool = AtomicBool::new(false);
+        let background = Background::start("behind", || YIELDED.store(true, Ordering::SeqCst)).unwrap();
+        let behind = background.behind();
+        let _held = all_cores().await;
+        let named = || std::thread::current().name().map(str::to_owned);
+        let there = behind.spawn("there", async move { (named(), blocking("core", named).await.unwrap()) });
+        assert_eq!(there.await.unwrap(), (Some("behind".to_owned()), Some("behind".to_owned())));
+        assert!(YIELDED.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test]
+    async fn work_behind_ends_when_its_handle_is_dropped() {
+        let background = Background::start("behind", || ()).unwrap();
+        let behind = background.behind();
+        let (ended, over) = tokio::sync::oneshot::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel::<()>();
+        let task = behind.spawn("forever", async move {
+            let _held = ended;
+            begin.send(()).unwrap();
+            std::future::pending::<()>().await;
+        });
+        begun.await.unwrap();
+        drop(task);
+        assert!(over.await.is_err());
     }
 
     #[tokio::test]

@@ -7,7 +7,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use contract::{
-    BoxFuture, Code, Context, Document, Error, Inputs, Kind, Media, Outcome, Signature, Stage, Tail, Value,
+    BoxFuture, Code, Context, Document, Effort, Error, Inputs, Kind, Media, Outcome, Signature, Stage, Tail,
+    Value,
 };
 use pipeline::{Problem, Registry, Shows, Site, StageKind};
 use schemars::JsonSchema;
@@ -146,7 +147,7 @@ impl<C: Config> Stage for Built<C> {
 /// The signature of a stage that gives its output at once, from a core of its own.
 fn signature(inputs: &[(&str, Kind)], output: Kind) -> Signature {
     let inputs = inputs.iter().map(|(n, k)| ((*n).to_owned(), k.clone())).collect();
-    Signature { inputs, output, streams: false, instant: true, blocking: true }
+    Signature { inputs, output, streams: false, instant: true, effort: Effort::Core }
 }
 
 /// The input as a document; text becomes a plain one.
@@ -220,8 +221,11 @@ mod tests {
         for kind in registry.iter() {
             assert_eq!(kind.schema()["additionalProperties"], json!(false));
             let stage = kind.build(&json!({}), &site).unwrap();
-            let Signature { instant, blocking, streams, .. } = *stage.signature();
-            assert!(instant && blocking != streams, "what streams may wait, so it must not be blocking");
+            let Signature { instant, effort, streams, .. } = *stage.signature();
+            assert!(
+                instant && (effort == Effort::Core) != streams,
+                "what streams may wait, so it is not one poll"
+            );
             assert_eq!(stage.tail_input().is_some(), streams);
             assert!(kind.build(&json!({"nonsense": 1}), &site).is_err());
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use contract::{Clock, Surface, SystemClock};
 use data::features::online::Mode;
 use gateway::{App, Current, EndedRequests, Jobs};
+use pipeline::task::Behind;
 use store::Store;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -134,6 +135,7 @@ impl Opened {
         global: &Global,
         config: &Config,
         app: &App,
+        behind: &Behind,
     ) -> Result<(), Error> {
         if config.features.views.is_empty() {
             return Ok(());
@@ -142,7 +144,7 @@ impl Opened {
         let online = features::open(&global.project, config, &env, self.clock.clone(), Mode::Write).await?;
         let online = Arc::new(online);
         app.serve_features(Arc::new(Served::new(online.clone(), &config.features)));
-        self.features = Some(features::refresh(online, config.features.refresh.0));
+        self.features = Some(features::refresh(online, config.features.refresh.0, behind));
         Ok(())
     }
 

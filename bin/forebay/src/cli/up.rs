@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use contract::Surface;
 use futures_util::{Stream, stream};
 use gateway::{Current, Listening};
+use pipeline::task::{Background, Behind};
 use tokio::runtime::Handle;
 use tokio::signal::unix::SignalKind;
 
@@ -16,10 +17,11 @@ use crate::config::Config;
 use crate::logs::Stderr;
 use crate::reload::{self, Before, Begun};
 
-/// How much nicer the ledger's threads are than the rest: on one core that is busy with callers they still keep up with them; at 10 they
-/// fell behind by 12 MB a second.
-#[cfg(target_os = "linux")]
-const NICER: i32 = 5;
+/// How much nicer the ledger's threads are than those that answer callers: on one core that is busy with callers they still keep up
+/// with them; at 10 they fell behind by 12 MB a second.
+const LEDGER: i32 = 5;
+/// The same of threads that read tables, train models and start commands: next to nothing while all cores are busy with callers.
+const HEAVY: i32 = 15;
 
 /// `up`'s arguments.
 #[derive(Debug, clap::Args)]
@@ -41,29 +43,30 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
     let behind = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("ledger")
-        .on_thread_start(yield_to_callers)
+        .on_thread_start(|| yield_to_callers(LEDGER))
         .enable_all()
         .build()
         .map_err(limits)?;
-    let served = runtime.block_on(serve(global, args, (config, before), behind.handle()));
+    let heavy = Background::start("heavy", || yield_to_callers(HEAVY)).map_err(limits)?;
+    let served = runtime.block_on(serve(global, args, (config, before), (behind.handle(), heavy.behind())));
     // The ledger is closed by now. A read of a file that hangs is not waited for.
     runtime.shutdown_background();
     behind.shutdown_background();
     served
 }
 
-/// Makes the calling thread, and those it will start, nicer than the threads that answer callers.
+/// Makes the calling thread, and the threads and processes it will start, nicer than the threads that answer callers.
 ///
 /// A group commit keeps a core busy for milliseconds. On a small machine that is the core on which somebody's next
 /// token waits, and the scheduler would give both their turn. The ledger's threads and SQLite's, which they start, have
-/// a runtime of their own for this.
-fn yield_to_callers() {
+/// a runtime of their own for this, and so have durable runs for their heavy stages.
+fn yield_to_callers(nicer: i32) {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{getpriority_process, setpriority_process};
         // Without it, answers are later, not wrong.
         if let Ok(usual) = getpriority_process(None) {
-            let _ = setpriority_process(None, (usual + NICER).min(19));
+            let _ = setpriority_process(None, (usual + nicer).min(19));
         }
     }
 }
@@ -72,7 +75,7 @@ async fn serve(
     global: &Global,
     args: &Args,
     (config, before): (Config, Before),
-    behind: &Handle,
+    (behind, heavy): (&Handle, Behind),
 ) -> Result<(), Error> {
     let address = match args.listen {
         Some(a) => a,
@@ -94,7 +97,8 @@ async fn serve(
     let at = listening.address;
     let open = at.ip().is_loopback();
     let (mut opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, behind).await?;
-    Box::pin(opened.serve_features(global, &config, &app)).await?;
+    assembly.durable().heavy_on(heavy.clone());
+    Box::pin(opened.serve_features(global, &config, &app, &heavy)).await?;
     opened.keep_artifacts(&app)?;
     let predictions = opened.serve_predictions(&config, &app);
     let current = Current::new(app);

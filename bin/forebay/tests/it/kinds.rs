@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contract::{BoxFuture, Context, Inputs, Kind, Outcome, Signature, Stage, Value};
+use contract::{BoxFuture, Context, Effort, Inputs, Kind, Outcome, Signature, Stage, Value};
 use pipeline::{Problem, Registry, Shows, Site, StageKind};
 use serde_json::{Value as Json, json};
 
@@ -49,7 +49,7 @@ impl StageKind for Named {
             output: self.output.clone(),
             streams: self.model,
             instant: !self.model,
-            blocking: false,
+            effort: Effort::Waits,
         })))
     }
 }

@@ -112,7 +112,7 @@ pipelines:
   order:
     on: {event: {type: order}}
     stages:
-      - note: {exec: {command: "echo order >> ../months.txt", folder: project}, cache: false}
+      - note: {exec: {command: "echo order >> ../months.txt; nice > ../nice.txt", folder: project}, cache: false}
 "#;
 
 #[test]
@@ -151,6 +151,11 @@ fn a_backfill_of_twelve_months_keeps_to_its_limit_and_what_an_event_starts_goes_
     // Both places are the backfill's when the event comes, and the next that is free is the event's.
     let ordered = ordered.expect("the event started its pipeline");
     assert!(ordered <= 6, "the event waited for {ordered} months:\n{text}");
+    // What runs start yields to whoever waits for an answer.
+    let number = |text: &[u8]| String::from_utf8_lossy(text).trim().parse::<i32>().unwrap();
+    let own = number(&std::process::Command::new("nice").output().unwrap().stdout);
+    let nice = number(&std::fs::read(outer.path().join("nice.txt")).unwrap());
+    assert_eq!(nice, (own + 15).min(19));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use contract::{BoxFuture, Context, Inputs, Kind, Outcome, Signature, Stage, Value};
+use contract::{BoxFuture, Context, Effort, Inputs, Kind, Outcome, Signature, Stage, Value};
 use indexmap::IndexMap;
 use pipeline::{Problem, Site, StageKind};
 use schemars::JsonSchema;
@@ -81,7 +81,7 @@ impl<C: Config> StageKind for DataKind<C> {
         })?;
         let Made { inputs, work } = config.build(&self.means)?;
         let signature =
-            Signature { inputs, output: Kind::Table, streams: false, instant: false, blocking: false };
+            Signature { inputs, output: Kind::Table, streams: false, instant: false, effort: Effort::Heavy };
         Ok(Arc::new(Built { means: Arc::clone(&self.means), signature, work }))
     }
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use pipeline::runs::Status;
 use pipeline::task;
 use pipeline::triggers::{
-    Driver, EndedRun, EventRule, Overlap, Start, StartRun, Trigger, TriggerPlan, Watch,
+    Cause, Driver, EndedRun, EventRule, Overlap, Start, StartRun, Trigger, TriggerPlan, Watch,
 };
 use proptest::prelude::*;
 use store::Store;
@@ -22,6 +22,10 @@ struct Runs(Mutex<Vec<StartRun>>);
 
 impl Start for Runs {
     fn start(&self, start: StartRun) -> BoxFuture<'_, Result<Option<RunId>, Error>> {
+        let broken = |c: &Cause| matches!(c, Cause::Event(e) if e.data == json!({"total": "much"}));
+        if start.pipeline.as_str() == "invoice" && start.causes.iter().any(broken) {
+            return Box::pin(async { Err(Error::new(Code::InvalidRequest, "`total` is a number")) });
+        }
         let mut all = self.0.lock();
         all.push(start);
         let run = RunId::of(RequestId::from_parts(UnixMillis(0), all.len() as u128));
@@ -66,6 +70,7 @@ impl World {
         let runs = Arc::new(Runs::default());
         let driver = Driver::new(store.reader.triggers.clone(), runs.clone(), runs.clone(), clock);
         let orders = EventRule { kind: Some("order.*".into()), ..EventRule::default() };
+        let paid = EventRule { kind: Some("order.paid".into()), ..EventRule::default() };
         let plan = |name: &str, trigger, overlap| TriggerPlan {
             pipeline: name.into(),
             triggers: vec![trigger],
@@ -73,7 +78,7 @@ impl World {
         };
         driver.plan(vec![
             plan("invoice", Trigger::Event(orders.clone()), Overlap::Allow),
-            plan("pack", Trigger::Event(orders), Overlap::Queue),
+            plan("pack", Trigger::Event(paid), Overlap::Queue),
             plan("retrain", Trigger::Alert { alert: "drift".into() }, Overlap::Queue),
         ]);
         app.keep_triggers(driver.clone());
@@ -98,6 +103,36 @@ const ONE: (&str, &str) = ("content-type", "application/cloudevents+json; charse
 
 fn order(id: &str) -> Json {
     json!({"specversion": "1.0", "id": id, "source": "/shop", "type": "order.paid", "subject": "7", "data": {"total": 12}})
+}
+
+#[tokio::test]
+async fn an_event_by_which_no_run_can_start_is_refused_and_taken_when_it_is_mended() {
+    let world = World::new().await;
+    let mut broken = order("1");
+    broken["type"] = json!("order.paid");
+    broken["data"] = json!({"total": "much"});
+    let (status, body) = world.send(&[ONE], broken.to_string()).await;
+    // The other pipeline takes it.
+    let started = &body["data"][0]["started"];
+    assert_eq!((status, &started[1]["status"]), (StatusCode::ACCEPTED, &json!("started")));
+    assert_eq!(
+        (&started[0]["status"], &started[0]["error"]),
+        (&json!("refused"), &json!("`total` is a number"))
+    );
+    // And has it; nobody else does.
+    let (status, body) = world.send(&[ONE], broken.to_string()).await;
+    assert_eq!((status, &body["data"][0]["started"][1]["status"]), (StatusCode::ACCEPTED, &json!("known")));
+    assert_eq!(body["data"][0]["started"][0]["status"], "refused");
+    let (status, body) = world.send(&[ONE], order("1").to_string()).await;
+    assert_eq!((status, &body["data"][0]["started"][0]["status"]), (StatusCode::ACCEPTED, &json!("started")));
+    broken["type"] = json!("order.billed");
+    broken["id"] = json!("2");
+    let (status, body) = world.send(&[ONE], broken.to_string()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+    assert!(
+        body.to_string().contains("pipeline `invoice` is not started by it: `total` is a number"),
+        "{body}"
+    );
 }
 
 #[tokio::test]

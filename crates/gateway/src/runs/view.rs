@@ -37,6 +37,9 @@ pub(super) fn whole(of: &RunHead, run: &Run) -> Json {
     put(&mut map, "started_at", json!(run.stages().filter_map(|(_, s)| s.started_at).min()));
     put(&mut map, "ended_at", json!(run.ended_at()));
     put(&mut map, "error", error(run.error()));
+    if run.stages().any(|(_, s)| is_partial(s)) {
+        put(&mut map, "partial", json!(true));
+    }
     put(&mut map, "stages", run.stages().map(|(p, s)| stage(p, s)).collect());
     Json::Object(map)
 }
@@ -45,12 +48,17 @@ fn error(e: Option<&contract::Error>) -> Json {
     e.map(|e| json!({"code": e.code, "class": e.class(), "message": e.message})).unwrap_or_default()
 }
 
+/// Whether something is missing from what it made.
+fn is_partial(s: &StageState) -> bool {
+    s.phase == Phase::Done && s.error.is_some()
+}
+
 fn stage(plan: &StagePlan, s: &StageState) -> Json {
     let spec = |name: &str| plan.spec.as_ref().and_then(|spec| spec.get(name)).cloned().unwrap_or_default();
     let mut map = Map::new();
     put(&mut map, "name", json!(plan.name));
     put(&mut map, "kind", spec("kind"));
-    put(&mut map, "state", json!(s.phase.as_str()));
+    put(&mut map, "state", json!(if is_partial(s) { "partial" } else { s.phase.as_str() }));
     put(&mut map, "after", json!(plan.after));
     put(&mut map, "attempts", json!(s.attempts));
     for (name, n) in [("failures", s.failures), ("losses", s.losses), ("postponed", s.postponed)] {

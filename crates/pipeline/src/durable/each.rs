@@ -21,7 +21,6 @@ use super::host::Durable;
 use super::kept::Kept;
 use super::log::Log;
 use super::stage::StageWork;
-use crate::live::call;
 use crate::runs::{Contract, Task, Tried, Verdict, decide};
 use crate::{StageKind, task};
 
@@ -205,7 +204,7 @@ impl Each<'_> {
             let effect = blake3::hash(format!("{} {index}", a.effect).as_bytes()).to_hex().to_string();
             Arc::new(Attempt { effect, again: failures, ..(**a).clone() })
         });
-        let outcome = call(self.stage, &self.task.stage.name, &own, given).await;
+        let outcome = self.host.call(self.stage, &self.task.stage.name, &own, given).await;
         let facts = own.meter.facts();
         let usage = |name: &str| facts.get("usage").and_then(|u| u.get(name)).and_then(Json::as_u64);
         let cost_nanousd = facts.get("cost_nanousd").and_then(Json::as_i64);

@@ -22,7 +22,6 @@ use super::named::Named;
 use super::news::News;
 use super::plan::files;
 use super::stage::{From, StageWork};
-use crate::live::call;
 use crate::runs::{Execute, Finished, Given, Run, Task};
 use crate::{Site, StageKind, task};
 
@@ -281,7 +280,7 @@ impl Durable {
             }
         }
         let Some((element, _)) = &work.each else {
-            let outcome = call(&stage, &task.stage.name, &cx, inputs).await;
+            let outcome = self.call(&stage, &task.stage.name, &cx, inputs).await;
             let note = cx.meter.facts().get("note").and_then(|n| n.as_str().map(str::to_owned));
             return Ok(Went { outcome, whole: true, note: note.unwrap_or_default() });
         };

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use contract::{Clock, Code, Error, PipelineName, RunId, StageName};
+use contract::{
+    Clock, Code, Context, Effort, Error, Inputs, Outcome, PipelineName, RunId, Stage, StageName, Value,
+};
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value as Json;
 use store::{LineageStore, ResultStore, RunHead, SubmitKey, Submitted};
@@ -19,7 +21,8 @@ use crate::code::Code as ProjectCode;
 use crate::lineage::Emitter;
 use crate::nested::{Calls, Children};
 use crate::runs::{Adopt, Phase, Scheduler, Submission};
-use crate::{StageKind, Tables};
+use crate::task::Behind;
+use crate::{StageKind, Tables, live};
 
 /// What such runs are called among runs.
 pub const KIND: &str = "pipeline";
@@ -63,6 +66,8 @@ pub(crate) struct Inner {
     pub(super) code: ProjectCode,
     /// Who brings others the news of attempts, if anybody.
     pub(super) emitter: OnceLock<Emitter>,
+    /// Where heavy work is done, if anywhere else.
+    behind: OnceLock<Behind>,
     now: RwLock<Arc<Definitions>>,
     /// Attempts under way.
     pub(super) logs: Mutex<HashMap<(RunId, StageName), Arc<Log>>>,
@@ -97,6 +102,7 @@ impl Durable {
             lineage,
             code,
             emitter: OnceLock::new(),
+            behind: OnceLock::new(),
             now,
             logs,
             scheduler,
@@ -131,6 +137,28 @@ impl Durable {
     /// The pipelines from now on: for runs that are asked for, and attempts that begin.
     pub fn replace(&self, definitions: Definitions) {
         *self.inner.now.write() = Arc::new(definitions);
+    }
+
+    /// Heavy stages are done there from now on. The first place stays.
+    pub fn heavy_on(&self, behind: Behind) {
+        let _ = self.inner.behind.set(behind);
+    }
+
+    /// One call of a stage, in its place.
+    pub(super) async fn call(
+        &self,
+        stage: &Arc<dyn Stage>,
+        name: &StageName,
+        cx: &Context,
+        inputs: Inputs,
+    ) -> Outcome<Value> {
+        let heavy = stage.signature().effort == Effort::Heavy;
+        let Some(behind) = self.inner.behind.get().filter(|_| heavy) else {
+            return live::call(stage, name, cx, inputs).await;
+        };
+        let (stage, own) = (Arc::clone(stage), cx.clone());
+        let done = behind.spawn("stage", async move { stage.run(&own, inputs).await }).await;
+        done.unwrap_or_else(|_| Outcome::Failed(live::panicked(name)))
     }
 
     /// Who works on them. The first one stays.

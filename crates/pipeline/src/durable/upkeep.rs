@@ -28,7 +28,7 @@ impl Durable {
     pub(super) fn clear(&self, run: RunId) {
         let root = self.inner.root.clone();
         task::spawn("clear", async move {
-            let cleared = task::blocking("clear", move || folders::clear(&root, run)).await;
+            let cleared = task::reading("clear", move || folders::clear(&root, run)).await;
             if let Ok(Err(e)) = cleared {
                 tracing::warn!(%run, error = %e, "failed to remove the folders of attempts that died");
             }
@@ -156,6 +156,6 @@ impl Durable {
         let said = |e: &dyn std::fmt::Display| {
             Error::new(Code::StorageUnavailable, format!("the folder of runs: {e}"))
         };
-        task::blocking("sweep", work).await.map_err(|e| said(&e))?.map_err(|e| said(&e))
+        task::reading("sweep", work).await.map_err(|e| said(&e))?.map_err(|e| said(&e))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::{
-    Code, Context, Error, Event, FailureContract, Inputs, MidStream, Outcome, RetryHint, Sink, Stage,
+    Code, Context, Effort, Error, Event, FailureContract, Inputs, MidStream, Outcome, RetryHint, Sink, Stage,
     StageName, Value,
 };
 use futures_util::StreamExt;
@@ -183,16 +183,19 @@ pub(crate) async fn call(
     cx: &Context,
     inputs: Inputs,
 ) -> Outcome<Value> {
-    if !stage.signature().blocking {
+    if stage.signature().effort != Effort::Core {
         return stage.run(cx, inputs).await;
     }
     let (stage, own) = (stage.clone(), cx.clone());
     match task::blocking("stage", move || in_one_poll(&*stage, &own, inputs)).await {
         Ok(outcome) => outcome,
-        Err(_) => {
-            Outcome::Failed(Error::new(Code::Internal, format!("stage `{name}` panicked; this is a defect")))
-        }
+        Err(_) => Outcome::Failed(panicked(name)),
     }
+}
+
+/// A stage that fell over.
+pub(crate) fn panicked(name: &StageName) -> Error {
+    Error::new(Code::Internal, format!("stage `{name}` panicked; this is a defect"))
 }
 
 fn in_one_poll(stage: &dyn Stage, cx: &Context, inputs: Inputs) -> Outcome<Value> {
@@ -200,7 +203,7 @@ fn in_one_poll(stage: &dyn Stage, cx: &Context, inputs: Inputs) -> Outcome<Value
     match work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
         std::task::Poll::Ready(outcome) => outcome,
         std::task::Poll::Pending => {
-            Outcome::Failed(Error::new(Code::Internal, "a blocking stage waited; this is a defect"))
+            Outcome::Failed(Error::new(Code::Internal, "a stage of one poll waited; this is a defect"))
         }
     }
 }

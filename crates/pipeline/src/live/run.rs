@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use contract::{
-    BoxFuture, Code, Context, Error, Event, FailureContract, Inputs, Outcome, Sink, StageRecord, StageState,
-    Value,
+    BoxFuture, Code, Context, Effort, Error, Event, FailureContract, Inputs, Outcome, Sink, StageRecord,
+    StageState, Value,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -131,7 +131,7 @@ impl<'a> Walk<'a> {
                 || wanted && matches!(state, Some(State::Waiting)) && self.ready(n, None);
             is_draft(n) && now
         };
-        node.stage.signature().blocking
+        node.stage.signature().effort == Effort::Core
             && !is_draft(node)
             && self.graph.nodes.iter().enumerate().any(drafting)
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use contract::lineage::{Lineage, Thing, ThingKind};
 use contract::{
-    Attempt, BoxFuture, Code, Context, Error, Inputs, Kind, ModelName, Outcome, PipelineName, RequestId,
-    Signature, Stage, Value,
+    Attempt, BoxFuture, Code, Context, Effort, Error, Inputs, Kind, ModelName, Outcome, PipelineName,
+    RequestId, Signature, Stage, Value,
 };
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -205,7 +205,7 @@ impl StageKind for PipelineKind {
         });
         let inputs: IndexMap<String, Kind> = own.map(|kind| (INPUT.to_owned(), kind)).into_iter().collect();
         let output = callee.output.clone();
-        let signature = Signature { inputs, output, streams: false, instant: false, blocking: false };
+        let signature = Signature { inputs, output, streams: false, instant: false, effort: Effort::Waits };
         Ok(Arc::new(CallStage { calls: self.calls.clone(), config, callee, signature }))
     }
 }

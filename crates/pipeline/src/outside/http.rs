@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{BoxFuture, Code, Context, Error, Inputs, Kind, Outcome, Signature, Stage, Value};
+use contract::{BoxFuture, Code, Context, Effort, Error, Inputs, Kind, Outcome, Signature, Stage, Value};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -216,7 +216,7 @@ impl Http {
         let inputs = Template::inputs(all, &config.inputs)
             .map_err(|e| vec![problem("/inputs", e, "list them: `inputs: [rows]`")])?;
         let output = if config.json { Kind::Json(None) } else { Kind::Text };
-        let signature = Signature { inputs, output, streams: false, instant: false, blocking: false };
+        let signature = Signature { inputs, output, streams: false, instant: false, effort: Effort::Waits };
         Ok(Http { outside, config, url, headers, body, signature })
     }
 

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Attempt, BoxFuture, Code, Context, Error, Inputs, Kind, Outcome, Signature, Stage, Value};
+use contract::{
+    Attempt, BoxFuture, Code, Context, Effort, Error, Inputs, Kind, Outcome, Signature, Stage, Value,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -127,7 +129,8 @@ impl StageKind for NotifyKind {
         match (self.channel(&config), inputs) {
             (Ok(channel), Ok((message, inputs))) => {
                 let output = Kind::Json(None);
-                let signature = Signature { inputs, output, streams: false, instant: false, blocking: false };
+                let signature =
+                    Signature { inputs, output, streams: false, instant: false, effort: Effort::Waits };
                 Ok(Arc::new(Notify { outside: self.outside.clone(), channel, message, signature }))
             }
             (channel, inputs) => Err(channel.err().into_iter().chain(inputs.err()).collect()),

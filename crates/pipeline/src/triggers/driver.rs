@@ -182,8 +182,16 @@ struct All<'a> {
     generation: u64,
 }
 
-/// What came of an input: whether it was taken, and the runs that were started.
-type Decided = (Took, Vec<(StartRun, RunId)>);
+/// What came of an input.
+#[derive(Default)]
+struct Decided {
+    /// Whether it was taken.
+    took: Took,
+    /// The runs that were started.
+    started: Vec<(StartRun, RunId)>,
+    /// Those that never can be, and why.
+    refused: Vec<(StartRun, String)>,
+}
 
 impl All<'_> {
     /// Takes the newest plans.
@@ -311,7 +319,7 @@ impl All<'_> {
     async fn one(&mut self, name: &PipelineName, input: &Input<'_>) -> Result<Decided, Error> {
         for _ in 0..AGAIN {
             self.load(name).await?;
-            let Some(machine) = self.machines.remove(name) else { return Ok((Took::Nothing, Vec::new())) };
+            let Some(machine) = self.machines.remove(name) else { return Ok(Decided::default()) };
             match self.act(machine, input).await? {
                 (Some(machine), Some(came)) => {
                     self.machines.insert(name.clone(), machine);
@@ -332,30 +340,31 @@ impl All<'_> {
     ) -> Result<(Option<Machine>, Option<Decided>), Error> {
         let now = || self.inner.clock.wall();
         let (mut actions, took) = machine.triggers.step(now(), input);
-        let (mut started, mut first) = (Vec::new(), true);
+        let (mut decided, mut first) = (Decided { took, ..Decided::default() }, true);
         loop {
             let mut next = None;
             for action in actions {
                 match action {
                     Action::Save if !self.save(&mut machine).await? => {
-                        return Ok((None, (!first).then_some((took, started))));
+                        return Ok((None, (!first).then_some(decided)));
                     }
                     Action::Save => {}
                     Action::Start(start) => next = Some(start),
                 }
             }
             first = false;
-            let Some(start) = next else { return Ok((Some(machine), Some((took, started)))) };
+            let Some(start) = next else { return Ok((Some(machine), Some(decided))) };
             let key = start.key.clone();
             let input = match self.inner.start.start(start.clone()).await {
                 Ok(Some(run)) => {
                     tracing::info!(pipeline = %start.pipeline, %run, key, "a trigger started a run");
-                    started.push((start, run));
+                    decided.started.push((start, run));
                     Outcome::Started(run)
                 }
                 Ok(None) => Outcome::Later,
                 Err(e) if matches!(e.code.class(), Class::Invalid | Class::Denied) => {
                     tracing::error!(pipeline = %start.pipeline, error = %e, "a run cannot be started, and what caused it is passed over");
+                    decided.refused.push((start, e.message.clone()));
                     Outcome::Refused(e.message)
                 }
                 Err(e) => {
@@ -394,8 +403,10 @@ fn failed(pipeline: &PipelineName, came: Result<Decided, Error>) {
     }
 }
 
-fn came(pipeline: PipelineName, (took, started): Decided, identity: Option<&str>) -> Came {
+fn came(pipeline: PipelineName, decided: Decided, identity: Option<&str>) -> Came {
+    let Decided { took, started, refused } = decided;
     let caused = |start: &StartRun| start.causes.iter().any(|c| Some(c.identity().as_str()) == identity);
     let run = started.iter().find(|(start, _)| caused(start)).map(|(_, run)| *run);
-    Came { pipeline, took, run }
+    let refused = refused.into_iter().find(|(start, _)| caused(start)).map(|(_, why)| why);
+    Came { pipeline, took, run, refused }
 }

@@ -106,9 +106,10 @@ pub enum Action {
 }
 
 /// What came of something that happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Took {
     /// Nothing here waits for it.
+    #[default]
     Nothing,
     /// It starts a run, now or later.
     Waits,

@@ -50,4 +50,6 @@ pub struct Came {
     pub took: Took,
     /// The run that it started at once. It may start one later.
     pub run: Option<RunId>,
+    /// Why the run that it would have started cannot be: it was not taken, and can be sent again.
+    pub refused: Option<String>,
 }

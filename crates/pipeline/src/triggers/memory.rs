@@ -130,6 +130,11 @@ impl Names {
     pub(super) fn holds(&self, name: &str) -> bool {
         self.0.iter().any(|known| known == name)
     }
+
+    /// It is new again.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.0.retain(|known| known != name);
+    }
 }
 
 /// Causes of one trigger that wait.

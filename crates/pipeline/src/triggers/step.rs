@@ -230,11 +230,29 @@ impl Triggers {
                 Took::Nothing
             }
             Input::Refused { key, why } => {
-                if self.memory.starting.take_if(|s| s.start.key == *key).is_some() {
+                if let Some(starting) = self.memory.starting.take_if(|s| s.start.key == *key) {
+                    self.forget(&starting);
                     self.memory.problem = Some((*why).to_owned());
                     self.changed = true;
                 }
                 Took::Nothing
+            }
+        }
+    }
+
+    /// Events and calls that caused what cannot be started were not taken: whoever mends what is wrong sends them again.
+    fn forget(&mut self, starting: &Starting) {
+        let Some(tenant) = &starting.start.tenant else { return };
+        for cause in &starting.start.causes {
+            let name = match cause {
+                Cause::Event(event) => format!("{tenant} {}", event.identity()),
+                Cause::Asked { id, .. } => format!("{tenant} {id}"),
+                _ => continue,
+            };
+            for trigger in &starting.triggers {
+                if let Some(Cursor::Seen(names)) = self.memory.cursors.get_mut(trigger) {
+                    names.forget(&name);
+                }
             }
         }
     }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use contract::{
-    BoxFuture, Budget, Clock, Code, Context, Error, Inputs, Kind, Outcome, RequestId, RunId, Signature,
-    Stage, UnixMillis, Value,
+    BoxFuture, Budget, Clock, Code, Context, Effort, Error, Inputs, Kind, Outcome, RequestId, RunId,
+    Signature, Stage, UnixMillis, Value,
 };
 use pipeline::artifacts::Artifacts;
 use pipeline::durable::{Asked, Definition, Definitions, Durable, Kept, Means};
@@ -49,7 +49,7 @@ impl StageKind for Join {
     fn build(&self, config: &Json, site: &Site<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
         let inputs = self.inputs.iter().map(|n| ((*n).to_owned(), Kind::Any)).collect();
         let output = if config.get("list").is_some() { Kind::List(Box::new(Kind::Text)) } else { Kind::Text };
-        let signature = Signature { inputs, output, streams: false, instant: false, blocking: false };
+        let signature = Signature { inputs, output, streams: false, instant: false, effort: Effort::Waits };
         let (did, tries) = (self.did.clone(), self.tries.clone());
         Ok(Arc::new(Joined { signature, config: config.clone(), name: site.name.to_string(), did, tries }))
     }

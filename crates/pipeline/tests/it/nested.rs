@@ -355,7 +355,7 @@ impl pipeline::StageKind for Table {
             output: Kind::Table,
             streams: false,
             instant: false,
-            blocking: false,
+            effort: contract::Effort::Waits,
         };
         Ok(Arc::new(Named(signature, config["table"].as_str().unwrap().to_owned())))
     }

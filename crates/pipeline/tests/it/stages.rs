@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use contract::{
-    BoxFuture, Budget, Clock, Code, Context, Deadline, Error, Event, Inputs, Kind, Meter, Outcome, RequestId,
-    Signature, Stage, Tail, UnixMillis, Value,
+    BoxFuture, Budget, Clock, Code, Context, Deadline, Effort, Error, Event, Inputs, Kind, Meter, Outcome,
+    RequestId, Signature, Stage, Tail, UnixMillis, Value,
 };
 use pipeline::task::{RuntimeClock, sleep};
 use pipeline::{OnFailure, PipelineSpec, Problem, Registry, Shows, Site, Source, StageKind, StageSpec};
@@ -62,8 +62,9 @@ impl StageKind for Work {
         let streams = config.get("pieces").is_some();
         let instant = config.get("instant") == Some(&json!(true));
         let blocking = config.get("blocking") == Some(&json!(true));
+        let effort = if blocking { Effort::Core } else { Effort::Waits };
         Ok(Arc::new(WorkStage {
-            signature: Signature { inputs, output, streams, instant, blocking },
+            signature: Signature { inputs, output, streams, instant, effort },
             config: config.clone(),
             running: self.running.clone(),
             calls: self.calls.clone(),
@@ -153,7 +154,7 @@ impl StageKind for Upper {
     fn build(&self, _: &Json, _: &Site<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
         let inputs = [("text".to_owned(), Kind::Text)].into_iter().collect();
         let signature =
-            Signature { inputs, output: Kind::Text, streams: true, instant: false, blocking: false };
+            Signature { inputs, output: Kind::Text, streams: true, instant: false, effort: Effort::Waits };
         Ok(Arc::new(UpperStage(signature)))
     }
 }

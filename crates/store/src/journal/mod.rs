@@ -120,6 +120,13 @@ impl Journal {
         self.failing.load(Ordering::Relaxed)
     }
 
+    /// Whether somebody removed the file that is written to: the system takes what is written, and nobody will find it.
+    pub fn gone(&self) -> bool {
+        let segment = self.active.lock().segment;
+        std::fs::metadata(path(&self.folder, segment))
+            .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// How many acknowledged records wait in memory for the disk.
     pub fn backlog(&self) -> usize {
         self.active.lock().backlog.len()

@@ -189,6 +189,8 @@ impl Ledger {
     pub fn health(&self) -> Health {
         let problem = if self.inner.journal.failing() {
             Some("the journal's disk refuses writes: free disk space".to_owned())
+        } else if self.inner.journal.gone() {
+            Some("the journal was removed under the server: put the folder back and start anew".to_owned())
         } else if self.lag_bytes() > self.inner.settings.max_lag_bytes {
             Some("the database is too far behind its journal: the disk is too slow".to_owned())
         } else {

@@ -119,3 +119,14 @@ async fn a_bill_is_the_same_whether_its_records_are_in_the_journal_or_in_the_dat
     assert_eq!(waiting, bill().await);
     assert_eq!(waiting[0].iter().map(|r| r.requests).sum::<u64>(), 4);
 }
+
+#[tokio::test]
+async fn a_folder_that_is_removed_under_the_writer_is_a_problem_for_who_asks_whether_all_is_well() {
+    let project = tempfile::tempdir().unwrap();
+    let store = open(project.path()).await;
+    store.ledger.settled(&record(1)).unwrap();
+    assert_eq!(store.ledger.health().problem, None);
+    std::fs::remove_dir_all(project.path().join(".forebay")).unwrap();
+    let problem = store.ledger.health().problem.unwrap();
+    assert!(problem.contains("removed under the server"), "{problem}");
+}

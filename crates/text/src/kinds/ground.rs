@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use contract::{
-    BoxFuture, Code, Context, Document, Error, Event, Inputs, Kind, Meter, Outcome, Signature, Tail, Value,
+    BoxFuture, Code, Context, Document, Effort, Error, Event, Inputs, Kind, Meter, Outcome, Signature, Tail,
+    Value,
 };
 use pipeline::{Shows, task};
 use schemars::JsonSchema;
@@ -50,7 +51,7 @@ impl Config for GroundConfig {
 
     fn signature(&self) -> Signature {
         let inputs = [("text", Kind::Text), ("source", Kind::Document)];
-        Signature { streams: true, blocking: false, ..signature(&inputs, Kind::Text) }
+        Signature { streams: true, effort: Effort::Waits, ..signature(&inputs, Kind::Text) }
     }
 
     fn tail(&self, cx: &Context, others: &Inputs) -> Option<Box<dyn Tail>> {

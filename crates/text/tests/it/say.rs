@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{
-    BoxFuture, Budget, Clock, Context, Deadline, Document, Event, Inputs, Kind, Media, Meter, Outcome,
-    RequestId, Signature, Stage, UnixMillis, Value,
+    BoxFuture, Budget, Clock, Context, Deadline, Document, Effort, Event, Inputs, Kind, Media, Meter,
+    Outcome, RequestId, Signature, Stage, UnixMillis, Value,
 };
 use futures_util::StreamExt;
 use pipeline::task::{RuntimeClock, sleep};
@@ -37,7 +37,7 @@ impl StageKind for Say {
             output: Kind::Text,
             streams: config["streams"] == json!(true),
             instant: false,
-            blocking: false,
+            effort: Effort::Waits,
         };
         let pieces = pieces.iter().filter_map(Json::as_str).map(str::to_owned).collect();
         Ok(Arc::new(Saying { signature, pieces }))

@@ -63,6 +63,11 @@ enum Command {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
+    if let Some(server) = global.server() {
+        let message = format!("datasets are not read through the server at {}", clean(server));
+        let help = "run it in the project's folder, or with --project, and without --server and FOREBAY_URL; a server sees what is committed there";
+        return Err(Error::new(message, help));
+    }
     let open = || {
         let none = || {
             let message = format!("there are no datasets yet in {}", global.project.display());

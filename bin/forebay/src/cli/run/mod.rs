@@ -16,7 +16,7 @@ use bytes::Bytes;
 use contract::{Event, Secret, Surface};
 use gateway::{App, RunWanted, segment};
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use llm::codec::sse::SseParser;
 use serde_json::{Value, json};
@@ -124,11 +124,18 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
     }
 }
 
-/// Whether the pipeline is one that durable runs run. Whose configuration a server has, nobody here knows: a call without an
-/// input is one.
+/// Whether the pipeline is one that durable runs run. Which configuration a server has, nobody here knows: a call without an input is
+/// one, and with parameters alone it is one of a pipeline that the server does not list among its models.
 fn is_durable(global: &Global, args: &Args) -> Result<bool, Error> {
-    if global.server().is_some() {
-        return Ok(args.params.is_empty());
+    if let Some(remote) = Remote::of(global)? {
+        if args.params.is_empty() {
+            return Ok(true);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| Error::new(format!("cannot start: {e}"), "try again"))?;
+        let path = format!("/v1/models/{}", segment(&args.pipeline));
+        let found = runtime.block_on(remote.ask::<Value>(Method::GET, &path, None::<&Value>))?;
+        return Ok(matches!(found, Err(refused) if refused.status == StatusCode::NOT_FOUND));
     }
     Ok(follow::is_durable(global, &project::checked(global)?, &args.pipeline))
 }

@@ -33,7 +33,7 @@ pub(in crate::cli) fn is_durable(global: &Global, config: &Config, pipeline: &st
 /// Asks for runs and watches them until they have ended.
 ///
 /// # Errors
-/// What is wrong with what is asked, and `partial` when a run did not succeed.
+/// What is wrong with what is asked, a run that did not succeed, and [`Error::Partial`] when something is missing from what one made.
 pub(in crate::cli) fn started(global: &Global, wanted: Vec<RunWanted>) -> Result<(), Error> {
     at_work(global, async |place| {
         let mut runs = Vec::new();
@@ -117,7 +117,9 @@ async fn watch(global: &Global, place: &Place, mut runs: Vec<Value>) -> Result<(
     } else {
         print(&format!("{} of {} runs succeeded", runs.len() - failed, runs.len()));
     }
+    let partial = runs.iter().any(|r| r.get("partial").is_some());
     match runs.iter().find(|r| show::word(r, "status") != "succeeded") {
+        None if partial => Err(Error::Partial),
         None => Ok(()),
         Some(run) => {
             let why = run.pointer("/error/message").and_then(Value::as_str).unwrap_or("it was cancelled");
