@@ -149,6 +149,7 @@ mod tests {
             input_tokens: Some(10),
             output_tokens: Some(2),
             cost_nanousd: Some(2_500_000),
+            of: Vec::new(),
         };
         assert_eq!(
             row(&collect, Some(&element), &Ok(made.clone())),

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::lineage::Lineage;
 use contract::{Attempt, Code, Context, Error, Inputs, Meter, Money, Outcome, Stage, StageLog as _, Value};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -16,7 +17,7 @@ use store::StageResult;
 
 use super::collected::Out;
 use super::definition::About;
-use super::elements::{Common, Elements, Made};
+use super::elements::{Common, Elements, Heard, Made};
 use super::host::Durable;
 use super::kept::Kept;
 use super::log::Log;
@@ -199,10 +200,11 @@ impl Each<'_> {
         own.meter = Arc::new(Meter::default());
         // Of the stage's own attempts nobody knows which elements they came to: most were never asked.
         own.retrying = failures > 0;
-        own.attempt = self.cx.attempt.as_ref().map(|a| {
+        let heard = self.cx.attempt.as_ref().map(|a| Arc::new(Heard::new(a.log.clone())));
+        own.attempt = self.cx.attempt.as_ref().zip(heard.clone()).map(|(a, log)| {
             // An effect of its own for each element.
             let effect = blake3::hash(format!("{} {index}", a.effect).as_bytes()).to_hex().to_string();
-            Arc::new(Attempt { effect, again: failures, ..(**a).clone() })
+            Arc::new(Attempt { effect, again: failures, log, ..(**a).clone() })
         });
         let outcome = self.host.call(self.stage, &self.task.stage.name, &own, given).await;
         let facts = own.meter.facts();
@@ -216,6 +218,7 @@ impl Each<'_> {
             input_tokens,
             output_tokens,
             cost_nanousd,
+            of: heard.as_ref().map(|heard| heard.read()).unwrap_or_default(),
         };
         let made = outcome.value().map(made);
         (outcome.map(|_| ()), made)
@@ -253,6 +256,8 @@ impl Each<'_> {
             // An attempt of this run has paid for it.
             self.spend(made.input_tokens, made.output_tokens, made.cost_nanousd);
         }
+        // Whoever answered then has a part in what is made now.
+        self.log.lineage(Lineage::of(made.of.clone()));
         Some(made)
     }
 

@@ -7,7 +7,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
-use contract::{Code, Error, StageName, TenantId, Value};
+use contract::lineage::{Lineage, Thing};
+use contract::{Code, Error, StageLog, StageName, TenantId, Value};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -106,6 +108,40 @@ pub(super) struct Made {
     pub(super) output_tokens: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cost_nanousd: Option<i64>,
+    /// What it was made of beside the element: models that answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) of: Vec<Thing>,
+}
+
+/// A log that also keeps for itself what the call for one element said that it read.
+pub(super) struct Heard {
+    log: Arc<dyn StageLog>,
+    read: Mutex<Lineage>,
+}
+
+impl Heard {
+    pub(super) fn new(log: Arc<dyn StageLog>) -> Heard {
+        Heard { log, read: Mutex::default() }
+    }
+
+    pub(super) fn read(&self) -> Vec<Thing> {
+        self.read.lock().inputs.clone()
+    }
+}
+
+impl StageLog for Heard {
+    fn line(&self, line: &str) {
+        self.log.line(line);
+    }
+
+    fn progress(&self, done: u64, of: Option<u64>) {
+        self.log.progress(done, of);
+    }
+
+    fn lineage(&self, lineage: Lineage) {
+        self.read.lock().add(lineage.clone());
+        self.log.lineage(lineage);
+    }
 }
 
 /// What all elements of a stage have in common: their keys begin with it.

@@ -16,7 +16,7 @@ use pipeline::{
     Collect, DurableSpec, Finding, OnFailure, PipelineSpec, Registry, StageInRuns, StageSpec, Tables,
 };
 use serde_json::{Value as Json, json};
-use store::RunStore as _;
+use store::{Backend as _, RunStore as _};
 use tokio::sync::Semaphore;
 
 use crate::durable::{World, stage};
@@ -227,6 +227,13 @@ async fn of_many_elements_what_changed_is_made_again_and_nothing_else() {
     assert_eq!(n.world.text(&edited, "calls").await, "C\n\nX\n\nA");
     assert_eq!(n.loud.asked(), ["x"]);
     assert!(note(&edited, "calls").contains("3 elements: 1 made, 2 kept"), "{}", note(&edited, "calls"));
+    // The model that answered then is an input of what is put together of kept elements alone.
+    n.define(vec![("p", each(&["c", "a"], OnFailure::Fail))]).unwrap();
+    let kept = n.run().await;
+    assert!(n.loud.asked().is_empty());
+    let facts = store::Database::open(&folder.path().join("forebay.db")).await.unwrap().lineage();
+    let facts = facts.of_run(None, &kept.id().to_string(), Some("p.calls"), 9).await.unwrap();
+    assert!(facts.len() == 1 && facts[0].body.contains("m-1"), "{facts:?}");
 }
 
 #[tokio::test]
