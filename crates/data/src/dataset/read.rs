@@ -226,7 +226,7 @@ impl Batch {
     }
 
     /// The rows as JSON objects: numbers, bools and texts as such, dates and times in ISO 8601, decimals as text so that
-    /// no digit is lost, binary in base64, floats that JSON has no form for as null.
+    /// no digit is lost, binary in base64, floats that JSON has no number for as `"NaN"`, `"inf"` and `"-inf"`.
     pub fn to_json(&self) -> Vec<Map<String, Value>> {
         let schema = self.0.schema();
         let mut rows = vec![Map::new(); self.len()];
@@ -246,7 +246,7 @@ pub(crate) fn cell(array: &ArrayRef, row: usize) -> Value {
     match array.data_type() {
         DataType::Boolean => array.as_boolean().value(row).into(),
         DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
-        DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
+        DataType::Float64 => float(array.as_primitive::<Float64Type>().value(row)),
         DataType::Utf8 => array.as_string::<i32>().value(row).into(),
         DataType::Binary => STANDARD.encode(array.as_binary::<i32>().value(row)).into(),
         DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().value_as_string(row).into(),
@@ -261,5 +261,15 @@ pub(crate) fn cell(array: &ArrayRef, row: usize) -> Value {
         }
         _ => ArrayFormatter::try_new(array, &FormatOptions::default())
             .map_or(Value::Null, |formatter| formatter.value(row).to_string().into()),
+    }
+}
+
+/// The words are those of CSV, and what a source of JSON reads as a float.
+fn float(x: f64) -> Value {
+    match x {
+        x if x.is_finite() => x.into(),
+        x if x.is_nan() => "NaN".into(),
+        x if x > 0.0 => "inf".into(),
+        _ => "-inf".into(),
     }
 }

@@ -91,11 +91,8 @@ impl Cells {
             (Cells::Decimal(..), Value::Number(n)) => self.push(&n.to_string())?,
             (Cells::Text(b), Value::String(s)) => b.append_value(s),
             (Cells::Text(b), other) => b.append_value(other.to_string()),
-            // JSON has no numbers for them.
-            (Cells::Float(b), Value::String(word)) if matches!(word.as_str(), "NaN" | "inf" | "-inf") => {
-                b.append_value(parse_float(word)?);
-            }
-            (Cells::Bool(_) | Cells::Int(_) | Cells::Float(_), Value::String(_)) => return None,
+            (Cells::Float(b), Value::String(word)) => b.append_value(word_float(word)?),
+            (Cells::Bool(_) | Cells::Int(_), Value::String(_)) => return None,
             (_, Value::String(s)) => self.push(s)?,
             _ => return None,
         }
@@ -134,6 +131,16 @@ pub(crate) fn parse_float(text: &str) -> Option<f64> {
         return None;
     }
     text.parse().ok()
+}
+
+/// A float that JSON has no number for, by the word that stands for it: as in CSV, or as Protobuf writes it.
+pub(crate) fn word_float(word: &str) -> Option<f64> {
+    match word {
+        "NaN" => Some(f64::NAN),
+        "inf" | "Infinity" => Some(f64::INFINITY),
+        "-inf" | "-Infinity" => Some(f64::NEG_INFINITY),
+        _ => None,
+    }
 }
 
 /// The digits of an exact decimal without its point; `None` when it has more than the type keeps.

@@ -44,6 +44,32 @@ async fn bad_rows_go_to_quarantine_with_reasons_and_lines_and_the_others_come_in
 }
 
 #[tokio::test]
+async fn floats_that_json_has_no_number_for_are_in_quarantine_what_they_were_and_come_out_so() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    let checks = gate(json!([{"range": {"column": "v", "min": 0, "max": 10}}]), SOME);
+    let text = "v,t\n1,a\n2,b\n3,c\nNaN,d\ninf,e\n-inf,f\n";
+    let gated = x.add_checked(&bench.source("x.csv", text), &Change::default(), &checks).await.unwrap();
+    let held = x.quarantine(None, 10).await.unwrap();
+    let shown: Vec<_> = held.iter().map(|q| q.row.as_ref().unwrap()["v"].clone()).collect();
+    assert_eq!(shown, ["NaN", "inf", "-inf"]);
+    let examples = &gated.report.outcomes[0].examples;
+    assert_eq!(examples[0]["v"], "NaN", "{examples:?}");
+    x.release(&gated.attempt, &Change::default(), None).await.unwrap();
+    let whole = append(&bench.dataset("whole"), &bench.source("x.csv", text)).await.unwrap();
+    let released = x.show(&At::Newest).await.unwrap();
+    assert_eq!(released.name, whole.name, "released rows are the rows that were held back");
+    // The same when nothing is there that says the types.
+    let y = bench.dataset("y");
+    let refuse = Gate { policy: Policy::Fail, ..checks };
+    let text = "v,t\n-1,a\nNaN,b\n-inf,c\n";
+    let gated = y.add_checked(&bench.source("y.csv", text), &Change::default(), &refuse).await.unwrap();
+    y.release(&gated.attempt, &Change::default(), None).await.unwrap();
+    let whole = append(&bench.dataset("all"), &bench.source("y.csv", text)).await.unwrap();
+    assert_eq!(y.show(&At::Newest).await.unwrap().name, whole.name);
+}
+
+#[tokio::test]
 async fn a_change_that_is_refused_leaves_the_version_and_tells_why() {
     let bench = Bench::new();
     let x = bench.dataset("x");
