@@ -9,7 +9,7 @@ use csv::{ByteRecord, ErrorKind};
 
 use crate::error::Place;
 use crate::source::blank::Blank;
-use crate::source::cells::Cells;
+use crate::source::cells::{self, Cells};
 use crate::source::decode::{self, NOT_UTF8};
 use crate::source::guess::{Found, Guess};
 use crate::source::starts::{Starts, TOO_LONG};
@@ -225,7 +225,12 @@ impl Batches for CsvBatches {
 pub(super) fn misfit(at: Place, value: &str, ty: &str) -> Error {
     let shown: String = value.chars().take(40).collect();
     let more = if shown.len() < value.len() { "…" } else { "" };
-    let remedy = format!("correct the value, or declare the column text instead of {ty}");
+    let remedy = match (ty, cells::parse_float(value.trim_ascii())) {
+        ("float", Some(_)) => {
+            "declare the column decimal(p, s) or text, which keep all its digits".to_owned()
+        }
+        _ => format!("correct the value, or declare the column text instead of {ty}"),
+    };
     Error::source(at, format!("`{shown}{more}` is not of type {ty}"), remedy)
 }
 

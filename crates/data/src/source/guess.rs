@@ -54,12 +54,12 @@ impl Guess {
         fits(DATETIME, &|t| time::parse_datetime(t).is_some());
     }
 
-    /// Takes a number of JSON into account: unlike text it is not a name, however many digits it has.
-    pub(crate) fn see_number(&mut self, int: bool, float: Option<f64>) {
+    /// Takes a number of JSON into account, as it is written.
+    pub(crate) fn see_number(&mut self, text: &str) {
         (self.seen, self.number) = (true, true);
-        let exact = float.is_some_and(|x| !int || x.abs() <= (1u64 << 53) as f64);
-        let fits = if int { INT } else { 0 } | if exact { FLOAT } else { 0 };
-        self.possible &= fits;
+        let int = if is_int(text) && text.parse::<i64>().is_ok() { INT } else { 0 };
+        let float = if is_float(text) && text.parse().is_ok_and(f64::is_finite) { FLOAT } else { 0 };
+        self.possible &= int | float;
     }
 
     /// Takes a string of JSON into account: it may be a date or a time, and is never a number or a bool. A word for a float that
@@ -233,12 +233,28 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_json_are_text_where_no_number_keeps_all_their_digits() {
+        let of = |numbers: &[&str]| {
+            let mut guess = Guess::default();
+            numbers.iter().for_each(|number| guess.see_number(number));
+            guess.ty()
+        };
+        assert_eq!(of(&["9007199254740993", "-1"]), ColumnType::Int);
+        assert_eq!(of(&["9007199254740992", "0.5"]), ColumnType::Float);
+        assert_eq!(of(&["9007199254740993", "0.5"]), ColumnType::Text);
+        assert_eq!(of(&["18446744073709551615"]), ColumnType::Text);
+        assert_eq!(of(&["123456789012345678901234567890", "1"]), ColumnType::Text);
+        assert_eq!(of(&["1e400"]), ColumnType::Text);
+        assert_eq!(of(&["1e3", "1.0"]), ColumnType::Float);
+    }
+
+    #[test]
     fn a_word_for_a_float_is_one_among_numbers_and_a_word_otherwise() {
         let of = |strings: &[&str], numbers: bool| {
             let mut guess = Guess::default();
             strings.iter().for_each(|text| guess.see_string(text));
             if numbers {
-                guess.see_number(false, Some(0.5));
+                guess.see_number("0.5");
             }
             guess.ty()
         };

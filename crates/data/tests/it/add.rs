@@ -162,3 +162,39 @@ async fn an_empty_line_of_one_column_is_a_null_row_and_comes_back_as_it_was_writ
     let added = overwrite(&x, &bench.source("y.csv", "k,v\n1,2\n\n3,4\n\n")).await.unwrap();
     assert_eq!(added.rows, 2);
 }
+
+#[tokio::test]
+async fn a_number_of_json_keeps_all_its_digits_or_is_refused() {
+    let bench = Bench::new();
+    let text = "{\"n\":9007199254740993}\n{\"n\":0.5}\n{\"n\":1234567890123456.789}\n{\"n\":2e2}\n";
+    let added = append(&bench.dataset("text"), &bench.source("n.jsonl", text)).await.unwrap();
+    assert_eq!(added.schema.columns[0].ty, ColumnType::Text, "no number keeps all of them");
+    let expected = [
+        r#"{"n":"0.5"}"#,
+        r#"{"n":"1234567890123456.789"}"#,
+        r#"{"n":"2e2"}"#,
+        r#"{"n":"9007199254740993"}"#,
+    ];
+    assert_eq!(sorted(&bench.dataset("text"), &At::Newest).await, expected);
+    let mut source = bench.source("n.jsonl", text);
+    source.types = [("n".to_owned(), "decimal(20, 3)".parse().unwrap())].into();
+    append(&bench.dataset("exact"), &source).await.unwrap();
+    let expected = [
+        r#"{"n":"0.500"}"#,
+        r#"{"n":"1234567890123456.789"}"#,
+        r#"{"n":"200.000"}"#,
+        r#"{"n":"9007199254740993.000"}"#,
+    ];
+    assert_eq!(sorted(&bench.dataset("exact"), &At::Newest).await, expected);
+    // Where the dataset is one of floats already.
+    let x = bench.dataset("x");
+    append(&x, &bench.source("x.jsonl", "{\"n\":0.5}\n")).await.unwrap();
+    for (file, text) in [("y.jsonl", "{\"n\":9007199254740993}\n"), ("y.csv", "n\n9007199254740993\n")] {
+        let said = append(&x, &bench.source(file, text)).await.unwrap_err().to_string();
+        assert!(
+            said.contains("`9007199254740993` is not of type float") && said.contains("decimal(p, s)"),
+            "{said}"
+        );
+    }
+    assert_eq!(append(&x, &bench.source("z.jsonl", "{\"n\":9007199254740994}\n")).await.unwrap().rows, 2);
+}
