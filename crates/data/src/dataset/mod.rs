@@ -15,6 +15,7 @@ mod gate;
 mod gc;
 mod log;
 mod merge;
+mod part;
 mod profile;
 mod put;
 mod quarantine;

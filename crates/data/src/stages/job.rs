@@ -158,7 +158,7 @@ impl<'a> Job<'a> {
         self.tell(&sieved, &place);
         self.attempt.log.lineage(checked(made_of, &sieved));
         if sieved.quarantined > 0 || !sieved.passed {
-            self.say(format!("in quarantine of {}: attempt {attempt}", target.name()));
+            self.say(format!("in quarantine of {}: attempt {}", target.name(), sieved.attempt));
         }
         if !sieved.passed {
             return Err(refused(&sieved, target.name()));

@@ -160,6 +160,10 @@ async fn bad_rows_are_put_aside_with_reasons_and_the_others_are_given_on() {
     // Tried again after it died: nothing is put aside twice.
     assert_eq!(kept, hand.run(("validate", gate.clone()), ("v", "e4"), &[("table", &some)]).await);
     assert_eq!(x.quarantine(None, 10).await.unwrap().len(), 2);
+    // Neither by another run of the same rows, which is told where they are.
+    assert_eq!(kept, hand.run(("validate", gate.clone()), ("v", "e9"), &[("table", &some)]).await);
+    assert_eq!(x.quarantine(None, 10).await.unwrap().len(), 2);
+    assert_eq!(hand.lines().matches(&format!("in quarantine of x: attempt {}", held[0].attempt)).count(), 3);
     let report = x.report(&held[0].attempt).await.unwrap().unwrap();
     assert_eq!((report.rows, report.passed, report.outcomes[0].rows_failed), (4, false, Some(1)));
     assert!(
