@@ -118,7 +118,7 @@ impl Dataset {
         let mut given = self.given(session, &gate.suite, schema).await?;
         if self.exists().await? {
             for (at, versions) in histories(&gate.suite) {
-                let log = self.log(Some(versions)).await?;
+                let log = self.changes(None, versions).await?;
                 given.history.insert(at, log.iter().filter_map(|v| v.written).collect());
             }
         }

@@ -60,13 +60,10 @@ impl Dataset {
         Ok(report)
     }
 
-    /// How many rows the versions before had, the newest first, as far as the log says it.
+    /// How many rows the versions before had, the newest first, as far as the log says it. Versions that changed nothing do not count.
     async fn counted(&self, version: u64, most: usize) -> Result<Vec<Counted>, Error> {
-        let newer = self.existing().await?.version().unwrap_or_default().saturating_sub(version);
-        let log =
-            self.log(Some(usize::try_from(newer).unwrap_or(usize::MAX).saturating_add(most + 1))).await?;
-        let counted = |v: &crate::Version| Some(Counted { version: v.version, rows: v.rows? });
-        Ok(log.iter().filter(|v| v.version < version).filter_map(counted).take(most).collect())
+        let counted = |v: crate::Version| Some(Counted { version: v.version, rows: v.rows? });
+        Ok(self.changes(Some(version), most).await?.into_iter().filter_map(counted).collect())
     }
 
     /// Reads what expectations compare with: other versions, other datasets. What cannot be read becomes the outcome's problem.

@@ -130,3 +130,27 @@ async fn a_dataset_that_is_not_there_is_answered_with_those_that_are() {
     assert!(said.contains("there are flights"), "{said}");
     assert!(bench.warehouse.dataset("../x").is_err());
 }
+
+#[tokio::test]
+async fn what_changes_no_rows_is_no_change() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    assert_eq!(x.newest_change().await.unwrap(), None);
+    for n in 0..3 {
+        overwrite(&x, &bench.source("x.csv", format!("n\n{n}\n"))).await.unwrap();
+    }
+    x.gc(&Gc { older_than: Duration::ZERO, dry_run: false }).await.unwrap();
+    let newest = x.resolve(&At::Newest).await.unwrap();
+    assert!(newest > 2, "gc makes versions: {newest}");
+    assert_eq!(x.newest_change().await.unwrap(), Some(2));
+    let log = x.log(Some(1)).await.unwrap();
+    assert_eq!((log[0].changes, log[0].name.is_some(), log[0].rows), (false, true, Some(1)));
+    // Nor is it part of the history that a volume is compared with.
+    let suite =
+        crate::expect::suite(serde_json::json!([{"volume": {"history": {"versions": 2, "within": 0.5}}}]));
+    let report = x.validate(&At::Newest, &suite).await.unwrap();
+    let before: Vec<u64> = report.history.iter().map(|c| c.version).collect();
+    assert_eq!(before, [0, 1, 2, newest]);
+    overwrite(&x, &bench.source("x.csv", "n\n7\n")).await.unwrap();
+    assert_eq!(x.newest_change().await.unwrap(), Some(newest + 1));
+}
