@@ -47,6 +47,10 @@ impl Dataset {
     ) -> Result<u64, Refused> {
         let failed = |e: DeltaTableError| Refused::Failed(store::table("commit to", &self.name, &e));
         let log = base.log_store();
+        // Versions never get older, also when a clock goes back: that is how one is found by its time.
+        let before = entry(&*log, &self.name, number(base)).await.map_err(Refused::Failed)?;
+        let at = before.and_then(|before| before.at).map_or(facts.at, |before| before.max(facts.at));
+        let facts = &Facts { at, ..facts.clone() };
         let state = base.snapshot().map_err(failed)?;
         let mut actions: Vec<Action> = Vec::with_capacity(staged.files.len() + 1);
         if replace == Replace::Everything {

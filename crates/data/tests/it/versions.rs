@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use contract::UnixMillis;
 use data::{At, Change, Error, Gc, How};
+use proptest::prelude::*;
 
 use crate::support::{Bench, START, append, merge, overwrite, rows, sorted};
 
@@ -153,4 +154,35 @@ async fn what_changes_no_rows_is_no_change() {
     assert_eq!(before, [0, 1, 2, newest]);
     overwrite(&x, &bench.source("x.csv", "n\n7\n")).await.unwrap();
     assert_eq!(x.newest_change().await.unwrap(), Some(newest + 1));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn a_version_is_found_by_its_time_as_the_log_tells_it_also_when_the_clock_jumps(
+        times in proptest::collection::vec(0i64..20, 1..9), asked in proptest::collection::vec(-1i64..21, 6),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bench = Bench::new();
+            let x = bench.dataset("x");
+            let mut latest = i64::MIN;
+            let mut expected = Vec::new();
+            for (n, time) in times.iter().enumerate() {
+                bench.clock.jump_wall(UnixMillis(START + time * 1000));
+                overwrite(&x, &bench.source("x.csv", format!("n\n{n}\n"))).await.unwrap();
+                latest = latest.max(START + time * 1000);
+                expected.push(UnixMillis(latest));
+            }
+            let mut log = x.log(None).await.unwrap();
+            log.reverse();
+            assert_eq!(log.iter().map(|v| v.at.unwrap()).collect::<Vec<_>>(), expected);
+            for time in asked {
+                let time = UnixMillis(START + time * 1000);
+                let newest = log.iter().rev().find(|v| v.at.unwrap() <= time).map(|v| v.version);
+                assert_eq!(x.resolve(&At::Time(time)).await.ok(), newest, "{times:?} at {time:?}");
+            }
+        });
+    }
 }
