@@ -17,7 +17,7 @@ use crate::dataset::result::depends;
 use crate::dataset::stage::{Staged, Stager, remove};
 use crate::dataset::unique::duplicates;
 use crate::dataset::validate::{histories, scan};
-use crate::dataset::{Added, Change, Dataset, Effect, Gate, How, On, Policy, Rows};
+use crate::dataset::{Added, Change, Dataset, Effect, Gate, How, On, Policy, Rows, explained};
 use crate::expect::{Duplicates, Ends, Given, Outcome, Plan, Report, Scope};
 use crate::{Error, Schema, store};
 
@@ -71,7 +71,10 @@ impl Dataset {
         // What the engine groups and sorts by has the other half.
         let room = self.warehouse.inner.settings.memory_bytes / 2;
         let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, Scope::Scan { room })?);
-        let mut tally = scan(frame.clone(), &plan).await?;
+        let mut tally = match scan(frame.clone(), &plan).await {
+            Ok(tally) => tally,
+            Err(error) => return Err(explained(&[(looked.dataset.clone(), looked.version)], error).await),
+        };
         let hashes = tally.hashes();
         let on = match &looked.onto {
             Some((how, base)) if depends(&gate.suite, how) => On::Seen(base.clone()),

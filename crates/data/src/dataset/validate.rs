@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 
 use crate::batch::physically;
 use crate::dataset::unique::duplicates;
-use crate::dataset::{At, Dataset, Rows};
+use crate::dataset::{At, Dataset, Rows, explained};
 use crate::expect::{
     CATEGORIES, Check, Counted, Ends, Given, Keys, Plan, Reference, Report, Scope, Suite, Tally, numbers,
     present,
@@ -35,6 +35,13 @@ impl Dataset {
     /// no error: the report says so.
     pub async fn validate(&self, at: &At, suite: &Suite) -> Result<Report, Error> {
         let version = self.resolve(at).await?;
+        match Box::pin(self.look_at(version, suite)).await {
+            Err(error) => Err(explained(&[(self.clone(), version)], error).await),
+            report => report,
+        }
+    }
+
+    async fn look_at(&self, version: u64, suite: &Suite) -> Result<Report, Error> {
         let table = self.at_version(version).await?;
         let schema = self.schema_of(&table)?;
         let session = self.warehouse.session();

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use contract::UnixMillis;
-use data::{At, Change, Error, Gc, How};
+use data::{At, Change, Error, Gc, How, Select};
 use proptest::prelude::*;
 
 use crate::support::{Bench, START, append, merge, overwrite, rows, sorted};
@@ -130,6 +130,46 @@ async fn a_dataset_that_is_not_there_is_answered_with_those_that_are() {
     let said = bench.dataset("flight").show(&At::Newest).await.unwrap_err().to_string();
     assert!(said.contains("there are flights"), "{said}");
     assert!(bench.warehouse.dataset("../x").is_err());
+}
+
+#[tokio::test]
+async fn a_version_whose_files_gc_removed_says_so_and_which_can_be_read() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    for n in 0..6 {
+        overwrite(&x, &bench.source("x.csv", format!("n\n{n}\n"))).await.unwrap();
+    }
+    x.tag("keep", &At::Version(2), None).await.unwrap();
+    x.gc(&Gc { older_than: Duration::ZERO, dry_run: false }).await.unwrap();
+    let says = ["version 0 of `x`", "`forebay data gc` removed", "can be read: 5-7, 2"];
+    let read = async || x.read(&At::Version(0), &Select::default()).await?.all().await.map(|_| ());
+    let limited = Select { columns: vec!["n".into()], filter: Some("n >= 0".into()), limit: Some(1) };
+    let part = async || x.read(&At::Version(0), &limited).await?.all().await.map(|_| ());
+    let suite = crate::expect::suite(serde_json::json!([{"not_null": {"column": "n"}}]));
+    let errors = [
+        read().await.unwrap_err(),
+        part().await.unwrap_err(),
+        x.diff(&At::Version(0), &At::Newest, &[]).await.unwrap_err(),
+        x.validate(&At::Version(0), &suite).await.unwrap_err(),
+        x.profile(&At::Version(0)).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, Error::Gone { .. }), "{error}");
+        let said = error.to_string();
+        assert!(says.iter().all(|part| said.contains(part)), "{said}");
+    }
+    for version in [5, 7, 2] {
+        assert_eq!(rows(&x, &At::Version(version)).await.len(), 1);
+    }
+    // Somebody else removed a file.
+    let folder = bench.folder.path().join("warehouse").join("x");
+    for file in std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()) {
+        if file.extension().is_some_and(|ending| ending == "parquet") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    let said = x.read(&At::Newest, &Select::default()).await.unwrap().all().await.unwrap_err().to_string();
+    assert!(said.contains("1 of its 1 files") && said.contains("none of the newest"), "{said}");
 }
 
 #[tokio::test]
