@@ -211,8 +211,7 @@ fn load(disk: &Disk, shape: Shape, now: i64) -> Result<Option<Live>, Error> {
         if *kept == *shape
             && let Some(taken) = &manifest.dataset
         {
-            let dataset = &mut live.dataset;
-            if disk.rows(&taken.files, kept, |rows| dataset.offer(&rows))?.is_none() {
+            if disk.rows(&taken.files, kept, |rows| live.bring(&rows))?.is_none() {
                 return Ok(None);
             }
         }
