@@ -36,7 +36,7 @@ use pipeline::task;
 
 use crate::features::keys::NO_KEY;
 use crate::features::latest::Stamp;
-use crate::features::online::disk::Disk;
+use crate::features::online::disk::{Disk, Taken};
 use crate::features::online::table::{Offers, Shape, Table};
 use crate::features::view::FeatureView;
 use crate::{Error, Warehouse};
@@ -182,6 +182,8 @@ struct ViewStore {
     clock: Arc<dyn Clock>,
     /// `None` until the columns are known, which they are once the datasets are there.
     live: RwLock<Option<Live>>,
+    /// What was taken over from the datasets, as `disk` has it.
+    taken: RwLock<Option<Taken>>,
     /// Changes of what is kept; held for writes only, never while a dataset is read.
     disk: Mutex<Disk>,
     /// One materialisation at a time.
@@ -511,7 +513,7 @@ impl ViewStore {
     }
 
     fn state(&self) -> ViewState {
-        let (taken, view) = (self.disk.lock().manifest.dataset.clone(), self.view.name().to_owned());
+        let (taken, view) = (self.taken.read().clone(), self.view.name().to_owned());
         let live = self.live.read();
         let (entities, newest, pending) = live.as_ref().map_or((0, None, 0), |live| {
             let newest = live.dataset.newest().max(live.pushed.newest());

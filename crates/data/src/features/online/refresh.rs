@@ -232,7 +232,9 @@ impl ViewStore {
             manifest.set_shape(&live.shape);
         }
         manifest.dataset = Some(taken);
-        disk.commit(manifest)
+        disk.commit(manifest)?;
+        self.tell(&disk);
+        Ok(())
     }
 
     /// Writes the files of a view as one. Only materialising changes these rows, and this is its turn. Blocks.
