@@ -307,6 +307,7 @@ fn a_disk_that_fills_in_the_middle_leaves_the_previous_version() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("File too large") && said.contains("the previous version is intact"), "{said}");
+    assert!(!said.contains("panicked") && said.lines().count() == 2, "{said}");
     assert_eq!(project.state("flights"), before);
     assert_eq!(files(&project.0.path().join(".forebay/data")), there, "nothing is left behind");
     project.text(&["add", "flights", "large.csv"]);
