@@ -11,7 +11,7 @@ const CAUGHT: [(&str, &str); 2] =
     [("/object_store-", "Already shut down"), ("/buoyant_kernel_engine-", "has crashed")];
 
 /// Lets panics that are caught below pass in silence. Once, before anything runs.
-pub fn quiet_those_that_are_caught() {
+pub(crate) fn quiet_those_that_are_caught() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let file = info.location().map_or("", panic::Location::file);

@@ -96,7 +96,7 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::add`]; [`Error::Invalid`] for a share that is none. A refused change is no error: [`Gated::added`] is `None` and the report says why.
     pub async fn add_checked(&self, source: &Source, change: &Change, gate: &Gate) -> Result<Gated, Error> {
-        self.checked(source, change, gate, None).await
+        Box::pin(self.checked(source, change, gate, None)).await
     }
 
     /// The same; of rows that are in quarantine already under the attempt `held`, which stay there when they are refused.
@@ -136,7 +136,7 @@ impl Dataset {
         let duplicates = match Box::pin(looked).await {
             Ok(duplicates) => duplicates,
             Err(error) => {
-                parted.discard(self).await;
+                Box::pin(parted.discard(self)).await;
                 return Err(error);
             }
         };
@@ -147,7 +147,7 @@ impl Dataset {
         let settled = match (held, bad.whole(&source.describe(), &together).await) {
             (_, Err(error)) => Err(error),
             (Some(attempt), Ok(())) if refused => {
-                bad.discard().await;
+                Box::pin(bad.discard()).await;
                 Ok(attempt.to_owned())
             }
             (_, Ok(())) => Box::pin(bad.settle(change, source.describe())).await,
@@ -193,7 +193,7 @@ impl Dataset {
         {
             done = Err(self.defect("read the source for", &crashed.to_string()));
         }
-        parting.finish(done).await
+        Box::pin(parting.finish(done)).await
     }
 }
 

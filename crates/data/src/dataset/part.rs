@@ -96,7 +96,7 @@ impl<'a> Parting<'a> {
                 Ok(Parted { good, bad, tally, counts })
             }
             Err(error) => {
-                bad.discard().await;
+                Box::pin(bad.discard()).await;
                 Err(error)
             }
         }
@@ -106,7 +106,7 @@ impl<'a> Parting<'a> {
 impl Parted {
     /// Takes back what was written, the good rows in `into`.
     pub(super) async fn discard(self, into: &Dataset) {
-        self.bad.discard().await;
+        Box::pin(self.bad.discard()).await;
         remove(&*into.store(), &self.good.files).await;
     }
 }

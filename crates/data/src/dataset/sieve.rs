@@ -177,7 +177,7 @@ impl Dataset {
         let doubled = match Box::pin(judged).await {
             Ok(doubled) => doubled,
             Err(error) => {
-                parted.discard(into).await;
+                Box::pin(parted.discard(into)).await;
                 return Err(error);
             }
         };
@@ -237,7 +237,7 @@ async fn parted(
         Ok(())
     };
     let done = Box::pin(done).await;
-    parting.finish(done).await
+    Box::pin(parting.finish(done)).await
 }
 
 /// What the second reading needs of the first.

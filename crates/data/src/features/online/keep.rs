@@ -241,10 +241,9 @@ fn load(disk: &Disk, shape: Shape, now: i64) -> Result<Option<Live>, Error> {
         }
         if *kept == *shape
             && let Some(taken) = &manifest.dataset
+            && disk.rows(&taken.files, kept, |rows| live.bring(&rows))?.is_none()
         {
-            if disk.rows(&taken.files, kept, |rows| live.bring(&rows))?.is_none() {
-                return Ok(None);
-            }
+            return Ok(None);
         }
     }
     for record in disk.journaled()? {
