@@ -15,6 +15,7 @@ pub mod gguf;
 pub mod inventory;
 pub mod lineage;
 mod logs;
+mod panics;
 mod pipelines;
 mod predictions;
 pub mod prices;

@@ -43,11 +43,8 @@ impl Watch for Versions {
         Box::pin(async move {
             let unseen = |e: data::Error| Error::new(Code::StorageUnavailable, e.to_string());
             let dataset = self.warehouse()?.dataset(dataset).map_err(unseen)?;
-            if !dataset.exists().await.map_err(unseen)? {
-                return Ok(None);
-            }
-            let newest = dataset.log(Some(1)).await.map_err(unseen)?;
-            Ok(newest.first().map(|version| version.version))
+            // What changes no rows starts nothing.
+            dataset.newest_change().await.map_err(unseen)
         })
     }
 }

@@ -88,6 +88,18 @@ pub enum Error {
         /// What there is.
         hint: String,
     },
+    /// A version is in the log, and files of it are gone.
+    #[error("read version {version} of `{dataset}`: {why}; {hint}")]
+    Gone {
+        /// The dataset.
+        dataset: String,
+        /// The version.
+        version: u64,
+        /// What became of the files.
+        why: String,
+        /// Which versions can be read.
+        hint: String,
+    },
     /// A source cannot be read as what it claims to be; nothing of it was added.
     #[error("read {at}: {problem}; {remedy}")]
     Source {
@@ -153,7 +165,9 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Error::Invalid { .. } | Error::Expectations { .. } | Error::Query(_) => Code::InvalidRequest,
-            Error::NoDataset { .. } | Error::NoView { .. } | Error::NoVersion { .. } => Code::NotFound,
+            Error::NoDataset { .. } | Error::NoView { .. } | Error::NoVersion { .. } | Error::Gone { .. } => {
+                Code::NotFound
+            }
             Error::Source { .. } => Code::InvalidDocument,
             Error::Conflict { .. } => Code::Overloaded,
             Error::Memory { .. } => Code::TooLarge,

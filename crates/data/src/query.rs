@@ -107,7 +107,8 @@ impl Warehouse {
             frame = DataFrame::new(state, plan);
         }
         let schema = schema_of(frame.schema().as_arrow())?;
-        Box::pin(Rows::run(frame, schema)).await
+        let of = tables.iter().map(|(_, dataset, version)| (dataset.clone(), *version)).collect();
+        Box::pin(Rows::run_of(frame, schema, of)).await
     }
 }
 

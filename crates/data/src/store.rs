@@ -42,11 +42,25 @@ fn is_io(error: &(dyn std::error::Error + 'static)) -> bool {
     chain(error).any(|e| e.is::<std::io::Error>() || e.is::<object_store::Error>())
 }
 
-/// The message, and that of the cause below all others when the message does not hold it.
+/// The message, and that of the cause below all others when the message does not hold it; without the call stack that some layers
+/// put behind theirs.
 fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let top = error.to_string();
-    match chain(error).last().map(ToString::to_string) {
+    let whole = match chain(error).last().map(ToString::to_string) {
         Some(cause) if !top.contains(&cause) => format!("{top}: {cause}"),
         _ => top,
+    };
+    whole.split_once("\n   0: ").map_or(whole.as_str(), |(said, _)| said).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_call_stack_is_told() {
+        let error =
+            std::io::Error::other("broken\n   0: some::frame\n             at ./x.rs:1\n   1: another\n");
+        assert_eq!(root_cause(&error), "broken");
     }
 }

@@ -1,7 +1,8 @@
 //! `/v1/lineage`: what hangs together with a thing, and events of other programs that tell of more.
 //!
 //! A tenant sees what its own runs and its own events told; an operator sees all. Events are OpenLineage's (spec 2-0-2), under the
-//! path that its clients use by themselves (`/api/v1/lineage`), too. The same event is kept once.
+//! path that its clients use by themselves (`/api/v1/lineage`), too. The same event is kept once. What is the project's own is told of
+//! by an operator alone; a tenant tells what it made of it elsewhere.
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
@@ -11,7 +12,7 @@ use axum::routing::{get, post};
 use contract::{Code, Error, Surface, TenantId};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use pipeline::lineage::{Direction, Walk, Wanted, event, graph};
+use pipeline::lineage::{Direction, Teller, Walk, Wanted, event, graph};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -99,7 +100,7 @@ async fn show_any(
     answer(&app, shown.await)
 }
 
-async fn take(State(app): State<App>, mut came: Came) -> Response {
+async fn take(State(app): State<App>, parts: Parts, mut came: Came) -> Response {
     let taken = async {
         let caller = came.caller(&app)?;
         if app.is_draining() {
@@ -113,7 +114,8 @@ async fn take(State(app): State<App>, mut came: Came) -> Response {
         let body: Json = serde_json::from_slice(&came.body)
             .map_err(|e| Error::new(Code::InvalidRequest, format!("the body is not JSON: {e}")))?;
         let namespace = &app.generation.settings.lineage;
-        let Some(fact) = event(&body, namespace, &caller.tenant)? else {
+        let teller = admin::operator(&app, &parts).map_or(Teller::Tenant, |_| Teller::Operator);
+        let Some(fact) = event(&body, namespace, (&caller.tenant, teller))? else {
             return Ok(json!({"object": "lineage_event", "kept": false, "new": false}));
         };
         let new = app.inner.reader.lineage.put(&[fact]).await.map_err(storage)?;

@@ -20,7 +20,7 @@ mod write;
 
 pub use crate::code::{Git, git};
 pub use graph::{Columns, Direction, Found, Graph, Job, JobId, Link, Node, NodeId, Wanted};
-pub use read::event;
+pub use read::{Teller, event};
 pub use send::{Emitter, Receivers, Sent};
 pub use told::{Told, fact, state_of};
 pub use view::graph;

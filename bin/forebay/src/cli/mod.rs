@@ -146,6 +146,7 @@ pub enum Command {
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
+    crate::panics::quiet_those_that_are_caught();
     // Usage errors and `--help` end the process here, with 2 and 0.
     let cli = Cli::parse();
     match dispatch(&cli, &crate::wiring::kinds_for_check(&cli.global.project)) {

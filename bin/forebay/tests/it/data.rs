@@ -307,6 +307,7 @@ fn a_disk_that_fills_in_the_middle_leaves_the_previous_version() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("File too large") && said.contains("the previous version is intact"), "{said}");
+    assert!(!said.contains("panicked") && said.lines().count() == 2, "{said}");
     assert_eq!(project.state("flights"), before);
     assert_eq!(files(&project.0.path().join(".forebay/data")), there, "nothing is left behind");
     project.text(&["add", "flights", "large.csv"]);
@@ -374,4 +375,26 @@ fn an_address_is_fetched_where_that_is_allowed_and_its_version_is_known() {
     project.write("forebay.yaml", config);
     let said = project.refused(&["add", "web"]);
     assert!(said.contains("more than 20 bytes"), "{said}");
+}
+
+#[test]
+fn a_damaged_dataset_is_listed_as_such_among_the_others() {
+    let project = Project::new();
+    project.write("flights.csv", FLIGHTS);
+    project.text(&["add", "flights", "flights.csv"]);
+    project.text(&["add", "zones", "flights.csv"]);
+    project.write(".forebay/data/mended/_delta_log/00000000000000000000.json", "garbage\n");
+    let output = project.command(&["list"]).env("RUST_BACKTRACE", "1").output().unwrap();
+    let (listed, said) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let lines: Vec<Vec<&str>> =
+        listed.lines().map(|line| line.split_whitespace().take(2).collect()).collect();
+    assert_eq!(lines[1..], [vec!["flights", "0"], vec!["mended", "damaged"], vec!["zones", "0"]], "{listed}");
+    assert!(said.contains("cannot open `mended`") && !said.contains("0: "), "{said}");
+    let output = project.run(&["list", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["datasets"][0]["rows"], &json["datasets"][2]["rows"]), (&3.into(), &3.into()));
+    assert!(json["datasets"][1]["error"].as_str().unwrap().contains("mended"), "{json}");
 }

@@ -107,7 +107,8 @@ impl Dataset {
         let staged = self.stage(&table, source, &schema).await?;
         let read = staged.fingerprint.rows;
         let (origin, source) = (source.origin.clone(), source.describe());
-        let pending = Pending { change, source, origin, schema, read, checked: None, pinned: false };
+        let pending =
+            Pending { change, source, origin, schema, read, checked: None, held: None, pinned: false };
         Box::pin(self.settle(base, table, staged, &pending)).await
     }
 
@@ -175,6 +176,12 @@ impl Dataset {
         for _ in 0..ATTEMPTS {
             let exists = table.version().is_some();
             if let Some(done) = self.made(&table, pending.change.effect.as_ref()).await? {
+                return Ok(done);
+            }
+            if exists
+                && let Some(held) = &pending.held
+                && let Some(done) = self.held(&table, held).await?
+            {
                 return Ok(done);
             }
             let before = match replace {
@@ -248,6 +255,7 @@ impl Dataset {
         facts.who.clone_from(&pending.change.who);
         facts.message.clone_from(&pending.change.message);
         facts.checked.clone_from(&pending.checked);
+        facts.held.clone_from(&pending.held);
         facts.effect = pending.change.effect.as_ref().map(|effect| effect.key.clone());
         facts.lineage = pending.change.lineage.as_ref().and_then(crate::lineage::kept);
         facts
@@ -296,6 +304,8 @@ pub(super) struct Pending<'a> {
     pub(super) read: u64,
     /// The attempt at a gate that let it through.
     pub(super) checked: Option<String>,
+    /// Of entries of a quarantine: the name of what they say.
+    pub(super) held: Option<String>,
     /// Whether it holds only against the version that was current when it was looked at.
     pub(super) pinned: bool,
 }

@@ -120,6 +120,38 @@ impl Dataset {
         Ok(found)
     }
 
+    /// What was newest at a time, or when the first version was made that is known of. Times never go back from version to version
+    /// (`commit` sees to it), so the log is halved, not read: some twenty entries of a million.
+    pub(super) async fn at_time(
+        &self,
+        table: &DeltaTable,
+        time: UnixMillis,
+    ) -> Result<Result<u64, Option<UnixMillis>>, Error> {
+        let log = table.log_store();
+        let (log, dataset) = (&*log, &*self.name);
+        let made = |version| async move { Ok::<_, Error>(entry(log, dataset, version).await?.map(|e| e.at)) };
+        // The first version that is later is among these, or there is none.
+        let (mut low, mut high) = (0, number(table) + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match made(middle).await? {
+                Some(Some(at)) if at > time.0 => high = middle,
+                _ => low = middle + 1,
+            }
+        }
+        let mut version = low;
+        while let Some(before) = version.checked_sub(1) {
+            match made(before).await? {
+                Some(Some(_)) => return Ok(Ok(before)),
+                // Another writer did not say when.
+                Some(None) => version = before,
+                // What is older is not kept.
+                None => break,
+            }
+        }
+        Ok(Err(made(low).await?.flatten().map(UnixMillis)))
+    }
+
     /// The number of the version somebody means.
     ///
     /// # Errors
@@ -146,14 +178,10 @@ impl Dataset {
                     }))
                 }
             },
-            At::Time(time) => {
-                let log = self.log(None).await?;
-                let first = log.last().and_then(|v| v.at);
-                let found = log.iter().find(|version| version.at.is_some_and(|at| at <= *time));
-                found.map(|version| version.version).ok_or_else(|| {
-                    none(format!("the first is of {} ms since the epoch", first.unwrap_or_default().0))
-                })
-            }
+            At::Time(time) => self.at_time(&table, *time).await?.map_err(|first| match first {
+                Some(first) => none(format!("the first is of {} ms since the epoch", first.0)),
+                None => none("nobody knows when its versions were made".to_owned()),
+            }),
             At::Name(name) => {
                 let found =
                     self.named(&table, std::slice::from_ref(name)).await?.into_iter().flatten().next();

@@ -11,7 +11,7 @@ use deltalake::{DeltaTable, DeltaTableError};
 use futures_util::TryStreamExt;
 use serde_json::Value;
 
-use crate::dataset::effect::transaction;
+use crate::dataset::effect::transactions;
 use crate::dataset::facts::{Facts, KEY, entry};
 use crate::dataset::stage::Staged;
 use crate::dataset::{Dataset, number};
@@ -47,6 +47,10 @@ impl Dataset {
     ) -> Result<u64, Refused> {
         let failed = |e: DeltaTableError| Refused::Failed(store::table("commit to", &self.name, &e));
         let log = base.log_store();
+        // Versions never get older, also when a clock goes back: that is how one is found by its time.
+        let before = entry(&*log, &self.name, number(base)).await.map_err(Refused::Failed)?;
+        let at = before.and_then(|before| before.at).map_or(facts.at, |before| before.max(facts.at));
+        let facts = &Facts { at, ..facts.clone() };
         let state = base.snapshot().map_err(failed)?;
         let mut actions: Vec<Action> = Vec::with_capacity(staged.files.len() + 1);
         if replace == Replace::Everything {
@@ -145,7 +149,7 @@ fn is_taken(error: &DeltaTableError) -> bool {
 
 /// No retries below: a commit that comes late has another base, and so another sum and another name.
 fn properties(facts: &Facts, version: u64) -> Result<CommitProperties, Error> {
-    let effects = facts.effect.as_deref().map(|key| transaction(key, version));
+    let once = transactions(facts, version);
     let facts = serde_json::to_value(facts).map_err(|e| Error::Table {
         doing: "describe a commit to",
         dataset: String::new(),
@@ -153,7 +157,7 @@ fn properties(facts: &Facts, version: u64) -> Result<CommitProperties, Error> {
     })?;
     let metadata: HashMap<_, _> = HashMap::from([(KEY.to_owned(), facts)]);
     let properties = CommitProperties::default().with_metadata(metadata).with_max_retries(0);
-    Ok(properties.with_application_transactions(effects.into_iter().collect()))
+    Ok(properties.with_application_transactions(once))
 }
 
 /// The protocol with the feature that a `datetime` column needs, `None` when it is not needed or already there. A table takes

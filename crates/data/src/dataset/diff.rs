@@ -2,9 +2,10 @@
 
 use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::prelude::{DataFrame, Expr, JoinType, SessionContext, ident, lit, when};
+use deltalake::DeltaTable;
 use serde_json::{Map, Value};
 
-use crate::dataset::{At, Dataset, Rows};
+use crate::dataset::{At, Dataset, Rows, explained};
 use crate::{Column, ColumnType, Error, Schema, store};
 
 /// The differences of a version from another.
@@ -66,17 +67,11 @@ impl Dataset {
             let why = "both versions must have it, with one type";
             return Err(Error::invalid(format!("the key `{unknown}`"), why));
         }
-        let session = self.warehouse.session();
-        let names: Vec<Expr> = both.iter().map(|c| ident(&c.name)).collect();
-        let select = |frame: DataFrame| frame.select(names.clone()).map_err(failed);
-        let before = select(self.frame(&session, &before).await?)?;
-        let after = select(self.frame(&session, &after).await?)?;
-        if key.is_empty() {
-            diff.by_row(before, after, names).await?;
-        } else {
-            diff.by_key(&session, before, after, &both, key).await?;
+        let compared = Box::pin(diff.compare(self, (&before, &after), &both, key)).await;
+        match compared {
+            Ok(()) => Ok(diff),
+            Err(error) => Err(explained(&[(self.clone(), from), (self.clone(), to)], error).await),
         }
-        Ok(diff)
     }
 }
 
@@ -85,6 +80,25 @@ fn failed(e: datafusion::error::DataFusionError) -> Error {
 }
 
 impl Diff {
+    /// Counts what differs in the columns that both have.
+    async fn compare(
+        &mut self,
+        dataset: &Dataset,
+        (before, after): (&DeltaTable, &DeltaTable),
+        both: &[Column],
+        key: &[String],
+    ) -> Result<(), Error> {
+        let session = dataset.warehouse.session();
+        let names: Vec<Expr> = both.iter().map(|c| ident(&c.name)).collect();
+        let select = |frame: DataFrame| frame.select(names.clone()).map_err(failed);
+        let before = select(dataset.frame(&session, before).await?)?;
+        let after = select(dataset.frame(&session, after).await?)?;
+        match key {
+            [] => self.by_row(before, after, names).await,
+            key => self.by_key(&session, before, after, both, key).await,
+        }
+    }
+
     fn columns(&mut self, was: &Schema, is: &Schema) {
         for column in &is.columns {
             match was.column(&column.name) {

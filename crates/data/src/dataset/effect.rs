@@ -18,9 +18,16 @@ fn app(key: &str) -> String {
     format!("forebay.effect/{key}")
 }
 
-/// What the commit that becomes `version` says of an effect.
-pub(super) fn transaction(key: &str, version: u64) -> Transaction {
-    Transaction::new(app(key), i64::try_from(version).unwrap_or(i64::MAX))
+/// What a quarantine knows entries by, whoever brings them.
+fn says(name: &str) -> String {
+    format!("forebay.held/{name}")
+}
+
+/// What the commit that becomes `version` says of what must not be made twice.
+pub(super) fn transactions(facts: &Facts, version: u64) -> Vec<Transaction> {
+    let (effect, held) = (facts.effect.as_deref().map(app), facts.held.as_deref().map(says));
+    let version = i64::try_from(version).unwrap_or(i64::MAX);
+    effect.into_iter().chain(held).map(|app| Transaction::new(app, version)).collect()
 }
 
 impl Dataset {
@@ -43,11 +50,9 @@ impl Dataset {
         effect: Option<&Effect>,
     ) -> Result<Option<Added>, Error> {
         let Some(effect) = effect.filter(|_| table.version().is_some()) else { return Ok(None) };
-        let failed = |e| store::table("look for what was done in", &self.name, &e);
-        let (state, log) = (table.snapshot().map_err(failed)?, table.log_store());
-        let found = state.transaction_version(&*log, app(&effect.key)).await.map_err(failed)?;
-        let Some(version) = found.and_then(|version| u64::try_from(version).ok()) else { return Ok(None) };
-        let facts = entry(&*log, &self.name, version).await?.and_then(|entry| entry.facts);
+        let Some((version, facts)) = self.by_transaction(table, app(&effect.key)).await? else {
+            return Ok(None);
+        };
         match facts.filter(|facts| facts.effect.as_deref() == Some(effect.key.as_str())) {
             Some(facts) => Ok(Some(self.added_by(version, &facts).await?)),
             // It was made, so it is not made again; but nobody knows what it was.
@@ -60,7 +65,34 @@ impl Dataset {
         }
     }
 
-    async fn added_by(&self, version: u64, facts: &Facts) -> Result<Added, Error> {
+    /// The commit of a quarantine whose entries say the same.
+    pub(super) async fn holding(
+        &self,
+        table: &DeltaTable,
+        name: &str,
+    ) -> Result<Option<(u64, Facts)>, Error> {
+        if table.version().is_none() {
+            return Ok(None);
+        }
+        let found = self.by_transaction(table, says(name)).await?;
+        Ok(found.and_then(|(version, facts)| Some((version, facts?))))
+    }
+
+    /// The newest commit with a transaction, and what it says of itself.
+    async fn by_transaction(
+        &self,
+        table: &DeltaTable,
+        app: String,
+    ) -> Result<Option<(u64, Option<Facts>)>, Error> {
+        let failed = |e| store::table("look for what was done in", &self.name, &e);
+        let (state, log) = (table.snapshot().map_err(failed)?, table.log_store());
+        let found = state.transaction_version(&*log, app).await.map_err(failed)?;
+        let Some(version) = found.and_then(|version| u64::try_from(version).ok()) else { return Ok(None) };
+        let facts = entry(&*log, &self.name, version).await?.and_then(|entry| entry.facts);
+        Ok(Some((version, facts)))
+    }
+
+    pub(super) async fn added_by(&self, version: u64, facts: &Facts) -> Result<Added, Error> {
         let table = self.at_version(version).await?;
         let schema = self.schema_of(&table)?;
         let fingerprint = self.fingerprint(&table).await?;

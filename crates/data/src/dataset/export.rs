@@ -1,11 +1,16 @@
-//! A version as a file: CSV, JSON lines, Parquet or Arrow, written a batch at a time, and there in full or not at all.
+//! A version as a file: CSV, JSON lines, Parquet or Arrow, written a batch at a time, and there in full or not at all. In text
+//! binary is base64, in which it is read too; what CSV has no null for (an empty text, no bytes) comes back as one.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
+use arrow::error::ArrowError;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::sync::mpsc;
 
 use crate::Error;
@@ -23,13 +28,36 @@ fn other(e: impl std::fmt::Display) -> std::io::Error {
     std::io::Error::other(e.to_string())
 }
 
+/// The batch with binary as text.
+fn printable(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = batch.schema();
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for (field, column) in schema.fields().iter().zip(batch.columns()) {
+        match column.as_binary_opt::<i32>() {
+            None => {
+                fields.push(Arc::clone(field));
+                columns.push(Arc::clone(column));
+            }
+            Some(bytes) => {
+                fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
+                let texts: StringArray = bytes.iter().map(|b| b.map(|b| STANDARD.encode(b))).collect();
+                columns.push(Arc::new(texts) as ArrayRef);
+            }
+        }
+    }
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(ArrowSchema::new(fields)), columns, &rows)
+}
+
 impl<W: Write + Send> Writer<W> {
     fn new(file: W, format: Format, schema: &SchemaRef) -> std::io::Result<Writer<W>> {
         Ok(match format {
             Format::Csv => {
                 let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(file);
                 // The header also of a file without rows.
-                writer.write(&RecordBatch::new_empty(schema.clone())).map_err(other)?;
+                writer
+                    .write(&printable(&RecordBatch::new_empty(schema.clone())).map_err(other)?)
+                    .map_err(other)?;
                 Writer::Csv(Box::new(writer))
             }
             Format::Json => Writer::Json(file),
@@ -45,7 +73,7 @@ impl<W: Write + Send> Writer<W> {
 
     fn write(&mut self, batch: &RecordBatch) -> std::io::Result<()> {
         match self {
-            Writer::Csv(writer) => writer.write(batch).map_err(other),
+            Writer::Csv(writer) => printable(batch).and_then(|batch| writer.write(&batch)).map_err(other),
             Writer::Json(file) => {
                 for row in super::Batch::of(batch.clone()).to_json() {
                     serde_json::to_writer(&mut *file, &row)?;

@@ -47,9 +47,12 @@ pub(super) struct Facts {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) message: Option<String>,
-    /// The attempt at a gate that let it through, as the quarantine names it.
+    /// The attempt at a gate that let it through, as the quarantine names it; in a quarantine the one that brought the entries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) checked: Option<String>,
+    /// In a quarantine: the name of what the entries say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) held: Option<String>,
     /// The key of the effect that it is, for what must not be made twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) effect: Option<String>,
@@ -79,6 +82,7 @@ impl Facts {
             who: None,
             message: None,
             checked: None,
+            held: None,
             effect: None,
             lineage: None,
             attempt: uuid::Uuid::now_v7().to_string(),

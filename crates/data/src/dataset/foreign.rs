@@ -11,6 +11,7 @@ use crate::{Change, Dataset, Error, How, Settings, Source, Warehouse, dataset::A
 
 struct Shared {
     folder: tempfile::TempDir,
+    clock: Arc<ManualClock>,
     dataset: Dataset,
 }
 
@@ -19,8 +20,8 @@ impl Shared {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::starting_at(UnixMillis(1)));
         let root = folder.path().join("warehouse");
-        let warehouse = Warehouse::open(root.to_str().unwrap(), clock, Settings::default()).unwrap();
-        Shared { dataset: warehouse.dataset("x").unwrap(), folder }
+        let warehouse = Warehouse::open(root.to_str().unwrap(), clock.clone(), Settings::default()).unwrap();
+        Shared { dataset: warehouse.dataset("x").unwrap(), folder, clock }
     }
 
     /// What another writer appends.
@@ -116,6 +117,23 @@ async fn a_version_is_found_by_its_name_without_reading_what_is_older() {
     assert_eq!(named(&names[11]).await.unwrap(), Some(11));
     assert_eq!(named(&names[10]).await.unwrap(), Some(10));
     assert!(named(&names[0]).await.is_err(), "that entry cannot be read");
+}
+
+#[tokio::test]
+async fn a_version_is_found_by_its_time_without_reading_the_whole_log() {
+    let shared = Shared::new();
+    for k in 0..16 {
+        shared.add(How::Append, &format!("k\n{k}\n")).await.unwrap();
+        shared.clock.advance(std::time::Duration::from_millis(10));
+    }
+    let table = shared.dataset.existing().await.unwrap();
+    let log = shared.dataset.url.to_file_path().unwrap().join("_delta_log");
+    // Of sixteen five are looked at.
+    for version in (0..16).filter(|version| ![8, 12, 14, 13].contains(version)) {
+        std::fs::write(log.join(format!("{version:020}.json")), "{}").unwrap();
+    }
+    let found = shared.dataset.at_time(&table, UnixMillis(1 + 135)).await.unwrap();
+    assert_eq!(found, Ok(13));
 }
 
 #[tokio::test]

@@ -2,24 +2,22 @@
 //!
 //! The source is read once. Rows that break an expectation of rows are written aside with their reasons, the others as files
 //! that no version names yet; what is expected of rows together is counted on the way. Then the gate decides, the quarantine is
-//! committed, and after it the change: a crash in between leaves rows in quarantine that come there again with the next
-//! attempt, and never loses one.
+//! committed, and after it the change: a crash in between leaves rows in quarantine that the next attempt finds there, and never
+//! loses one.
 
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::dataset::add::Pending;
-use crate::dataset::quarantine::{Bad, Entries};
+use crate::dataset::part::{Counts, Parted, Parting, Piece, together};
+use crate::dataset::quarantine::{Entries, Holding};
 use crate::dataset::result::depends;
-use crate::dataset::stage::{Staged, Stager, remove};
+use crate::dataset::stage::{Stager, remove};
 use crate::dataset::unique::duplicates;
-use crate::dataset::validate::histories;
 use crate::dataset::{Added, Change, Dataset};
-use crate::expect::{Ends, Plan, Report, Scope, Severity, Suite, Tally, Verdict, row};
+use crate::expect::{Plan, Report, Scope, Suite};
 use crate::source::{Batches, Source};
 use crate::{Error, Schema};
 
@@ -49,33 +47,43 @@ pub enum Policy {
     },
 }
 
+impl Policy {
+    /// # Errors
+    /// [`Error::Invalid`] for a share that is none.
+    fn check(self) -> Result<(), Error> {
+        match self {
+            Policy::Quarantine { max_share } if !(0.0..=1.0).contains(&max_share) => {
+                Err(Error::invalid(format!("the share of bad rows {max_share}"), "it is 0 to 1"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether rows are refused of which this was found, `together` about all of them.
+    pub(super) fn refuses(self, report: &Report, together: &[String], counts: Counts) -> bool {
+        match self {
+            Policy::Fail => !report.passed,
+            Policy::Quarantine { max_share } => {
+                let share = counts.quarantined as f64 / counts.rows.max(1) as f64;
+                !together.is_empty() || share > max_share || (counts.rows > 0 && counts.kept == 0)
+            }
+        }
+    }
+}
+
 /// What came of a change behind a gate.
 #[derive(Debug, Clone, Serialize)]
 pub struct Gated {
-    /// Names this attempt in the quarantine, and in the log when it made a version.
+    /// Names this attempt in the quarantine, and in the log when it made a version. An attempt before that left the same there, if
+    /// there is one.
     pub attempt: String,
     /// What was expected and found. It has not passed when rows are in quarantine, also when the others were added.
     pub report: Report,
     /// What was added; `None` when the change was refused: the dataset is as it was.
     #[serde(skip)]
     pub added: Option<Added>,
-    /// Rows in quarantine by this attempt.
+    /// Rows of this change that are in quarantine.
     pub quarantined: u64,
-}
-
-/// A batch of the source and where its rows stand there.
-pub(super) struct Piece {
-    pub(super) batch: RecordBatch,
-    pub(super) file: String,
-    pub(super) lines: Vec<u64>,
-}
-
-/// What came through, and what did not.
-struct Sifted {
-    good: Staged,
-    bad: Stager,
-    tally: Tally,
-    quarantined: u64,
 }
 
 impl Dataset {
@@ -88,11 +96,18 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::add`]; [`Error::Invalid`] for a share that is none. A refused change is no error: [`Gated::added`] is `None` and the report says why.
     pub async fn add_checked(&self, source: &Source, change: &Change, gate: &Gate) -> Result<Gated, Error> {
-        if let Policy::Quarantine { max_share } = gate.policy
-            && !(0.0..=1.0).contains(&max_share)
-        {
-            return Err(Error::invalid(format!("the share of bad rows {max_share}"), "it is 0 to 1"));
-        }
+        Box::pin(self.checked(source, change, gate, None)).await
+    }
+
+    /// The same; of rows that are in quarantine already under the attempt `held`, which stay there when they are refused.
+    pub(super) async fn checked(
+        &self,
+        source: &Source,
+        change: &Change,
+        gate: &Gate,
+        held: Option<&str>,
+    ) -> Result<Gated, Error> {
+        gate.policy.check()?;
         let base = self.current().await?;
         let schema = self.schema_for(base.as_ref(), source, &change.how).await?;
         let table = match &base {
@@ -100,32 +115,19 @@ impl Dataset {
             None => self.table()?,
         };
         let session = self.warehouse.session();
-        let mut given = Box::pin(self.given(&session, &gate.suite, &schema)).await?;
-        if base.is_some() {
-            for (at, versions) in histories(&gate.suite) {
-                let log = self.log(Some(versions)).await?;
-                given.history.insert(at, log.iter().filter_map(|v| v.written).collect());
-            }
-        }
+        let given = Box::pin(self.before(&session, gate, &schema)).await?;
         let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, Scope::Change)?);
-        let attempt = uuid::Uuid::now_v7().to_string();
         let now_ms = self.warehouse.inner.clock.wall().0;
-        let entries = Entries { attempt: attempt.clone(), at_ms: now_ms, who: change.who.clone() };
-
-        let aside = self.aside()?;
-        let aside_table = match aside.current().await? {
-            Some(table) => table,
-            None => aside.table()?,
-        };
+        let attempt = uuid::Uuid::now_v7().to_string();
+        let bad = Holding::begin(self, Entries { attempt, at_ms: now_ms, who: change.who.clone() }).await?;
         let good = Stager::new(self, &table, &schema, true)?;
-        let bad = Stager::new(&aside, &aside_table, &Entries::schema(), true)?;
+        let parting = Parting::new(&plan, gate.policy, bad, Some((good, self)));
         // Boxed: two writers of files are large.
-        let mut sifted = Box::pin(self.sift(source, &plan, gate.policy, &entries, (good, bad))).await?;
+        let parted = Box::pin(self.sift(source, &schema, parting)).await?;
 
-        let files = sifted.good.files.clone();
         let pinned = depends(&plan.suite, &change.how);
         let looked = async {
-            let mut frame = self.staged_frame(&session, &files, &schema).await?;
+            let mut frame = self.staged_frame(&session, &parted.good.files, &schema).await?;
             if pinned {
                 frame = self.result(&session, base.as_ref(), &change.how, (frame, &schema)).await?;
             }
@@ -134,76 +136,53 @@ impl Dataset {
         let duplicates = match Box::pin(looked).await {
             Ok(duplicates) => duplicates,
             Err(error) => {
-                sifted.bad.discard().await;
-                remove(&*self.store(), &files).await;
+                Box::pin(parted.discard(self)).await;
                 return Err(error);
             }
         };
-        let (rows, kept) = (sifted.tally.rows, sifted.tally.kept);
-        let ends = Ends { dataset: &self.name, version: None, now_ms, duplicates: &duplicates };
-        let report = plan.report(sifted.tally, &ends);
+        let Parted { good, mut bad, tally, counts } = parted;
+        let report = plan.report(tally, &self.ends(now_ms, &duplicates));
         let together = together(&plan, &report);
-        let refused = match gate.policy {
-            Policy::Fail => !report.passed,
-            Policy::Quarantine { max_share } => {
-                let share = sifted.quarantined as f64 / rows.max(1) as f64;
-                !together.is_empty() || share > max_share || (rows > 0 && kept == 0)
+        let refused = gate.policy.refuses(&report, &together, counts);
+        let settled = match (held, bad.whole(&source.describe(), &together).await) {
+            (_, Err(error)) => Err(error),
+            (Some(attempt), Ok(())) if refused => {
+                Box::pin(bad.discard()).await;
+                Ok(attempt.to_owned())
             }
-        };
-        let noted = match entries.whole(&together, source.describe()) {
-            Some(entry) => sifted.bad.write(&entry?, &aside.name).await,
-            None => Ok(()),
-        };
-        let settled = match noted {
-            Ok(()) => Box::pin(aside.hold(aside_table, sifted.bad, change, source.describe())).await,
-            Err(error) => Err(error),
+            (_, Ok(())) => Box::pin(bad.settle(change, source.describe())).await,
         };
         if refused || settled.is_err() {
-            remove(&*self.store(), &files).await;
+            remove(&*self.store(), &good.files).await;
         }
-        settled?;
-        let quarantined = sifted.quarantined;
+        let (attempt, quarantined) = (settled?, counts.quarantined);
         if refused {
             return Ok(Gated { attempt, report, added: None, quarantined });
         }
-        let read = sifted.good.fingerprint.rows;
-        let checked = Some(attempt.clone());
+        let (read, checked) = (good.fingerprint.rows, Some(attempt.clone()));
         let (origin, source) = (source.origin.clone(), source.describe());
-        let pending = Pending { change, source, origin, schema, read, checked, pinned };
-        let added = Box::pin(self.settle(base, table, sifted.good, &pending)).await?;
+        let pending = Pending { change, source, origin, schema, read, checked, held: None, pinned };
+        let added = Box::pin(self.settle(base, table, good, &pending)).await?;
         Ok(Gated { attempt, report, added: Some(added), quarantined })
     }
 
-    /// Reads the source once: good rows into files, bad ones aside, everything counted. After an error there are no files.
+    /// Reads the source once, and takes its rows apart. After an error there are no files.
     async fn sift(
         &self,
         source: &Source,
-        plan: &Arc<Plan>,
-        policy: Policy,
-        entries: &Entries,
-        (mut good, mut bad): (Stager, Stager),
-    ) -> Result<Sifted, Error> {
+        schema: &Schema,
+        mut parting: Parting<'_>,
+    ) -> Result<Parted, Error> {
         let (sender, mut pieces) = mpsc::channel::<Result<Piece, Error>>(AHEAD);
-        let (source, wanted) = (source.clone(), plan.schema.clone());
+        let (source, wanted) = (source.clone(), schema.clone());
         let reading = pipeline::task::blocking("data-read", move || pieces_of(&source, &wanted, &sender));
         let reading = pipeline::task::spawn("data-read", reading);
-        let mut tally = Tally::new(plan);
-        let mut quarantined = 0;
         let mut done = Ok(());
         while let Some(piece) = pieces.recv().await {
-            let step = async {
-                let piece = piece?;
-                let (keep, refused) = look(plan, &piece, &mut tally);
-                quarantined += refused.len() as u64;
-                let kept =
-                    filter_record_batch(&piece.batch, &keep).map_err(|e| Error::Query(e.to_string()))?;
-                tally.whole(plan, if policy == Policy::Fail { &piece.batch } else { &kept });
-                if !refused.is_empty() {
-                    bad.write(&entries.batch(&piece.file, &refused)?, &self.name).await?;
-                }
-                if kept.num_rows() > 0 { good.write(&kept, &self.name).await } else { Ok(()) }
+            done = match piece {
+                Ok(piece) => parting.take(&piece).await,
+                Err(error) => Err(error),
             };
-            done = step.await;
             if done.is_err() {
                 pieces.close();
                 break;
@@ -214,18 +193,7 @@ impl Dataset {
         {
             done = Err(self.defect("read the source for", &crashed.to_string()));
         }
-        if let Err(error) = done {
-            good.discard().await;
-            bad.discard().await;
-            return Err(error);
-        }
-        match good.finish(&self.name).await {
-            Ok(good) => Ok(Sifted { good, bad, tally, quarantined }),
-            Err(error) => {
-                bad.discard().await;
-                Err(error)
-            }
-        }
+        Box::pin(parting.finish(done)).await
     }
 }
 
@@ -238,10 +206,13 @@ fn pieces_of(source: &Source, schema: &Schema, to: &mpsc::Sender<Result<Piece, E
             return;
         }
     };
+    let fetched = source.origin.as_ref().map(|origin| origin.name.clone());
     while let Some(next) = reader.next().transpose() {
+        let own = || reader.file().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let piece = next.map(|batch| Piece {
             batch,
-            file: reader.file().file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            // A copy of what was fetched may be called another way each time.
+            file: fetched.clone().unwrap_or_else(own),
             lines: reader.lines().to_vec(),
         });
         let failed = piece.is_err();
@@ -249,38 +220,4 @@ fn pieces_of(source: &Source, schema: &Schema, to: &mpsc::Sender<Result<Piece, E
             return;
         }
     }
-}
-
-/// The expectations about all rows together that did not pass, and those that could not be looked at.
-pub(super) fn together(plan: &Plan, report: &Report) -> Vec<String> {
-    let broken = report.outcomes.iter().enumerate().filter(|(at, o)| {
-        let alone = plan.refuses_rows(*at) && o.problem.is_none();
-        !o.passed && o.severity == Severity::Error && !alone
-    });
-    broken.map(|(_, o)| o.name.clone()).collect()
-}
-
-/// Which rows of a piece may pass, and the others with their reasons.
-pub(super) fn look(plan: &Plan, piece: &Piece, tally: &mut Tally) -> (BooleanArray, Vec<Bad>) {
-    let verdicts = plan.verdicts(&piece.batch);
-    tally.rows(plan, &piece.batch, &verdicts);
-    let rows = piece.batch.num_rows();
-    let mut reasons: std::collections::BTreeMap<usize, Vec<String>> = std::collections::BTreeMap::new();
-    for (at, (verdict, expected)) in verdicts.iter().zip(&plan.suite.expected).enumerate() {
-        if let Verdict::Fails(fails) = verdict
-            && plan.refuses_rows(at)
-        {
-            for row in fails.set_indices() {
-                reasons.entry(row).or_default().push(expected.name.clone());
-            }
-        }
-    }
-    let keep = (0..rows).map(|row| Some(!reasons.contains_key(&row))).collect();
-    let all: Vec<usize> = (0..piece.batch.num_columns()).collect();
-    let bad = reasons.into_iter().map(|(at, reasons)| Bad {
-        row: row(&piece.batch, at, &all),
-        line: piece.lines.get(at).copied(),
-        reasons,
-    });
-    (keep, bad.collect())
 }

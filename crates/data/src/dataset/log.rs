@@ -1,6 +1,9 @@
 //! The versions of a dataset, and what is known of each.
 
+use std::ops::Range;
+
 use contract::UnixMillis;
+use deltalake::DeltaTable;
 
 use crate::dataset::facts::{Facts, entry};
 use crate::dataset::{At, Dataset, number};
@@ -18,7 +21,8 @@ pub struct Version {
     pub rows: Option<u64>,
     /// Rows that were written.
     pub written: Option<u64>,
-    /// When it was made, by its writer's clock. A clock that went back is corrected: versions never get older.
+    /// When it was made, by its writer's clock. Where a clock went back it is the time of the version before: versions never get
+    /// older.
     pub at: Option<UnixMillis>,
     /// What was done: append, overwrite, merge, or another writer's word for it.
     pub how: String,
@@ -65,13 +69,59 @@ impl Dataset {
     pub async fn log(&self, limit: Option<usize>) -> Result<Vec<Version>, Error> {
         let table = self.existing().await?;
         let newest = number(&table);
+        let first = limit.map_or(0, |limit| (newest + 1).saturating_sub(limit as u64));
+        self.versions(&table, first..newest + 1).await
+    }
+
+    /// The newest version whose rows or columns differ from those of the one before, as far as the log says: collecting garbage
+    /// and putting files together make versions too. `None` when there is no version.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn newest_change(&self) -> Result<Option<u64>, Error> {
+        let Some(table) = self.current().await? else { return Ok(None) };
+        let log = table.log_store();
+        let mut version = number(&table);
+        while let Some(entry) = entry(&*log, &self.name, version).await? {
+            if entry.changes || entry.facts.is_some() || version == 0 {
+                break;
+            }
+            version -= 1;
+        }
+        Ok(Some(version))
+    }
+
+    /// The newest of the versions before `before` that changed rows or columns, at most `limit`.
+    pub(super) async fn changes(&self, before: Option<u64>, limit: usize) -> Result<Vec<Version>, Error> {
+        let table = self.existing().await?;
+        let mut end = before.unwrap_or(u64::MAX).min(number(&table) + 1);
+        let mut found = Vec::new();
+        while end > 0 && found.len() < limit {
+            let first = end.saturating_sub(limit as u64);
+            let versions = self.versions(&table, first..end).await?;
+            if versions.is_empty() {
+                break;
+            }
+            found.extend(versions.into_iter().filter(|v| v.changes));
+            end = first;
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// These versions, the newest first.
+    async fn versions(&self, table: &DeltaTable, range: Range<u64>) -> Result<Vec<Version>, Error> {
         let tags = self.tags().await?;
         let log = table.log_store();
-        let first = limit.map_or(0, |limit| (newest + 1).saturating_sub(limit as u64));
         let mut versions = Vec::new();
         let mut latest = UnixMillis(i64::MIN);
         let mut held: Option<Facts> = None;
-        for version in first..=newest {
+        if let Some(before) = range.start.checked_sub(1) {
+            held = self.facts(&*log, before).await?;
+            let at = entry(&*log, &self.name, before).await?.and_then(|entry| entry.at);
+            latest = at.map_or(latest, UnixMillis);
+        }
+        for version in range {
             // Entries before a foreign checkpoint may be gone; those that are left are still told.
             let Some(entry) = entry(&*log, &self.name, version).await? else { continue };
             let at = entry.at.map(UnixMillis).map(|at| at.max(latest));
@@ -116,13 +166,9 @@ impl Dataset {
             files += 1;
             bytes += u64::try_from(file.size()).unwrap_or_default();
         }
-        let mut log = self.log(None).await?;
-        let version = match log.iter().position(|v| v.version == number) {
-            Some(at) => log.swap_remove(at),
-            None => {
-                let hint = "its entry of the log is not kept any more".to_owned();
-                return Err(Error::NoVersion { dataset: self.name.to_string(), at: at.to_string(), hint });
-            }
+        let Some(version) = self.versions(&table, number..number + 1).await?.pop() else {
+            let hint = "its entry of the log is not kept any more".to_owned();
+            return Err(Error::NoVersion { dataset: self.name.to_string(), at: at.to_string(), hint });
         };
         Ok(Shown { version, name: fingerprint.name(&schema), rows: fingerprint.rows, schema, files, bytes })
     }

@@ -2,7 +2,7 @@
 
 use crate::dataset::unique::duplicates;
 use crate::dataset::validate::partitions;
-use crate::dataset::{At, Dataset};
+use crate::dataset::{At, Dataset, explained};
 use crate::expect::{Config, Expectation, Given, Kind, Plan, Profile, Scope, Sketch, Suite, Unique, propose};
 use crate::{Error, store};
 
@@ -13,6 +13,13 @@ impl Dataset {
     /// [`Error::NoDataset`], [`Error::NoVersion`], [`Error::Storage`], [`Error::Memory`].
     pub async fn profile(&self, at: &At) -> Result<Profile, Error> {
         let version = self.resolve(at).await?;
+        match Box::pin(self.described(version)).await {
+            Err(error) => Err(explained(&[(self.clone(), version)], error).await),
+            profile => profile,
+        }
+    }
+
+    async fn described(&self, version: u64) -> Result<Profile, Error> {
         let table = self.at_version(version).await?;
         let schema = self.schema_of(&table)?;
         let session = self.warehouse.session();

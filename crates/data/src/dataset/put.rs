@@ -40,7 +40,8 @@ impl Dataset {
         let stager = Stager::new(self, &table, &schema, true)?;
         let staged = Box::pin(self.take(rows, stager, &schema, told)).await?;
         let read = staged.fingerprint.rows;
-        let pending = Pending { change, source, origin: None, schema, read, checked: None, pinned };
+        let pending =
+            Pending { change, source, origin: None, schema, read, checked: None, held: None, pinned };
         Box::pin(self.settle(base, table, staged, &pending)).await
     }
 

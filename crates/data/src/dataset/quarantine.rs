@@ -1,5 +1,8 @@
 //! Rows that a gate did not let through, beside the dataset: a Delta table of its own, named `_quarantine.` and the dataset's name,
 //! which no dataset can be called.
+//!
+//! **Invariant.** The same is in quarantine once: rows that an attempt brings, all of them with the same source, lines and reasons as
+//! those of an attempt before, stay where they are, under that attempt, until they are released.
 
 use std::sync::Arc;
 
@@ -13,9 +16,11 @@ use deltalake::DeltaTable;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::dataset::add::Pending;
+use crate::dataset::add::{Added, Pending};
+use crate::dataset::facts;
 use crate::dataset::stage::{Stager, remove};
 use crate::dataset::{Change, Dataset, How, Rows};
+use crate::fingerprint::{Adder, Key};
 use crate::{Column, ColumnType, Error, Schema, store};
 
 /// A row in quarantine, or what was wrong with all rows of an attempt together.
@@ -70,19 +75,16 @@ impl Entries {
     }
 
     /// The entries of bad rows of one file.
-    pub(super) fn batch(&self, source: &str, bad: &[Bad]) -> Result<RecordBatch, Error> {
+    fn batch(&self, source: &str, bad: &[Bad]) -> Result<RecordBatch, Error> {
         let rows = bad.iter().map(|b| Some(Value::Object(b.row.clone()).to_string())).collect();
         let lines = bad.iter().map(|b| b.line.and_then(|line| i64::try_from(line).ok())).collect();
         self.columns(source, bad.iter().map(|b| b.reasons.as_slice()), lines, rows)
     }
 
     /// The entry of what was wrong with all rows together.
-    pub(super) fn whole(&self, reasons: &[String], source: String) -> Option<Result<RecordBatch, Error>> {
-        if reasons.is_empty() {
-            return None;
-        }
+    fn whole(&self, source: &str, reasons: &[String]) -> Result<RecordBatch, Error> {
         let (line, row) = (Int64Array::from(vec![None]), StringArray::from(vec![None::<String>]));
-        Some(self.columns(&source, std::iter::once(reasons), line, row))
+        self.columns(source, std::iter::once(reasons), line, row)
     }
 
     fn columns<'a>(
@@ -116,35 +118,98 @@ impl Entries {
     }
 }
 
+/// The columns that say what was wrong: those that tell nothing of the attempt.
+const SAYS: [usize; 4] = [3, 4, 5, 6];
+
+/// Entries on their way into a quarantine: files that no version names, until they are settled.
+pub(super) struct Holding {
+    aside: Dataset,
+    table: DeltaTable,
+    stager: Stager,
+    entries: Entries,
+    /// What the entries say, added up.
+    says: Adder,
+}
+
+impl Holding {
+    /// For what does not come into a dataset.
+    pub(super) async fn begin(dataset: &Dataset, entries: Entries) -> Result<Holding, Error> {
+        let aside = dataset.aside()?;
+        let table = match aside.current().await? {
+            Some(table) => table,
+            None => aside.table()?,
+        };
+        let stager = Stager::new(&aside, &table, &Entries::schema(), true)?;
+        Ok(Holding { aside, table, stager, entries, says: Adder::new(Key::default()) })
+    }
+
+    /// Takes bad rows of one file.
+    pub(super) async fn rows(&mut self, source: &str, bad: &[Bad]) -> Result<(), Error> {
+        if bad.is_empty() { Ok(()) } else { self.write(self.entries.batch(source, bad)?).await }
+    }
+
+    /// Takes what was wrong with all rows together, if anything was.
+    pub(super) async fn whole(&mut self, source: &str, reasons: &[String]) -> Result<(), Error> {
+        if reasons.is_empty() { Ok(()) } else { self.write(self.entries.whole(source, reasons)?).await }
+    }
+
+    async fn write(&mut self, batch: RecordBatch) -> Result<(), Error> {
+        self.says.add(&batch.project(&SAYS).map_err(|e| Error::Query(e.to_string()))?);
+        self.stager.write(&batch, &self.aside.name).await
+    }
+
+    /// Takes back what was written.
+    pub(super) async fn discard(self) {
+        self.stager.discard().await;
+    }
+
+    /// Commits the entries, unless they are there already. Gives the attempt under which they are.
+    pub(super) async fn settle(self, change: &Change, source: String) -> Result<String, Error> {
+        let Holding { aside, table, stager, entries, says } = self;
+        let staged = stager.finish(&aside.name).await?;
+        if staged.files.is_empty() {
+            return Ok(entries.attempt);
+        }
+        let files = staged.files.clone();
+        let columns = Entries::schema().columns.into_iter().skip(3).collect();
+        let held = Some(says.total().name(&Schema { columns }).as_str().to_owned());
+        let change = Change { how: How::Append, lineage: None, ..change.clone() };
+        let (read, schema) = (staged.fingerprint.rows, Entries::schema());
+        let checked = Some(entries.attempt.clone());
+        let pending =
+            Pending { change: &change, source, origin: None, schema, read, checked, held, pinned: false };
+        let landed = aside.land(table, staged, &pending).await;
+        if !matches!(&landed, Ok(added) if added.new) {
+            remove(&*aside.store(), &files).await;
+        }
+        let landed = landed?;
+        let before = if landed.new { None } else { aside.attempt_of(landed.version).await? };
+        Ok(before.unwrap_or(entries.attempt))
+    }
+}
+
 impl Dataset {
+    /// The attempt that brought the entries of a version of this quarantine.
+    async fn attempt_of(&self, version: u64) -> Result<Option<String>, Error> {
+        let log = self.table()?.log_store();
+        Ok(facts::entry(&*log, &self.name, version).await?.and_then(|entry| entry.facts?.checked))
+    }
+
+    /// The version of this quarantine by which entries came that say the same, when they are still here.
+    pub(super) async fn held(&self, table: &DeltaTable, says: &str) -> Result<Option<Added>, Error> {
+        let Some((version, facts)) = self.holding(table, says).await? else { return Ok(None) };
+        let Some(attempt) = &facts.checked else { return Ok(None) };
+        let failed = |e| store::query("read the quarantine", &e);
+        let frame = self.frame(&self.warehouse.session(), table).await?;
+        let own =
+            frame.filter(ident("attempt").eq(lit(attempt.as_str()))).and_then(|own| own.limit(0, Some(1)));
+        let there = own.map_err(failed)?.count().await.map_err(failed)?;
+        if there == 0 { Ok(None) } else { self.added_by(version, &facts).await.map(Some) }
+    }
+
     /// The table of what did not come in.
     pub(super) fn aside(&self) -> Result<Dataset, Error> {
         Dataset::new(self.warehouse.clone(), &format!("_quarantine.{}", self.name))
-    }
-
-    /// Commits entries to this quarantine.
-    pub(super) async fn hold(
-        &self,
-        table: DeltaTable,
-        entries: Stager,
-        change: &Change,
-        source: String,
-    ) -> Result<(), Error> {
-        let staged = entries.finish(&self.name).await?;
-        if staged.files.is_empty() {
-            return Ok(());
-        }
-        let files = staged.files.clone();
-        let change = Change { how: How::Append, lineage: None, ..change.clone() };
-        let read = staged.fingerprint.rows;
-        let schema = Entries::schema();
-        let pending =
-            Pending { change: &change, source, origin: None, schema, read, checked: None, pinned: false };
-        let landed = self.land(table, staged, &pending).await;
-        if !matches!(&landed, Ok(added) if added.new) {
-            remove(&*self.store(), &files).await;
-        }
-        landed.map(|_| ())
     }
 
     /// What gates did not let into this dataset, the newest first, at most `limit`; of one attempt only, when it is given.

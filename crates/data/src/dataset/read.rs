@@ -18,7 +18,7 @@ use futures_util::StreamExt;
 use serde_json::{Map, Value};
 
 use crate::batch::conform;
-use crate::dataset::{At, Dataset};
+use crate::dataset::{At, Dataset, explained, number};
 use crate::{Error, Schema, store};
 
 /// What of a version to read.
@@ -36,6 +36,8 @@ pub struct Select {
 pub struct Rows {
     schema: Schema,
     stream: SendableRecordBatchStream,
+    /// The versions they are read of, as far as that is known.
+    of: Vec<(Dataset, u64)>,
 }
 
 /// Some rows, at most 8192.
@@ -65,7 +67,7 @@ impl Dataset {
             let by = schema.names().map(|name| ident(name).sort(true, true)).collect();
             frame = frame.sort(by).map_err(|e| store::query("read rows", &e))?;
         }
-        Rows::run(frame, schema).await
+        Rows::run_of(frame, schema, vec![(self.clone(), version)]).await
     }
 
     pub(crate) async fn scan(&self, table: &DeltaTable, select: &Select) -> Result<Rows, Error> {
@@ -96,7 +98,7 @@ impl Dataset {
         if let Some(limit) = select.limit {
             frame = frame.limit(0, Some(limit)).map_err(failed)?;
         }
-        Rows::run(frame, schema).await
+        Rows::run_of(frame, schema, vec![(self.clone(), number(table))]).await
     }
 
     /// A version as a table of a query.
@@ -144,8 +146,19 @@ impl Dataset {
 
 impl Rows {
     pub(crate) async fn run(frame: DataFrame, schema: Schema) -> Result<Rows, Error> {
-        let stream = frame.execute_stream().await.map_err(|e| store::query("read rows", &e))?;
-        Ok(Rows { schema, stream })
+        Rows::run_of(frame, schema, Vec::new()).await
+    }
+
+    /// Rows that are read of these versions.
+    pub(crate) async fn run_of(
+        frame: DataFrame,
+        schema: Schema,
+        of: Vec<(Dataset, u64)>,
+    ) -> Result<Rows, Error> {
+        match frame.execute_stream().await {
+            Ok(stream) => Ok(Rows { schema, stream, of }),
+            Err(e) => Err(explained(&of, store::query("read rows", &e)).await),
+        }
     }
 
     /// Rows that are made a batch at a time, in the types of the columns.
@@ -155,7 +168,7 @@ impl Rows {
     ) -> Rows {
         let batches = batches.map(|batch| batch.map_err(DataFusionError::from));
         let stream = RecordBatchStreamAdapter::new(schema.to_arrow(), futures_util::stream::iter(batches));
-        Rows { schema, stream: Box::pin(stream) }
+        Rows { schema, stream: Box::pin(stream), of: Vec::new() }
     }
 
     /// The rows that a function makes of each batch, with the same columns.
@@ -163,7 +176,7 @@ impl Rows {
         self,
         mut each: impl FnMut(RecordBatch) -> Result<RecordBatch, ArrowError> + Send + 'static,
     ) -> Rows {
-        let Rows { schema, stream } = self;
+        let Rows { schema, stream, of } = self;
         let arrow = schema.to_arrow();
         let own = schema.clone();
         let batches = stream.map(move |batch| {
@@ -171,7 +184,7 @@ impl Rows {
                 .map_err(|(column, why)| ArrowError::CastError(format!("`{column}`: {why}")))?;
             each(batch).map_err(DataFusionError::from)
         });
-        Rows { schema, stream: Box::pin(RecordBatchStreamAdapter::new(arrow, batches)) }
+        Rows { schema, stream: Box::pin(RecordBatchStreamAdapter::new(arrow, batches)), of }
     }
 
     /// The columns.
@@ -182,7 +195,7 @@ impl Rows {
     /// The next rows, `None` after the last. Cancel-safe: what was not returned is returned by the next call.
     ///
     /// # Errors
-    /// [`Error::Storage`] for a data file that is missing or damaged, [`Error::Memory`].
+    /// [`Error::Gone`] for a version whose files are gone, [`Error::Storage`] for a data file that is damaged, [`Error::Memory`].
     pub async fn next(&mut self) -> Result<Option<Batch>, Error> {
         Ok(self.next_arrow().await?.map(Batch))
     }
@@ -190,7 +203,7 @@ impl Rows {
     pub(crate) async fn next_arrow(&mut self) -> Result<Option<RecordBatch>, Error> {
         match self.stream.next().await {
             None => Ok(None),
-            Some(Err(e)) => Err(store::query("read rows", &e)),
+            Some(Err(e)) => Err(explained(&self.of, store::query("read rows", &e)).await),
             Some(Ok(batch)) => conform(&batch, &self.schema).map(Some).map_err(|(column, why)| {
                 Error::Query(format!("the column `{column}` cannot be read: {why}"))
             }),
@@ -226,7 +239,7 @@ impl Batch {
     }
 
     /// The rows as JSON objects: numbers, bools and texts as such, dates and times in ISO 8601, decimals as text so that
-    /// no digit is lost, binary in base64, floats that JSON has no form for as null.
+    /// no digit is lost, binary in base64, floats that JSON has no number for as `"NaN"`, `"inf"` and `"-inf"`.
     pub fn to_json(&self) -> Vec<Map<String, Value>> {
         let schema = self.0.schema();
         let mut rows = vec![Map::new(); self.len()];
@@ -246,7 +259,7 @@ pub(crate) fn cell(array: &ArrayRef, row: usize) -> Value {
     match array.data_type() {
         DataType::Boolean => array.as_boolean().value(row).into(),
         DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
-        DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
+        DataType::Float64 => float(array.as_primitive::<Float64Type>().value(row)),
         DataType::Utf8 => array.as_string::<i32>().value(row).into(),
         DataType::Binary => STANDARD.encode(array.as_binary::<i32>().value(row)).into(),
         DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().value_as_string(row).into(),
@@ -261,5 +274,15 @@ pub(crate) fn cell(array: &ArrayRef, row: usize) -> Value {
         }
         _ => ArrayFormatter::try_new(array, &FormatOptions::default())
             .map_or(Value::Null, |formatter| formatter.value(row).to_string().into()),
+    }
+}
+
+/// The words are those of CSV, and what a source of JSON reads as a float.
+fn float(x: f64) -> Value {
+    match x {
+        x if x.is_finite() => x.into(),
+        x if x.is_nan() => "NaN".into(),
+        x if x > 0.0 => "inf".into(),
+        _ => "-inf".into(),
     }
 }

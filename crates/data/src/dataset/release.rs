@@ -24,8 +24,8 @@ pub struct Released {
 }
 
 impl Dataset {
-    /// Adds the rows that an attempt left in quarantine, and takes them out of it: behind the gate, or without one. Rows that
-    /// the gate holds back again are there again, under the new attempt. If the process ends between the two steps the rows are
+    /// Adds the rows that an attempt left in quarantine, and takes them out of it: behind the gate, or without one. When they are
+    /// refused they stay there as they are; where a gate lets some of them in, the others are there again, under the new attempt. If the process ends between the two steps the rows are
     /// in both; the log and the quarantine name the attempt.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Dataset {
         let source = Source { origin: Some(origin), ..Source::file(spool.path()) };
         let (gated, added) = match gate {
             Some(gate) => {
-                let mut gated = Box::pin(self.add_checked(&source, change, gate)).await?;
+                let mut gated = Box::pin(self.checked(&source, change, gate, Some(attempt))).await?;
                 let added = gated.added.take();
                 (Some(gated), added)
             }
@@ -111,6 +111,7 @@ impl Dataset {
                 schema: schema.clone(),
                 read: staged.fingerprint.rows,
                 checked: None,
+                held: None,
                 pinned: false,
             };
             let facts = self.facts_of(&staged.fingerprint, &pending);

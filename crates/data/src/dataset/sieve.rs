@@ -7,19 +7,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::compute::filter_record_batch;
 use datafusion::prelude::{DataFrame, SessionContext, ident};
 use deltalake::DeltaTable;
 
 use crate::dataset::add::Pending;
-use crate::dataset::gate::{Piece, look, together};
-use crate::dataset::quarantine::Entries;
+use crate::dataset::part::{Parted, Parting, Piece, together};
+use crate::dataset::quarantine::{Entries, Holding};
 use crate::dataset::result::depends;
-use crate::dataset::stage::{Stager, remove};
+use crate::dataset::stage::{Staged, Stager, remove};
 use crate::dataset::unique::duplicates;
 use crate::dataset::validate::{histories, scan};
-use crate::dataset::{Added, Change, Dataset, Effect, Gate, How, On, Policy, Rows};
-use crate::expect::{Duplicates, Ends, Given, Plan, Report, Scope, Tally};
+use crate::dataset::{Added, Change, Dataset, Effect, Gate, How, On, Policy, Rows, explained};
+use crate::expect::{Duplicates, Ends, Given, Outcome, Plan, Report, Scope};
 use crate::{Error, Schema, store};
 
 /// What came of it.
@@ -29,8 +28,10 @@ pub(crate) struct Sieved {
     pub(crate) report: Report,
     /// Whether the rows may be used.
     pub(crate) passed: bool,
-    /// Rows in quarantine by this.
+    /// Bad rows, which are in quarantine.
     pub(crate) quarantined: u64,
+    /// The attempt under which the quarantine has them, or what was wrong with all rows together.
+    pub(crate) attempt: String,
     /// The version of the good rows, when some were bad and the rows may be used without them.
     pub(crate) good: Option<Added>,
     /// What that holds against, for whoever puts the rows into the dataset.
@@ -65,13 +66,15 @@ impl Dataset {
         let session = self.warehouse.session();
         let frame = looked.dataset.frame(&session, &table).await?;
         let now_ms = self.warehouse.inner.clock.wall().0;
-        let entries = Entries { attempt: attempt.to_owned(), at_ms: now_ms, who: change.who.clone() };
-
+        let entries = || Entries { attempt: attempt.to_owned(), at_ms: now_ms, who: change.who.clone() };
         let given = Box::pin(self.before(&session, gate, &schema)).await?;
         // What the engine groups and sorts by has the other half.
         let room = self.warehouse.inner.settings.memory_bytes / 2;
         let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, Scope::Scan { room })?);
-        let mut tally = scan(frame.clone(), &plan).await?;
+        let mut tally = match scan(frame.clone(), &plan).await {
+            Ok(tally) => tally,
+            Err(error) => return Err(explained(&[(looked.dataset.clone(), looked.version)], error).await),
+        };
         let hashes = tally.hashes();
         let on = match &looked.onto {
             Some((how, base)) if depends(&gate.suite, how) => On::Seen(base.clone()),
@@ -82,14 +85,14 @@ impl Dataset {
         let all = self.as_if_in(&session, gate, looked, (&frame, &schema)).await?;
         let doubled = duplicates(&all, &plan, &schema, hashes).await?;
         let report = plan.report(tally, &self.ends(now_ms, &doubled));
-        let alone = |(at, o): (usize, &crate::expect::Outcome)| !o.passed && plan.refuses_rows(at);
+        let alone = |(at, o): (usize, &Outcome)| !o.passed && plan.refuses_rows(at);
         if report.outcomes.iter().enumerate().any(alone) {
-            let job = Job { session, frame, schema, gate, into, change, entries, now_ms, on };
+            let job = Job { session, frame, schema, gate, into, change, entries: &entries, now_ms, on };
             return Box::pin(self.part(looked, job)).await;
         }
         let whole = together(&plan, &report);
-        self.aside_all(&entries, &whole, change, looked).await?;
-        Ok(Sieved { report, passed: whole.is_empty(), quarantined: 0, good: None, on })
+        let attempt = self.aside_all(entries(), &whole, change, looked).await?;
+        Ok(Sieved { report, passed: whole.is_empty(), quarantined: 0, attempt, good: None, on })
     }
 
     /// The rows there would be with those of `frame`.
@@ -109,45 +112,40 @@ impl Dataset {
     }
 
     /// What expectations of rows about to come are compared with.
-    async fn before(&self, session: &SessionContext, gate: &Gate, schema: &Schema) -> Result<Given, Error> {
+    pub(super) async fn before(
+        &self,
+        session: &SessionContext,
+        gate: &Gate,
+        schema: &Schema,
+    ) -> Result<Given, Error> {
         let mut given = self.given(session, &gate.suite, schema).await?;
         if self.exists().await? {
             for (at, versions) in histories(&gate.suite) {
-                let log = self.log(Some(versions)).await?;
+                let log = self.changes(None, versions).await?;
                 given.history.insert(at, log.iter().filter_map(|v| v.written).collect());
             }
         }
         Ok(given)
     }
 
-    fn ends<'a>(&'a self, now_ms: i64, duplicates: &'a BTreeMap<usize, Duplicates>) -> Ends<'a> {
+    /// What a report of rows about to come says besides.
+    pub(super) fn ends<'a>(&'a self, now_ms: i64, duplicates: &'a BTreeMap<usize, Duplicates>) -> Ends<'a> {
         Ends { dataset: &self.name, version: None, now_ms, duplicates }
     }
 
     /// Notes what was wrong with all rows together: an effect of its own, because the same rows may be looked at again beside others.
     async fn aside_all(
         &self,
-        entries: &Entries,
+        entries: Entries,
         reasons: &[String],
         change: &Change,
         looked: &Looked<'_>,
-    ) -> Result<(), Error> {
-        let Some(entry) = entries.whole(reasons, looked.source.clone()) else { return Ok(()) };
-        let (aside, table) = self.aside_table().await?;
-        let mut stager = Stager::new(&aside, &table, &Entries::schema(), true)?;
-        stager.write(&entry?, &aside.name).await?;
+    ) -> Result<String, Error> {
+        let mut holding = Holding::begin(self, entries).await?;
+        holding.whole(&looked.source, reasons).await?;
         let effect = change.effect.as_ref().map(|effect| Effect { key: format!("{} together", effect.key) });
         let change = Change { effect, ..change.clone() };
-        Box::pin(aside.hold(table, stager, &change, looked.source.clone())).await
-    }
-
-    async fn aside_table(&self) -> Result<(Dataset, DeltaTable), Error> {
-        let aside = self.aside()?;
-        let table = match aside.current().await? {
-            Some(table) => table,
-            None => aside.table()?,
-        };
-        Ok((aside, table))
+        Box::pin(holding.settle(&change, looked.source.clone())).await
     }
 
     /// Takes good and bad rows apart.
@@ -155,103 +153,91 @@ impl Dataset {
         let Job { session, frame, schema, gate, into, change, entries, now_ms, on } = job;
         let given = Box::pin(self.before(&session, gate, &schema)).await?;
         let plan = Arc::new(Plan::new(&session, gate.suite.clone(), &schema, given, Scope::Change)?);
-        let (aside, aside_table) = self.aside_table().await?;
         let base = into.current().await?;
         let table = match &base {
             Some(table) => table.clone(),
             None => into.table()?,
         };
-        let mut bad = Stager::new(&aside, &aside_table, &Entries::schema(), true)?;
-        let mut good = match gate.policy {
+        let good = match gate.policy {
             Policy::Fail => None,
-            Policy::Quarantine { .. } => Some(Stager::new(into, &table, &schema, true)?),
+            Policy::Quarantine { .. } => Some((Stager::new(into, &table, &schema, true)?, into)),
         };
-        let mut tally = Tally::new(&plan);
-        let mut quarantined = 0;
-        let names: Vec<_> = schema.names().map(ident).collect();
-        let ordered = frame.clone().select(names).map_err(|e| store::query("look at the rows", &e))?;
-        let mut rows = Rows::run(ordered, schema.clone()).await?;
-        let done = async {
-            while let Some(batch) = rows.next_arrow().await? {
-                let piece = Piece { batch, file: looked.source.clone(), lines: Vec::new() };
-                let (keep, refused) = look(&plan, &piece, &mut tally);
-                quarantined += refused.len() as u64;
-                if !refused.is_empty() {
-                    bad.write(&entries.batch(&piece.file, &refused)?, &aside.name).await?;
-                }
-                let Some(good) = &mut good else {
-                    tally.whole(&plan, &piece.batch);
-                    continue;
-                };
-                let kept =
-                    filter_record_batch(&piece.batch, &keep).map_err(|e| Error::Query(e.to_string()))?;
-                tally.whole(&plan, &kept);
-                if kept.num_rows() > 0 {
-                    good.write(&kept, &into.name).await?;
-                }
-            }
-            Ok(())
-        };
-        if let Err(error) = Box::pin(done).await {
-            bad.discard().await;
-            if let Some(good) = good {
-                good.discard().await;
-            }
-            return Err(error);
-        }
-        let staged = match good {
-            None => None,
-            Some(good) => match good.finish(&into.name).await {
-                Ok(staged) => Some(staged),
-                Err(error) => {
-                    bad.discard().await;
-                    return Err(error);
-                }
-            },
-        };
-        let files = staged.as_ref().map(|s| s.files.clone()).unwrap_or_default();
-        let settled = async {
-            let good: DataFrame = match &staged {
-                Some(staged) => into.staged_frame(&session, &staged.files, &schema).await?,
-                None => frame,
+        let bad = Holding::begin(self, entries()).await?;
+        let parting = Parting::new(&plan, gate.policy, bad, good);
+        let parted = Box::pin(parted(&frame, &schema, &looked.source, parting)).await?;
+
+        let judged = async {
+            let good = match gate.policy {
+                Policy::Fail => frame,
+                Policy::Quarantine { .. } => into.staged_frame(&session, &parted.good.files, &schema).await?,
             };
             let all = self.as_if_in(&session, gate, looked, (&good, &schema)).await?;
-            let doubled = duplicates(&all, &plan, &schema, Default::default()).await?;
-            let (seen, kept) = (tally.rows, tally.kept);
-            let report = plan.report(tally, &self.ends(now_ms, &doubled));
-            let whole = together(&plan, &report);
-            let passed = match gate.policy {
-                Policy::Fail => report.passed,
-                Policy::Quarantine { max_share } => {
-                    let share = quarantined as f64 / seen.max(1) as f64;
-                    whole.is_empty() && share <= max_share && kept > 0
-                }
-            };
-            Box::pin(aside.hold(aside_table, bad, change, looked.source.clone())).await?;
-            self.aside_all(&entries, &whole, change, looked).await?;
-            Ok::<_, Error>((report, passed))
+            duplicates(&all, &plan, &schema, Default::default()).await
         };
-        let (report, passed) = match Box::pin(settled).await {
-            Ok(settled) => settled,
+        let doubled = match Box::pin(judged).await {
+            Ok(doubled) => doubled,
             Err(error) => {
-                remove(&*into.store(), &files).await;
+                Box::pin(parted.discard(into)).await;
                 return Err(error);
             }
         };
-        let good = match staged {
-            Some(staged) if passed => {
-                let read = staged.fingerprint.rows;
-                let (source, checked) = (looked.source.clone(), Some(entries.attempt.clone()));
-                let pending = Pending { change, source, origin: None, schema, read, checked, pinned: false };
-                Some(Box::pin(into.settle(base, table, staged, &pending)).await?)
-            }
-            _ => {
-                remove(&*into.store(), &files).await;
-                None
-            }
+        let Parted { good, bad, tally, counts } = parted;
+        let report = plan.report(tally, &self.ends(now_ms, &doubled));
+        let whole = together(&plan, &report);
+        let passed = !gate.policy.refuses(&report, &whole, counts);
+        let held = async {
+            let attempt = Box::pin(bad.settle(change, looked.source.clone())).await?;
+            self.aside_all(entries(), &whole, change, looked).await?;
+            Ok::<_, Error>(attempt)
         };
-        Ok(Sieved { report, passed, quarantined, good, on })
+        let held = held.await;
+        if held.is_err() || !passed {
+            remove(&*into.store(), &good.files).await;
+        }
+        let attempt = held?;
+        let good = match (passed, gate.policy) {
+            (true, Policy::Quarantine { .. }) => {
+                Some(Box::pin(into.passed((base, table), good, (looked, &schema), (change, &attempt))).await?)
+            }
+            _ => None,
+        };
+        Ok(Sieved { report, passed, quarantined: counts.quarantined, attempt, good, on })
     }
+
+    /// Makes good rows a version.
+    async fn passed(
+        &self,
+        (base, table): (Option<DeltaTable>, DeltaTable),
+        good: Staged,
+        (looked, schema): (&Looked<'_>, &Schema),
+        (change, attempt): (&Change, &str),
+    ) -> Result<Added, Error> {
+        let (read, schema) = (good.fingerprint.rows, schema.clone());
+        let (source, checked) = (looked.source.clone(), Some(attempt.to_owned()));
+        let pending =
+            Pending { change, source, origin: None, schema, read, checked, held: None, pinned: false };
+        self.settle(base, table, good, &pending).await
+    }
+}
+
+/// Reads rows, and takes them apart.
+async fn parted(
+    frame: &DataFrame,
+    schema: &Schema,
+    source: &str,
+    mut parting: Parting<'_>,
+) -> Result<Parted, Error> {
+    let names: Vec<_> = schema.names().map(ident).collect();
+    let done = async {
+        let ordered = frame.clone().select(names).map_err(|e| store::query("look at the rows", &e))?;
+        let mut rows = Rows::run(ordered, schema.clone()).await?;
+        while let Some(batch) = rows.next_arrow().await? {
+            parting.take(&Piece { batch, file: source.to_owned(), lines: Vec::new() }).await?;
+        }
+        Ok(())
+    };
+    let done = Box::pin(done).await;
+    Box::pin(parting.finish(done)).await
 }
 
 /// What the second reading needs of the first.
@@ -262,7 +248,7 @@ struct Job<'a> {
     gate: &'a Gate,
     into: &'a Dataset,
     change: &'a Change,
-    entries: Entries,
+    entries: &'a (dyn Fn() -> Entries + Sync),
     now_ms: i64,
     on: On,
 }

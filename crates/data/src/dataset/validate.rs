@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 
 use crate::batch::physically;
 use crate::dataset::unique::duplicates;
-use crate::dataset::{At, Dataset, Rows};
+use crate::dataset::{At, Dataset, Rows, explained};
 use crate::expect::{
     CATEGORIES, Check, Counted, Ends, Given, Keys, Plan, Reference, Report, Scope, Suite, Tally, numbers,
     present,
@@ -35,6 +35,13 @@ impl Dataset {
     /// no error: the report says so.
     pub async fn validate(&self, at: &At, suite: &Suite) -> Result<Report, Error> {
         let version = self.resolve(at).await?;
+        match Box::pin(self.look_at(version, suite)).await {
+            Err(error) => Err(explained(&[(self.clone(), version)], error).await),
+            report => report,
+        }
+    }
+
+    async fn look_at(&self, version: u64, suite: &Suite) -> Result<Report, Error> {
         let table = self.at_version(version).await?;
         let schema = self.schema_of(&table)?;
         let session = self.warehouse.session();
@@ -60,13 +67,10 @@ impl Dataset {
         Ok(report)
     }
 
-    /// How many rows the versions before had, the newest first, as far as the log says it.
+    /// How many rows the versions before had, the newest first, as far as the log says it. Versions that changed nothing do not count.
     async fn counted(&self, version: u64, most: usize) -> Result<Vec<Counted>, Error> {
-        let newer = self.existing().await?.version().unwrap_or_default().saturating_sub(version);
-        let log =
-            self.log(Some(usize::try_from(newer).unwrap_or(usize::MAX).saturating_add(most + 1))).await?;
-        let counted = |v: &crate::Version| Some(Counted { version: v.version, rows: v.rows? });
-        Ok(log.iter().filter(|v| v.version < version).filter_map(counted).take(most).collect())
+        let counted = |v: crate::Version| Some(Counted { version: v.version, rows: v.rows? });
+        Ok(self.changes(Some(version), most).await?.into_iter().filter_map(counted).collect())
     }
 
     /// Reads what expectations compare with: other versions, other datasets. What cannot be read becomes the outcome's problem.

@@ -1,5 +1,7 @@
-//! Values of text and JSON into columns.
+//! Values of text and JSON into columns. What a column's type does not keep as it is written does not fit it: an integer of more
+//! digits than a double has is no `float`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -64,13 +66,22 @@ impl Cells {
         }
     }
 
+    /// Appends a number as it is written; `None`, and nothing appended, when it does not fit the type with all its digits.
+    pub(crate) fn push_number(&mut self, number: &str) -> Option<()> {
+        match self {
+            Cells::Int(_) | Cells::Float(_) | Cells::Text(_) => self.push(number),
+            Cells::Decimal(..) => self.push(&without_exponent(number)?),
+            _ => None,
+        }
+    }
+
     /// Appends a value; `None`, and nothing appended, when it does not fit the type.
     pub(crate) fn push(&mut self, text: &str) -> Option<()> {
         let trimmed = text.trim_ascii();
         match self {
             Cells::Bool(b) => b.append_value(parse_bool(trimmed)?),
             Cells::Int(b) => b.append_value(trimmed.parse().ok()?),
-            Cells::Float(b) => b.append_value(parse_float(trimmed)?),
+            Cells::Float(b) => b.append_value(parse_float(trimmed).filter(|x| is_whole(trimmed, *x))?),
             Cells::Decimal(b, p, s) => b.append_value(parse_decimal(trimmed, *p, *s)?),
             Cells::Text(b) => b.append_value(text),
             Cells::Binary(b) => b.append_value(STANDARD.decode(trimmed).ok()?),
@@ -91,11 +102,8 @@ impl Cells {
             (Cells::Decimal(..), Value::Number(n)) => self.push(&n.to_string())?,
             (Cells::Text(b), Value::String(s)) => b.append_value(s),
             (Cells::Text(b), other) => b.append_value(other.to_string()),
-            // JSON has no numbers for them.
-            (Cells::Float(b), Value::String(word)) if matches!(word.as_str(), "NaN" | "inf" | "-inf") => {
-                b.append_value(parse_float(word)?);
-            }
-            (Cells::Bool(_) | Cells::Int(_) | Cells::Float(_), Value::String(_)) => return None,
+            (Cells::Float(b), Value::String(word)) => b.append_value(word_float(word)?),
+            (Cells::Bool(_) | Cells::Int(_), Value::String(_)) => return None,
             (_, Value::String(s)) => self.push(s)?,
             _ => return None,
         }
@@ -136,6 +144,39 @@ pub(crate) fn parse_float(text: &str) -> Option<f64> {
     text.parse().ok()
 }
 
+/// Whether a double is the integer that is written, to the last digit; so for what is not written as an integer.
+fn is_whole(text: &str, x: f64) -> bool {
+    let plain = text.trim_start_matches(['-', '+']).trim_start_matches('0');
+    // Up to 15 digits every double is.
+    plain.len() <= 15 || !plain.bytes().all(|b| b.is_ascii_digit()) || format!("{:.0}", x.abs()) == plain
+}
+
+/// The same number written without an exponent; `None` when it would be longer than any decimal.
+fn without_exponent(text: &str) -> Option<Cow<'_, str>> {
+    let Some((number, exponent)) = text.split_once(['e', 'E']) else { return Some(text.into()) };
+    let exponent: i32 = exponent.parse().ok().filter(|e| (-76..=76).contains(e))?;
+    let (sign, digits) = number.strip_prefix('-').map_or(("", number), |digits| ("-", digits));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let point = i32::try_from(whole.len()).ok()? + exponent;
+    let digits = format!("{whole}{fraction}");
+    let Ok(point) = usize::try_from(point) else {
+        return Some(format!("{sign}0.{}{digits}", "0".repeat(usize::try_from(-point).ok()?)).into());
+    };
+    let padded = format!("{digits}{}", "0".repeat(point.saturating_sub(digits.len())));
+    let (whole, fraction) = padded.split_at_checked(point)?;
+    Some(format!("{sign}{whole}.{fraction}").into())
+}
+
+/// A float that JSON has no number for, by the word that stands for it: as in CSV, or as Protobuf writes it.
+pub(crate) fn word_float(word: &str) -> Option<f64> {
+    match word {
+        "NaN" => Some(f64::NAN),
+        "inf" | "Infinity" => Some(f64::INFINITY),
+        "-inf" | "-Infinity" => Some(f64::NEG_INFINITY),
+        _ => None,
+    }
+}
+
 /// The digits of an exact decimal without its point; `None` when it has more than the type keeps.
 fn parse_decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
     let (negative, digits) = match text.strip_prefix('-') {
@@ -174,6 +215,40 @@ mod tests {
         assert_eq!(parse_decimal(".", 5, 2), None);
         assert_eq!(parse_decimal("0.", 5, 2), Some(0));
         assert_eq!(parse_decimal("1x", 5, 2), None);
+    }
+
+    #[test]
+    fn an_integer_that_a_double_rounds_is_no_float() {
+        let pushed = |text: &str| Cells::new(&ColumnType::Float).unwrap().push(text).is_some();
+        for fits in [
+            "9007199254740992",
+            "9007199254740994",
+            "-009007199254740992",
+            "1000000000000000000",
+            "0.1",
+            "1e300",
+        ] {
+            assert!(pushed(fits), "{fits}");
+        }
+        for lost in ["9007199254740993", "-9007199254740993", "12345678901234567890"] {
+            assert!(!pushed(lost), "{lost}");
+        }
+    }
+
+    #[test]
+    fn a_number_without_its_exponent_is_the_same() {
+        for (given, expected) in [
+            ("12.5", "12.5"),
+            ("1e3", "1000."),
+            ("-1.25E1", "-12.5"),
+            ("125e-2", "1.25"),
+            ("1.5e-3", "0.0015"),
+            ("0e0", "0."),
+        ] {
+            assert_eq!(without_exponent(given).as_deref(), Some(expected), "{given}");
+        }
+        assert_eq!(without_exponent("1e999999999"), None);
+        assert_eq!(without_exponent("1e-2147483648"), None);
     }
 
     #[test]

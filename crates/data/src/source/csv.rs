@@ -1,20 +1,19 @@
 //! Delimited text with a header line, as RFC 4180 has it. An empty line is no row, but where there is one column, whose null is
 //! written so: there each empty line behind the header is a row, also at the end.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use csv::{ByteRecord, ErrorKind};
 
 use crate::error::Place;
 use crate::source::blank::Blank;
-use crate::source::cells::Cells;
+use crate::source::cells::{self, Cells};
 use crate::source::decode::{self, NOT_UTF8};
 use crate::source::guess::{Found, Guess};
-use crate::source::{BATCH_BYTES, BATCH_ROWS, Batches, ROW_BYTES, Source, differing, packed};
+use crate::source::starts::{Starts, TOO_LONG};
+use crate::source::{BATCH_BYTES, BATCH_ROWS, Batches, Source, differing, packed};
 use crate::{Error, Schema};
 
 /// Texts that are null in a column that is not text, unless the source says otherwise.
@@ -23,51 +22,31 @@ const NULLS: [&str; 4] = ["NA", "N/A", "null", "NULL"];
 /// A CSV whose header has been read.
 struct Table {
     file: PathBuf,
-    reader: csv::Reader<Limited>,
-    /// Where the current row begins, for [`Limited`].
-    row_start: Arc<AtomicU64>,
+    reader: csv::Reader<Starts<Blank<Box<dyn Read + Send>>>>,
     header: Vec<String>,
     nulls: Vec<String>,
     record: ByteRecord,
+    /// The line that the record begins on.
+    line: u64,
 }
 
-/// Ends a file in which one row is longer than [`ROW_BYTES`].
-struct Limited {
-    inner: Blank<Box<dyn Read + Send>>,
-    delivered: u64,
-    row_start: Arc<AtomicU64>,
-}
-
-impl Read for Limited {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.delivered.saturating_sub(self.row_start.load(Ordering::Relaxed)) > ROW_BYTES {
-            return Err(io::Error::other(TOO_LONG));
-        }
-        let n = self.inner.read(out)?;
-        self.delivered += n as u64;
-        Ok(n)
-    }
-}
-
-const TOO_LONG: &str = "a row is longer than 16 MiB";
+const UNCLOSED: &str = "close it, or write it twice in a field in quotes if it is one of the text's own";
 const QUOTE: &str = "look for a quote that is opened and not closed, or for another delimiter";
 
 impl Table {
     fn open(source: &Source, file: &Path) -> Result<Table, Error> {
         let tab = packed::inner(file)?.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
         let delimiter = source.delimiter.unwrap_or(if tab { b'\t' } else { b',' });
-        let row_start = Arc::new(AtomicU64::new(0));
-        let inner = Blank::new(decode::open(file, source.encoding)?, delimiter);
-        let limited = Limited { inner, delivered: 0, row_start: Arc::clone(&row_start) };
+        let text = Blank::new(decode::open(file, source.encoding)?, delimiter);
         let reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
             .has_headers(false)
             .flexible(true)
             .buffer_capacity(1 << 16)
-            .from_reader(limited);
+            .from_reader(Starts::new(text, delimiter));
         let nulls = source.nulls.clone();
         let (file, record) = (file.to_owned(), ByteRecord::new());
-        let mut table = Table { file, reader, row_start, header: Vec::new(), nulls, record };
+        let mut table = Table { file, reader, header: Vec::new(), nulls, record, line: 1 };
         table.read_header()?;
         Ok(table)
     }
@@ -78,13 +57,13 @@ impl Table {
             return Err(Error::source(Place::file(&self.file), "the file is empty", remedy));
         }
         if self.record.as_slice().contains(&0) {
-            let at = Place::file(&self.file).line(1);
+            let at = self.here();
             return Err(Error::source(at, "it holds zero bytes: the text may be UTF-16", NOT_UTF8));
         }
         let mut header: Vec<String> = Vec::with_capacity(self.record.len());
         for (i, field) in self.record.iter().enumerate() {
             let name = self.utf8(field, || format!("number {}", i + 1))?.trim().to_owned();
-            let at = Place::file(&self.file).line(1);
+            let at = self.here();
             if name.is_empty() {
                 let problem = format!("column number {} has no name", i + 1);
                 return Err(Error::source(at, problem, "name every column in the first line"));
@@ -101,16 +80,28 @@ impl Table {
 
     /// Reads the next row; false after the last.
     fn advance(&mut self) -> Result<bool, Error> {
-        self.row_start.store(self.reader.position().byte(), Ordering::Relaxed);
-        let line = self.reader.position().line();
+        let from = self.reader.position().byte();
+        self.reader.get_mut().begin(from);
         match self.reader.read_byte_record(&mut self.record) {
-            Ok(more) => Ok(more),
+            Ok(false) => Ok(false),
+            Ok(true) => {
+                let row = self.reader.get_mut().row();
+                self.line = row.line;
+                match row.open_quote {
+                    None => Ok(true),
+                    Some(line) => {
+                        let at = Place::file(&self.file).line(line);
+                        Err(Error::source(at, "the quote that is opened here is not closed", UNCLOSED))
+                    }
+                }
+            }
             Err(error) => Err(match error.kind() {
                 ErrorKind::Io(e) if e.to_string() == TOO_LONG => {
+                    let line = self.reader.get_ref().line();
                     Error::source(Place::file(&self.file).line(line), TOO_LONG, QUOTE)
                 }
                 ErrorKind::Io(e) => decode::unreadable(&self.file, e),
-                _ => Error::source(Place::file(&self.file).line(line), error.to_string(), QUOTE),
+                _ => Error::source(self.here(), error.to_string(), QUOTE),
             }),
         }
     }
@@ -131,11 +122,7 @@ impl Table {
     }
 
     fn here(&self) -> Place {
-        let place = Place::file(&self.file);
-        match self.record.position() {
-            Some(position) => place.line(position.line()),
-            None => place,
-        }
+        Place::file(&self.file).line(self.line)
     }
 
     fn utf8<'a>(&self, field: &'a [u8], name: impl Fn() -> String) -> Result<&'a str, Error> {
@@ -211,7 +198,7 @@ impl Batches for CsvBatches {
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.table.row()? {
             rows += 1;
             bytes += self.table.record.as_slice().len();
-            self.lines.extend(self.table.record.position().map(csv::Position::line));
+            self.lines.push(self.table.line);
             for (at, ty, cells) in &mut self.columns {
                 let field = self.table.record.get(*at).unwrap_or_default();
                 let field = self.table.utf8(field, || self.table.name(*at))?;
@@ -238,7 +225,12 @@ impl Batches for CsvBatches {
 pub(super) fn misfit(at: Place, value: &str, ty: &str) -> Error {
     let shown: String = value.chars().take(40).collect();
     let more = if shown.len() < value.len() { "…" } else { "" };
-    let remedy = format!("correct the value, or declare the column text instead of {ty}");
+    let remedy = match (ty, cells::parse_float(value.trim_ascii())) {
+        ("float", Some(_)) => {
+            "declare the column decimal(p, s) or text, which keep all its digits".to_owned()
+        }
+        _ => format!("correct the value, or declare the column text instead of {ty}"),
+    };
     Error::source(at, format!("`{shown}{more}` is not of type {ty}"), remedy)
 }
 

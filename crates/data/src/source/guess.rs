@@ -20,18 +20,23 @@ const DATETIME: u8 = 32;
 pub(crate) struct Guess {
     possible: u8,
     seen: bool,
+    /// A word of JSON came that may be a float, if the others are numbers.
+    word: bool,
+    /// A number came, or text that may be one.
+    number: bool,
 }
 
 impl Default for Guess {
     fn default() -> Guess {
-        Guess { possible: BOOL | INT | FLOAT | DATE | TIMESTAMP | DATETIME, seen: false }
+        let possible = BOOL | INT | FLOAT | DATE | TIMESTAMP | DATETIME;
+        Guess { possible, seen: false, word: false, number: false }
     }
 }
 
 impl Guess {
     /// Takes a value that is not null into account.
     pub(crate) fn see(&mut self, text: &str) {
-        self.seen = true;
+        (self.seen, self.number) = (true, true);
         if self.possible == 0 {
             return;
         }
@@ -49,28 +54,36 @@ impl Guess {
         fits(DATETIME, &|t| time::parse_datetime(t).is_some());
     }
 
-    /// Takes a number of JSON into account: unlike text it is not a name, however many digits it has.
-    pub(crate) fn see_number(&mut self, int: bool, float: Option<f64>) {
-        self.seen = true;
-        let exact = float.is_some_and(|x| !int || x.abs() <= (1u64 << 53) as f64);
-        let fits = if int { INT } else { 0 } | if exact { FLOAT } else { 0 };
-        self.possible &= fits;
+    /// Takes a number of JSON into account, as it is written.
+    pub(crate) fn see_number(&mut self, text: &str) {
+        (self.seen, self.number) = (true, true);
+        let int = if is_int(text) && text.parse::<i64>().is_ok() { INT } else { 0 };
+        let float = if is_float(text) && text.parse().is_ok_and(f64::is_finite) { FLOAT } else { 0 };
+        self.possible &= int | float;
     }
 
-    /// Takes a string of JSON into account: it may be a date or a time, and is never a number or a bool.
+    /// Takes a string of JSON into account: it may be a date or a time, and is never a number or a bool. A word for a float that
+    /// JSON has no number for is one among numbers.
     pub(crate) fn see_string(&mut self, text: &str) {
+        if cells::word_float(text).is_some() {
+            (self.seen, self.word) = (true, true);
+            self.possible &= FLOAT;
+            return;
+        }
         self.possible &= DATE | TIMESTAMP | DATETIME;
         self.see(text);
     }
 
     /// Takes a value into account that is text and nothing else.
     pub(crate) fn see_text(&mut self) {
-        *self = Guess { possible: 0, seen: true };
+        *self = Guess { possible: 0, seen: true, ..*self };
     }
 
     fn join(&mut self, other: Guess) {
         self.possible &= other.possible;
         self.seen |= other.seen;
+        self.word |= other.word;
+        self.number |= other.number;
     }
 
     /// The narrowest type; text for a column without values.
@@ -83,7 +96,9 @@ impl Guess {
             (TIMESTAMP, ColumnType::Timestamp),
             (DATETIME, ColumnType::DateTime),
         ];
-        let fits = order.into_iter().find(|(bit, _)| self.seen && self.possible & bit != 0);
+        // Words alone are words.
+        let seen = self.seen && (self.number || !self.word);
+        let fits = order.into_iter().find(|(bit, _)| seen && self.possible & bit != 0);
         fits.map_or(ColumnType::Text, |(_, ty)| ty)
     }
 }
@@ -215,6 +230,38 @@ mod tests {
         assert_eq!(guess(&["9007199254740993", "0.5"]), ColumnType::Text);
         assert_eq!(guess(&["2023-02-30"]), ColumnType::Text);
         assert_eq!(guess(&["0", "0.5"]), ColumnType::Float);
+    }
+
+    #[test]
+    fn numbers_of_json_are_text_where_no_number_keeps_all_their_digits() {
+        let of = |numbers: &[&str]| {
+            let mut guess = Guess::default();
+            numbers.iter().for_each(|number| guess.see_number(number));
+            guess.ty()
+        };
+        assert_eq!(of(&["9007199254740993", "-1"]), ColumnType::Int);
+        assert_eq!(of(&["9007199254740992", "0.5"]), ColumnType::Float);
+        assert_eq!(of(&["9007199254740993", "0.5"]), ColumnType::Text);
+        assert_eq!(of(&["18446744073709551615"]), ColumnType::Text);
+        assert_eq!(of(&["123456789012345678901234567890", "1"]), ColumnType::Text);
+        assert_eq!(of(&["1e400"]), ColumnType::Text);
+        assert_eq!(of(&["1e3", "1.0"]), ColumnType::Float);
+    }
+
+    #[test]
+    fn a_word_for_a_float_is_one_among_numbers_and_a_word_otherwise() {
+        let of = |strings: &[&str], numbers: bool| {
+            let mut guess = Guess::default();
+            strings.iter().for_each(|text| guess.see_string(text));
+            if numbers {
+                guess.see_number("0.5");
+            }
+            guess.ty()
+        };
+        assert_eq!(of(&["NaN", "-Infinity"], true), ColumnType::Float);
+        assert_eq!(of(&["NaN"], false), ColumnType::Text);
+        assert_eq!(of(&["NaN", "x"], true), ColumnType::Text);
+        assert_eq!(of(&["NaN", "2026-01-01"], false), ColumnType::Text);
     }
 
     proptest! {

@@ -1,4 +1,5 @@
-//! JSON: an object a line, or one array of objects, an object at a time.
+//! JSON: an object a line, or one array of objects, an object at a time. A number is what is written: it goes to its column with
+//! all its digits, or not at all.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -8,6 +9,7 @@ use arrow::array::RecordBatch;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::Place;
 use crate::source::cells::Cells;
@@ -16,26 +18,57 @@ use crate::source::{BATCH_BYTES, BATCH_ROWS, Batches, ROW_BYTES, Source, csv, de
 use crate::{Error, Schema};
 
 /// The members of an object, in their order. A name that comes twice is an error: which one counts, nobody can say.
-struct Members(Vec<(String, Value)>);
+struct Members<'a>(Vec<(String, Member<'a>)>);
 
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Members, D::Error> {
+/// The value of a member.
+enum Member<'a> {
+    /// As it is written.
+    Number(&'a str),
+    /// Anything else.
+    Other(Value),
+}
+
+impl<'a> Member<'a> {
+    fn of(raw: &'a RawValue) -> Result<Member<'a>, serde_json::Error> {
+        match raw.get().as_bytes().first() {
+            Some(b'-' | b'0'..=b'9') => Ok(Member::Number(raw.get())),
+            _ => serde_json::from_str(raw.get()).map(Member::Other),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Member::Number(number) => (*number).to_owned(),
+            Member::Other(value) => value.to_string(),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Members<'a>, D::Error> {
         struct Object;
         impl<'de> Visitor<'de> for Object {
-            type Value = Members;
+            type Value = Members<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members: Vec<(String, Value)> = Vec::with_capacity(map.size_hint().unwrap_or(16));
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members: Vec<(String, Member<'de>)> =
+                    Vec::with_capacity(map.size_hint().unwrap_or(16));
+                while let Some((name, raw)) = map.next_entry::<String, &'de RawValue>()? {
                     if members.iter().any(|(n, _)| *n == name) {
                         return Err(A::Error::custom(format!(
                             "the member `{name}` comes twice in one object"
                         )));
                     }
+                    let value = Member::of(raw).map_err(|e| {
+                        // Of the value the place means nothing.
+                        let said = e.to_string();
+                        let why = said.split_once(" at line ").map_or(said.as_str(), |(why, _)| why);
+                        A::Error::custom(format!("the member `{name}`: {why}"))
+                    })?;
                     members.push((name, value));
                 }
                 Ok(Members(members))
@@ -121,7 +154,7 @@ impl Objects {
     }
 
     /// The next object and the line it begins on.
-    fn next(&mut self) -> Result<Option<(u64, Members)>, Error> {
+    fn next(&mut self) -> Result<Option<(u64, Members<'_>)>, Error> {
         if self.ended {
             return Ok(None);
         }
@@ -173,7 +206,7 @@ impl Objects {
     }
 
     /// Reads from `{` to the `}` that closes it.
-    fn object(&mut self) -> Result<(u64, Members), Error> {
+    fn object(&mut self) -> Result<(u64, Members<'_>), Error> {
         let line = self.text.line;
         self.row.clear();
         let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
@@ -250,14 +283,14 @@ pub(super) fn find(source: &Source, file: &Path) -> Result<Found, Error> {
     Ok(Found::seen(columns, true))
 }
 
-fn see(guess: &mut Guess, value: &Value, nulls: &[String]) {
-    match value {
-        Value::Null => {}
-        Value::Bool(b) => guess.see(if *b { "true" } else { "false" }),
-        Value::Number(n) => guess.see_number(n.is_i64(), n.as_f64()),
-        Value::String(s) if nulls.contains(s) => {}
-        Value::String(s) => guess.see_string(s),
-        Value::Array(_) | Value::Object(_) => guess.see_text(),
+fn see(guess: &mut Guess, member: &Member<'_>, nulls: &[String]) {
+    match member {
+        Member::Number(number) => guess.see_number(number),
+        Member::Other(Value::Null) => {}
+        Member::Other(Value::Bool(b)) => guess.see(if *b { "true" } else { "false" }),
+        Member::Other(Value::String(s)) if nulls.contains(s) => {}
+        Member::Other(Value::String(s)) => guess.see_string(s),
+        Member::Other(_) => guess.see_text(),
     }
 }
 
@@ -272,12 +305,19 @@ pub(super) fn open(source: &Source, file: &Path, schema: &Schema) -> Result<Json
         columns.push((column.ty.to_string(), cells));
     }
     let seen = vec![false; columns.len()];
-    let nulls = source.nulls.clone();
-    Ok(JsonBatches { objects: Objects::open(source, file)?, schema: schema.clone(), columns, seen, nulls })
+    let rows = Growing { schema: schema.clone(), columns, seen, nulls: source.nulls.clone() };
+    Ok(JsonBatches { objects: Objects::open(source, file)?, rows, lines: Vec::new() })
 }
 
 pub(super) struct JsonBatches {
     objects: Objects,
+    rows: Growing,
+    /// The lines of the last batch's rows.
+    lines: Vec<u64>,
+}
+
+/// Rows on their way into columns.
+struct Growing {
     schema: Schema,
     /// Per column of the schema: its type as text, its values.
     columns: Vec<(String, Cells)>,
@@ -287,28 +327,32 @@ pub(super) struct JsonBatches {
 
 impl Batches for JsonBatches {
     fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
-        let (mut rows, mut bytes) = (0, 0);
-        while rows < BATCH_ROWS
-            && bytes < BATCH_BYTES
-            && let Some((line, members)) = self.objects.next()?
-        {
-            rows += 1;
+        let mut bytes = 0;
+        self.lines.clear();
+        let file = self.objects.file.clone();
+        while self.lines.len() < BATCH_ROWS && bytes < BATCH_BYTES {
+            let Some((line, members)) = self.objects.next()? else { break };
+            self.rows.push(&Place::file(&file).line(line), members)?;
+            self.lines.push(line);
             bytes += self.objects.row.len();
-            self.push(line, members)?;
         }
-        if rows == 0 {
+        if self.lines.is_empty() {
             return Ok(None);
         }
-        let columns = self.columns.iter_mut().map(|(_, cells)| cells.finish()).collect();
-        csv::batch(&self.schema, columns, &self.objects.file).map(Some)
+        let columns = self.rows.columns.iter_mut().map(|(_, cells)| cells.finish()).collect();
+        csv::batch(&self.rows.schema, columns, &file).map(Some)
+    }
+
+    fn lines(&self) -> &[u64] {
+        &self.lines
     }
 }
 
-impl JsonBatches {
-    fn push(&mut self, line: u64, Members(members): Members) -> Result<(), Error> {
+impl Growing {
+    fn push(&mut self, at: &Place, Members(members): Members<'_>) -> Result<(), Error> {
         self.seen.fill(false);
-        for (i, (name, value)) in members.into_iter().enumerate() {
-            let place = || Place::file(&self.objects.file).line(line).column(&name);
+        for (i, (name, member)) in members.into_iter().enumerate() {
+            let place = || at.clone().column(&name);
             let at = match self.schema.columns.get(i) {
                 Some(column) if column.name == name => Some(i),
                 _ => self.schema.columns.iter().position(|c| c.name == name),
@@ -320,10 +364,16 @@ impl JsonBatches {
                 return Err(Error::source(place(), "the dataset has no such column", remedy));
             };
             *seen = true;
-            if value.as_str().is_some_and(|s| self.nulls.iter().any(|n| n == s)) {
-                cells.push_null();
-            } else if cells.push_json(&value).is_none() {
-                return Err(csv::misfit(place(), &value.to_string(), ty));
+            let pushed = match &member {
+                Member::Number(number) => cells.push_number(number),
+                Member::Other(Value::String(s)) if self.nulls.contains(s) => {
+                    cells.push_null();
+                    Some(())
+                }
+                Member::Other(value) => cells.push_json(value),
+            };
+            if pushed.is_none() {
+                return Err(csv::misfit(place(), &member.shown(), ty));
             }
         }
         for ((_, cells), seen) in self.columns.iter_mut().zip(&self.seen) {

@@ -17,6 +17,7 @@ mod decode;
 mod guess;
 mod json;
 mod packed;
+mod starts;
 mod time;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -118,26 +118,25 @@ impl Commit {
         Box::pin(job.try_put(target, &change, &table.text, (rows, on), tries)).await
     }
 
-    /// Sets the tag to the version that a value names. What an attempt before made may be old by now: a tag that a newer version
-    /// has meanwhile stays there.
+    /// Sets the tag to the version that was made. What an attempt before made may be old by now: a tag that a newer version has
+    /// meanwhile stays there.
     async fn tagged(
         &self,
         job: &Job<'_>,
         target: &Dataset,
-        (value, again): (&Value, bool),
+        (made, again): (u64, bool),
     ) -> Result<(), contract::Error> {
-        let (Some(tag), Value::Table(text)) = (&self.tag, value) else { return Ok(()) };
-        let made = Table::find(&job.warehouse, text).await?;
+        let Some(tag) = &self.tag else { return Ok(()) };
         if again
             && let Some(held) = target.tag_named(tag).await.map_err(|e| job.failed(e))?
-            && held.version > made.version
+            && held.version > made
         {
-            job.say(format!("{tag} stays at version {}, which is newer than {}", held.version, made.version));
+            job.say(format!("{tag} stays at version {}, which is newer than {made}", held.version));
             return Ok(());
         }
         let who = job.attempt.run.to_string();
-        let set = target.tag(tag, &At::Version(made.version), Some(&who)).await;
-        set.map_err(|e| job.failed(e)).map(|_| job.say(format!("{tag} is version {}", made.version)))
+        let set = target.tag(tag, &At::Version(made), Some(&who)).await;
+        set.map_err(|e| job.failed(e)).map(|_| job.say(format!("{tag} is version {made}")))
     }
 }
 
@@ -153,15 +152,14 @@ impl Work for Commit {
             loop {
                 // Before it is asked what was done: what is not told then is not in these rows either.
                 let base = target.current().await.map_err(|e| job.failed(e))?;
-                if let Some(done) = job.done(&target).await? {
-                    self.tagged(job, &target, (&done, true)).await?;
-                    return Ok(done);
+                if let Some(done) = job.made(&target).await? {
+                    self.tagged(job, &target, (done.version, true)).await?;
+                    return Ok(table::value(&target, &done));
                 }
                 let given = Table::given(&job.warehouse, inputs, "table").await?;
                 if let Some(added) = self.publish(job, (&target, base), given, &mut tries).await? {
-                    let value = table::value(&target, &added);
-                    self.tagged(job, &target, (&value, false)).await?;
-                    return Ok(value);
+                    self.tagged(job, &target, (added.version, false)).await?;
+                    return Ok(table::value(&target, &added));
                 }
             }
         })

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use contract::{BoxFuture, Code, Inputs, Value};
 use indexmap::IndexMap;
 use pipeline::Problem;
-use schemars::JsonSchema;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema as JsonSchemaOf, SchemaGenerator};
+use serde::de::{Deserialize, Deserializer, Error as _};
+use serde_json::Value as Json;
 
 use super::config::{dataset, open, problem, tables};
 use super::job::Job;
@@ -18,14 +19,16 @@ use crate::{ColumnType, Encoding, Format, How, Source};
 
 /// Reads rows into a table: of files, or from where a configured dataset comes from. It looks at its source in every run; a
 /// source that has the same rows gives the same table, and what depends on it is not run again.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct IngestConfig {
     /// A dataset of the configuration: its `files`, `url`, `sql` or `documents` are read as it says. Columns that the dataset has
     /// already are read as what they are there. Instead of `files`.
     dataset: Option<String>,
-    /// Files or folders relative to the configuration. In names `*` stands for any text and `?` for one character.
-    #[schemars(length(min = 1))]
+    /// Files or folders relative to the configuration, one or a list. In names `*` stands for any text and `?` for one character. A
+    /// run's parameter that is a list of names stands for all of them: `files: "{{ params.files }}"`.
+    #[serde(deserialize_with = "names")]
+    #[schemars(schema_with = "names_schema")]
     files: Option<Vec<String>>,
     /// A folder of documents relative to the configuration: a row for each file in it and in the folders below, with `path`,
     /// `bytes`, `hash`, `media_type`, `text` and `modified`. Instead of `dataset` and `files`.
@@ -45,8 +48,35 @@ pub(super) struct IngestConfig {
     columns: IndexMap<String, String>,
 }
 
+/// One name or a list of them; in a list, what stands for several names is these.
+fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    let given = Json::deserialize(from)?;
+    let mut names = Vec::new();
+    let items = match &given {
+        Json::Null => return Ok(None),
+        Json::Array(items) => items.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    for item in items {
+        let each = item.as_array().map_or(std::slice::from_ref(item), Vec::as_slice);
+        for name in each {
+            let wrong = || {
+                D::Error::custom(format!("`files` is the name of a file or a list of names, and not {name}"))
+            };
+            names.push(name.as_str().ok_or_else(wrong)?.to_owned());
+        }
+    }
+    if names.is_empty() { Err(D::Error::custom("`files` names no file")) } else { Ok(Some(names)) }
+}
+
+fn names_schema(_: &mut SchemaGenerator) -> JsonSchemaOf {
+    schemars::json_schema!({
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}, {"type": "null"}],
+    })
+}
+
 /// How a file is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum FormatConfig {
     /// Delimited text with a header line.

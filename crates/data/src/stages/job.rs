@@ -75,11 +75,16 @@ impl<'a> Job<'a> {
 
     /// What an earlier attempt at the same made of this dataset, and could not tell any more.
     pub(super) async fn done(&self, dataset: &Dataset) -> Result<Option<Value>, contract::Error> {
+        Ok(self.made(dataset).await?.map(|added| table::value(dataset, &added)))
+    }
+
+    /// The same with its version.
+    pub(super) async fn made(&self, dataset: &Dataset) -> Result<Option<Added>, contract::Error> {
         let done = dataset.made_by(&self.effect()).await.map_err(|e| self.failed(e))?;
         let Some(added) = done else { return Ok(None) };
         self.say(format!("version {} of {} was made by an attempt before", added.version, dataset.name()));
         self.trace(dataset, &added).await?;
-        Ok(Some(table::value(dataset, &added)))
+        Ok(Some(added))
     }
 
     /// Tells what a version was made of.
@@ -158,7 +163,7 @@ impl<'a> Job<'a> {
         self.tell(&sieved, &place);
         self.attempt.log.lineage(checked(made_of, &sieved));
         if sieved.quarantined > 0 || !sieved.passed {
-            self.say(format!("in quarantine of {}: attempt {attempt}", target.name()));
+            self.say(format!("in quarantine of {}: attempt {}", target.name(), sieved.attempt));
         }
         if !sieved.passed {
             return Err(refused(&sieved, target.name()));

@@ -1,4 +1,7 @@
+use base64::Engine as _;
 use data::{At, ColumnType, Format, How, Select, Source};
+
+use proptest::prelude::*;
 
 use crate::support::{Bench, append, how, merge, overwrite, rows, sorted};
 
@@ -161,4 +164,105 @@ async fn an_empty_line_of_one_column_is_a_null_row_and_comes_back_as_it_was_writ
     // Of several columns an empty line is nothing.
     let added = overwrite(&x, &bench.source("y.csv", "k,v\n1,2\n\n3,4\n\n")).await.unwrap();
     assert_eq!(added.rows, 2);
+}
+
+#[tokio::test]
+async fn a_number_of_json_keeps_all_its_digits_or_is_refused() {
+    let bench = Bench::new();
+    let text = "{\"n\":9007199254740993}\n{\"n\":0.5}\n{\"n\":1234567890123456.789}\n{\"n\":2e2}\n";
+    let added = append(&bench.dataset("text"), &bench.source("n.jsonl", text)).await.unwrap();
+    assert_eq!(added.schema.columns[0].ty, ColumnType::Text, "no number keeps all of them");
+    let expected = [
+        r#"{"n":"0.5"}"#,
+        r#"{"n":"1234567890123456.789"}"#,
+        r#"{"n":"2e2"}"#,
+        r#"{"n":"9007199254740993"}"#,
+    ];
+    assert_eq!(sorted(&bench.dataset("text"), &At::Newest).await, expected);
+    let mut source = bench.source("n.jsonl", text);
+    source.types = [("n".to_owned(), "decimal(20, 3)".parse().unwrap())].into();
+    append(&bench.dataset("exact"), &source).await.unwrap();
+    let expected = [
+        r#"{"n":"0.500"}"#,
+        r#"{"n":"1234567890123456.789"}"#,
+        r#"{"n":"200.000"}"#,
+        r#"{"n":"9007199254740993.000"}"#,
+    ];
+    assert_eq!(sorted(&bench.dataset("exact"), &At::Newest).await, expected);
+    // Where the dataset is one of floats already.
+    let x = bench.dataset("x");
+    append(&x, &bench.source("x.jsonl", "{\"n\":0.5}\n")).await.unwrap();
+    for (file, text) in [("y.jsonl", "{\"n\":9007199254740993}\n"), ("y.csv", "n\n9007199254740993\n")] {
+        let said = append(&x, &bench.source(file, text)).await.unwrap_err().to_string();
+        assert!(
+            said.contains("`9007199254740993` is not of type float") && said.contains("decimal(p, s)"),
+            "{said}"
+        );
+    }
+    assert_eq!(append(&x, &bench.source("z.jsonl", "{\"n\":9007199254740994}\n")).await.unwrap().rows, 2);
+}
+
+fn cells() -> impl Strategy<Value = Vec<Vec<Option<String>>>> {
+    let float = prop_oneof![
+        any::<f64>().prop_map(|x| if x.is_nan() { "NaN".to_owned() } else { format!("{x:?}") }),
+        proptest::sample::select(vec!["NaN", "inf", "-inf"]).prop_map(str::to_owned),
+    ];
+    let binary = proptest::collection::vec(any::<u8>(), 1..9)
+        .prop_map(|b| base64::engine::general_purpose::STANDARD.encode(b));
+    let micros = -2_000_000_000_000_000i64..4_000_000_000_000_000;
+    let time = |zone: &'static str| {
+        micros.clone().prop_map(move |us| {
+            let at = chrono::DateTime::from_timestamp_micros(us).unwrap();
+            format!("{}{zone}", at.format("%Y-%m-%dT%H:%M:%S%.6f"))
+        })
+    };
+    let day = micros
+        .clone()
+        .prop_map(|us| chrono::DateTime::from_timestamp_micros(us).unwrap().format("%Y-%m-%d").to_string());
+    let row = (
+        proptest::option::of(any::<bool>().prop_map(|b| b.to_string())),
+        proptest::option::of(any::<i64>().prop_map(|n| n.to_string())),
+        proptest::option::of(float),
+        proptest::option::of(
+            (-99_999_999i64..99_999_999).prop_map(|n| format!("{}.{:02}", n / 100, (n % 100).abs())),
+        ),
+        proptest::option::of("[a-zA-Z \"\n\r,;é]{1,8}"),
+        proptest::option::of(binary),
+        proptest::option::of(day),
+        proptest::option::of(time("Z")),
+        proptest::option::of(time("")),
+    );
+    let flat = row.prop_map(|(a, b, c, d, e, f, g, h, i)| vec![a, b, c, d, e, f, g, h, i]);
+    proptest::collection::vec(flat, 1..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn what_is_written_as_csv_or_json_is_read_back_as_it_was(rows in cells()) {
+        let types = ["bool", "int", "float", "decimal(10, 2)", "text", "binary", "date", "timestamp", "datetime"];
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bench = Bench::new();
+            let declared = |mut source: Source| {
+                source.types = types.iter().map(|ty| (ty[..4.min(ty.len())].to_owned() + &ty.len().to_string(), ty.parse().unwrap())).collect();
+                source
+            };
+            let header: Vec<String> = types.iter().map(|ty| ty[..4.min(ty.len())].to_owned() + &ty.len().to_string()).collect();
+            let quoted = |cell: &Option<String>| cell.as_ref().map_or(String::new(), |c| format!("\"{}\"", c.replace('"', "\"\"")));
+            let mut text = header.join(",") + "\n";
+            for row in &rows {
+                text += &(row.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n");
+            }
+            let first = bench.dataset("first");
+            let name = append(&first, &declared(bench.source("x.csv", text))).await.unwrap().name;
+            for (file, format) in [("back.csv", Format::Csv), ("back.jsonl", Format::Json)] {
+                let path = bench.folder.path().join(file);
+                first.export(&At::Newest, &Select::default(), &path, format).await.unwrap();
+                let back = overwrite(&bench.dataset("back"), &declared(Source::file(&path))).await.unwrap();
+                assert_eq!(back.name, name, "{}", std::fs::read_to_string(&path).unwrap());
+            }
+        });
+    }
 }

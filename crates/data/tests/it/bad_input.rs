@@ -103,6 +103,26 @@ async fn an_unclosed_quote_ends_in_an_error_and_not_in_memory() {
 }
 
 #[tokio::test]
+async fn a_quote_that_swallows_rows_is_refused_with_the_line_it_was_opened_on() {
+    let bench = Bench::new();
+    let says = ["line 3", "quote that is opened here is not closed"];
+    refused(&bench, &bench.source("q.csv", "a,b\n1,x\n2,\"y\n3,z\n4,w\n"), &says).await;
+    refused(&bench, &bench.source("q.csv", "a,b\r\n\r\n1,\"x\r\n2,y\r\n3,\"z\r\n4,w\r\n"), &says).await;
+    refused(&bench, &bench.source("q.csv", "a,b\n1,x\n\"2,y\n3,z\n4,w\n"), &says).await;
+    let x = bench.dataset("one");
+    let said = append(&x, &bench.source("one.csv", "a\n\n\"1\n2\n")).await.unwrap_err().to_string();
+    assert!(said.contains("line 3"), "{said}");
+}
+
+#[tokio::test]
+async fn lines_are_counted_where_lines_are_empty_too() {
+    let bench = Bench::new();
+    refused(&bench, &bench.source("r.csv", "\na,b\n\n\n1,x\n\n2\n"), &["line 7", "1 field"]).await;
+    refused(&bench, &bench.source("r.csv", "a,b\r\n1,x\r\n\r\n2\r\n"), &["line 4", "1 field"]).await;
+    refused(&bench, &bench.source("r.csv", "\n\na,a\n"), &["line 3", "both named"]).await;
+}
+
+#[tokio::test]
 async fn broken_json_is_named_by_its_line() {
     let bench = Bench::new();
     refused(&bench, &bench.source("j.jsonl", "{\"a\":1,\"b\":\"x\"}\n{\"a\":,}\n"), &["line 2"]).await;

@@ -44,6 +44,32 @@ async fn bad_rows_go_to_quarantine_with_reasons_and_lines_and_the_others_come_in
 }
 
 #[tokio::test]
+async fn floats_that_json_has_no_number_for_are_in_quarantine_what_they_were_and_come_out_so() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    let checks = gate(json!([{"range": {"column": "v", "min": 0, "max": 10}}]), SOME);
+    let text = "v,t\n1,a\n2,b\n3,c\nNaN,d\ninf,e\n-inf,f\n";
+    let gated = x.add_checked(&bench.source("x.csv", text), &Change::default(), &checks).await.unwrap();
+    let held = x.quarantine(None, 10).await.unwrap();
+    let shown: Vec<_> = held.iter().map(|q| q.row.as_ref().unwrap()["v"].clone()).collect();
+    assert_eq!(shown, ["NaN", "inf", "-inf"]);
+    let examples = &gated.report.outcomes[0].examples;
+    assert_eq!(examples[0]["v"], "NaN", "{examples:?}");
+    x.release(&gated.attempt, &Change::default(), None).await.unwrap();
+    let whole = append(&bench.dataset("whole"), &bench.source("x.csv", text)).await.unwrap();
+    let released = x.show(&At::Newest).await.unwrap();
+    assert_eq!(released.name, whole.name, "released rows are the rows that were held back");
+    // The same when nothing is there that says the types.
+    let y = bench.dataset("y");
+    let refuse = Gate { policy: Policy::Fail, ..checks };
+    let text = "v,t\n-1,a\nNaN,b\n-inf,c\n";
+    let gated = y.add_checked(&bench.source("y.csv", text), &Change::default(), &refuse).await.unwrap();
+    y.release(&gated.attempt, &Change::default(), None).await.unwrap();
+    let whole = append(&bench.dataset("all"), &bench.source("y.csv", text)).await.unwrap();
+    assert_eq!(y.show(&At::Newest).await.unwrap().name, whole.name);
+}
+
+#[tokio::test]
 async fn a_change_that_is_refused_leaves_the_version_and_tells_why() {
     let bench = Bench::new();
     let x = bench.dataset("x");
@@ -173,4 +199,42 @@ proptest! {
             assert_eq!(came_in, good);
         });
     }
+}
+
+#[tokio::test]
+async fn the_same_rows_are_in_quarantine_once_however_often_they_come_or_are_refused() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    let checks = gate(json!([{"range": {"column": "a", "min": 0}}, {"volume": {"min": 1}}]), SOME);
+    // Two rows that are the same are two.
+    let source = bench.source("a.csv", "a\n1\n-1\n-1\n2\n3\n");
+    let first = x.add_checked(&source, &how(How::Overwrite), &checks).await.unwrap();
+    let again = x.add_checked(&source, &how(How::Overwrite), &checks).await.unwrap();
+    assert_eq!((&again.attempt, again.quarantined), (&first.attempt, 2));
+    let refuse = Gate { policy: Policy::Fail, ..checks.clone() };
+    for _ in 0..2 {
+        let refused = x.add_checked(&source, &how(How::Append), &refuse).await.unwrap();
+        assert_eq!((refused.added.is_none(), &refused.attempt), (true, &first.attempt));
+    }
+    assert_eq!(x.quarantine(None, 10).await.unwrap().len(), 2);
+    // Refused again, they stay as they are.
+    let released = x.release(&first.attempt, &Change::default(), Some(&refuse)).await.unwrap();
+    assert!(released.added.is_none());
+    assert_eq!(released.gated.unwrap().attempt, first.attempt);
+    let held = x.quarantine(None, 10).await.unwrap();
+    let told: Vec<_> = held.iter().map(|q| (q.attempt.as_str(), q.source.as_deref(), q.line)).collect();
+    let own = |line| (first.attempt.as_str(), Some("a.csv"), Some(line));
+    assert_eq!(told, [own(3), own(4)]);
+    // Others are others, and what was released may come again.
+    let more = bench.source("a.csv", "a\n1\n-1\n-2\n2\n3\n");
+    x.add_checked(&more, &how(How::Overwrite), &checks).await.unwrap();
+    assert_eq!(x.quarantine(None, 10).await.unwrap().len(), 4);
+    x.release(&first.attempt, &Change::default(), None).await.unwrap();
+    assert_eq!(x.quarantine(None, 10).await.unwrap().len(), 2);
+    let source = bench.source("a.csv", "a\n1\n-1\n-1\n2\n3\n");
+    let back = x.add_checked(&source, &how(How::Overwrite), &checks).await.unwrap();
+    assert_ne!(back.attempt, first.attempt);
+    assert_eq!(x.quarantine(None, 10).await.unwrap().len(), 4);
+    // Of two attempts, what stayed after a release, and the one that came again.
+    assert_eq!(bench.data_files("_quarantine.x"), 4, "what was not needed was taken back");
 }

@@ -179,6 +179,8 @@ async fn play(ops: &[Op], asked: Asked, to: To) -> Result<(), TestCaseError> {
         }
         let all: Vec<Row> = taken.iter().chain(&pushed).cloned().collect();
         prop_assert_eq!(answer(&online), naive(&all, now(), asked), "after {:?}", op);
+        let there = answer(&online).iter().filter(|(status, ..)| *status != Status::NotFound).count();
+        prop_assert_eq!(online.states()[0].entities, there as u64, "after {:?}", op);
     }
     if to == To::Both && !ops.iter().any(|op| matches!(op, Op::Overwrite(_))) {
         online.materialize(&[], None).await.unwrap();

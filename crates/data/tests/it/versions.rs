@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use contract::UnixMillis;
-use data::{At, Change, Error, Gc, How};
+use data::{At, Change, Error, Gc, How, Select};
+use proptest::prelude::*;
 
 use crate::support::{Bench, START, append, merge, overwrite, rows, sorted};
 
@@ -129,4 +130,99 @@ async fn a_dataset_that_is_not_there_is_answered_with_those_that_are() {
     let said = bench.dataset("flight").show(&At::Newest).await.unwrap_err().to_string();
     assert!(said.contains("there are flights"), "{said}");
     assert!(bench.warehouse.dataset("../x").is_err());
+}
+
+#[tokio::test]
+async fn a_version_whose_files_gc_removed_says_so_and_which_can_be_read() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    for n in 0..6 {
+        overwrite(&x, &bench.source("x.csv", format!("n\n{n}\n"))).await.unwrap();
+    }
+    x.tag("keep", &At::Version(2), None).await.unwrap();
+    x.gc(&Gc { older_than: Duration::ZERO, dry_run: false }).await.unwrap();
+    let says = ["version 0 of `x`", "`forebay data gc` removed", "can be read: 5-7, 2"];
+    let read = async || x.read(&At::Version(0), &Select::default()).await?.all().await.map(|_| ());
+    let limited = Select { columns: vec!["n".into()], filter: Some("n >= 0".into()), limit: Some(1) };
+    let part = async || x.read(&At::Version(0), &limited).await?.all().await.map(|_| ());
+    let suite = crate::expect::suite(serde_json::json!([{"not_null": {"column": "n"}}]));
+    let errors = [
+        read().await.unwrap_err(),
+        part().await.unwrap_err(),
+        x.diff(&At::Version(0), &At::Newest, &[]).await.unwrap_err(),
+        x.validate(&At::Version(0), &suite).await.unwrap_err(),
+        x.profile(&At::Version(0)).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, Error::Gone { .. }), "{error}");
+        let said = error.to_string();
+        assert!(says.iter().all(|part| said.contains(part)), "{said}");
+    }
+    for version in [5, 7, 2] {
+        assert_eq!(rows(&x, &At::Version(version)).await.len(), 1);
+    }
+    // Somebody else removed a file.
+    let folder = bench.folder.path().join("warehouse").join("x");
+    for file in std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()) {
+        if file.extension().is_some_and(|ending| ending == "parquet") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    let said = x.read(&At::Newest, &Select::default()).await.unwrap().all().await.unwrap_err().to_string();
+    assert!(said.contains("1 of its 1 files") && said.contains("none of the newest"), "{said}");
+}
+
+#[tokio::test]
+async fn what_changes_no_rows_is_no_change() {
+    let bench = Bench::new();
+    let x = bench.dataset("x");
+    assert_eq!(x.newest_change().await.unwrap(), None);
+    for n in 0..3 {
+        overwrite(&x, &bench.source("x.csv", format!("n\n{n}\n"))).await.unwrap();
+    }
+    x.gc(&Gc { older_than: Duration::ZERO, dry_run: false }).await.unwrap();
+    let newest = x.resolve(&At::Newest).await.unwrap();
+    assert!(newest > 2, "gc makes versions: {newest}");
+    assert_eq!(x.newest_change().await.unwrap(), Some(2));
+    let log = x.log(Some(1)).await.unwrap();
+    assert_eq!((log[0].changes, log[0].name.is_some(), log[0].rows), (false, true, Some(1)));
+    // Nor is it part of the history that a volume is compared with.
+    let suite =
+        crate::expect::suite(serde_json::json!([{"volume": {"history": {"versions": 2, "within": 0.5}}}]));
+    let report = x.validate(&At::Newest, &suite).await.unwrap();
+    let before: Vec<u64> = report.history.iter().map(|c| c.version).collect();
+    assert_eq!(before, [0, 1, 2, newest]);
+    overwrite(&x, &bench.source("x.csv", "n\n7\n")).await.unwrap();
+    assert_eq!(x.newest_change().await.unwrap(), Some(newest + 1));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn a_version_is_found_by_its_time_as_the_log_tells_it_also_when_the_clock_jumps(
+        times in proptest::collection::vec(0i64..20, 1..9), asked in proptest::collection::vec(-1i64..21, 6),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bench = Bench::new();
+            let x = bench.dataset("x");
+            let mut latest = i64::MIN;
+            let mut expected = Vec::new();
+            for (n, time) in times.iter().enumerate() {
+                bench.clock.jump_wall(UnixMillis(START + time * 1000));
+                overwrite(&x, &bench.source("x.csv", format!("n\n{n}\n"))).await.unwrap();
+                latest = latest.max(START + time * 1000);
+                expected.push(UnixMillis(latest));
+            }
+            let mut log = x.log(None).await.unwrap();
+            log.reverse();
+            assert_eq!(log.iter().map(|v| v.at.unwrap()).collect::<Vec<_>>(), expected);
+            for time in asked {
+                let time = UnixMillis(START + time * 1000);
+                let newest = log.iter().rev().find(|v| v.at.unwrap() <= time).map(|v| v.version);
+                assert_eq!(x.resolve(&At::Time(time)).await.ok(), newest, "{times:?} at {time:?}");
+            }
+        });
+    }
 }

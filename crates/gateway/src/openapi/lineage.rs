@@ -14,13 +14,13 @@ pub(super) fn operations() -> Vec<(&'static str, HttpMethod, Operation)> {
         let o = keyed("native", id, "Take an OpenLineage event")
             .description(Some(
                 "Spec 2-0-2, of a run or of a job. The same event is kept once. An event about a dataset alone is acknowledged and \
-                 not kept.",
+                 not kept. A tenant's key tells of what is the project's own only that it was read.",
             ))
             .request_body(Some(json_body("LineageEvent")));
         let taken = ResponseBuilder::new()
             .description("It outlives a crash")
             .content(JSON, Content::new(Some(schema("LineageTaken"))));
-        errors(o.response("201", taken), Shape::OpenAi, &[400, 401, 408, 413, 429, 503]).build()
+        errors(o.response("201", taken), Shape::OpenAi, &[400, 401, 403, 408, 413, 429, 503]).build()
     };
     vec![
         ("/v1/lineage", Get, graph(own, &[400, 401, 404, 503])),

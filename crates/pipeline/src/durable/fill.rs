@@ -189,8 +189,18 @@ pub(super) fn check_path(
     own: &Map<String, Json>,
 ) -> Result<(), Error> {
     let up = |path: &str| path.split(['/', '\\']).filter(|part| *part == "..").count();
+    let odd = |c: char| c.is_control() || "*?[]{}\\".contains(c);
+    let pieces = pieces(text);
+    if let [Piece::Place(path)] = pieces.as_slice()
+        && let Json::Array(names) = look_up(path, given)?
+    {
+        // A list of names: each as if it stood there alone.
+        let leads = |name: &str| name.starts_with(['/', '~']) || name.contains(odd) || up(name) > 0;
+        let outside = names.iter().filter_map(Json::as_str).any(leads);
+        return if outside && is_chosen(path, given, own) { Err(elsewhere(path)) } else { Ok(()) };
+    }
     let (mut filled, mut bare) = (String::new(), String::new());
-    for piece in pieces(text) {
+    for piece in pieces {
         let path = match piece {
             Piece::Text(text) => {
                 filled.push_str(text);
@@ -204,7 +214,6 @@ pub(super) fn check_path(
             other => other.to_string(),
         };
         let begins = filled.is_empty() && value.starts_with(['/', '~']);
-        let odd = |c: char| c.is_control() || "*?[]{}\\".contains(c);
         filled.push_str(&value);
         match is_chosen(path, given, own) {
             true if begins || value.contains(odd) => return Err(elsewhere(path)),
@@ -352,6 +361,16 @@ mod tests {
             check("{{ params.name }}", absolute).expect_err(absolute);
         }
         assert!(check("raw/{{ params.name }}/x", "..").is_err());
+        // A list of names, each of which is one.
+        let list = |names: Json| {
+            let mut given = given();
+            given["params"]["list"] = names;
+            check_path("{{ params.list }}", &given, &own)
+        };
+        list(json!(["raw/a.csv", "b c.csv"])).unwrap();
+        for outside in ["../x", "/etc/passwd", "~/x", "raw/*.csv", "a/../../x"] {
+            list(json!(["raw/a.csv", outside])).expect_err(outside);
+        }
         // Two that are harmless alone.
         assert!(check("raw/{{ params.name }}{{ params.name }}/x", ".").is_err());
     }

@@ -2,6 +2,9 @@
 //!
 //! Each event is a fact of its own, and a run is all of its facts together, in whatever order they come. A dataset of the own
 //! namespace is the project's; any other is `NAMESPACE/NAME`. What an event says beside is not kept.
+//!
+//! **Invariant.** What is the project's is told by its own runs and by who administers it: anybody else may say that he read a dataset of
+//! the project, and neither that he made it, nor that it is as somebody expects, nor anything of a run of the project.
 
 use chrono::DateTime;
 use contract::lineage::{Check, ColumnMade, FromColumn, Lineage, Output, Thing, ThingKind, Via};
@@ -35,11 +38,25 @@ fn text<'a>(of: &'a Json, pointer: &str) -> Result<&'a str, Error> {
     }
 }
 
+/// Who tells of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Teller {
+    /// Whoever administers the project: tells what he likes.
+    Operator,
+    /// A tenant: tells nothing of what is the project's but that it was read.
+    Tenant,
+}
+
 /// The fact of an event; nothing for one about a dataset alone, which no job made.
 ///
 /// # Errors
-/// `invalid_request` for what is no event, with the name of what is wrong; `too_large` for one of too many datasets.
-pub fn event(body: &Json, namespace: &str, tenant: &TenantId) -> Result<Option<NewLineage>, Error> {
+/// `invalid_request` for what is no event, with the name of what is wrong; `too_large` for one of too many datasets; `forbidden` for
+/// what the teller may not say.
+pub fn event(
+    body: &Json,
+    namespace: &str,
+    (tenant, teller): (&TenantId, Teller),
+) -> Result<Option<NewLineage>, Error> {
     if !body.is_object() {
         return Err(Error::new(Code::InvalidRequest, "an OpenLineage event is a JSON object"));
     }
@@ -77,6 +94,9 @@ pub fn event(body: &Json, namespace: &str, tenant: &TenantId) -> Result<Option<N
         let made = output(dataset, namespace, &mut lineage)?;
         lineage.add(Lineage { outputs: vec![made], ..Lineage::of(lineage.inputs.clone()) });
     }
+    if teller == Teller::Tenant {
+        of_others_alone(&lineage, &run)?;
+    }
     let said = |pointer: &str| body.pointer(pointer).and_then(Json::as_str).map(str::to_owned);
     let git = said("/job/facets/sourceCodeLocation/version").map(|commit| Git {
         commit,
@@ -95,6 +115,31 @@ pub fn event(body: &Json, namespace: &str, tenant: &TenantId) -> Result<Option<N
     // What is written twice in the same words is one event.
     let key = *blake3::hash(format!("event {tenant}\n{body}").as_bytes()).as_bytes();
     Ok(Some(fact(key, tenant, (&run, &job), UnixMillis(at), told)))
+}
+
+/// Refuses what is the project's own to tell.
+fn of_others_alone(lineage: &Lineage, run: &str) -> Result<(), Error> {
+    let refused = |what: &str, why: &str| {
+        let m = format!(
+            "{what} is this project's, and {why} is told by its own runs: send an administrator's key \
+             (`forebay key create --admin`), or name what you made in a namespace of your own"
+        );
+        Err(Error::new(Code::Forbidden, m))
+    };
+    if run.starts_with("run_") {
+        return refused(&format!("the run `{run}`"), "what it did");
+    }
+    let own = |thing: &&Thing| thing.kind != ThingKind::Foreign;
+    if let Some(thing) = lineage.outputs.iter().map(|o| &o.thing).find(own) {
+        return refused(&format!("the {} `{}`", thing.kind.as_str(), thing.name), "what made it");
+    }
+    let checked = lineage.checks.iter().filter_map(|check| lineage.inputs.get(check.input));
+    match checked.into_iter().find(own) {
+        Some(thing) => {
+            refused(&format!("the {} `{}`", thing.kind.as_str(), thing.name), "whether it is as expected")
+        }
+        None => Ok(()),
+    }
 }
 
 fn datasets<'a>(body: &'a Json, side: &str) -> Result<&'a [Json], Error> {
@@ -234,7 +279,33 @@ mod tests {
     use serde_json::json;
 
     fn of(body: &Json) -> Result<Option<NewLineage>, Error> {
-        event(body, "forebay", &"t".into())
+        event(body, "forebay", (&"t".into(), Teller::Operator))
+    }
+
+    #[test]
+    fn a_tenant_tells_of_what_is_the_projects_only_that_it_was_read() {
+        let told = |body: &Json| event(body, "forebay", (&"t".into(), Teller::Tenant));
+        told(&sample()).unwrap().unwrap();
+        let flights = json!({"namespace": "forebay", "name": "flights"});
+        let mut made = sample();
+        made["outputs"] = json!([flights]);
+        let mut model = sample();
+        model["outputs"] = json!([{"namespace": "forebay/model", "name": "delay"}]);
+        let mut checked = sample();
+        checked["inputs"][1]["facets"]["dataQualityAssertions"] =
+            json!({"assertions": [{"assertion": "not_null", "success": true}]});
+        let mut run = sample();
+        run["run"]["runId"] = "run_0197".into();
+        for (body, says) in [
+            (&made, "dataset `flights`"),
+            (&model, "model `delay`"),
+            (&checked, "as expected"),
+            (&run, "run `run_0197`"),
+        ] {
+            let e = told(body).unwrap_err();
+            assert!(e.code == Code::Forbidden && e.message.contains(says), "{e}");
+            of(body).unwrap().unwrap();
+        }
     }
 
     fn sample() -> Json {

@@ -308,7 +308,13 @@ mod tests {
 
     #[test]
     fn what_is_told_is_read_as_the_same_things_by_another_one() {
-        let event = super::super::read::event(&of(State::Complete), "forebay", &"t".into()).unwrap().unwrap();
+        let event = super::super::read::event(
+            &of(State::Complete),
+            "forebay",
+            (&"t".into(), super::super::read::Teller::Operator),
+        )
+        .unwrap()
+        .unwrap();
         let read: Told = serde_json::from_str(&event.fact.body).unwrap();
         let own = told();
         assert_eq!(read.lineage.outputs, own.lineage.outputs);

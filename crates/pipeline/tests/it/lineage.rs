@@ -234,7 +234,7 @@ async fn what_others_tell_piece_by_piece_is_one_run_in_the_same_graph() {
             "run": {"runId": "0197"}, "job": {"namespace": "dbt", "name": "mart"},
         });
         all.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
-        event(&all, "forebay", &"t".into()).unwrap().unwrap()
+        event(&all, "forebay", (&"t".into(), pipeline::lineage::Teller::Operator)).unwrap().unwrap()
     };
     let inputs = json!({"inputs": [{"namespace": "forebay", "name": "set"}]});
     let outputs = json!({"outputs": [{"namespace": "pg://db", "name": "public.mart"}]});

@@ -20,9 +20,19 @@ pub(super) async fn run(global: &Global, project: Option<&Project>) -> Result<()
     };
     let names = project.warehouse.datasets().await.map_err(failed)?;
     let mut found = Vec::with_capacity(names.len());
+    let mut damaged: Vec<(&String, Error)> = Vec::new();
     let mut table = table(["dataset", "version", "rows", "size", "name"]);
     for name in &names {
-        let shown = project.dataset(name)?.show(&At::Newest).await.map_err(failed)?;
+        let shown = match project.dataset(name)?.show(&At::Newest).await {
+            Ok(shown) => shown,
+            Err(error) => {
+                let error = failed(error);
+                found.push(json!({"dataset": name, "error": error.to_string()}));
+                table.add_row([name.as_str(), "damaged", "", "", ""]);
+                damaged.push((name, error));
+                continue;
+            }
+        };
         table.add_row([
             name.clone(),
             shown.version.version.to_string(),
@@ -40,15 +50,22 @@ pub(super) async fn run(global: &Global, project: Option<&Project>) -> Result<()
     }
     let empty: Vec<&String> = project.config.datasets.keys().filter(|n| !names.contains(n)).collect();
     if global.json {
-        return print_json(&json!({"datasets": found, "without_version": empty}));
-    }
-    if found.is_empty() {
-        print(NONE);
+        print_json(&json!({"datasets": found, "without_version": empty}))?;
     } else {
-        print(&table.trim_fmt());
+        print(&if found.is_empty() { NONE.to_owned() } else { table.trim_fmt() });
+        for name in empty {
+            print(&format!("{name} is configured and has no version yet: `forebay data add {name}`"));
+        }
     }
-    for name in empty {
-        print(&format!("{name} is configured and has no version yet: `forebay data add {name}`"));
+    // What can be listed is; the first that cannot says why.
+    match damaged.as_slice() {
+        [] => Ok(()),
+        [(name, error), more @ ..] => {
+            let others =
+                if more.is_empty() { String::new() } else { format!(" ({} more like it)", more.len()) };
+            let help =
+                format!("look at `{name}` with another reader of Delta tables; `--json` has every reason");
+            Err(Error::new(format!("{error}{others}"), help))
+        }
     }
-    Ok(())
 }

@@ -1,4 +1,8 @@
 //! What is kept of a view: opened, pushed into, taken over into files, brought under other columns.
+//!
+//! **Invariant.** Nobody who asks waits for a disk: what is shown is locked for as long as memory is changed or a piece of it
+//! copied, and never while anything is written. Whoever changes what is kept holds `disk`, so that nothing is pushed meanwhile and the
+//! columns stay what they are; rows whose time comes are taken in by whoever asks.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +60,7 @@ impl ViewStore {
             view,
             clock,
             live: RwLock::new(live),
+            taken: RwLock::new(disk.manifest.dataset.clone()),
             disk: Mutex::new(disk),
             turn: tokio::sync::Mutex::new(()),
         };
@@ -68,12 +73,11 @@ impl ViewStore {
     /// After opening: what was read under other columns is written under these, and a long journal taken over.
     fn settle(&self) -> Result<(), Error> {
         let mut disk = self.disk.lock();
-        let live = self.live.read();
-        let Some(live) = live.as_ref() else { return Ok(()) };
-        let other = disk.manifest.shape().is_some_and(|kept| kept != *live.shape);
+        let shape = self.live.read().as_ref().map(|live| Arc::clone(&live.shape));
+        let other = shape.is_some_and(|shape| disk.manifest.shape().is_some_and(|kept| kept != *shape));
         if other {
             disk.manifest.dataset = None;
-            self.take_over(&mut disk, live)?;
+            self.take_over(&mut disk)?;
         }
         Ok(())
     }
@@ -95,8 +99,7 @@ impl ViewStore {
     pub(super) fn reshape(&self, shape: Shape) -> Result<(), Error> {
         self.check(&shape)?;
         let mut disk = self.disk.lock();
-        let mut live = self.live.write();
-        if live.as_ref().is_some_and(|live| *live.shape == shape) {
+        if self.live.read().as_ref().is_some_and(|live| *live.shape == shape) {
             return Ok(());
         }
         let new = load(&disk, shape, micros(self.clock.wall()))?.ok_or_else(|| Error::Storage {
@@ -104,8 +107,10 @@ impl ViewStore {
             why: "files of theirs are missing".to_owned(),
         })?;
         disk.manifest.dataset = None;
-        self.take_over(&mut disk, &new)?;
-        *live = Some(new);
+        let waiting: Vec<Offers> = new.pending.values().flatten().cloned().collect();
+        let pieces = (0..new.pushed.pieces()).map(|piece| new.pushed.piece(piece));
+        self.write_down(&mut disk, &new.shape, pieces.chain(waiting.into_iter().map(Ok)))?;
+        *self.live.write() = Some(new);
         Ok(())
     }
 
@@ -131,6 +136,22 @@ impl ViewStore {
     /// Keeps pushed rows and shows them. Blocks.
     pub(super) fn take(&self, rows: Offers, now: i64) -> Result<(), Error> {
         let mut disk = self.disk.lock();
+        let shape = self.room(&rows, now)?;
+        if disk.manifest.shape().is_none() {
+            let mut manifest = disk.manifest.clone();
+            manifest.set_shape(&shape);
+            disk.commit(manifest)?;
+        }
+        disk.append(&shape, &rows)?;
+        match self.live.write().as_mut() {
+            Some(live) => live.take(rows, now).map_err(failed)?,
+            None => return Err(self.unknown()),
+        }
+        if disk.grown >= GROWN { self.take_over(&mut disk) } else { Ok(()) }
+    }
+
+    /// Whether there is room for the rows whose time has not come, and the columns they are kept under.
+    fn room(&self, rows: &Offers, now: i64) -> Result<Arc<Shape>, Error> {
         let mut guard = self.live.write();
         let Some(live) = guard.as_mut() else { return Err(self.unknown()) };
         let later = rows.stamps.iter().filter(|stamp| stamp.known() > now).count();
@@ -139,39 +160,49 @@ impl ViewStore {
             let why = format!("more than {PENDING} rows would wait for a time that has not come");
             return Err(Error::invalid(format!("the rows for the feature view `{}`", self.view.name()), why));
         }
-        if disk.manifest.shape().is_none() {
-            disk.manifest.set_shape(&live.shape);
-            let manifest = disk.manifest.clone();
-            disk.commit(manifest)?;
-        }
-        disk.append(&live.shape, &rows)?;
-        live.take(rows, now).map_err(failed)?;
-        if disk.grown >= GROWN {
-            drop(guard);
-            let live = self.live.read();
-            if let Some(live) = live.as_ref() {
-                self.take_over(&mut disk, live)?;
-            }
-        }
-        Ok(())
+        Ok(Arc::clone(&live.shape))
     }
 
     /// Writes what was pushed as a file, and lets the journal begin anew behind it. Blocks.
-    fn take_over(&self, disk: &mut Disk, live: &Live) -> Result<(), Error> {
+    fn take_over(&self, disk: &mut Disk) -> Result<(), Error> {
+        let seen = self.live.read().as_ref().map(|live| {
+            let waiting: Vec<Offers> = live.pending.values().flatten().cloned().collect();
+            (Arc::clone(&live.shape), live.pushed.pieces(), waiting)
+        });
+        let Some((shape, pieces, waiting)) = seen else { return Ok(()) };
+        // Who waits is written too: whatever is promoted while the pieces are copied is there at least once.
+        let piece = |at: usize| match self.live.read().as_ref() {
+            Some(live) => live.pushed.piece(at),
+            None => Err(arrow::error::ArrowError::ComputeError("the view is gone".to_owned())),
+        };
+        self.write_down(disk, &shape, (0..pieces).map(piece).chain(waiting.into_iter().map(Ok)))
+    }
+
+    fn write_down(
+        &self,
+        disk: &mut Disk,
+        shape: &Shape,
+        rows: impl Iterator<Item = Result<Offers, arrow::error::ArrowError>>,
+    ) -> Result<(), Error> {
         let mut manifest = disk.manifest.clone();
-        manifest.set_shape(&live.shape);
+        manifest.set_shape(shape);
         manifest.journal = disk.end();
         manifest.pushed.clear();
-        if live.pushed.len() + live.waiting > 0 {
+        let mut rows = rows.peekable();
+        if rows.peek().is_some() {
             let (name, path) = disk.next_file();
-            let pieces = (0..live.pushed.pieces()).map(|piece| live.pushed.piece(piece));
-            let waiting = live.pending.values().flatten().map(|rows| Ok(rows.clone()));
-            write_rows(&path, &live.shape, pieces.chain(waiting))?;
+            write_rows(&path, shape, rows)?;
             manifest.pushed.push(name);
         }
         disk.commit(manifest)?;
         disk.grown = 0;
+        self.tell(disk);
         Ok(())
+    }
+
+    /// What was taken over from the datasets, for whoever asks how the view is doing.
+    pub(super) fn tell(&self, disk: &Disk) {
+        self.taken.write().clone_from(&disk.manifest.dataset);
     }
 }
 
@@ -210,11 +241,9 @@ fn load(disk: &Disk, shape: Shape, now: i64) -> Result<Option<Live>, Error> {
         }
         if *kept == *shape
             && let Some(taken) = &manifest.dataset
+            && disk.rows(&taken.files, kept, |rows| live.bring(&rows))?.is_none()
         {
-            let dataset = &mut live.dataset;
-            if disk.rows(&taken.files, kept, |rows| dataset.offer(&rows))?.is_none() {
-                return Ok(None);
-            }
+            return Ok(None);
         }
     }
     for record in disk.journaled()? {
@@ -276,5 +305,62 @@ impl super::Online {
         let change = Change { message: Some("pushed features".to_owned()), ..Change::default() };
         let put = dataset.put(rows, &change, String::new(), (On::Newest, &|_| {}));
         Ok(Box::pin(put).await?.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use contract::{ManualClock, UnixMillis};
+    use serde_json::json;
+
+    use crate::features::online::{Ask, Columns, Mode, Online, To};
+    use crate::features::{FeatureView, FeatureViewConfig};
+    use crate::{Change, Settings, Source, Warehouse};
+
+    /// Where the store would write its first manifest a pipe stands that nobody reads: opening it takes as long as we like.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nobody_who_asks_waits_for_what_a_push_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::starting_at(UnixMillis(1_000_000)));
+        let root = folder.path().join("warehouse");
+        let warehouse = Warehouse::open(root.to_str().unwrap(), clock, Settings::default()).unwrap();
+        let file = folder.path().join("x.csv");
+        std::fs::write(&file, "k,at,x\n1,1970-01-01T00:00:01Z,5\n").unwrap();
+        warehouse.dataset("x").unwrap().add(&Source::file(&file), &Change::default()).await.unwrap();
+        let config: FeatureViewConfig = serde_json::from_value(
+            json!({"dataset": "x", "keys": ["k"], "event_time": "at", "features": ["x"]}),
+        )
+        .unwrap();
+        let views = vec![FeatureView::new("v", config).unwrap()];
+        let kept = folder.path().join("kept");
+        let online = Online::open(&warehouse, &kept, views, Mode::Write).await.unwrap();
+        let online = Arc::new(online);
+        let pipe = kept.join("v").join("manifest.new");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let rows: Columns = vec![
+            ("k".into(), vec![json!(1)]),
+            ("at".into(), vec![json!("1970-01-01T00:00:02Z")]),
+            ("x".into(), vec![json!(7)]),
+        ];
+        let pushing = pipeline::task::spawn("push", {
+            let online = Arc::clone(&online);
+            async move { online.push("v", rows, To::Online).await }
+        });
+        let store = Arc::clone(online.view("v").unwrap());
+        while store.disk.try_lock().is_some() {
+            tokio::task::yield_now().await;
+        }
+        let features = [("v".to_owned(), "x".to_owned())];
+        let entities: Columns = vec![("k".into(), vec![json!(1)])];
+        for _ in 0..1000 {
+            online.get(&Ask { features: &features, entities: &entities }).unwrap();
+            assert_eq!(online.states()[0].materialized, None);
+            tokio::task::yield_now().await;
+        }
+        assert!(store.disk.try_lock().is_none(), "it still writes");
+        drop(std::fs::File::open(&pipe).unwrap());
+        assert!(pushing.await.unwrap().is_err(), "a pipe keeps nothing");
     }
 }

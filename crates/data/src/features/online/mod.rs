@@ -36,7 +36,7 @@ use pipeline::task;
 
 use crate::features::keys::NO_KEY;
 use crate::features::latest::Stamp;
-use crate::features::online::disk::Disk;
+use crate::features::online::disk::{Disk, Taken};
 use crate::features::online::table::{Offers, Shape, Table};
 use crate::features::view::FeatureView;
 use crate::{Error, Warehouse};
@@ -142,7 +142,7 @@ pub struct Pushed {
 pub struct ViewState {
     /// The view.
     pub view: String,
-    /// Entities that have a row; one that was materialised and pushed counts once or twice.
+    /// Entities that have a row, materialised or pushed or both.
     pub entities: u64,
     /// The event time of the newest row, in milliseconds since the epoch.
     pub newest_event: Option<UnixMillis>,
@@ -182,6 +182,8 @@ struct ViewStore {
     clock: Arc<dyn Clock>,
     /// `None` until the columns are known, which they are once the datasets are there.
     live: RwLock<Option<Live>>,
+    /// What was taken over from the datasets, as `disk` has it.
+    taken: RwLock<Option<Taken>>,
     /// Changes of what is kept; held for writes only, never while a dataset is read.
     disk: Mutex<Disk>,
     /// One materialisation at a time.
@@ -193,6 +195,8 @@ struct Live {
     shape: Arc<Shape>,
     dataset: Table,
     pushed: Table,
+    /// Entities that are in both.
+    both: usize,
     /// Pushed rows that are not known yet, by when they will be.
     pending: BTreeMap<i64, Vec<Offers>>,
     waiting: usize,
@@ -350,6 +354,7 @@ impl Live {
         Live {
             dataset: Table::new(&shape),
             pushed: Table::new(&shape),
+            both: 0,
             shape: Arc::new(shape),
             pending: BTreeMap::new(),
             waiting: 0,
@@ -360,7 +365,8 @@ impl Live {
     fn take(&mut self, rows: Offers, now: i64) -> Result<(), arrow::error::ArrowError> {
         let shape = Arc::clone(&self.shape);
         let (known, later) = rows.split(now, &shape)?;
-        self.pushed.offer(&known)?;
+        let made = self.pushed.offer(&known)?;
+        self.both += self.dataset.has(&known, &made);
         if let Some(later) = later
             && let Some(first) = later.stamps.iter().map(|stamp| stamp.known()).min()
         {
@@ -368,6 +374,23 @@ impl Live {
             self.pending.entry(first).or_default().push(later);
         }
         Ok(())
+    }
+
+    /// Takes rows of the datasets.
+    fn bring(&mut self, rows: &Offers) -> Result<(), arrow::error::ArrowError> {
+        let made = self.dataset.offer(rows)?;
+        self.both += self.pushed.has(rows, &made);
+        Ok(())
+    }
+
+    /// Takes a table in the place of all rows of the datasets. `both` is the number of its entities that are pushed too.
+    fn replace(&mut self, table: Table, both: usize) {
+        (self.dataset, self.both) = (table, both);
+    }
+
+    /// Entities.
+    fn len(&self) -> usize {
+        (self.dataset.len() + self.pushed.len()).saturating_sub(self.both)
     }
 
     /// Whether somebody's time has come.
@@ -490,11 +513,11 @@ impl ViewStore {
     }
 
     fn state(&self) -> ViewState {
-        let (taken, view) = (self.disk.lock().manifest.dataset.clone(), self.view.name().to_owned());
+        let (taken, view) = (self.taken.read().clone(), self.view.name().to_owned());
         let live = self.live.read();
         let (entities, newest, pending) = live.as_ref().map_or((0, None, 0), |live| {
             let newest = live.dataset.newest().max(live.pushed.newest());
-            (live.dataset.len() + live.pushed.len(), newest, live.waiting)
+            (live.len(), newest, live.waiting)
         });
         ViewState {
             view,

@@ -157,7 +157,7 @@ impl Online {
             let shape = shape.clone();
             let step = task::blocking("features-bring", move || {
                 let (known, later) = shape.rows(&batch)?.known(at, &shape)?;
-                brought.table.offer(&known)?;
+                drop(brought.table.offer(&known)?);
                 brought.due = [brought.due, later].into_iter().flatten().min();
                 brought.read += batch.num_rows() as u64;
                 Ok(brought)
@@ -191,21 +191,34 @@ impl ViewStore {
         match table {
             None => {}
             Some(table) if whole => {
-                if let Some(live) = self.live.write().as_mut() {
-                    live.dataset = table;
-                }
+                self.swap(table)?;
             }
             Some(table) => {
                 for piece in 0..table.pieces() {
                     let rows = table.piece(piece).map_err(failed)?;
                     if let Some(live) = self.live.write().as_mut() {
-                        live.dataset.offer(&rows).map_err(failed)?;
+                        live.bring(&rows).map_err(failed)?;
                     }
                 }
             }
         }
         if many {
             self.put_together(shape)?;
+        }
+        Ok(())
+    }
+
+    /// Shows a table in the place of all rows of the datasets.
+    fn swap(&self, table: Table) -> Result<(), Error> {
+        let mut live = self.live.write();
+        if let Some(live) = live.as_mut() {
+            let mut both = 0;
+            for piece in 0..live.pushed.pieces() {
+                let rows = live.pushed.piece(piece).map_err(failed)?;
+                let all: Vec<usize> = (0..rows.stamps.len()).collect();
+                both += table.has(&rows, &all);
+            }
+            live.replace(table, both);
         }
         Ok(())
     }
@@ -219,7 +232,9 @@ impl ViewStore {
             manifest.set_shape(&live.shape);
         }
         manifest.dataset = Some(taken);
-        disk.commit(manifest)
+        disk.commit(manifest)?;
+        self.tell(&disk);
+        Ok(())
     }
 
     /// Writes the files of a view as one. Only materialising changes these rows, and this is its turn. Blocks.

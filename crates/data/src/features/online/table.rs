@@ -188,7 +188,9 @@ impl Table {
         self.newest
     }
 
-    pub(super) fn offer(&mut self, rows: &Offers) -> Result<(), ArrowError> {
+    /// Takes rows; says which of them made an entity.
+    pub(super) fn offer(&mut self, rows: &Offers) -> Result<Vec<usize>, ArrowError> {
+        let mut made = Vec::new();
         let mut entities = Vec::with_capacity(rows.stamps.len());
         self.keys.intern(&rows.keys, rows.stamps.len(), &mut entities);
         for (row, (entity, stamp)) in entities.into_iter().zip(&rows.stamps).enumerate() {
@@ -199,6 +201,7 @@ impl Table {
             self.newest = self.newest.max(Some(stamp.event));
             let order = match self.stamps.get(at) {
                 None => {
+                    made.push(row);
                     for (cells, from) in self.named.iter_mut().zip(&rows.keys) {
                         cells.put(at, from, row)?;
                     }
@@ -222,7 +225,16 @@ impl Table {
                 }
             }
         }
-        Ok(())
+        Ok(made)
+    }
+
+    /// How many of these rows are of an entity that is here.
+    pub(super) fn has(&self, rows: &Offers, which: &[usize]) -> usize {
+        if which.is_empty() {
+            return 0;
+        }
+        let places = self.find(&rows.keys, rows.stamps.len());
+        which.iter().filter(|row| places.get(**row).is_some_and(|place| *place != NO_KEY)).count()
     }
 
     /// The places of entities: [`NO_KEY`] for one that is not here.

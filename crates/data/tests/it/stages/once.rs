@@ -61,6 +61,22 @@ async fn a_tag_does_not_go_back_when_an_older_run_is_tried_again_after_a_newer_o
 }
 
 #[tokio::test]
+async fn a_tag_is_put_on_the_version_that_was_made_and_not_on_a_later_one_of_equal_rows() {
+    let hand = Hand::new();
+    let x = hand.bench.dataset("x");
+    let (one, two) = (table(&hand, "k\n1\n", "e1").await, table(&hand, "k\n2\n", "e2").await);
+    let tagging = ("commit", json!({"dataset": "x", "how": "overwrite", "tag": "good"}));
+    let plain = ("commit", json!({"dataset": "x", "how": "overwrite"}));
+    hand.run(tagging.clone(), ("c", "first"), &[("table", &one)]).await;
+    hand.run(plain.clone(), ("c", "second"), &[("table", &two)]).await;
+    hand.run(plain, ("c", "third"), &[("table", &one)]).await;
+    assert_eq!(hand.versions("x").await, 3);
+    // Tried again after it died before it could tell.
+    hand.run(tagging, ("c", "first"), &[("table", &one)]).await;
+    assert_eq!(x.tags().await.unwrap()[0].version, 0);
+}
+
+#[tokio::test]
 async fn an_ingest_that_died_gives_what_it_read_and_not_what_is_there_now() {
     let hand = Hand::new();
     let first = table(&hand, "k\n1\n", "e1").await;

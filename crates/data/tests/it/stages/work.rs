@@ -45,6 +45,34 @@ async fn a_source_that_has_not_changed_gives_the_same_table_and_one_that_has_ano
 }
 
 #[tokio::test]
+async fn files_are_a_name_or_a_list_also_when_a_parameter_is_one() {
+    let hand = Hand::new();
+    hand.bench.file("a.csv", "k\n1\n");
+    hand.bench.file("b.csv", "k\n2\n");
+    for (effect, files) in [
+        ("e1", json!(["a.csv", "b.csv"])),
+        // What is filled in stands in the place of what it is filled into.
+        ("e2", json!([["a.csv", "b.csv"]])),
+        ("e3", json!([["a.csv"], "b.csv"])),
+    ] {
+        let table = hand.run(("ingest", json!({"files": files})), ("in", effect), &[]).await;
+        assert_eq!(hand.rows(&table).await, [r#"{"k":1}"#, r#"{"k":2}"#], "{files}");
+    }
+    let one = hand.run(("ingest", json!({"files": "a.csv"})), ("in", "e4"), &[]).await;
+    assert_eq!(hand.rows(&one).await, [r#"{"k":1}"#]);
+    assert!(hand.build("ingest", &json!({"files": "{{ params.files }}"})).is_ok());
+    for (files, says) in [
+        (json!(3), "and not 3"),
+        (json!(["a.csv", 3]), "and not 3"),
+        (json!({"a": 1}), "and not {"),
+        (json!([]), "names no file"),
+    ] {
+        let problem = &hand.problems("ingest", &json!({"files": files}))[0];
+        assert!(problem.message.contains("`files`") && problem.message.contains(says), "{problem:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_configured_dataset_is_read_as_what_it_is_already() {
     let hand = Hand::new();
     let source = hand.bench.source("b.csv", "k,v\n1,\n2,\n");
@@ -160,6 +188,10 @@ async fn bad_rows_are_put_aside_with_reasons_and_the_others_are_given_on() {
     // Tried again after it died: nothing is put aside twice.
     assert_eq!(kept, hand.run(("validate", gate.clone()), ("v", "e4"), &[("table", &some)]).await);
     assert_eq!(x.quarantine(None, 10).await.unwrap().len(), 2);
+    // Neither by another run of the same rows, which is told where they are.
+    assert_eq!(kept, hand.run(("validate", gate.clone()), ("v", "e9"), &[("table", &some)]).await);
+    assert_eq!(x.quarantine(None, 10).await.unwrap().len(), 2);
+    assert_eq!(hand.lines().matches(&format!("in quarantine of x: attempt {}", held[0].attempt)).count(), 3);
     let report = x.report(&held[0].attempt).await.unwrap().unwrap();
     assert_eq!((report.rows, report.passed, report.outcomes[0].rows_failed), (4, false, Some(1)));
     assert!(
