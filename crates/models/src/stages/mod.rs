@@ -24,6 +24,7 @@ mod evaluate;
 mod job;
 mod kind;
 mod mlmodel;
+mod rebuild;
 mod record;
 mod register;
 mod released;
@@ -45,8 +46,9 @@ use crate::train::Frame;
 
 pub use asked::{Answers, Asked};
 pub use candidate::Candidate;
+pub use rebuild::{Rebuilt, rebuild};
 pub use record::{RECORD, Recorded};
-pub use released::{DECISION_FILE, Released, file_of, find};
+pub use released::{Released, decision_of, file_of, find, keep_decision};
 
 /// What the program around knows, and the stages ask for when they need it.
 pub trait Means: Send + Sync {

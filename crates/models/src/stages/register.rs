@@ -16,16 +16,15 @@ use store::tracking::{Logged, ModelVersion, NewModelVersion, Refused, Search, Wh
 
 use super::asked::Asked;
 use super::candidate::{Candidate, parted};
-use super::error::{crashed, evaluated, kept, predicted, sealed, stored, written};
+use super::error::{crashed, evaluated, kept, predicted, stored, written};
 use super::evaluate::{Held, measured};
 use super::job::Job;
 use super::kind::{ModelStage, problem};
-use super::released::{self, DECISIONS, Released};
+use super::released::{self, Released, keep_decision};
 use super::{Means, track};
 use crate::card::Record;
 use crate::check;
 use crate::evaluate::{EvaluateConfig, Evaluation, evaluate};
-use crate::gate::seal::{DECISION, Sealed};
 use crate::gate::{
     self, Case, Check, Contender, Decision, GateConfig, Holdout, Lineage as MadeOf, Measured, Verdict, decide,
 };
@@ -233,7 +232,9 @@ impl RegisterStage {
         let asked = self.asked(job, candidate, (champion.as_ref(), gate, held)).await?;
         let case = asked.case((name, version), held);
         let decision = decide(gate, &case, job.clock().wall()).map_err(|e| evaluated(&e))?;
-        let sealed_as = self.keep(job, version, &decision).await?;
+        let signer = job.means.signer()?;
+        let sealed_as = keep_decision(job.tracked(), job.tenant(), version, &decision, &*signer).await;
+        let sealed_as = sealed_as.map_err(kept)?;
         self.card(job, candidate, version, (&decision, &asked, held)).await?;
         tell(job, &decision);
         match decision.verdict {
@@ -293,29 +294,6 @@ impl RegisterStage {
             Ok(BothAsked { challenger, champion })
         };
         task::blocking("ask models", work).await.map_err(|e| crashed(&e))?
-    }
-
-    /// Signs a decision and keeps it beside the version; its name.
-    async fn keep(
-        &self,
-        job: &Job<'_>,
-        version: &ModelVersion,
-        decision: &Decision,
-    ) -> Result<String, contract::Error> {
-        let signer = job.means.signer()?;
-        let envelope = Sealed::seal(decision, DECISION, &*signer).map_err(|e| sealed(&e))?;
-        let name = envelope.name().map_err(|e| sealed(&e))?;
-        let bytes = serde_json::to_vec_pretty(&envelope).map_err(|e| written(&e))?;
-        let path = format!("{DECISIONS}/{}.json", name.trim_start_matches("b3:"));
-        let at = &version.location;
-        track::put(job.tracked(), job.tenant(), at, &path, bytes).await.map_err(kept)?;
-        let verdict = serde_json::to_value(decision.verdict).map_err(|e| written(&e))?;
-        let verdict = verdict.as_str().unwrap_or_default().to_owned();
-        for (key, value) in [("forebay.decision", name.clone()), ("forebay.verdict", verdict)] {
-            let (of, number) = (&version.name, version.version);
-            job.tracking().tag_version(of, number, (key, Some(&value))).await.map_err(stored)?;
-        }
-        Ok(name)
     }
 
     /// Writes the card and the report of the version.

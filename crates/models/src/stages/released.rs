@@ -7,11 +7,14 @@ use store::tracking::{ModelVersion, Refused};
 use super::record::{RECORD, Recorded};
 use super::{Tracked, mlmodel, track};
 use crate::Error;
+use crate::gate::seal::{DECISION, SealError, Sealed, Signer};
+use crate::gate::{Decision, Verdict};
 
 /// The folder of a version's decisions, beside its file.
-pub(super) const DECISIONS: &str = "decisions";
-/// What a decision's file is called, by the name of the decision.
-pub const DECISION_FILE: &str = "decisions/NAME.json";
+const DECISIONS: &str = "decisions";
+/// The tags of a version that say how it was decided.
+const DECIDED_AS: &str = "forebay.decision";
+const VERDICT: &str = "forebay.verdict";
 /// Longer files are no models that are served here.
 const LONGEST: u64 = 4 << 30;
 
@@ -89,6 +92,53 @@ pub(super) async fn read(
         all.extend_from_slice(&piece);
     }
     Ok(Some(all.freeze()))
+}
+
+/// Signs a decision and keeps it beside the version, which names it from then on; its name.
+///
+/// # Errors
+/// It cannot be signed or written.
+pub async fn keep_decision(
+    tracked: &Tracked,
+    tenant: &TenantId,
+    version: &ModelVersion,
+    decision: &Decision,
+    signer: &(dyn Signer + Send + Sync),
+) -> Result<String, Error> {
+    let unsigned = |e: SealError| Error::from(Refused::state(format!("failed to {e}")));
+    let sealed = Sealed::seal(decision, DECISION, signer).map_err(unsigned)?;
+    let name = sealed.name().map_err(unsigned)?;
+    let bytes = serde_json::to_vec_pretty(&sealed).map_err(std::io::Error::from)?;
+    track::put(tracked, tenant, &version.location, &place_of(&name), bytes).await?;
+    let verdict = match decision.verdict {
+        Verdict::Accepted => "accepted",
+        Verdict::Refused => "refused",
+        Verdict::WaitsForApproval => "waits_for_approval",
+    };
+    for (key, value) in [(DECIDED_AS, name.as_str()), (VERDICT, verdict)] {
+        let of = tracked.tracking.of(tenant);
+        of.tag_version(&version.name, version.version, (key, Some(value))).await?;
+    }
+    Ok(name)
+}
+
+/// The newest decision about a version as it was kept, with the name that the version has for it; nothing when none was made.
+///
+/// # Errors
+/// Its artifacts cannot be read, or what is kept is none.
+pub async fn decision_of(
+    tracked: &Tracked,
+    tenant: &TenantId,
+    version: &ModelVersion,
+) -> Result<Option<(String, Sealed)>, Error> {
+    let Some((_, name)) = version.tags.iter().find(|(key, _)| key == DECIDED_AS) else { return Ok(None) };
+    let bytes = read(tracked, tenant, &version.location, &place_of(name)).await?;
+    let bytes = bytes.ok_or_else(|| Refused::missing(format!("the decision `{name}` is gone")))?;
+    Ok(Some((name.clone(), serde_json::from_slice(&bytes).map_err(std::io::Error::from)?)))
+}
+
+fn place_of(name: &str) -> String {
+    format!("{DECISIONS}/{}.json", name.trim_start_matches("b3:"))
 }
 
 impl Released {
