@@ -112,7 +112,10 @@ impl ModelStage for RegisterStage {
             let candidate = Candidate::given(inputs)?;
             self.registered(job).await?;
             let version = self.version(job, &candidate).await?;
-            let made = Thing::new(ThingKind::Model, &self.config.model).at(version.version.to_string());
+            let made = Thing {
+                number: u64::try_from(version.version).ok(),
+                ..Thing::new(ThingKind::Model, &self.config.model).at(version.version.to_string())
+            };
             job.attempt.log.lineage(Lineage {
                 inputs: vec![
                     Thing::new(ThingKind::Artifact, &candidate.model.name).at(&candidate.model.hash),
