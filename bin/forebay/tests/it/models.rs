@@ -287,7 +287,8 @@ fn an_alias_that_moves_is_followed_within_a_second_and_no_request_fails() {
 }
 
 fn asked(server: &Server, path: &str, body: &Json) -> (u16, Json) {
-    let (status, _, answer) = server.ask("POST", path, &[], &body.to_string());
+    let head = [("content-type", "application/json")];
+    let (status, _, answer) = server.ask("POST", path, &head, &body.to_string());
     (status, serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{e}: {answer}")))
 }
 
@@ -320,13 +321,8 @@ fn a_cancelled_training_leaves_no_worker_and_a_killed_tracked_run() {
         text.lines().filter(own).count()
     };
     eventually("trees grow", || workers() == 1);
-    let stage = |run: &Json, name: &str| {
-        run["stages"].as_array().unwrap().iter().find(|s| s["name"] == name).cloned().unwrap()
-    };
     eventually("rounds are told", || {
-        let run: Json =
-            serde_json::from_str(&server.ask("GET", &format!("/v1/runs/{id}"), &[], "").2).unwrap();
-        stage(&run, "model").to_string().contains("100000")
+        server.ask("GET", &format!("/v1/runs/{id}/logs?stage=model"), &[], "").2.contains("of at most 100000")
     });
     assert_eq!(asked(&server, &format!("/v1/runs/{id}/cancel"), &json!({})).0, 200);
     eventually("no worker is left", || workers() == 0);
@@ -341,24 +337,29 @@ fn a_cancelled_training_leaves_no_worker_and_a_killed_tracked_run() {
 fn what_cannot_be_is_told_with_its_place_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
     project(folder.path());
-    let config = std::fs::read_to_string(folder.path().join("forebay.yaml")).unwrap();
-    let config = config
-        .replace(
-            "linear: {target: late, l2: 0.001}",
-            "linear: {target: late}, gbdt: {target: late, leaves: 1}",
-        )
-        .replace("slices: [carrier], groups", "threshhold: 1, slices: [carrier], groups");
-    std::fs::write(folder.path().join("forebay.yaml"), config).unwrap();
+    let written = std::fs::read_to_string(folder.path().join("forebay.yaml")).unwrap();
     std::fs::write(folder.path().join("gate.yaml"), "primary: {metric: aux, margin: 0.1}\n").unwrap();
-    let out = forebay(folder.path()).arg("check").output().unwrap();
-    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
-    assert!(!out.status.success());
-    for said in [
-        "one trainer is needed, and only one",
-        "a tree has between 2",
-        "threshhold",
-        "gate.yaml:1:",
-        "did you mean `auc`",
+    let checked = |from: &str, to: &str| {
+        assert!(written.contains(from), "{from}");
+        std::fs::write(folder.path().join("forebay.yaml"), written.replacen(from, to, 1)).unwrap();
+        let out = forebay(folder.path()).arg("check").output().unwrap();
+        assert!(!out.status.success());
+        String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+    };
+    let (l2, slices) = ("linear: {target: late, l2: 0.001}", "slices: [carrier], groups");
+    let two = checked(l2, "linear: {target: late}, gbdt: {target: late, leaves: 1}");
+    let typed = checked(slices, "threshhold: 1, slices: [carrier], groups");
+    let named = checked("registry: lateness", "registry: late/ness, price: {input: 1, output: 1}");
+    for (text, said) in [
+        (&two, "forebay.yaml:16:"),
+        (&two, "one trainer is needed, and only one"),
+        (&two, "a tree has between 2"),
+        (&two, "gate.yaml:1:"),
+        (&two, "did you mean `auc`"),
+        (&typed, "did you mean `threshold`?"),
+        (&named, "forebay.yaml:2:"),
+        (&named, "`price` means nothing for a predictive model"),
+        (&named, "no registered model is called `late/ness`"),
     ] {
         assert!(text.contains(said), "{said} is not in\n{text}");
     }

@@ -18,6 +18,7 @@
 //! **Nothing is opened** before a stage runs: kinds are made, and stages are built, from the configuration alone.
 
 mod asked;
+mod both;
 mod candidate;
 mod error;
 mod evaluate;

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::lineage::{Lineage, Thing, ThingKind};
-use contract::{BoxFuture, Code, Inputs, Kind, UnixMillis, Value};
-use pipeline::{Problem, task};
+use contract::{BoxFuture, Code, Inputs, Kind, Value};
+use pipeline::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::tracking::{Logged, ModelVersion, NewModelVersion, Refused, Search, Why};
 
-use super::asked::Asked;
+use super::both::Both;
 use super::candidate::{Candidate, parted};
-use super::error::{crashed, evaluated, kept, predicted, stored, written};
-use super::evaluate::{Held, measured};
+use super::error::{evaluated, kept, stored, written};
+use super::evaluate::Held;
 use super::job::Job;
 use super::kind::{ModelStage, problem};
 use super::released::{self, Released, keep_decision};
@@ -25,9 +25,7 @@ use super::{Means, track};
 use crate::card::Record;
 use crate::check;
 use crate::evaluate::{EvaluateConfig, Evaluation, evaluate};
-use crate::gate::{
-    self, Case, Check, Contender, Decision, GateConfig, Holdout, Lineage as MadeOf, Measured, Verdict, decide,
-};
+use crate::gate::{self, Check, Decision, GateConfig, Verdict, decide};
 
 /// How often a decision is made again because the champion changed meanwhile.
 const TRIES: usize = 3;
@@ -232,7 +230,7 @@ impl RegisterStage {
             Some(v) => Some(Released::of(job.tracked(), job.tenant(), v).await.map_err(kept)?),
             None => None,
         };
-        let asked = self.asked(job, candidate, (champion.as_ref(), gate, held)).await?;
+        let asked = Both::of(job, candidate, (champion.as_ref(), gate, held)).await?;
         let case = asked.case((name, version), held);
         let decision = decide(gate, &case, job.clock().wall()).map_err(|e| evaluated(&e))?;
         let signer = job.means.signer()?;
@@ -261,51 +259,13 @@ impl RegisterStage {
         }
     }
 
-    /// Asks both models the same rows.
-    async fn asked(
-        &self,
-        job: &Job<'_>,
-        candidate: &Candidate,
-        (champion, gate, held): (Option<&Released>, &GateConfig, &Arc<Held>),
-    ) -> Result<BothAsked, contract::Error> {
-        let file = job.read(&candidate.model).await?;
-        let (backend, clock, held) = (job.means.backend(), job.cx.clock.clone(), held.clone());
-        let champion = champion.cloned();
-        let slices = gate.slices.iter().flat_map(|s| &s.columns);
-        let groups = gate.fairness.iter().flat_map(|f| &f.columns);
-        let columns: Vec<String> = slices.chain(groups).cloned().collect();
-        let work = move || {
-            let columns: Vec<&String> = columns.iter().collect();
-            let ask = |file: Vec<u8>, classes| {
-                let asked = Asked::load(&*backend, file).map_err(|e| predicted(&e))?;
-                let signature = asked.signature();
-                let (rows, measured) = measured(asked, &held, classes, &columns, &*clock)?;
-                Ok::<_, contract::Error>(OneAsked { rows, measured, signature })
-            };
-            let challenger = ask(file, held.record.classes.as_ref())?;
-            let champion = match champion {
-                None => None,
-                Some(of) => {
-                    let classes = of.record.as_ref().and_then(|r| r.classes.clone());
-                    let asked = ask(of.file.to_vec(), classes.as_ref()).map_err(|e| contract::Error {
-                        message: format!("version {} answers now, and {}", of.version.version, e.message),
-                        ..e
-                    })?;
-                    Some((of, asked))
-                }
-            };
-            Ok(BothAsked { challenger, champion })
-        };
-        task::blocking("ask models", work).await.map_err(|e| crashed(&e))?
-    }
-
     /// Writes the card and the report of the version.
     async fn card(
         &self,
         job: &Job<'_>,
         candidate: &Candidate,
         version: &ModelVersion,
-        (decision, asked, held): (&Decision, &BothAsked, &Held),
+        (decision, asked, held): (&Decision, &Both, &Held),
     ) -> Result<(), contract::Error> {
         let evaluation: Option<Evaluation> = match &candidate.evaluation {
             Some(file) => Some(serde_json::from_slice(&job.read(file).await?).map_err(|e| written(&e))?),
@@ -360,54 +320,6 @@ impl RegisterStage {
             "metrics": candidate.metrics,
         });
         Value::Json(Arc::new(value))
-    }
-}
-
-/// A model's answers to the held-back rows, and what was measured of it.
-struct OneAsked {
-    rows: crate::evaluate::Rows,
-    measured: Measured,
-    signature: gate::ModelSignature,
-}
-
-struct BothAsked {
-    challenger: OneAsked,
-    champion: Option<(Released, OneAsked)>,
-}
-
-impl BothAsked {
-    fn case<'a>(&'a self, (name, version): (&str, &ModelVersion), held: &Held) -> Case<'a> {
-        let contender = |id: String, of: &'a OneAsked, until, lineage| Contender {
-            id,
-            rows: &of.rows,
-            trained_until: until,
-            measured: of.measured,
-            signature: Some(of.signature.clone()),
-            lineage,
-            kept: None,
-        };
-        let (dataset, content) = parted(&held.record.table);
-        let record = &held.record;
-        let id = format!("{name}/{}", version.version);
-        let lineage = record.made_of.lineage();
-        let champion = self.champion.as_ref().map(|(released, asked)| {
-            let known = released.record.as_ref();
-            let until = known.and_then(|r| r.trained_until);
-            let lineage = known.map_or_else(MadeOf::new, |r| r.made_of.lineage());
-            contender(format!("{name}/{}", released.version.version), asked, until, lineage)
-        });
-        Case {
-            model: name.to_owned(),
-            holdout: Holdout {
-                dataset: dataset.to_owned(),
-                version: content.to_owned(),
-                from: held.frozen.between.map(|(from, _)| UnixMillis(from)),
-                until: held.frozen.between.map(|(_, until)| UnixMillis(until)),
-            },
-            challenger: contender(id, &self.challenger, record.trained_until, lineage),
-            champion,
-            approvals: Vec::new(),
-        }
     }
 }
 

@@ -54,14 +54,14 @@ impl<'a> Tracking<'a> {
                 run
             }
             Err(store::Error::Refused(Refused { why: Why::Missing, .. })) => {
-                Self::new(job, id, model).await?
+                Self::created(job, id, model).await?
             }
             Err(e) => return Err(stored(e)),
         };
         Ok(Tracking { job, run, ended: false })
     }
 
-    async fn new(job: &Job<'_>, id: String, model: &str) -> Result<Run, contract::Error> {
+    async fn created(job: &Job<'_>, id: String, model: &str) -> Result<Run, contract::Error> {
         let pipeline = job.attempt.pipeline.as_str();
         let experiment = experiment(job, pipeline).await?;
         let tag = |key: &str, value: String| (key.to_owned(), value);
