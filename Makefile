@@ -35,8 +35,9 @@ build: setup  ## Builds the release binaries, the workers of local models and of
 dist: setup  ## Builds the binaries that are handed out, optimised over all crates: an hour on two cores
 	$(CARGO) build --locked --profile dist -p forebay -p forebay-llama
 
-demo: setup fixtures build  ## Flights become checked datasets and a training set; a document of more than 50,000 tokens is summarised
+demo: setup fixtures build  ## Flights become checked datasets, and a model that is gated and answers; a document of more than 50,000 tokens is summarised
 	examples/flights/demo.sh
+	examples/flight-delay/demo.sh
 	examples/summarize/demo.sh
 
 lint: setup  ## What a machine can check without running anything

@@ -23,6 +23,7 @@ use crate::config::model::{ModelConfig, RatesConfig, ReplayConfig, TimeoutsConfi
 use crate::config::pool::HedgeConfig;
 use crate::config::units::{Size, Time};
 use crate::inventory::{self, Running};
+use crate::stages::Reach;
 use crate::telemetry::{self, Sink};
 use crate::worker::LocalModel;
 use crate::{pipelines, upstreams, wiring};
@@ -63,7 +64,7 @@ fn caps(config: &Config, limits: &admission::Settings) -> Caps {
         let most = limits.model(&name.as_str().into()).max_concurrency;
         (name.clone(), upstreams::caps(m, most))
     };
-    config.models.iter().filter(|(_, m)| m.onnx.is_none()).map(of).collect()
+    config.models.iter().filter(|(_, m)| !m.predicts()).map(of).collect()
 }
 
 /// What outlives a configuration.
@@ -163,7 +164,7 @@ impl Assembly {
         let mut endpoints = Endpoints::new();
         for (name, m) in &config.models {
             // What predicts is asked elsewhere: see `predictions`.
-            if m.onnx.is_some() {
+            if m.predicts() {
                 infos.push(inventory::info(&self.project, name, m, inventory::known(m, &table, now)));
                 continue;
             }
@@ -182,9 +183,10 @@ impl Assembly {
         }
         models.prepare(settings);
         let outside = wiring::outside(config, self.reader.runs.clone(), &self.means.clock)?;
+        let reach = Reach { outside, tracking: Some(self.reader.tracking.clone()) };
         let cache: Arc<dyn llm::PartCache> = self.cache.clone();
         let calls = self.durable.calls();
-        let registry = wiring::kinds(&models, &self.project, Some(config), Some(cache), outside, calls);
+        let registry = wiring::kinds(&models, &self.project, Some(config), Some(cache), reach, calls);
         let pipelines = pipelines::all(config, &models, &registry)?;
         let definitions = pipelines::durable(config, &registry)?;
         let inventory = Some(Arc::new(Running { models: infos, workers }) as _);

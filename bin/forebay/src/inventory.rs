@@ -69,7 +69,7 @@ pub fn known(m: &ModelConfig, table: &History, now: UnixMillis) -> Known {
     let (price, price_from) = match (&m.price, &found) {
         (Some(p), _) => (p.price(), "config".to_owned()),
         (None, Some((name, dated))) => (dated.entry.price(), name.clone()),
-        (None, None) if m.local.is_some() || m.onnx.is_some() => (Price::FREE, "local".to_owned()),
+        (None, None) if m.local.is_some() || m.predicts() => (Price::FREE, "local".to_owned()),
         (None, None) => (Price::FREE, "none".to_owned()),
     };
     let entry = found.as_ref().map(|(_, dated)| &dated.entry);
@@ -123,7 +123,10 @@ pub fn info(project: &Path, name: &str, m: &ModelConfig, known: Known) -> ModelI
         (Some(model), _, _) => ("openai", model.clone()),
         (_, Some(model), _) => ("anthropic", model.clone()),
         (_, _, Some(local)) => ("local", local.clone()),
-        (None, None, None) => ("onnx", m.onnx.clone().unwrap_or_default()),
+        (None, None, None) => match &m.registry {
+            Some(name) => ("registry", format!("{name}@{}", m.alias())),
+            None => ("onnx", m.onnx.clone().unwrap_or_default()),
+        },
     };
     let file = m.local.as_ref().map(|l| local_file(project, l)).or(m.onnx.as_ref().map(|f| project.join(f)));
     let bytes = file.as_ref().and_then(|f| std::fs::metadata(f).ok()).map(|f| f.len());

@@ -1,4 +1,5 @@
-//! The project's predictive models: ONNX files that the configuration names, loaded beside the server's work.
+//! The project's predictive models: ONNX files and models of the registry that the configuration names, loaded beside the server's
+//! work. Those of the registry are followed by `following`.
 //!
 //! A version's name is of its content: a file that changed is another version, which is served once it is loaded, and the one before
 //! stays in memory for the way back as long as there is room. What cannot be loaded changes nothing, and is shown with its reason
@@ -8,7 +9,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use contract::Clock;
+use models::stages::Tracked;
 use parking_lot::Mutex;
 use pipeline::task::{self, Task};
 use predict::batch::queue::Limits;
@@ -17,6 +20,7 @@ use predict::{Artifact, LoadSettings, Models};
 
 use crate::config::Config;
 use crate::config::model::ModelConfig;
+use crate::following::{Follow, follow};
 
 /// How much memory predictive models may take together.
 const MEMORY: u64 = 4 << 30;
@@ -28,14 +32,18 @@ pub(crate) struct Predictions {
     models: Models,
     /// The load that is under way; another takes its place.
     loading: Arc<Mutex<Option<Task<()>>>>,
+    tracked: Tracked,
+    /// Who follows aliases of the registry.
+    following: Arc<Mutex<Option<Task<()>>>>,
 }
 
 impl Predictions {
     /// None yet.
-    pub(crate) fn new(project: &Path, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(project: &Path, clock: Arc<dyn Clock>, tracked: Tracked) -> Self {
         let backend = Arc::new(onnx::Onnx::default());
         let models = Models::new(backend, MEMORY, clock);
-        Predictions { project: project.to_owned(), models, loading: Arc::default() }
+        let project = project.to_owned();
+        Predictions { project, models, loading: Arc::default(), tracked, following: Arc::default() }
     }
 
     /// What the gateway serves.
@@ -45,9 +53,27 @@ impl Predictions {
 
     /// Loads what a configuration names, and forgets what it does not, beside everything else.
     pub(crate) fn apply(&self, config: &Config) {
-        let sources: Vec<(String, PathBuf, Source)> =
-            config.models.iter().filter_map(|(name, m)| self.source(name, m)).collect();
-        self.models.retain(|name| sources.iter().any(|(own, ..)| own == name));
+        let file = |(name, m): (&String, &ModelConfig)| {
+            let file = self.project.join(m.onnx.as_ref()?);
+            Some((name.clone(), file.clone(), source(m, Artifact::File(file))))
+        };
+        let sources: Vec<(String, PathBuf, Source)> = config.models.iter().filter_map(file).collect();
+        let followed = |(name, m): (&String, &ModelConfig)| {
+            Some(Follow {
+                name: name.clone(),
+                registered: m.registry.clone()?,
+                alias: m.alias().to_owned(),
+                source: source(m, Artifact::Content(Bytes::new())),
+            })
+        };
+        let followed: Vec<Follow> = config.models.iter().filter_map(followed).collect();
+        let named =
+            |name: &str| followed.iter().any(|f| f.name == name) || sources.iter().any(|s| s.0 == name);
+        self.models.retain(named);
+        let (models, tracked) = (self.models.clone(), self.tracked.clone());
+        *self.following.lock() = (!followed.is_empty()).then(|| {
+            task::kept("follow aliases", move || follow(models.clone(), tracked.clone(), followed.clone()))
+        });
         if sources.is_empty() {
             return;
         }
@@ -61,28 +87,26 @@ impl Predictions {
         };
         *self.loading.lock() = Some(task::spawn("load models", load));
     }
+}
 
-    fn source(&self, name: &str, m: &ModelConfig) -> Option<(String, PathBuf, Source)> {
-        let file = self.project.join(m.onnx.as_ref()?);
-        let count = |n: u64| usize::try_from(n).ok().and_then(NonZeroUsize::new);
-        let batch = m.batch;
-        let limits = Limits {
-            max_rows: usize::try_from(batch.max_rows.0).unwrap_or(usize::MAX).max(1),
-            delay: batch.delay.0,
-            requests: usize::try_from(batch.queue.0).unwrap_or(usize::MAX).max(1),
-            ..Limits::default()
-        };
-        let sharing = match batch.share {
-            None => Sharing::Tried,
-            Some(true) => Sharing::Always,
-            Some(false) => Sharing::Never,
-        };
-        let threads = m.threads.and_then(|t| count(t.0)).unwrap_or(NonZeroUsize::MIN);
-        let instances = m.instances.and_then(|n| count(n.0)).map_or(Instances::Measured, Instances::Exactly);
-        let artifact = Artifact::File(file.clone());
-        let source = Source { artifact, load: LoadSettings { threads }, instances, sharing, limits };
-        Some((name.to_owned(), file, source))
-    }
+/// How a model is run.
+fn source(m: &ModelConfig, artifact: Artifact) -> Source {
+    let count = |n: u64| usize::try_from(n).ok().and_then(NonZeroUsize::new);
+    let batch = m.batch;
+    let limits = Limits {
+        max_rows: usize::try_from(batch.max_rows.0).unwrap_or(usize::MAX).max(1),
+        delay: batch.delay.0,
+        requests: usize::try_from(batch.queue.0).unwrap_or(usize::MAX).max(1),
+        ..Limits::default()
+    };
+    let sharing = match batch.share {
+        None => Sharing::Tried,
+        Some(true) => Sharing::Always,
+        Some(false) => Sharing::Never,
+    };
+    let threads = m.threads.and_then(|t| count(t.0)).unwrap_or(NonZeroUsize::MIN);
+    let instances = m.instances.and_then(|n| count(n.0)).map_or(Instances::Measured, Instances::Exactly);
+    Source { artifact, load: LoadSettings { threads }, instances, sharing, limits }
 }
 
 /// Loads the version that a file is, and serves it.

@@ -16,8 +16,10 @@ use pipeline::artifacts::Artifacts;
 use pipeline::durable::{Keeper, Named};
 use pipeline::exec::{ExecParts, Place, TableFormat};
 use pipeline::outside::Outside;
+use store::tracking::Tracking;
 
 use crate::config::{Config, Env, load_sections};
+use crate::learning::{self, Learning};
 use crate::{Error, datasets, features, sources};
 
 /// The project as stages see it.
@@ -223,8 +225,17 @@ pub(crate) fn artifacts(folder: &Path, config: Option<&Config>) -> Artifacts {
     Artifacts::new(folder.join(configured.unwrap_or(".forebay/artifacts")))
 }
 
-/// Adds the kinds of stages that only durable runs have. `outside`: who asks addresses and brings webhooks, where anything runs.
-pub(crate) fn register(registry: &mut Registry, folder: &Path, config: Option<&Config>, outside: Outside) {
+/// What stages reach beyond the project's files, where anything runs.
+#[derive(Default)]
+pub(crate) struct Reach {
+    /// Who asks addresses and brings webhooks.
+    pub(crate) outside: Outside,
+    /// Who notes runs and models.
+    pub(crate) tracking: Option<Tracking>,
+}
+
+/// Adds the kinds of stages that only durable runs have.
+pub(crate) fn register(registry: &mut Registry, folder: &Path, config: Option<&Config>, reach: Reach) {
     let project = Project::new(folder, config, Arc::new(SystemClock::default()));
     let tables = Arc::new(Tables(project.clone()));
     registry.set_tables(tables.clone());
@@ -234,6 +245,13 @@ pub(crate) fn register(registry: &mut Registry, folder: &Path, config: Option<&C
         place: Some(tables.clone()),
         env: Vec::new(),
     };
-    pipeline::register(registry, pipeline::Parts { exec, outside });
+    pipeline::register(registry, pipeline::Parts { exec, outside: reach.outside });
+    let learning = Learning {
+        folder: folder.to_owned(),
+        project: project.clone(),
+        files: artifacts(folder, config),
+        tracked: reach.tracking.map(|tracking| learning::tracked(folder, tracking)),
+    };
     data::stages::register(registry, project);
+    models::stages::register(registry, &(Arc::new(learning) as Arc<dyn models::stages::Means>));
 }

@@ -24,20 +24,21 @@ use crate::Error;
 use crate::config::Config;
 use crate::config::jobs::JobsConfig;
 use crate::config::model::{AllowanceConfig, ModelConfig, PriorityConfig, TenantConfig};
+use crate::stages::Reach;
 use crate::{inventory, stages};
 
 /// Every kind of stage this binary has.
-pub fn kinds(
+pub(crate) fn kinds(
     models: &Models,
     project: &Path,
     config: Option<&Config>,
     cache: Option<Arc<dyn PartCache>>,
-    outside: Outside,
+    reach: Reach,
     calls: Calls,
 ) -> Registry {
     let mut registry = Registry::default();
     text::register(&mut registry);
-    stages::register(&mut registry, project, config, outside);
+    stages::register(&mut registry, project, config, reach);
     let generate = GenerateKind::new(models.clone(), project.to_owned(), cache);
     registry.register(CascadeKind::new(generate.clone()));
     registry.register(generate);
@@ -79,7 +80,7 @@ fn versions(
 
 /// The kinds for a check: they know no model, since nothing runs.
 pub fn kinds_for_check(project: &Path) -> Registry {
-    kinds(&Models::new(Arc::new(llm::Unlimited)), project, None, None, Outside::default(), Calls::default())
+    kinds(&Models::new(Arc::new(llm::Unlimited)), project, None, None, Reach::default(), Calls::default())
 }
 
 /// What stands behind a model's name: who answers, where and as what. A local file is known by its size and the time it was

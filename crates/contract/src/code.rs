@@ -53,6 +53,8 @@ pub enum Code {
     PartFailed,
     /// Somebody who was asked did not approve it.
     NotApproved,
+    /// A gate does not let a model answer.
+    GateRefused,
     /// The data is not what is expected of it.
     ExpectationsFailed,
     /// A command that a stage runs ended badly.
@@ -91,6 +93,7 @@ impl Code {
         Code::WorkerCrashed,
         Code::PartFailed,
         Code::NotApproved,
+        Code::GateRefused,
         Code::ExpectationsFailed,
         Code::CommandFailed,
         Code::Draining,
@@ -124,6 +127,7 @@ impl Code {
             Self::WorkerCrashed => "worker_crashed",
             Self::PartFailed => "part_failed",
             Self::NotApproved => "not_approved",
+            Self::GateRefused => "gate_refused",
             Self::ExpectationsFailed => "expectations_failed",
             Self::CommandFailed => "command_failed",
             Self::Draining => "draining",
@@ -148,7 +152,8 @@ impl Code {
             | Self::Forbidden
             | Self::BudgetExhausted
             | Self::ContentFiltered
-            | Self::NotApproved => Class::Denied,
+            | Self::NotApproved
+            | Self::GateRefused => Class::Denied,
             Self::RateLimited | Self::Overloaded | Self::Draining => Class::Overloaded,
             Self::DeadlineExceeded | Self::Cancelled => Class::Deadline,
             Self::UpstreamError

@@ -41,6 +41,7 @@ mod schema;
 mod source;
 pub mod stages;
 mod store;
+mod typed;
 mod warehouse;
 
 pub use dataset::{
@@ -51,4 +52,5 @@ pub use error::{Error, Place};
 pub use fingerprint::Name;
 pub use schema::{Column, ColumnType, Schema};
 pub use source::{Encoding, Format, Origin, Source};
+pub use typed::{Cells, Typed};
 pub use warehouse::{Settings, Warehouse};

@@ -141,7 +141,8 @@ pub(crate) fn status(e: &Error) -> StatusCode {
         (Code::InvalidRequest | Code::InvalidDocument | Code::ContextLengthExceeded, _) => 400,
         (Code::ExpectationsFailed, _) => 422,
         (Code::InvalidKey, _) => 401,
-        (Code::BudgetExhausted | Code::Forbidden | Code::ContentFiltered | Code::NotApproved, _) => 403,
+        (Code::BudgetExhausted | Code::Forbidden | Code::ContentFiltered, _) => 403,
+        (Code::NotApproved | Code::GateRefused, _) => 403,
         (Code::NotFound, _) => 404,
         // As draft-ietf-httpapi-idempotency-key-header has it.
         (Code::IdempotencyKeyReused, _) => 422,
@@ -309,6 +310,7 @@ mod tests {
             (Code::PartFailed, None, 502, "server_error", "api_error"),
             (Code::CommandFailed, None, 502, "server_error", "api_error"),
             (Code::NotApproved, None, 403, "permission_error", "permission_error"),
+            (Code::GateRefused, None, 403, "permission_error", "permission_error"),
             (Code::ExpectationsFailed, None, 422, "invalid_request_error", "invalid_request_error"),
             (Code::UpstreamError, Some(503), 503, "server_error", "overloaded_error"),
             (Code::UpstreamError, Some(529), 503, "server_error", "overloaded_error"),

@@ -8,12 +8,14 @@
 //! - [`card`]: what people read of a model, made from its record.
 //! - [`train`]: from a table of columns to a model, by gradient-boosted trees, linear models and online learning.
 //! - [`onnx`]: models as ONNX files with their pre-processing inside; models of other libraries, turned into such files or refused.
+//! - [`stages`]: `train`, `evaluate` and `register`, as stages of durable pipelines.
+//! - [`release`]: which version answers, moved by people: forward by what a gate decided, back by what was before.
 //! - [`check`], [`uri`]: what a name, a value, a path and an address may be. The words of refusals are those of MLflow 3.17, whose
 //!   clients read them.
 //! - [`artifacts`]: where files of runs and models are.
 //!
 //! Everything that decides is pure: time and seeds come in as parameters, and equal input gives an equal decision. Nothing here
-//! knows HTTP or a database.
+//! knows HTTP or a database, and nothing but the stages reads a clock or asks a model.
 
 pub mod artifacts;
 pub mod card;
@@ -24,8 +26,10 @@ pub mod gate;
 mod names;
 pub mod onnx;
 mod posix;
+pub mod release;
 pub mod reproduce;
 pub mod rollout;
+pub mod stages;
 pub mod train;
 pub mod uri;
 

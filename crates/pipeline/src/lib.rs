@@ -25,6 +25,7 @@ mod word;
 
 pub use below::is_below;
 pub use check::{check, durable as is_durable};
+pub use code::{Git, git};
 pub use graph::{Graph, Node, Source as NodeSource};
 pub use kinds::{Parts, register};
 pub use registry::{Problem, Registry, Shows, Site, StageKind, Tables, TextField};

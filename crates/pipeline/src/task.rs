@@ -77,7 +77,7 @@ pub fn spawn<T: Send + 'static>(
 }
 
 /// Starts work that bounds itself and that nobody owns; outside of a runtime, as when one is being torn down, nothing happens.
-pub(crate) fn beside(name: &'static str, fut: impl Future<Output = ()> + Send + 'static) {
+pub fn beside(name: &'static str, fut: impl Future<Output = ()> + Send + 'static) {
     if tokio::runtime::Handle::try_current().is_ok() {
         spawn(name, fut).detach();
     }

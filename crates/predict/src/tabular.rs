@@ -44,6 +44,12 @@ impl Frame {
         self.columns.first().map_or(0, Vec::len)
     }
 
+    /// Whether an input is a single column of these: the only one, or the one of its name.
+    fn is_column(&self, only: &Field) -> bool {
+        let named = self.names.iter().flatten().any(|name| *name == only.name);
+        only.shape.get(1) == Some(&1) && (self.columns.len() == 1 || named)
+    }
+
     fn column(&self, name: &str) -> Result<&Vec<Cell>, Error> {
         let at = self.names.iter().flatten().position(|n| n == name);
         at.and_then(|at| self.columns.get(at)).ok_or_else(|| {
@@ -59,7 +65,7 @@ impl Frame {
     pub fn bind(&self, signature: &Signature, metadata: &Metadata) -> Result<Vec<Tensor>, Error> {
         if let [only] = signature.inputs.as_slice()
             && only.shape.len() == 2
-            && (only.shape.get(1) != Some(&1) || self.columns.len() != 1)
+            && !self.is_column(only)
         {
             return Ok(vec![self.matrix(only, &metadata.features)?]);
         }
@@ -76,7 +82,9 @@ impl Frame {
             let by_name = named.then(|| self.column(&field.name));
             let cells = match by_name {
                 // A single column needs no name.
-                Some(Err(_)) | None if !named || signature.inputs.len() == 1 => self.columns.get(at),
+                Some(Err(_)) | None if !named || (signature.inputs.len() == 1 && self.columns.len() == 1) => {
+                    self.columns.get(at)
+                }
                 Some(found) => Some(found?),
                 None => None,
             };

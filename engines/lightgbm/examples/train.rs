@@ -8,8 +8,9 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, bail};
 use contract::{Clock as _, SystemClock};
+use models::onnx::About;
 use models::train::worker::{Worker, WorkerSettings};
-use models::train::{Column, Frame, Identity, Job, TrainConfig, Unwatched, Values, problems, run};
+use models::train::{Column, Frame, Job, TrainConfig, Unwatched, Values, problems, run};
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().collect();
@@ -31,7 +32,7 @@ fn main() -> anyhow::Result<()> {
     let clock = SystemClock::default();
     // From columns in memory to the file's bytes: what is measured.
     let began = clock.now();
-    let job = Job { frame, config, identity: Identity::default() };
+    let job = Job { frame, config, about: About::default() };
     let trained = runtime.block_on(run(job, &worker, &clock, &Unwatched))?;
     let seconds = clock.now().since(began).as_secs_f64();
     std::fs::write(out, &trained.onnx)?;

@@ -226,7 +226,10 @@ pub async fn what_an_alias_stood_for_at_a_time_can_be_asked_as_it_was_known_then
         "a correction of the past"
     );
     t.set_alias("m", "champion", 3, (40, 40)).await.unwrap();
-    t.set_alias("m", "other", 3, (40, 40)).await.unwrap();
+    let moved = |from, to| async move { t.move_alias("m", "other", (from, to), 40).await.unwrap() };
+    assert_eq!([moved(Some(1), 2).await, moved(None, 2).await, moved(None, 3).await], [false, true, false]);
+    assert!(moved(Some(2), 3).await, "whoever knows what it stands for moves it");
+    assert_eq!(why(t.move_alias("m", "other", (Some(3), 9), 41).await), Why::Missing);
     assert_eq!(t.version("m", 3).await.unwrap().aliases, ["champion", "other"]);
     t.remove_alias("m", "other", 50).await.unwrap();
     t.remove_alias("m", "other", 51).await.unwrap();

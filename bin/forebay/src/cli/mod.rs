@@ -20,6 +20,7 @@ mod jobs;
 mod key;
 mod lineage;
 mod models;
+mod predict;
 mod prices;
 mod project;
 mod reload;
@@ -118,8 +119,10 @@ pub enum Command {
     Key(key::Args),
     /// Keep datasets: add rows, read versions, compare them, and hold them against expectations.
     Data(data::Args),
-    /// List the models, and get files for local ones.
+    /// List the models, get files for local ones, and say which version of a registered one answers.
     Models(models::Args),
+    /// Ask a predictive model about rows.
+    Predict(predict::Args),
     /// Show what happened to a request: its stages, attempts and findings.
     Explain(explain::Args),
     /// List, show and cancel requests that are answered later.
@@ -181,6 +184,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Key(args) => key::run(&cli.global, args),
         Command::Data(args) => data::run(&cli.global, args),
         Command::Models(args) => models::run(&cli.global, args),
+        Command::Predict(args) => predict::run(&cli.global, args),
         Command::Explain(args) => explain::run(&cli.global, args),
         Command::Jobs(args) => jobs::run(&cli.global, args),
         Command::Lineage(args) => lineage::run(&cli.global, args),

@@ -17,6 +17,7 @@ use super::storage::failed;
 use crate::assembly::{Assembly, Means};
 use crate::config::{self, Config, Env, FILE, problem};
 use crate::features::{self, Served};
+use crate::learning;
 use crate::lineage::{self, Telling};
 use crate::predictions::Predictions;
 use crate::starting::{self, Starting, Versions};
@@ -161,7 +162,8 @@ impl Opened {
 
     /// Serves the project's predictive models, and loads them meanwhile.
     pub(super) fn serve_predictions(&self, config: &Config, app: &App) -> Predictions {
-        let predictions = Predictions::new(&self.project, self.clock.clone());
+        let tracked = learning::tracked(&self.project, self.store.reader.tracking.clone());
+        let predictions = Predictions::new(&self.project, self.clock.clone(), tracked);
         app.serve_predictions(predictions.models());
         predictions.apply(config);
         predictions

@@ -152,7 +152,7 @@ pub struct AuthConfig {
     pub required: Option<bool>,
 }
 
-/// A model: exactly one of `openai`, `anthropic`, `local` and `onnx`.
+/// A model: exactly one of `openai`, `anthropic`, `local`, `onnx` and `registry`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
@@ -165,9 +165,14 @@ pub struct ModelConfig {
     /// An ONNX file relative to this one: a predictive model, asked by the Open Inference Protocol (`/v2/models/NAME/infer`) and
     /// by `/invocations`.
     pub onnx: Option<String>,
-    /// How requests to an `onnx` model are brought together.
+    /// The name of a registered model: a predictive model whose version is the one that `alias` stands for. When the alias moves, the
+    /// other version is loaded and then served; the one before stays in memory for the way back.
+    pub registry: Option<String>,
+    /// The alias whose version of a `registry` model answers. Unless given: `champion`.
+    pub alias: Option<String>,
+    /// How requests to an `onnx` or `registry` model are brought together.
     pub batch: BatchConfig,
-    /// How often an `onnx` model is in memory, and so may run at once. Unless given: once, or once for each core when its runs are
+    /// How often an `onnx` or `registry` model is in memory, and so may run at once. Unless given: once, or once for each core when its runs are
     /// over sooner than a thread is woken.
     pub instances: Option<Count>,
     /// The endpoint, up to and without `/chat/completions` or `/v1/messages`. Unless given: the provider's own.
@@ -208,7 +213,7 @@ pub struct ModelConfig {
     pub timeouts: TimeoutsConfig,
     /// A local model's worker is stopped after this long without a request.
     pub idle_stop: Option<Time>,
-    /// A local model's threads. Unless given: one for each core; of an `onnx` model one, so that requests share the machine.
+    /// A local model's threads. Unless given: one for each core; of an `onnx` or `registry` model one, so that requests share the machine.
     pub threads: Option<Count>,
     /// A local model's context in tokens, for each stream.
     pub context: Option<Count>,
@@ -323,6 +328,16 @@ pub struct TimeoutsConfig {
 }
 
 impl ModelConfig {
+    /// Whether it is a predictive model, which is asked by other routes than language models.
+    pub fn predicts(&self) -> bool {
+        self.onnx.is_some() || self.registry.is_some()
+    }
+
+    /// The alias of a model of the registry.
+    pub fn alias(&self) -> &str {
+        self.alias.as_deref().unwrap_or("champion")
+    }
+
     /// How long to wait for it.
     pub fn timeouts(&self) -> llm::Timeouts {
         let elsewhere = !self.fallback.is_empty() || !self.endpoints.is_empty();

@@ -107,14 +107,13 @@ impl<'a> Semantics<'a> {
             map(json, "/models").map(|(name, m)| (name.as_str(), fallbacks(m))).collect();
         for (name, model) in map(json, "/models").filter(|(_, m)| m.is_object()) {
             let pointer = join("/models", name);
-            let kinds: Vec<&str> = ["openai", "anthropic", "local", "onnx"]
+            let kinds: Vec<&str> = ["openai", "anthropic", "local", "onnx", "registry"]
                 .into_iter()
                 .filter(|k| model.get(k).is_some())
                 .collect();
             match kinds.as_slice() {
                 [] => {
-                    let remedy =
-                        "add one of `openai: MODEL`, `anthropic: MODEL`, `local: FILE`, `onnx: FILE`";
+                    let remedy = "add one of `openai: MODEL`, `anthropic: MODEL`, `local: FILE`, `onnx: FILE`, `registry: NAME`";
                     self.at_key(
                         &pointer,
                         format!("the model `{name}` does not say what it is"),
@@ -123,6 +122,7 @@ impl<'a> Semantics<'a> {
                 }
                 ["local"] => self.local(&pointer, model),
                 ["onnx"] => self.onnx(&pointer, model),
+                ["registry"] => self.registered(&pointer, model),
                 [_] if model.get("endpoints").is_some() => self.endpoints(&pointer, model),
                 [provider] if is_nowhere(model) => {
                     let message = format!("a missing secret: the model `{name}` has no `api_key`");
@@ -172,14 +172,18 @@ impl<'a> Semantics<'a> {
         }
     }
 
-    fn onnx(&mut self, pointer: &str, model: &Json) {
-        const OWN: [&str; 4] = ["onnx", "batch", "instances", "threads"];
-        let others =
-            model.as_object().into_iter().flat_map(|m| m.keys()).filter(|k| !OWN.contains(&k.as_str()));
-        for field in others {
-            let message = format!("`{field}` means nothing for a predictive model");
-            self.at_key(&join(pointer, field), message, "remove it".into());
+    fn registered(&mut self, pointer: &str, model: &Json) {
+        self.nothing_but(pointer, model, &["registry", "alias", "batch", "instances", "threads"]);
+        if let Some(name) = model.get("registry").and_then(Json::as_str)
+            && let Err(refused) = ::models::check::model_name(name)
+        {
+            let message = format!("no registered model is called `{name}`: {}", refused.message);
+            self.at_key(&join(pointer, "registry"), message, "write the name that `register` has".into());
         }
+    }
+
+    fn onnx(&mut self, pointer: &str, model: &Json) {
+        self.nothing_but(pointer, model, &["onnx", "batch", "instances", "threads"]);
         let Some(file) = model.get("onnx").and_then(Json::as_str) else { return };
         if !self.folder.join(file).is_file() {
             let pointer = join(pointer, "onnx");
@@ -188,6 +192,16 @@ impl<'a> Semantics<'a> {
             let remedy = "check the path: it is relative to this file";
             let problem = Problem::new(at, pointer, message, remedy);
             self.problems.push(Problem { absent: true, ..problem });
+        }
+    }
+
+    /// Reports the fields of a predictive model that mean nothing for one.
+    fn nothing_but(&mut self, pointer: &str, model: &Json, own: &[&str]) {
+        let others =
+            model.as_object().into_iter().flat_map(|m| m.keys()).filter(|k| !own.contains(&k.as_str()));
+        for field in others {
+            let message = format!("`{field}` means nothing for a predictive model");
+            self.at_key(&join(pointer, field), message, "remove it".into());
         }
     }
 

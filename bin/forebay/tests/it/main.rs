@@ -31,6 +31,7 @@ mod jobs_crash;
 mod kinds;
 mod ladder;
 mod lineage;
+mod models;
 mod nested;
 mod on_postgres;
 mod places;

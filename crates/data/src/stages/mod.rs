@@ -13,6 +13,7 @@
 //!
 //! **Nothing is opened** before a stage runs: kinds are made, and stages are built, from the configuration alone.
 
+mod columns;
 mod commit;
 mod config;
 mod error;
@@ -36,6 +37,7 @@ use pipeline::Registry;
 use crate::features::FeatureView;
 use crate::{How, Policy, Source, Warehouse};
 
+pub use columns::columns;
 pub use keep::{STAGING, collect};
 pub use place::place;
 pub use rows::{gather, rows};

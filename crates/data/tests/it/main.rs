@@ -20,5 +20,6 @@ mod online;
 mod properties;
 mod stages;
 mod support;
+mod typed;
 mod versions;
 mod writers;

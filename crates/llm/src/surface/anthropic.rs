@@ -405,9 +405,8 @@ pub fn render_error(
 pub fn error_type(e: &Error) -> &'static str {
     match (e.code, e.upstream_status) {
         (Code::InvalidKey, _) => "authentication_error",
-        (Code::Forbidden | Code::BudgetExhausted | Code::ContentFiltered | Code::NotApproved, _) => {
-            "permission_error"
-        }
+        (Code::Forbidden | Code::BudgetExhausted | Code::ContentFiltered, _) => "permission_error",
+        (Code::NotApproved | Code::GateRefused, _) => "permission_error",
         (Code::NotFound, _) => "not_found_error",
         (Code::TooLarge, _) => "request_too_large",
         (Code::RateLimited, _) => "rate_limit_error",

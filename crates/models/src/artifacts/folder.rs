@@ -20,18 +20,19 @@ use crate::Error;
 const PIECE: usize = 256 << 10;
 /// Where artifacts are while they are written; no tenant's folder is called so.
 const PARTS: &str = "parts";
+/// Parts of one process never meet, whoever in it writes them.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// A folder of artifacts, with a folder for each tenant.
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
-    next: AtomicU64,
 }
 
 impl Folder {
     /// In `root`, which is made when it is needed.
     pub fn new(root: PathBuf) -> Self {
-        Folder { root, next: AtomicU64::new(0) }
+        Folder { root }
     }
 
     /// Removes what a process that died had half written. Only the one writer of the folder may.
@@ -81,7 +82,7 @@ impl Folder {
         }
         let parts = self.root.join(PARTS);
         fs::create_dir_all(&parts).await?;
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let part = parts.join(format!("{}-{number}", std::process::id()));
         let file = File::create(&part).await?;
         Ok(Writer { file: Some(file), part: Some(part), place })

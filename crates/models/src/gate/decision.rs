@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::case::{Approved, Holdout};
+use super::checks::facts::agreement;
+
+/// The check of people's word.
+pub(super) const APPROVAL: &str = "approval";
 
 /// Whether a model may answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +95,27 @@ impl Decision {
     /// The checks that did not hold.
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| !check.passed)
+    }
+
+    /// The decision with somebody's word more: another record, which may be accepted where this one waited. Who said it before is not
+    /// counted twice; what was refused stays so.
+    #[must_use]
+    pub fn agreed(&self, approved: Approved, now: UnixMillis) -> Decision {
+        let mut next = self.clone();
+        next.approvals.push(approved);
+        next.at = now;
+        for check in next.checks.iter_mut().filter(|check| check.name == APPROVAL) {
+            let roles = check.evidence.get("roles").and_then(Value::as_array);
+            let roles: Vec<String> =
+                roles.into_iter().flatten().filter_map(|r| r.as_str().map(str::to_owned)).collect();
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of people")]
+            let wanted = check.limit.unwrap_or(1.0) as u64;
+            *check = agreement(&next.approvals, wanted, &roles);
+        }
+        if next.verdict == Verdict::WaitsForApproval && next.checks.iter().all(|check| check.passed) {
+            next.verdict = Verdict::Accepted;
+        }
+        next
     }
 
     /// The decision in a sentence.

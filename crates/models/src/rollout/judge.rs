@@ -85,12 +85,16 @@ impl Rollout {
     }
 
     /// What a step lacks to be left. An early step is left when nothing speaks against it, the last one with a control only when every
-    /// metric is shown not to be worse; the last of all when enough were answered.
+    /// metric is shown not to be worse; the last of all when enough were answered and that still holds.
     fn lacking(&self, step: usize, report: &Report) -> Option<Hold> {
         let seen = self.steps.get(step)?;
         if self.bakes(step) {
-            return (seen.canary.requests.max(seen.canary.units) < self.settings.samples)
-                .then_some(Hold::NoData);
+            if seen.canary.requests.max(seen.canary.units) < self.settings.samples {
+                return Some(Hold::NoData);
+            }
+            // What was proven when it came here may not be any more, by what came in late.
+            let proven = step == 0 || self.unproven || report.all(Standing::NonInferior);
+            return (!proven).then_some(Hold::Inconclusive);
         }
         let units = seen.canary.units.min(seen.control.units);
         if units < self.settings.samples || report.standing(Standing::NoData).is_some() {
@@ -198,6 +202,7 @@ impl Rollout {
                 actions.push(
                     self.record("overridden", format!("`{by}` moved it on though nothing was proven: {why}")),
                 );
+                self.unproven = true;
                 self.next(actions);
             }
             _ => {

@@ -31,6 +31,7 @@ impl Rollout {
             deadline: now,
             reached: None,
             approved: BTreeSet::new(),
+            unproven: false,
             split: Split::default(),
             shadow: ShadowSeen::default(),
             steps,

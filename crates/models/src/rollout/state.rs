@@ -190,6 +190,9 @@ pub struct Rollout {
     pub(super) reached: Option<usize>,
     /// What was approved.
     pub(super) approved: BTreeSet<Point>,
+    /// Whether a person moved it on though nothing was proven.
+    #[serde(default)]
+    pub(super) unproven: bool,
     pub(super) split: Split,
     pub(super) shadow: ShadowSeen,
     pub(super) guards: Guards,

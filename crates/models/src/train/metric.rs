@@ -1,11 +1,13 @@
 //! The figures that a training looks at: to stop early, to choose among tries, to say how it went. Weighted; pure.
 //!
-//! The full evaluation of a model is not here: these are the few that steer.
+//! The full evaluation of a model is not here: these are the few that steer, by the formulas that an evaluation has.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::table::Label;
+use crate::evaluate::metrics::multiclass::{self, Matrix};
+use crate::evaluate::metrics::{rank, regression};
 
 /// A figure of predictions against what was true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,63 +68,38 @@ impl Metric {
         }
     }
 
-    /// The figure. `answers` holds what a model answers for each row: a value, or a probability for each class. NaN where the
-    /// rows do not determine it: there are none, or one class alone is asked for its AUC.
+    /// The figure, by the formulas of [`crate::evaluate::metrics`]. `answers` holds what a model answers for each row: a value, or a
+    /// probability for each class. NaN where the rows do not determine it: there are none, or one class alone is asked for its AUC.
     pub fn of(self, answers: &[Vec<f64>], truth: &Label, weights: Option<&[f64]>) -> f64 {
-        let weight = |row: usize| weights.map_or(1.0, |all| all.get(row).copied().unwrap_or(0.0));
-        let mean = |each: &dyn Fn(&Vec<f64>, f64) -> f64| {
-            let (mut sum, mut total) = (0.0, 0.0);
-            for (row, (answer, truth)) in answers.iter().zip(truth.numbers()).enumerate() {
-                sum += weight(row) * each(answer, truth);
-                total += weight(row);
+        let figure = match truth {
+            Label::Value(truth) => {
+                let predicted: Vec<f64> =
+                    answers.iter().map(|answer| answer.first().copied().unwrap_or(f64::NAN)).collect();
+                match self {
+                    Metric::Rmse => regression::rmse(truth, &predicted, weights),
+                    Metric::Mae => regression::mae(truth, &predicted, weights),
+                    Metric::Auc | Metric::LogLoss | Metric::Accuracy => None,
+                }
             }
-            sum / total
+            Label::Class { of, classes } => {
+                let (flat, n) = (answers.concat(), classes.len());
+                match self {
+                    Metric::Auc => {
+                        let labels: Vec<bool> = of.iter().map(|class| *class > 0).collect();
+                        let scores: Vec<f64> =
+                            answers.iter().map(|answer| answer.last().copied().unwrap_or(f64::NAN)).collect();
+                        rank::roc_auc(&labels, &scores, weights)
+                    }
+                    Metric::LogLoss => multiclass::log_loss(of, &flat, weights, n),
+                    Metric::Accuracy => {
+                        Matrix::count(of, &multiclass::called(&flat, n), weights, n).accuracy()
+                    }
+                    Metric::Rmse | Metric::Mae => None,
+                }
+            }
         };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the number of a class")]
-        let class = |truth: f64| truth as usize;
-        let first = |answer: &Vec<f64>| answer.first().copied().unwrap_or(f64::NAN);
-        match self {
-            Metric::Rmse => mean(&|answer, truth| (first(answer) - truth).powi(2)).sqrt(),
-            Metric::Mae => mean(&|answer, truth| (first(answer) - truth).abs()),
-            Metric::LogLoss => mean(&|answer, truth| {
-                -answer.get(class(truth)).copied().unwrap_or(0.0).clamp(1e-15, 1.0).ln()
-            }),
-            Metric::Accuracy => mean(&|answer, truth| f64::from(likeliest(answer) == class(truth))),
-            Metric::Auc => {
-                let scores = answers.iter().map(|answer| answer.last().copied().unwrap_or(f64::NAN));
-                auc(scores
-                    .zip(truth.numbers())
-                    .enumerate()
-                    .map(|(row, (s, t))| (s, t > 0.5, weight(row)))
-                    .collect())
-            }
-        }
+        figure.unwrap_or(f64::NAN)
     }
-}
-
-/// The first of the likeliest.
-fn likeliest(answer: &[f64]) -> usize {
-    let mut best = (0, f64::NEG_INFINITY);
-    for (i, p) in answer.iter().enumerate() {
-        if *p > best.1 {
-            best = (i, *p);
-        }
-    }
-    best.0
-}
-
-/// The weighted share of pairs in the right order; ties count half (Mann–Whitney).
-fn auc(mut rows: Vec<(f64, bool, f64)>) -> f64 {
-    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut below, mut sum, mut positives) = (0.0, 0.0, 0.0);
-    for tied in rows.chunk_by(|a, b| a.0 == b.0) {
-        let of = |class: bool| tied.iter().filter(|row| row.1 == class).map(|row| row.2).sum::<f64>();
-        let (yes, no) = (of(true), of(false));
-        sum += yes * (below + no / 2.0);
-        below += no;
-        positives += yes;
-    }
-    sum / (below * positives)
 }
 
 #[cfg(test)]

@@ -31,31 +31,8 @@ pub struct Job {
     pub frame: Frame,
     /// What was configured, without problems.
     pub config: TrainConfig,
-    /// What else makes the model the one it is.
-    pub identity: Identity,
-}
-
-/// What a model's id is made of beside its configuration and seed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The version of the data.
-    pub data_version: String,
-    /// The feature views it came by.
-    #[serde(default)]
-    pub feature_views: Vec<String>,
-    /// The version of the code that trains.
-    pub code: String,
-    /// Whatever of the environment decides: versions of libraries, the kind of machine.
-    #[serde(default)]
-    pub environment: BTreeMap<String, String>,
-}
-
-impl Identity {
-    /// The model's id: the BLAKE3 of all of it and the configuration.
-    pub fn model_id(&self, config: &TrainConfig) -> String {
-        let all = json!({ "identity": self, "config": config });
-        blake3::hash(all.to_string().as_bytes()).to_hex().to_string()
-    }
+    /// What is said of the model in its file: its id, which names what it is made of, and the version of its data.
+    pub about: About,
 }
 
 /// How far a training is.
@@ -152,7 +129,7 @@ impl Drop for Cancel {
 /// # Errors
 /// A column cannot be what it is to be, a part has no rows, the trainer fails, or memory does not suffice.
 pub async fn run(job: Job, trees: &dyn Grow, clock: &dyn Clock, watch: &dyn Watch) -> Result<Trained, Error> {
-    let Job { frame, config, identity } = job;
+    let Job { frame, config, about } = job;
     let plain = Table::of(&frame, &roles(&config))?;
     drop(frame);
     let metric = config.metric.unwrap_or_else(|| Metric::usual(plain.label()));
@@ -193,11 +170,8 @@ pub async fn run(job: Job, trees: &dyn Grow, clock: &dyn Clock, watch: &dyn Watc
         fitted = judge.fit(&params, &cut, rounds, &mut hear).await?;
     }
     drop(judge);
-    let model_id = identity.model_id(&config);
-    let about =
-        About { model_id: model_id.clone(), data_version: identity.data_version.clone(), ..About::default() };
     let mut report = Report {
-        model_id,
+        model_id: about.model_id.clone(),
         rows: sizes,
         unlabelled: plain.unlabelled(),
         metric,
@@ -226,7 +200,7 @@ pub async fn run(job: Job, trees: &dyn Grow, clock: &dyn Clock, watch: &dyn Watc
 }
 
 /// Which columns are what.
-fn roles(config: &TrainConfig) -> Roles {
+pub(super) fn roles(config: &TrainConfig) -> Roles {
     let (target, task) = match (&config.gbdt, &config.linear) {
         (Some(gbdt), _) => (gbdt.target.clone(), gbdt.task),
         (None, Some(linear)) => (linear.target.clone(), linear.task),

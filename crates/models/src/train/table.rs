@@ -39,7 +39,7 @@ impl Values {
     }
 
     /// The rows that `keep` names.
-    fn rows(&self, keep: &[usize]) -> Values {
+    pub(super) fn rows(&self, keep: &[usize]) -> Values {
         fn pick<T: Copy>(all: &[T], keep: &[usize]) -> Vec<T> {
             keep.iter().filter_map(|row| all.get(*row).copied()).collect()
         }
@@ -88,8 +88,8 @@ pub struct Column {
 /// Columns of one length, as they come.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
-    columns: Vec<Column>,
-    rows: usize,
+    pub(super) columns: Vec<Column>,
+    pub(super) rows: usize,
 }
 
 impl Frame {
@@ -115,7 +115,21 @@ impl Frame {
         Ok(Frame { columns: sound, rows })
     }
 
-    fn column(&self, name: &str) -> Result<&Column, Error> {
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The columns, in their order.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The column of that name.
+    ///
+    /// # Errors
+    /// There is none; those that there are are named.
+    pub fn column(&self, name: &str) -> Result<&Column, Error> {
         self.columns.iter().find(|column| column.name == name).ok_or_else(|| {
             let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
             let why = format!("there is none of this name; there are {}", names.join(", "));
@@ -331,7 +345,7 @@ impl Table {
 }
 
 /// The rows that have a label.
-fn labelled(target: &Column) -> Result<Vec<usize>, Error> {
+pub(super) fn labelled(target: &Column) -> Result<Vec<usize>, Error> {
     let rows = 0..target.values.len();
     match &target.values {
         Values::Number(all) => Ok(rows.filter(|row| all.get(*row).is_some_and(|x| x.is_finite())).collect()),

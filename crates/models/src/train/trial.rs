@@ -179,7 +179,7 @@ impl Judge {
         Ok(Fitted { model, value, rounds: grown.rounds, curve, warnings })
     }
 
-    async fn linear(&self, config: &LinearConfig, cut: &Cut) -> Result<Fitted, Error> {
+    async fn linear(&mut self, config: &LinearConfig, cut: &Cut) -> Result<Fitted, Error> {
         let (table, metric, cancel) = (self.table.clone(), self.metric, self.cancel.clone());
         let (config, cut) = (config.clone(), cut.clone());
         let work = move || {

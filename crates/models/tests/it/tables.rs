@@ -184,3 +184,38 @@ proptest! {
         prop_assert_eq!(judged, every, "each row is judged once");
     }
 }
+
+#[test]
+fn the_holdout_that_is_found_again_is_the_one_that_was_held_back() {
+    use models::train::frozen::Frozen;
+    // Every third row has no label; times run backwards, so that the holdout comes first.
+    let rows = 40_i64;
+    let label = |row: i64| if row % 3 == 2 { f64::NAN } else { f64::from(u8::from(row % 2 == 0)) };
+    let frame = Frame::new(vec![
+        column("x", Values::Number((0..rows).map(|row| row as f64).collect())),
+        column("at", Values::Time((0..rows).map(|row| (rows - row) * 1_000).collect())),
+        column("y", Values::Number((0..rows).map(label).collect())),
+    ])
+    .unwrap();
+    let config: TrainConfig = serde_json::from_value(json!({
+        "linear": {"target": "y"}, "time": "at", "split": {"by": "time", "holdout": 0.25, "validation": 0.1},
+    }))
+    .unwrap();
+    let table = Table::of(&frame, &Roles { time: Some("at".to_owned()), ..roles("y") }).unwrap();
+    let parts = split(&table, &config.split, config.seed).unwrap();
+    let frozen = Frozen::of(&frame, &config).unwrap();
+    assert_eq!(frozen.rows.len(), parts.holdout.len());
+    assert_eq!(
+        frozen.rows,
+        [0, 1, 3, 4, 6, 7, 9],
+        "rows by their numbers in the table, without those that have no label"
+    );
+    let Label::Class { of, .. } = &frozen.label else { panic!() };
+    assert_eq!(of, &frozen.rows.iter().map(|row| u32::from(row % 2 == 0)).collect::<Vec<_>>());
+    let (from, until) = frozen.between.unwrap();
+    assert!(frozen.learnt_until.unwrap() < from && from <= until);
+    let only = frame.only(&frozen.rows);
+    assert_eq!(only.column("x").unwrap().values, Values::Number(vec![0.0, 1.0, 3.0, 4.0, 6.0, 7.0, 9.0]));
+    assert_eq!(frame.texts("x").unwrap()[3].as_deref(), Some("3"));
+    assert!(frame.texts("at").is_err() && frame.texts("y").unwrap()[2].is_none());
+}

@@ -131,3 +131,29 @@ fn one_output_is_a_list_and_several_are_rows_or_names() {
         json!([{"label": "a", "p": [0.25, 0.75]}, {"label": "b", "p": [1.0, 0.0]}])
     );
 }
+
+#[test]
+fn a_model_of_one_column_takes_the_one_of_its_name() {
+    use predict::tabular::{Cell, Frame};
+    let field = |shape: &[i64]| predict::Field {
+        name: "distance".to_owned(),
+        datatype: predict::DataType::Fp64,
+        shape: shape.to_vec(),
+    };
+    let column = |x: f64| vec![Cell::Float(x), Cell::Null];
+    let names = |names: &[&str]| Some(names.iter().map(|n| (*n).to_owned()).collect());
+    let of = |shape: &[i64], frame: &Frame| {
+        let signature = predict::Signature { inputs: vec![field(shape)], outputs: Vec::new() };
+        let bound = frame.bind(&signature, &predict::Metadata::default())?;
+        Ok::<_, predict::Error>(bound[0].values::<f64>().unwrap()[0])
+    };
+    let wide = Frame { names: names(&["hour", "distance"]), columns: vec![column(1.0), column(2.0)] };
+    let other = Frame { names: names(&["hour", "carrier"]), ..wide.clone() };
+    let single = Frame { names: names(&["hour"]), columns: vec![column(1.0)] };
+    for shape in [&[-1, 1][..], &[-1]] {
+        assert_eq!(of(shape, &wide), Ok(2.0), "{shape:?}");
+        assert!(of(shape, &other).is_err(), "{shape:?}");
+        // A single column needs no name.
+        assert_eq!(of(shape, &single), Ok(1.0), "{shape:?}");
+    }
+}

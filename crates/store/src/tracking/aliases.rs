@@ -60,6 +60,34 @@ impl TenantTracking<'_> {
         tx.commit().await
     }
 
+    /// Lets an alias stand for a version from now on, if it stands for `from` now: whether it did. Of those who decide at once one
+    /// moves it.
+    ///
+    /// # Errors
+    /// [`Why::Missing`](super::Why::Missing) without the version.
+    pub async fn move_alias(
+        &self,
+        name: &str,
+        alias: &str,
+        (from, to): (Option<i64>, i64),
+        now: i64,
+    ) -> Result<bool, Error> {
+        let mut tx = self.change().await?;
+        let num = self.find_version(&mut *tx, name, to).await?;
+        let mut s = Statement::new("SELECT version FROM ml_aliases WHERE registered = ");
+        s.bind(num).push(" AND alias = ").bind(alias);
+        let stands = run(&mut *tx, s).await?.first().map(|r| r.maybe_int(0)).transpose()?.flatten();
+        if stands != from {
+            return Ok(false);
+        }
+        self.log_alias(&mut *tx, (name, alias), Some(to), (now, now)).await?;
+        let sql = "INSERT INTO ml_aliases (registered, alias, version) VALUES ($1, $2, $3) \
+                   ON CONFLICT (registered, alias) DO UPDATE SET version = excluded.version";
+        tx.query(sql, vec![num.into(), alias.into(), to.into()]).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
     /// Takes an alias away; one that there is not is gone already.
     ///
     /// # Errors

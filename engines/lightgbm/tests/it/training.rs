@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use contract::SystemClock;
 use models::onnx::{About, Found, adopt};
-use models::train::{Error, Identity, Job, Model, Progress, TrainConfig, Trained, Unwatched, Watch, run};
+use models::train::{Error, Job, Model, Progress, TrainConfig, Trained, Unwatched, Watch, run};
 use serde_json::{Value, json};
 
 use crate::{frame, worker};
@@ -25,7 +25,7 @@ fn config(more: Value) -> TrainConfig {
 }
 
 async fn train(more: Value) -> Result<Trained, Error> {
-    let job = Job { frame: frame(3000), config: config(more), identity: Identity::default() };
+    let job = Job { frame: frame(3000), config: config(more), about: About::default() };
     run(job, &worker(), &SystemClock::default(), &Unwatched).await
 }
 
@@ -64,7 +64,7 @@ async fn one_thread_and_two_grow_the_same_trees() {
     let mut files = Vec::new();
     for threads in [1, 2] {
         let worker = Worker::new(WorkerSettings { program: crate::PROGRAM.into(), memory: 2 << 30, threads });
-        let job = Job { frame: frame(3000), config: config(json!({})), identity: Identity::default() };
+        let job = Job { frame: frame(3000), config: config(json!({})), about: About::default() };
         files.push(run(job, &worker, &SystemClock::default(), &Unwatched).await.unwrap().onnx);
     }
     assert!(files[0] == files[1]);
@@ -110,7 +110,7 @@ async fn rounds_are_heard_of_as_they_come() {
         }
     }
     let ears = Ears(Mutex::default());
-    let job = Job { frame: frame(3000), config: config(json!({})), identity: Identity::default() };
+    let job = Job { frame: frame(3000), config: config(json!({})), about: About::default() };
     let trained = run(job, &worker(), &SystemClock::default(), &ears).await.unwrap();
     let heard = ears.0.into_inner().unwrap();
     assert_eq!(heard[0], Progress::Split { rows: [1920, 480, 600] });

@@ -1,7 +1,11 @@
-//! `forebay models list|pull`: the models of the configuration or of a running server, and files for local ones.
+//! `forebay models …`: the models of the configuration or of a running server, files for local ones, and the registry: versions, what
+//! was decided about them, and which of them answers.
 
 mod download;
+mod made;
+mod moves;
 mod pull;
+mod registered;
 
 use clap::Subcommand;
 use comfy_table::{Table, presets};
@@ -28,6 +32,22 @@ enum Command {
     List,
     /// Get a GGUF file for a local model, from a folder, an address or a hub.
     Pull(pull::Args),
+    /// Show a registered model with its versions, or a version with what was decided about it.
+    Show(registered::Show),
+    /// List what aliases stood for, and when that was known.
+    History(registered::History),
+    /// Let a version answer that its gate accepted, or give the word that it waits for.
+    Promote(moves::Promote),
+    /// Go back to the version that answered before.
+    Rollback(moves::Alias),
+    /// Take a model out of service: nothing answers under the alias.
+    Kill(moves::Alias),
+    /// Name what two versions were made of that differs.
+    Diff(made::Diff),
+    /// Show the card of a version, or its report as a page.
+    Card(made::Card),
+    /// Make a version again of what its record says, and compare. Exit code 1 when another model comes out.
+    Reproduce(made::Reproduce),
 }
 
 #[derive(Deserialize)]
@@ -38,6 +58,14 @@ struct Models {
 pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
     match &args.command {
         Command::Pull(args) => pull::run(global, args),
+        Command::Show(args) => block_on(registered::show(global, args)),
+        Command::History(args) => block_on(registered::history(global, args)),
+        Command::Promote(args) => block_on(moves::forward(global, args)),
+        Command::Rollback(args) => block_on(moves::back(global, args)),
+        Command::Kill(args) => block_on(moves::kill(global, args)),
+        Command::Diff(args) => block_on(made::diff(global, args)),
+        Command::Card(args) => block_on(made::card(global, args)),
+        Command::Reproduce(args) => block_on(made::reproduce(global, args)),
         Command::List => {
             let models = match Remote::of(global)? {
                 None => {
@@ -49,13 +77,51 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
                     block_on(asked)?.models
                 }
             };
+            let registered = block_on(registered(global))?;
             if global.json {
-                return print_json(&json!({"models": models}));
+                return print_json(&json!({"models": models, "registered": registered}));
             }
             print(&render(&models));
+            for one in &registered {
+                print(&one.line());
+            }
             Ok(())
         }
     }
+}
+
+/// A registered model in the list.
+#[derive(serde::Serialize)]
+struct Registered {
+    name: String,
+    newest: Option<i64>,
+    aliases: std::collections::BTreeMap<String, i64>,
+}
+
+impl Registered {
+    fn line(&self) -> String {
+        let newest = self.newest.map_or_else(|| "no version".to_owned(), |v| format!("newest version {v}"));
+        let aliases: Vec<String> = self.aliases.iter().map(|(a, v)| format!("{} is {v}", clean(a))).collect();
+        let aliases = if aliases.is_empty() { "nothing answers".to_owned() } else { aliases.join(", ") };
+        format!("registered: {}  {newest}  {aliases}", clean(&self.name))
+    }
+}
+
+/// The registered models of the folder, if anything was ever recorded there.
+async fn registered(global: &Global) -> Result<Vec<Registered>, Error> {
+    let configured = global.project.join(".forebay/forebay.db").exists();
+    if global.server().is_some() || !configured {
+        return Ok(Vec::new());
+    }
+    let registry = registered::Registry::open(global).await?;
+    let all = registry.all().await;
+    registry.close().await;
+    let one = |m: store::tracking::RegisteredModel| Registered {
+        newest: m.latest.iter().map(|v| v.version).max(),
+        aliases: m.aliases.into_iter().collect(),
+        name: m.name,
+    };
+    Ok(all?.into_iter().map(one).collect())
 }
 
 fn render(models: &[ModelInfo]) -> String {

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use crate::gate::case::Approved;
 use crate::gate::config::SignatureRule;
 use crate::gate::decide::{At, said};
-use crate::gate::decision::Check;
+use crate::gate::decision::{APPROVAL, Check};
 
 /// Both models on the same rows, enough of them, and behind what the models learned from.
 pub(in crate::gate) fn holdout(at: &At<'_>) -> Check {
@@ -214,9 +215,14 @@ pub(in crate::gate) fn approval(at: &At<'_>) -> Option<Check> {
     if wanted == 0 {
         return None;
     }
-    let people: BTreeSet<&str> = at.case.approvals.iter().map(|a| a.by.as_str()).collect();
-    let has = |role: &&String| !at.case.approvals.iter().any(|a| a.roles.contains(role));
-    let missing: Vec<&str> = rule.roles.iter().filter(has).map(String::as_str).collect();
+    Some(agreement(&at.case.approvals, wanted, &rule.roles))
+}
+
+/// Whether so many people, and somebody in each role, said yes.
+pub(in crate::gate) fn agreement(approvals: &[Approved], wanted: u64, roles: &[String]) -> Check {
+    let people: BTreeSet<&str> = approvals.iter().map(|a| a.by.as_str()).collect();
+    let has = |role: &&String| !approvals.iter().any(|a| a.roles.contains(role));
+    let missing: Vec<&str> = roles.iter().filter(has).map(String::as_str).collect();
     let passed = people.len() as u64 >= wanted && missing.is_empty();
     let agreed = people.iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join(", ");
     let mut sentence = format!("{} of {wanted} agreed", people.len());
@@ -226,5 +232,6 @@ pub(in crate::gate) fn approval(at: &At<'_>) -> Option<Check> {
     if !missing.is_empty() {
         sentence.push_str(&format!("; nobody did as {}", missing.join(", ")));
     }
-    Some(Check::new("approval", passed, sentence).of(people.len() as f64, wanted as f64))
+    let check = Check::new(APPROVAL, passed, sentence).of(people.len() as f64, wanted as f64);
+    if roles.is_empty() { check } else { check.with("roles", json!(roles)) }
 }

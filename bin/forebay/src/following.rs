@@ -1,0 +1,110 @@
+//! Models of the registry, served by what their aliases stand for.
+//!
+//! Each alias is looked at again and again: moved by whomever (a gate's decision, a command, a client of MLflow, another server on the
+//! same database), it is followed within [`LOOK`] and the time that a version takes to load. To go back to a version that is in memory
+//! is to store a pointer. Whatever cannot be loaded changes nothing; an alias that is taken away takes the model out of service.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use contract::TenantId;
+use models::stages::{Tracked, file_of, find};
+use pipeline::task;
+use predict::served::Source;
+use predict::{Artifact, Models};
+
+/// How often aliases are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A model that follows an alias.
+#[derive(Debug, Clone)]
+pub(crate) struct Follow {
+    /// What it is called here.
+    pub(crate) name: String,
+    /// What it is called in the registry.
+    pub(crate) registered: String,
+    /// The alias.
+    pub(crate) alias: String,
+    /// How it is run; its artifact is filled in.
+    pub(crate) source: Source,
+}
+
+/// What is known of a model that is followed.
+#[derive(Debug, Default)]
+struct Known {
+    /// The version that is served; nothing at first, and when the alias stands for none.
+    served: Option<i64>,
+    /// Versions that were loaded from the registry as it is now.
+    loaded: BTreeSet<i64>,
+    /// What went wrong last, so that it is said once; and how many looks are left out before it is tried again.
+    failed: Option<(String, u32)>,
+}
+
+/// Looks left out after a failure: a version that cannot be loaded is tried again every ten seconds.
+const PAUSE: u32 = 40;
+
+/// Follows these aliases until it is dropped.
+pub(crate) async fn follow(models: Models, tracked: Tracked, all: Vec<Follow>) {
+    let mut known: BTreeMap<String, Known> = BTreeMap::new();
+    loop {
+        for of in &all {
+            let known = known.entry(of.name.clone()).or_default();
+            look(&models, &tracked, of, known).await;
+        }
+        task::sleep(LOOK).await;
+    }
+}
+
+async fn look(models: &Models, tracked: &Tracked, of: &Follow, known: &mut Known) {
+    if let Some((_, left)) = &mut known.failed
+        && *left > 0
+    {
+        *left -= 1;
+        return;
+    }
+    match bring(models, tracked, of, known).await {
+        Ok(()) => known.failed = None,
+        Err(why) => {
+            if known.failed.as_ref().is_none_or(|(before, _)| *before != why) {
+                tracing::error!(model = %of.name, registered = %of.registered, alias = %of.alias, error = %why, "a model of the registry is not served as it should be");
+            }
+            known.failed = Some((why, PAUSE));
+        }
+    }
+}
+
+/// Serves what the alias stands for now.
+async fn bring(models: &Models, tracked: &Tracked, of: &Follow, known: &mut Known) -> Result<(), String> {
+    let tenant = TenantId::from("default");
+    let version = match find(tracked, &tenant, &of.registered, Ok(of.alias.as_str())).await {
+        Ok(version) => version,
+        // Nobody has registered it yet.
+        Err(e) if e.is_missing() => None,
+        Err(e) => return Err(e.to_string()),
+    };
+    let Some(version) = version else {
+        if known.served.take().is_some() {
+            known.loaded.clear();
+            tracing::warn!(model = %of.name, alias = %of.alias, "the alias stands for nothing any more: the model is out of service");
+            models.unload(&of.name, None).map_err(|e| e.to_string())?;
+        }
+        return Ok(());
+    };
+    let number = version.version;
+    if known.served == Some(number) {
+        return Ok(());
+    }
+    let named = number.to_string();
+    // In memory already: the way back is a pointer.
+    let warm = known.loaded.contains(&number) && models.serve(&of.name, &named).is_ok();
+    if !warm {
+        let file = file_of(tracked, &tenant, &version).await.map_err(|e| e.to_string())?;
+        let source = Source { artifact: Artifact::Content(file), ..of.source.clone() };
+        models.load(&of.name, &named, source).await.map_err(|e| e.to_string())?;
+        models.serve(&of.name, &named).map_err(|e| e.to_string())?;
+        known.loaded.insert(number);
+    }
+    let before = known.served.replace(number);
+    tracing::info!(model = %of.name, registered = %of.registered, alias = %of.alias, version = number, before, "another version answers");
+    Ok(())
+}
