@@ -72,7 +72,7 @@ impl<S: ModelStage> StageKind for ModelKind<S> {
             output: Kind::Json(None),
             streams: false,
             instant: false,
-            blocking: false,
+            effort: contract::Effort::Heavy,
         };
         Ok(Arc::new(Built { means: Arc::clone(&self.means), signature, stage }))
     }
