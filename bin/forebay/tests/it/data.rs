@@ -228,7 +228,11 @@ fn bad_input_is_refused_with_its_place_and_leaves_what_there_was() {
             [head.as_bytes(), b"2013,1,\xe9\xe8,N1,1\n"].concat(),
             &["line 2", "0xe9", "--encoding"],
         ),
-        ("quote.csv", format!("{head}2013,1,\"UA,N1,1\n{row}").into(), &["fields"]),
+        (
+            "quote.csv",
+            format!("{head}2013,1,\"UA,N1,1\n{row}").into(),
+            &["line 2: the quote that is opened here is not closed"],
+        ),
         ("empty.csv", Vec::new(), &["empty"]),
         ("truncated.parquet", parquet, &["truncated"]),
         ("not.parquet", b"PAR1 no".to_vec(), &["Parquet"]),
