@@ -202,11 +202,12 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
 /// What is logged. Not what the reader of PDFs thinks of callers' files: they are told that themselves. Nor every look of the
 /// table format's own libraries at its log.
 fn log_filter(configured: &str) -> tracing_subscriber::EnvFilter {
-    const QUIET: [(&str, &str); 5] = [
+    const QUIET: [(&str, &str); 6] = [
         ("lopdf", "off"),
         ("buoyant_kernel", "warn"),
         ("delta_kernel", "warn"),
         ("deltalake_core", "warn"),
+        ("deltalake_core::operations::vacuum", "error"),
         ("datafusion", "warn"),
     ];
     let unsaid = QUIET.iter().filter(|(name, _)| !configured.contains(name));

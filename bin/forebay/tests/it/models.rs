@@ -204,6 +204,35 @@ fn a_table_becomes_a_champion_and_a_worse_challenger_is_refused_with_the_evidenc
     assert!(late["predictions"][0]["probabilities"][1].as_f64().unwrap() > 0.8, "{late}");
 }
 
+#[test]
+fn a_model_that_waits_for_somebodys_word_answers_when_it_is_given() {
+    let Some(made) = Made::new() else { return };
+    let gate = format!("{GATE}approval: {{people: 2, roles: [owner]}}\n");
+    std::fs::write(made.folder.path().join("gate.yaml"), gate).unwrap();
+    let (fine, waits) = made.said(&["run", "good"]);
+    assert!(
+        !fine && waits.contains("when people agree") && waits.contains("models promote lateness 1"),
+        "{waits}"
+    );
+    let promote = |more: &[&str]| made.said(&[&["models", "promote", "lateness", "1"], more].concat());
+    let (fine, said) = promote(&["--by", "bob"]);
+    assert!(!fine && said.contains("1 of 2 agreed (`bob`); nobody did as owner"), "{said}");
+    // Whoever says it twice is one.
+    let (fine, said) = promote(&["--by", "bob", "--role", "owner"]);
+    assert!(!fine && said.contains("1 of 2 agreed"), "{said}");
+    let (fine, said) = promote(&["--by", "eve", "--reason", "read the card"]);
+    assert!(fine && said.contains("champion of lateness is version 1"), "{said}");
+    let shown = made.json(&["models", "show", "lateness", "@champion"]);
+    let record = &shown["decision"]["record"];
+    assert_eq!(
+        (&record["verdict"], &record["approvals"][2]["said"]),
+        (&json!("accepted"), &json!("read the card"))
+    );
+    assert_eq!(walk(&made.folder.path().join(".forebay/tracking"), "decisions").len(), 4);
+    let at = made.json(&["models", "history", "lateness", "--at", "0s"]);
+    assert_eq!(at["version"], 1, "{at}");
+}
+
 /// Files in folders of that name.
 fn walk(folder: &Path, name: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

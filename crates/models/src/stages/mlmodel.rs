@@ -1,21 +1,14 @@
 //! A model's folder as MLflow's clients read it: `MLmodel` and `requirements.txt` beside `model.onnx`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::gate::ModelSignature;
+use crate::onnx::{Adopted, Port};
 
 /// What the model's file is called in its folder.
 pub(super) const FILE: &str = "model.onnx";
 
 /// The file `MLmodel`: YAML, of which JSON is a part.
-pub(super) fn file(run: &str, path: &str, id: &str, signature: &ModelSignature) -> String {
-    let fields = |of: &[crate::gate::Field]| {
-        let all: Vec<_> = of
-            .iter()
-            .map(|f| json!({"name": f.name, "type": column(&f.ty), "required": !f.optional}))
-            .collect();
-        json!(all).to_string()
-    };
+pub(super) fn file(run: &str, path: &str, id: &str, model: &Adopted) -> String {
     let text = json!({
         "artifact_path": path,
         "flavors": {
@@ -25,20 +18,23 @@ pub(super) fn file(run: &str, path: &str, id: &str, signature: &ModelSignature) 
         "mlflow_version": "3.17.2",
         "model_uuid": id.trim_start_matches("m-"),
         "run_id": run,
-        // The types of ONNX models are of columns: mlflow.onnx hands each over by its name.
-        "signature": {"inputs": fields(&signature.inputs), "outputs": fields(&signature.outputs), "params": null},
+        "signature": {"inputs": tensors(&model.inputs), "outputs": tensors(&model.outputs), "params": null},
     });
     serde_json::to_string_pretty(&text).unwrap_or_default() + "\n"
 }
 
-/// A type in MLflow's words.
-fn column(ty: &str) -> &str {
-    match ty {
-        "text" => "string",
-        "bool" => "boolean",
-        "int" => "integer",
-        other => other,
-    }
+/// A signature of tensors: `mlflow.onnx` hands each to the model as it is, by its name.
+fn tensors(ports: &[Port]) -> String {
+    let spec = |port: &Port| {
+        let dtype = match port.kind.as_str() {
+            "double" => "float64",
+            "float" => "float32",
+            "string" => "str",
+            other => other,
+        };
+        json!({"name": port.name, "type": "tensor", "tensor-spec": {"dtype": dtype, "shape": port.shape}})
+    };
+    ports.iter().map(spec).collect::<Value>().to_string()
 }
 
 /// What a client needs to load it.

@@ -16,7 +16,7 @@ use super::record::{RECORD, Recorded};
 use super::track::Tracking;
 use super::{Means, mlmodel};
 use crate::gate::{Field, ModelSignature};
-use crate::onnx::{About, Port, adopt};
+use crate::onnx::{About, Adopted, Port, adopt};
 use crate::reproduce::Description;
 use crate::train::frozen::Frozen;
 use crate::train::worker::{Worker, WorkerSettings};
@@ -121,6 +121,7 @@ impl TrainStage {
         let told = Told::new(job);
         let fitted = fit(job.means, job.clock(), (frame, config.clone()), about, &told).await;
         let Trained { onnx, report, .. } = fitted.map_err(|e| trained(&e))?;
+        let adopted = adopt(&onnx, &About::default()).map_err(|e| trained(&e.into()))?;
         let record = Recorded {
             schema: "forebay.record/1".to_owned(),
             id: id.clone(),
@@ -131,7 +132,7 @@ impl TrainStage {
                 Label::Class { classes, .. } => Some(classes),
                 Label::Value(_) => None,
             },
-            signature: signature(&onnx)?,
+            signature: signature(&adopted),
             trained_at: at,
             training_seconds: job.clock().now().since(began).as_secs_f64(),
             trained_until: frozen.learnt_until.map(UnixMillis),
@@ -142,7 +143,7 @@ impl TrainStage {
         let noted = serde_json::to_vec_pretty(&record).map_err(|e| written(&e))?;
         let run = &tracking.run.info.id;
         let folder = |name: &str| format!("model/{name}");
-        let card = mlmodel::file(run, "model", &id, &record.signature);
+        let card = mlmodel::file(run, "model", &id, &adopted);
         tracking.put(&folder(mlmodel::FILE), onnx.clone()).await?;
         tracking.put(&folder(RECORD), noted.clone()).await?;
         tracking.put(&folder("requirements.txt"), mlmodel::REQUIREMENTS.into()).await?;
@@ -175,8 +176,7 @@ fn target(config: &TrainConfig) -> &str {
 }
 
 /// What a model's file takes and gives.
-fn signature(onnx: &[u8]) -> Result<ModelSignature, contract::Error> {
-    let adopted = adopt(onnx, &About::default()).map_err(|e| trained(&e.into()))?;
+fn signature(adopted: &Adopted) -> ModelSignature {
     let word = |kind: &str| match kind {
         "double" | "float" | "bool" => kind.to_owned(),
         "string" => "text".to_owned(),
@@ -184,10 +184,10 @@ fn signature(onnx: &[u8]) -> Result<ModelSignature, contract::Error> {
         _ => "int".to_owned(),
     };
     let field = |p: &Port| Field { name: p.name.clone(), ty: word(&p.kind), optional: false };
-    Ok(ModelSignature {
+    ModelSignature {
         inputs: adopted.inputs.iter().map(field).collect(),
         outputs: adopted.outputs.iter().map(field).collect(),
-    })
+    }
 }
 
 /// The configuration as parameters with names: `gbdt.rounds`.
