@@ -169,6 +169,22 @@ class Awake:
             p.wait()
 
 
+class Sessions:
+    """Has priorities count among all that runs: with autogroups, the kernel's default, they count within a session alone, and a loop of idle
+    priority takes half a core from the gateway of another session."""
+
+    switch = Path("/proc/sys/kernel/sched_autogroup_enabled")
+
+    def __enter__(self):
+        self.before = self.switch.read_text() if self.switch.exists() else None
+        if self.before:
+            self.switch.write_text("0")
+
+    def __exit__(self, *_):
+        if self.before:
+            self.switch.write_text(self.before)
+
+
 class Direct(Gateway):
     name, note, port = "direct", "the client asks the upstream itself", MOCK
 
@@ -501,7 +517,7 @@ def main():
             for g in gateways:
                 try:
                     g.start()
-                    with contextlib.nullcontext() if args.sleep else Awake():
+                    with Sessions(), contextlib.nullcontext() if args.sleep else Awake():
                         out = measure(g, args)
                 except (subprocess.CalledProcessError, RuntimeError) as e:
                     print(f"run {n + 1}: {g.name}: {e}", file=sys.stderr)
