@@ -169,7 +169,6 @@ impl Drop for Background {
 
 impl Behind {
     /// Starts a task there.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     pub fn spawn<T: Send + 'static>(
         &self,
         name: &'static str,
