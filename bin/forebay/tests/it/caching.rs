@@ -153,6 +153,8 @@ async fn tenants_never_get_each_others_answers() {
         up.base_url()
     );
     std::fs::write(folder.path().join("forebay.yaml"), config).unwrap();
+    // The keys are made where the server will look for them.
+    crate::on_postgres::place(folder.path());
     let key = |tenant: &str| {
         let made = forebay(folder.path()).args(["key", "create", "--name", "k", "--tenant", tenant]).output();
         String::from_utf8(made.unwrap().stdout).unwrap().trim().to_owned()

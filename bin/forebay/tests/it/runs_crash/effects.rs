@@ -72,15 +72,20 @@ impl Effects {
         self.folder.join("row.py")
     }
 
-    /// A number that is another when something was done.
-    pub fn had(&self, lake: &Path) -> u64 {
+    /// How many commits there are.
+    pub fn commits(&self, lake: &Path) -> u64 {
         let mut version = self.version.load(Ordering::Relaxed);
         while lake.join(format!("out/_delta_log/{version:020}.json")).exists() {
             version += 1;
         }
         self.version.store(version, Ordering::Relaxed);
+        version
+    }
+
+    /// A number that is another when something was done.
+    pub fn had(&self, lake: &Path) -> u64 {
         let lines = std::fs::metadata(self.lines()).map_or(0, |m| m.len());
-        lines + version + self.came.load(Ordering::Relaxed)
+        lines + self.commits(lake) + self.came.load(Ordering::Relaxed)
     }
 
     /// That of each run all was done, and once.
