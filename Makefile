@@ -64,7 +64,7 @@ unit: setup  ## All Rust tests
 
 postgres: setup  ## The end-to-end tests of jobs, runs, batches, budgets and the ledger once more, with everything kept in PostgreSQL
 	FOREBAY_TEST_STORAGE=postgres $(CARGO) nextest run --locked --workspace --profile $(NEXTEST_PROFILE) \
-	  -E 'package(forebay) & test(/^(jobs|jobs_crash|batches_crash|runs_crash|budgets|serve|caching|replay|cancel|drain|failures|rescue|resume)::/)'
+	  -E 'package(forebay) & test(/^(jobs|batches_crash|runs_crash|budgets|serve|caching|replay|cancel|drain|failures|rescue|resume)::/)'
 
 clients: setup  ## The official client libraries against a running server
 	@# As the tests have it: another choice of packages is another choice of features, and builds the query engine once more.
