@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admission::{Gate, Room, Scope};
-use contract::{Clock, ModelName, Surface};
+use contract::{Clock, ModelName, Surface, TenantId};
 use gateway::{App, Current, FairSlots};
 use llm::{Hedge, Models};
 use pipeline::durable::{Definitions, Durable};
@@ -280,7 +280,12 @@ impl Assembly {
                 max_text_bytes: bytes(limits.document.0),
                 ..text::extract::Limits::default()
             },
-            tenants: config.tenants.keys().map(|t| t.as_str().into()).chain(["default".into()]).collect(),
+            tenants: config
+                .tenants
+                .keys()
+                .map(|t| t.as_str().into())
+                .chain([TenantId::of_the_project()])
+                .collect(),
             upstreams: telemetry::upstreams(config)
                 .map(|(name, u)| {
                     let (provider, model) = (u.provider.as_str().into(), u.model.as_str().into());

@@ -75,7 +75,7 @@ async fn look(models: &Models, tracked: &Tracked, of: &Follow, known: &mut Known
 
 /// Serves what the alias stands for now.
 async fn bring(models: &Models, tracked: &Tracked, of: &Follow, known: &mut Known) -> Result<(), String> {
-    let tenant = TenantId::from("default");
+    let tenant = TenantId::of_the_project();
     let version = match find(tracked, &tenant, &of.registered, Ok(of.alias.as_str())).await {
         Ok(version) => version,
         // Nobody has registered it yet.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::{BoxFuture, Code, Error as Refusal};
+use models::artifacts::Folder;
 use models::gate::seal::Signer;
 use models::stages::{Means, Tracked};
 use models::train::{Column, Frame, Values};
@@ -14,6 +15,7 @@ use store::tracking::Tracking;
 
 use crate::signing::Key;
 use crate::stages::Project;
+use crate::worker::beside;
 
 /// The project as these stages see it.
 pub(crate) struct Learning {
@@ -25,10 +27,14 @@ pub(crate) struct Learning {
     pub(crate) tracked: Option<Tracked>,
 }
 
+/// Where the project's artifacts of runs and models are.
+pub(crate) fn artifacts(project: &Path) -> Folder {
+    Folder::new(project.join(".forebay").join("tracking"))
+}
+
 /// Where runs and models are noted, with their artifacts in the project's folder.
 pub(crate) fn tracked(folder: &Path, tracking: Tracking) -> Tracked {
-    let artifacts = models::artifacts::Folder::new(folder.join(".forebay").join("tracking"));
-    Tracked { tracking, artifacts: Arc::new(artifacts) }
+    Tracked { tracking, artifacts: Arc::new(artifacts(folder)) }
 }
 
 impl Means for Learning {
@@ -55,9 +61,7 @@ impl Means for Learning {
     }
 
     fn worker(&self) -> PathBuf {
-        let beside =
-            std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("forebay-lightgbm")));
-        beside.filter(|p| p.exists()).unwrap_or_else(|| PathBuf::from("forebay-lightgbm"))
+        beside("forebay-lightgbm")
     }
 
     fn backend(&self) -> Arc<dyn Backend> {

@@ -1,14 +1,14 @@
 //! The key that decisions are signed with: Ed25519, made when it is first needed, readable by its owner alone. Its public part lies
 //! beside it, for whoever verifies.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use models::gate::seal::{PublicKey, SealError, Signer};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use tempfile::NamedTempFile;
 
 /// Where it is, in the project's folder.
 const FILE: &str = ".forebay/decisions.key";
@@ -35,20 +35,11 @@ impl Key {
         let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
         let made = made.map_err(|_| "the system gives no random numbers".to_owned())?;
         // Whole under another name first: nobody reads half a key.
-        let aside = project.join(format!(".forebay/decisions.{}.tmp", std::process::id()));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&aside)
-            .map_err(failed)?;
-        file.write_all(made.as_ref()).and_then(|()| file.sync_all()).map_err(failed)?;
+        let mut aside = NamedTempFile::new_in(project.join(".forebay")).map_err(failed)?;
+        aside.write_all(made.as_ref()).and_then(|()| aside.as_file().sync_all()).map_err(failed)?;
         // Who made one meanwhile was first.
-        let linked = std::fs::hard_link(&aside, &path);
-        let _ = std::fs::remove_file(&aside);
-        match linked {
-            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(failed(e)),
+        match aside.persist_noclobber(&path) {
+            Err(e) if e.error.kind() != ErrorKind::AlreadyExists => return Err(failed(e.error)),
             _ => {}
         }
         let none = || format!("{} holds no key", path.display());
@@ -64,7 +55,7 @@ impl Key {
 /// The key of a file; nothing when there is no file, and nothing in it when it holds none.
 fn read(path: &Path) -> std::io::Result<Option<Option<Key>>> {
     let mut bytes = Vec::new();
-    match OpenOptions::new().read(true).open(path) {
+    match File::open(path) {
         Ok(file) => file.take(4_096).read_to_end(&mut bytes)?,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),

@@ -119,7 +119,7 @@ pub(crate) fn limits(config: &Config) -> admission::Settings {
             (n.as_str().into(), s)
         })
         .collect();
-    let default_tenant = config.tenants.get("default").map(tenant).unwrap_or_default();
+    let default_tenant = config.tenants.get(TenantId::DEFAULT).map(tenant).unwrap_or_default();
     // A lease outlives the longest request there can be: within this process a holder ends by its drop.
     let longest = config.pipelines.values().filter_map(|p| p.spec().budget.total).max().unwrap_or_default();
     let lease_seconds = longest.max(gateway::Settings::default().total).as_secs().saturating_add(60);

@@ -263,7 +263,7 @@ async fn start(s: &WorkerSettings, socket: &Path) -> Result<Child, Error> {
     std::fs::create_dir_all(&s.folder)
         .map_err(|e| failed(format!("the worker's folder cannot be made: {e}")))?;
     let parallel = s.parallel.unwrap_or(4).max(1);
-    let mut command = Command::new(binary());
+    let mut command = Command::new(beside("forebay-llama"));
     command.arg("--model").arg(&s.model).arg("--socket").arg(socket).arg("--alias").arg(&s.alias);
     command.arg("--context").arg((s.context.unwrap_or(4_096) * parallel).to_string());
     command.arg("--parallel").arg(parallel.to_string());
@@ -355,10 +355,10 @@ fn crashed(alias: &str, e: Error) -> Error {
     }
 }
 
-/// The worker's binary: beside this one, else on the PATH.
-fn binary() -> PathBuf {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("forebay-llama")));
-    beside.filter(|p| p.exists()).unwrap_or_else(|| PathBuf::from("forebay-llama"))
+/// A worker's program: beside this one, else on the PATH.
+pub(crate) fn beside(name: &str) -> PathBuf {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(name)));
+    beside.filter(|p| p.exists()).unwrap_or_else(|| PathBuf::from(name))
 }
 
 /// The socket's path: in the project, or, where that would be too long for a socket, in the folder for temporary files.

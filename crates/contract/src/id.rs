@@ -48,6 +48,16 @@ pub type PipelineName = Name<tag::Pipeline>;
 /// A stage within its pipeline.
 pub type StageName = Name<tag::Stage>;
 
+impl TenantId {
+    /// The tenant of whoever is at the machine itself, of callers without a key, and of runs that no caller caused.
+    pub const DEFAULT: &'static str = "default";
+
+    /// [`TenantId::DEFAULT`].
+    pub fn of_the_project() -> TenantId {
+        TenantId::from(TenantId::DEFAULT)
+    }
+}
+
 impl<T> Name<T> {
     /// A name from text.
     pub fn new(text: impl Into<Arc<str>>) -> Self {

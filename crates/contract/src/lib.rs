@@ -46,7 +46,7 @@ pub use money::{LongPrompt, Money, Price};
 pub use outcome::Outcome;
 pub use record::{AttemptRecord, Ending, Reason, RequestRecord, StageRecord, Surface};
 pub use secret::Secret;
-pub use stage::{BoxFuture, Context, Effort, Inputs, Signature, Sink, Stage, Tail};
+pub use stage::{BoxFuture, Context, Effort, Inputs, Signature, Sink, Stage, Tail, given_table};
 pub use trace::{Trace, TraceContext};
 pub use usage::Usage;
 pub use value::{Chunk, Document, Media, Section, Span, Value};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::{
-    Attempt, Budget, Clock, Deadline, Error, Event, Freshness, Kind, Meter, MidStream, ModelName, Outcome,
-    RequestId, StageName, TenantId, Tick, TraceContext, UserId, Value,
+    Attempt, Budget, Clock, Code, Deadline, Error, Event, Freshness, Kind, Meter, MidStream, ModelName,
+    Outcome, RequestId, StageName, TenantId, Tick, TraceContext, UserId, Value,
 };
 
 /// A boxed, sendable future.
@@ -42,6 +42,19 @@ pub enum Effort {
 
 /// The inputs of one call, by name. An input left out by its contract (`skip`) is absent.
 pub type Inputs = IndexMap<String, Value>;
+
+/// The table that is given under a name: a dataset and the content name of one of its versions.
+///
+/// # Errors
+/// Something else is given, or nothing.
+pub fn given_table<'i>(inputs: &'i Inputs, name: &str) -> Result<&'i Arc<str>, Error> {
+    let message = match inputs.get(name) {
+        Some(Value::Table(text)) => return Ok(text),
+        Some(other) => format!("the input `{name}` is {}, and no table", other.kind()),
+        None => format!("the input `{name}` was left out, and nothing can be made without it"),
+    };
+    Err(Error::new(Code::InvalidRequest, message))
+}
 
 /// Where a stage's output goes while it is made.
 ///

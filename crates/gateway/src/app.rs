@@ -379,6 +379,6 @@ impl App {
 
     /// The tenant of callers without a key.
     pub(crate) fn open_tenant() -> TenantId {
-        "default".into()
+        TenantId::of_the_project()
     }
 }

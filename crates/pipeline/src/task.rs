@@ -139,23 +139,31 @@ pub struct Background {
 pub struct Behind(tokio::runtime::Handle);
 
 impl Background {
-    /// As many threads as there are cores. Each first runs `begin`, which makes it yield.
+    /// So many threads, or as many as there are cores. Each first runs `begin`, which makes it yield.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(name: &'static str, begin: fn()) -> std::io::Result<Background> {
+    pub fn start(name: &'static str, threads: Option<usize>, begin: fn()) -> std::io::Result<Background> {
         let begin = move || {
             BEHIND.set(true);
             begin();
         };
-        let mut threads = tokio::runtime::Builder::new_multi_thread();
-        let runtime = threads.thread_name(name).on_thread_start(begin).enable_all().build()?;
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        if let Some(threads) = threads {
+            builder.worker_threads(threads);
+        }
+        let runtime = builder.thread_name(name).on_thread_start(begin).enable_all().build()?;
         Ok(Background { behind: Behind(runtime.handle().clone()), runtime: Some(runtime) })
     }
 
     /// The way to it.
     pub fn behind(&self) -> Behind {
         self.behind.clone()
+    }
+
+    /// The runtime itself, for whoever brings its own tasks.
+    pub fn handle(&self) -> &tokio::runtime::Handle {
+        &self.behind.0
     }
 }
 
@@ -377,7 +385,7 @@ mod tests {
     #[tokio::test]
     async fn work_behind_has_threads_and_turns_of_its_own() {
         static YIELDED: AtomicBool = AtomicBool::new(false);
-        let background = Background::start("behind", || YIELDED.store(true, Ordering::SeqCst)).unwrap();
+        let background = Background::start("behind", None, || YIELDED.store(true, Ordering::SeqCst)).unwrap();
         let behind = background.behind();
         let _held = all_cores().await;
         let named = || std::thread::current().name().map(str::to_owned);
@@ -388,7 +396,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_behind_ends_when_its_handle_is_dropped() {
-        let background = Background::start("behind", || ()).unwrap();
+        let background = Background::start("behind", None, || ()).unwrap();
         let behind = background.behind();
         let (ended, over) = tokio::sync::oneshot::channel::<()>();
         let (begin, begun) = tokio::sync::oneshot::channel::<()>();

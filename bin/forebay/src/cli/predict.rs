@@ -138,7 +138,7 @@ async fn artifact(global: &Global, name: &str) -> Result<Artifact, Error> {
     };
     let reader = storage::open(global, Need::Records).await?;
     let tracked = learning::tracked(&global.project, reader.tracking.clone());
-    let tenant = TenantId::from("default");
+    let tenant = TenantId::of_the_project();
     let found = async {
         match find(&tracked, &tenant, &registered, Ok(alias.as_str())).await? {
             Some(version) => Ok(Some(file_of(&tracked, &tenant, &version).await?)),

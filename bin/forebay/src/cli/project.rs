@@ -151,8 +151,7 @@ impl Opened {
 
     /// Keeps artifacts of runs and models in the project's folder. What a process that died had half written goes first.
     pub(super) fn keep_artifacts(&self, app: &App) -> Result<(), Error> {
-        let folder = self.project.join(".forebay").join("tracking");
-        let artifacts = models::artifacts::Folder::new(folder);
+        let artifacts = learning::artifacts(&self.project);
         let unwritable =
             |e: models::Error| Error::new(format!("cannot {e}"), "give this user write access to the folder");
         artifacts.clear().map_err(unwritable)?;

@@ -40,18 +40,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
         .init();
     let limits = |e| Error::new(format!("cannot start: {e}"), "check the limits of this user");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(limits)?;
-    let behind = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("ledger")
-        .on_thread_start(|| yield_to_callers(LEDGER))
-        .enable_all()
-        .build()
-        .map_err(limits)?;
-    let heavy = Background::start("heavy", || yield_to_callers(HEAVY)).map_err(limits)?;
-    let served = runtime.block_on(serve(global, args, (config, before), (behind.handle(), heavy.behind())));
+    let ledger = Background::start("ledger", Some(1), || yield_to_callers(LEDGER)).map_err(limits)?;
+    let heavy = Background::start("heavy", None, || yield_to_callers(HEAVY)).map_err(limits)?;
+    let served = runtime.block_on(serve(global, args, (config, before), (ledger.handle(), heavy.behind())));
     // The ledger is closed by now. A read of a file that hangs is not waited for.
     runtime.shutdown_background();
-    behind.shutdown_background();
     served
 }
 
@@ -75,7 +68,7 @@ async fn serve(
     global: &Global,
     args: &Args,
     (config, before): (Config, Before),
-    (behind, heavy): (&Handle, Behind),
+    (ledger, heavy): (&Handle, Behind),
 ) -> Result<(), Error> {
     let address = match args.listen {
         Some(a) => a,
@@ -96,7 +89,7 @@ async fn serve(
     })?;
     let at = listening.address;
     let open = at.ip().is_loopback();
-    let (mut opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, behind).await?;
+    let (mut opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, ledger).await?;
     assembly.durable().heavy_on(heavy.clone());
     Box::pin(opened.serve_features(global, &config, &app, &heavy)).await?;
     opened.keep_artifacts(&app)?;

@@ -24,7 +24,7 @@ enum Command {
     /// Show the secret of a tenant's receivers, or replace it.
     Secret {
         /// Whose.
-        #[arg(long, default_value = "default")]
+        #[arg(long, default_value = TenantId::DEFAULT)]
         tenant: String,
         /// Sign with the next one from now on; for a day messages are signed with the old one too.
         #[arg(long)]

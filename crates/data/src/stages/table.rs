@@ -35,17 +35,7 @@ impl Table {
         inputs: &Inputs,
         name: &str,
     ) -> Result<Table, contract::Error> {
-        match inputs.get(name) {
-            Some(Value::Table(text)) => Table::find(warehouse, text).await,
-            Some(other) => {
-                let message = format!("the input `{name}` is {}, and no table", other.kind());
-                Err(contract::Error::new(Code::InvalidRequest, message))
-            }
-            None => {
-                let message = format!("the input `{name}` was left out, and nothing can be made without it");
-                Err(contract::Error::new(Code::InvalidRequest, message))
-            }
-        }
+        Table::find(warehouse, contract::given_table(inputs, name)?).await
     }
 }
 

@@ -1,7 +1,5 @@
 //! `evaluate`: what a model says of the rows that were held back, and what it is worth.
 
-use std::sync::Arc;
-
 use contract::{BoxFuture, Inputs, Kind, Value};
 use pipeline::{Problem, task};
 use store::tracking::{Logged, Metric};
@@ -55,14 +53,10 @@ impl ModelStage for EvaluateStage {
             let (config, clock) = (self.0.clone(), job.cx.clock.clone());
             let backend = job.means.backend();
             let work = move || {
-                let mut asked = Asked::load(&*backend, file).map_err(|e| predicted(&e))?;
-                let answers = asked.answers(&held.frame).map_err(|e| predicted(&e))?;
+                let asked = Asked::load(&*backend, file).map_err(|e| predicted(&e))?;
                 let named: Vec<&String> = config.slices.iter().chain(&config.groups).collect();
-                let keys = keys(&held.frame, &named).map_err(|e| trained(&e))?;
-                let rows = rows(&held.frozen, answers, held.record.classes.as_ref(), keys);
-                let evaluation = rows.and_then(|rows| evaluate(&rows, &config)).map_err(|e| evaluated(&e))?;
-                let measured = asked.measure(&held.frame, &*clock).map_err(|e| predicted(&e))?;
-                Ok((evaluation, measured))
+                let (rows, measured) = measured(asked, &held, held.record.classes.as_ref(), &named, &*clock)?;
+                Ok((evaluate(&rows, &config).map_err(|e| evaluated(&e))?, measured))
             };
             let done: Result<(Evaluation, Measured), contract::Error> =
                 task::blocking("evaluate", work).await.map_err(|e| crashed(&e))?;
@@ -105,7 +99,7 @@ impl Held {
 /// What a model said of held-back rows, ready for figures, with what was measured of it.
 pub(super) fn measured(
     mut asked: Asked,
-    held: &Arc<Held>,
+    held: &Held,
     classes: Option<&Classes>,
     columns: &[&String],
     clock: &dyn contract::Clock,

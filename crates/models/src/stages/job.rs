@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contract::{Attempt, Clock, Code, Context, Inputs, TenantId, Value};
+use contract::{Attempt, Clock, Code, Context, TenantId};
 use pipeline::artifacts::Artifact;
 use pipeline::task;
 use store::tracking::TenantTracking;
@@ -62,21 +62,6 @@ impl<'a> Job<'a> {
 
     pub(super) fn tracking(&self) -> TenantTracking<'_> {
         self.tracked.tracking.of(&self.cx.tenant)
-    }
-
-    /// The table that is given: a dataset and the name of a version.
-    pub(super) fn table<'i>(&self, inputs: &'i Inputs, name: &str) -> Result<&'i str, contract::Error> {
-        match inputs.get(name) {
-            Some(Value::Table(text)) => Ok(text),
-            Some(other) => {
-                let message = format!("the input `{name}` is {}, and no table", other.kind());
-                Err(contract::Error::new(Code::InvalidRequest, message))
-            }
-            None => {
-                let message = format!("the input `{name}` was left out, and nothing can be made without it");
-                Err(contract::Error::new(Code::InvalidRequest, message))
-            }
-        }
     }
 
     /// Keeps a file that the stage leaves.

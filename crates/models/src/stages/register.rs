@@ -12,7 +12,7 @@ use pipeline::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::tracking::{Logged, ModelVersion, NewModelVersion, Refused, Search, Why};
+use store::tracking::{ModelVersion, NewModelVersion, Refused, Search, Why};
 
 use super::both::Both;
 use super::candidate::{Candidate, parted};
@@ -297,7 +297,7 @@ impl RegisterStage {
         for (name, text) in [("card.md", record.card()), ("report.html", record.page())] {
             track::put(job.tracked(), job.tenant(), at, name, text.into()).await.map_err(kept)?;
         }
-        track::add(job, candidate, Vec::new(), Logged::default()).await
+        Ok(())
     }
 
     fn value(

@@ -49,7 +49,7 @@ impl ModelStage for TrainStage {
         inputs: &'a Inputs,
     ) -> BoxFuture<'a, Result<Value, contract::Error>> {
         Box::pin(async move {
-            let table = job.table(inputs, "table")?;
+            let table = contract::given_table(inputs, "table")?;
             let frame = job.means.frame(table).await?;
             job.say(format!("{table}: {} rows, {} columns", frame.rows(), frame.columns().len()));
             let made_of = description(&self.0, table)?;

@@ -11,8 +11,6 @@ use super::host::{Durable, KIND};
 use crate::runs::Status;
 use crate::triggers::{EndedRun, Start, StartRun};
 
-/// Whose runs they are that no caller caused.
-const OPERATOR: &str = "default";
 /// Ends that are read at a time.
 const PAGE: u32 = 200;
 
@@ -27,7 +25,7 @@ impl Durable {
         let hash = blake3::hash(key.as_bytes());
         let random = hash.as_bytes().first_chunk().map_or(0, |bytes| u128::from_le_bytes(*bytes));
         let id = RunId::of(RequestId::from_parts(self.inner.clock.wall(), random));
-        let tenant = tenant.clone().unwrap_or_else(|| TenantId::from(OPERATOR));
+        let tenant = tenant.clone().unwrap_or_else(TenantId::of_the_project);
         let cause = json!({ "triggers": causes });
         let key = Some(key.clone());
         Asked { params, cause, key, ..Asked::of(id, tenant, pipeline.clone()) }

@@ -10,9 +10,6 @@ use super::who;
 use crate::cli::Global;
 use crate::cli::storage::{self, Need};
 
-/// Whose facts those of commands are.
-const TENANT: &str = "default";
-
 /// Keeps what a version was made of. The version is there already: what goes wrong here is a warning.
 pub(super) async fn keep(global: &Global, dataset: &Dataset, added: &Added) {
     if let Err(why) = kept(global, dataset, added).await {
@@ -34,7 +31,7 @@ async fn kept(global: &Global, dataset: &Dataset, added: &Added) -> Result<(), S
     let parts = serde_json::to_string(&(dataset.name(), added.version, &told.lineage.inputs));
     let key = *blake3::hash(format!("data add {}", parts.map_err(|e| e.to_string())?).as_bytes()).as_bytes();
     let job = format!("data add {}", dataset.name());
-    let fact = fact(key, &TenantId::from(TENANT), ("", &job), SystemClock::default().wall(), told);
+    let fact = fact(key, &TenantId::of_the_project(), ("", &job), SystemClock::default().wall(), told);
     let reader = storage::open(global, Need::Keys).await.map_err(|e| e.to_string())?;
     let put = reader.lineage.put(&[fact]).await.map_err(|e| format!("cannot {e}"));
     reader.close().await;

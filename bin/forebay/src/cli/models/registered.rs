@@ -36,7 +36,7 @@ impl Registry {
         }
         let reader = storage::open(global, Need::Records).await?;
         let tracked = learning::tracked(&global.project, reader.tracking.clone());
-        Ok(Registry { reader, tracked, tenant: TenantId::from("default") })
+        Ok(Registry { reader, tracked, tenant: TenantId::of_the_project() })
     }
 
     /// All registered models.

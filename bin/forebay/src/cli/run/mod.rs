@@ -131,10 +131,8 @@ fn is_durable(global: &Global, args: &Args) -> Result<bool, Error> {
         if args.params.is_empty() {
             return Ok(true);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|e| Error::new(format!("cannot start: {e}"), "try again"))?;
         let path = format!("/v1/models/{}", segment(&args.pipeline));
-        let found = runtime.block_on(remote.ask::<Value>(Method::GET, &path, None::<&Value>))?;
+        let found = super::block_on(remote.ask::<Value>(Method::GET, &path, None::<&Value>))?;
         return Ok(matches!(found, Err(refused) if refused.status == StatusCode::NOT_FOUND));
     }
     Ok(follow::is_durable(global, &project::checked(global)?, &args.pipeline))

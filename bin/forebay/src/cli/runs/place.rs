@@ -13,9 +13,6 @@ use super::super::remote::Remote;
 use super::super::storage::{self, Need};
 use crate::Error;
 
-/// Whose runs are asked for in the folder.
-const TENANT: &str = "default";
-
 pub(in crate::cli) enum Place {
     /// Runs in the folder; with a reader that is to be closed, where nobody works on them.
     Here(Runs, Option<Box<Reader>>),
@@ -170,7 +167,7 @@ impl Place {
     pub(super) async fn start(&self, wanted: &RunWanted) -> Result<Value, Error> {
         match self {
             Place::Here(runs, _) => {
-                let made = runs.ask(new_id()?, &TenantId::from(TENANT), wanted.clone(), by(), None).await;
+                let made = runs.ask(new_id()?, &TenantId::of_the_project(), wanted.clone(), by(), None).await;
                 read(runs.show(made.map_err(refused)?, None).await)
             }
             Place::Server(remote) => {
