@@ -41,6 +41,7 @@ mod schema;
 mod source;
 pub mod stages;
 mod store;
+mod turns;
 mod typed;
 mod warehouse;
 

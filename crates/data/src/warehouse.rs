@@ -15,6 +15,7 @@ use object_store::path::Path;
 use url::Url;
 
 use crate::dataset::Dataset;
+use crate::turns::Turns;
 use crate::{Error, store};
 
 /// What work on datasets may use.
@@ -63,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
+    pub(crate) turns: Turns,
     runtime: Arc<RuntimeEnv>,
 }
 
@@ -137,7 +139,9 @@ impl Warehouse {
             doing: "prepare the folder for spilled data",
             why: e.to_string(),
         })?;
-        Ok(Warehouse { inner: Arc::new(Inner { root, prefix, store, clock, settings, runtime }) })
+        Ok(Warehouse {
+            inner: Arc::new(Inner { root, prefix, store, clock, settings, turns: Turns::default(), runtime }),
+        })
     }
 
     /// The dataset of that name, which need not exist yet.

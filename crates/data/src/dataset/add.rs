@@ -173,6 +173,12 @@ impl Dataset {
             How::Overwrite => Replace::Everything,
             How::Append | How::Merge { .. } => Replace::Nothing,
         };
+        let turn = self.warehouse.inner.turns.wait(&self.name).await;
+        // What was to be added to the version before is added to the newest; whatever was looked at is looked at no further.
+        let adds = pending.change.how == How::Append && !pending.pinned && table.version().is_some();
+        if turn.waited && adds {
+            table = self.newer(&table, pending).await?;
+        }
         for _ in 0..ATTEMPTS {
             let exists = table.version().is_some();
             if let Some(done) = self.made(&table, pending.change.effect.as_ref()).await? {
@@ -201,25 +207,28 @@ impl Dataset {
             match done {
                 Ok(version) => return Ok(pending.added(version, &after, 0, true)),
                 Err(Refused::Failed(error)) => return Err(error),
-                Err(Refused::Taken) => {
-                    let base = number(&table);
-                    table = self.existing().await?;
-                    let theirs = number(&table);
-                    // Rows can be added to other rows; they cannot take the place of rows that nobody has looked at.
-                    let stands = match pending.change.how {
-                        How::Overwrite => pending.change.effect.is_some(),
-                        How::Append => self.schema_of(&table)? == pending.schema,
-                        // It was to be the first version, and there are rows to be merged with now.
-                        How::Merge { .. } => false,
-                    };
-                    if pending.pinned || !stands {
-                        return Err(Error::Conflict { dataset: self.name.to_string(), base, theirs });
-                    }
-                }
+                Err(Refused::Taken) => table = self.newer(&table, pending).await?,
             }
         }
         let theirs = number(&table);
         Err(Error::Conflict { dataset: self.name.to_string(), base: theirs, theirs })
+    }
+
+    /// The newest version, if what was to be committed to another one may be committed to it.
+    async fn newer(&self, table: &DeltaTable, pending: &Pending<'_>) -> Result<DeltaTable, Error> {
+        let newest = self.existing().await?;
+        let (base, theirs) = (number(table), number(&newest));
+        // Rows can be added to other rows; they cannot take the place of rows that nobody has looked at.
+        let stands = match pending.change.how {
+            How::Overwrite => pending.change.effect.is_some(),
+            How::Append => self.schema_of(&newest)? == pending.schema,
+            // It was to be the first version, and there are rows to be merged with now.
+            How::Merge { .. } => false,
+        };
+        if pending.pinned || !stands {
+            return Err(Error::Conflict { dataset: self.name.to_string(), base, theirs });
+        }
+        Ok(newest)
     }
 
     /// The version there is, when the change would only make it again.
