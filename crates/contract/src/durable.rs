@@ -20,7 +20,7 @@ pub struct Attempt {
     pub effect: String,
     /// How often this attempt began the same effect anew within itself: an element that is tried again. 0 at first.
     pub again: u32,
-    /// A folder of its own, empty when it begins, removed when it is over.
+    /// Where a folder of its own may be: there is nothing when it begins, whoever needs one makes it, and it is removed when it is over.
     pub folder: PathBuf,
     /// Where it says what it does.
     pub log: Arc<dyn StageLog>,

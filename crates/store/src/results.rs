@@ -36,12 +36,12 @@ pub type KeyedValue = ([u8; 32], Vec<u8>);
 pub trait ResultStore: Send + Sync {
     /// The result of that key.
     fn get<'a>(&'a self, key: &'a [u8; 32]) -> BoxFuture<'a, Result<Option<StageResult>, Error>>;
-    /// The newest result of a stage, whatever it was made of; without its value.
-    fn newest<'a>(
+    /// The result of that key; when there is none, the newest of that stage (a tenant's, of a pipeline), whatever it was made of,
+    /// without its value.
+    fn look<'a>(
         &'a self,
-        tenant: &'a TenantId,
-        pipeline: &'a str,
-        stage: &'a str,
+        key: &'a [u8; 32],
+        stage: (&'a TenantId, &'a str, &'a str),
     ) -> BoxFuture<'a, Result<Option<StageResult>, Error>>;
     /// Keeps a result, unless there is one of that key: of that only the time is new.
     fn put<'a>(&'a self, result: &'a StageResult) -> BoxFuture<'a, Result<(), Error>>;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use contract::{BoxFuture, RunId, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, NewLineage};
+use crate::{Error, NewLineage, StageResult};
 
 /// A run that is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,6 +154,8 @@ pub struct Change {
     pub keeps_input: bool,
     /// The output of a stage.
     pub output: Option<Output>,
+    /// What other runs take of the stage that would make the same.
+    pub result: Option<StageResult>,
     /// What the stage made of what.
     pub lineage: Option<NewLineage>,
     /// What is to be told about it.

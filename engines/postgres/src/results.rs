@@ -2,7 +2,7 @@
 
 use contract::{BoxFuture, TenantId, UnixMillis};
 use sqlx::Row;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgConnection, PgRow};
 use store::{Error, KeyedValue, ResultStore, StageResult};
 
 use crate::database::Postgres;
@@ -46,16 +46,17 @@ async fn get(db: &Postgres, key: &[u8; 32]) -> Result<Option<StageResult>, Error
     row.as_ref().map(result).transpose()
 }
 
-async fn newest(
+async fn look(
     db: &Postgres,
-    tenant: &TenantId,
-    pipeline: &str,
-    stage: &str,
+    key: &[u8; 32],
+    (tenant, pipeline, stage): (&TenantId, &str, &str),
 ) -> Result<Option<StageResult>, Error> {
     let row = sqlx::query(
-        "SELECT run, key, tenant, pipeline, stage, made_of, at, ''::bytea FROM stage_results \
-         WHERE tenant = $1 AND pipeline = $2 AND stage = $3 ORDER BY at DESC LIMIT 1",
+        "SELECT run, key, tenant, pipeline, stage, made_of, at, value, 0 AS place FROM stage_results WHERE key = $1 \
+         UNION ALL SELECT * FROM (SELECT run, key, tenant, pipeline, stage, made_of, at, ''::bytea, 1 FROM stage_results \
+         WHERE tenant = $2 AND pipeline = $3 AND stage = $4 ORDER BY at DESC LIMIT 1) AS newest ORDER BY place LIMIT 1",
     )
+    .bind(key.as_slice())
     .bind(text(tenant.as_str()))
     .bind(text(pipeline))
     .bind(text(stage))
@@ -68,6 +69,12 @@ async fn put(db: &Postgres, result: &StageResult) -> Result<(), Error> {
     let mut tx = db.pool.begin().await?;
     // A lost one is made again.
     sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
+    write(&mut tx, result).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Keeps a result, unless there is one of that key: of that only the time is new.
+pub(crate) async fn write(conn: &mut PgConnection, result: &StageResult) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO stage_results (key, tenant, pipeline, stage, run, made_of, value, at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (key) DO UPDATE SET at = excluded.at",
@@ -80,9 +87,9 @@ async fn put(db: &Postgres, result: &StageResult) -> Result<(), Error> {
     .bind(text(&result.of))
     .bind(result.value.as_slice())
     .bind(result.at.0)
-    .execute(&mut *tx)
+    .execute(conn)
     .await?;
-    Ok(tx.commit().await?)
+    Ok(())
 }
 
 async fn page(db: &Postgres, after: Option<&[u8; 32]>, limit: u32) -> Result<Vec<KeyedValue>, Error> {
@@ -112,13 +119,12 @@ impl ResultStore for Results {
         Box::pin(self.0.within(move || get(&self.0, key)))
     }
 
-    fn newest<'a>(
+    fn look<'a>(
         &'a self,
-        tenant: &'a TenantId,
-        pipeline: &'a str,
-        stage: &'a str,
+        key: &'a [u8; 32],
+        stage: (&'a TenantId, &'a str, &'a str),
     ) -> BoxFuture<'a, Result<Option<StageResult>, Error>> {
-        Box::pin(self.0.within(move || newest(&self.0, tenant, pipeline, stage)))
+        Box::pin(self.0.within(move || look(&self.0, key, stage)))
     }
 
     fn forget<'a>(&'a self, key: &'a [u8; 32]) -> BoxFuture<'a, Result<(), Error>> {

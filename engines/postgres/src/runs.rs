@@ -12,7 +12,7 @@ use store::{
 
 use crate::database::Postgres;
 use crate::values::{column, count, id, text, time};
-use crate::{due, expiry, lineage, outbox, shares, submit, workers};
+use crate::{due, expiry, lineage, outbox, results, shares, submit, workers};
 
 /// The runs in a database.
 #[derive(Debug, Clone)]
@@ -114,6 +114,9 @@ async fn append(db: &Postgres, change: &Change) -> Result<bool, Error> {
     write_entries(&mut tx, change.id, change.after, &change.entries).await?;
     if let Some(output) = &change.output {
         write_output(&mut tx, change.id, output).await?;
+    }
+    if let Some(result) = &change.result {
+        results::write(&mut tx, result).await?;
     }
     if let Some(fact) = &change.lineage {
         lineage::write(&mut tx, fact).await?;

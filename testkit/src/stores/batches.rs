@@ -60,6 +60,7 @@ fn ended(of: u128, number: u64, status: &str) -> Change {
             stage: "request".into(),
             value: vec![1, 2],
         }),
+        result: None,
         lineage: None,
         outbox: None,
         keeps_input: false,

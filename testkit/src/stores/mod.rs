@@ -118,6 +118,7 @@ macro_rules! store_suite {
             the_newest_result_of_a_stage_is_found_and_is_its_tenants
             all_results_are_read_page_by_page
             results_that_nobody_used_for_long_are_removed
+            a_result_is_there_with_the_change_it_came_with_or_not_at_all
         );
         $crate::store_suite!($open, lineage:
             a_fact_is_kept_once_and_found_by_each_of_its_ends

@@ -41,13 +41,17 @@ pub async fn the_newest_result_of_a_stage_is_found_and_is_its_tenants(on: &Subje
     for result in [made(1, "clean", 5), made(2, "clean", 9), made(3, "clean", 7), made(4, "load", 99)] {
         s.put(&result).await.unwrap();
     }
-    let gold = TenantId::from("gold");
-    let newest = s.newest(&gold, "p", "clean").await.unwrap();
+    let (gold, other, new) = (TenantId::from("gold"), TenantId::from("other"), [9; 32]);
+    let newest = s.look(&new, (&gold, "p", "clean")).await.unwrap();
     assert_eq!(newest, Some(StageResult { value: Vec::new(), ..made(2, "clean", 9) }));
-    assert_eq!(s.newest(&gold, "q", "clean").await.unwrap(), None);
-    assert_eq!(s.newest(&TenantId::from("other"), "p", "clean").await.unwrap(), None);
+    assert_eq!(s.look(&new, (&gold, "q", "clean")).await.unwrap(), None);
+    assert_eq!(s.look(&new, (&other, "p", "clean")).await.unwrap(), None);
+    // One of the key itself goes first, with its value, whatever is newer.
+    assert_eq!(s.look(&[3; 32], (&gold, "p", "clean")).await.unwrap(), Some(made(3, "clean", 7)));
+    assert_eq!(s.look(&[3; 32], (&gold, "q", "none")).await.unwrap(), Some(made(3, "clean", 7)));
     s.put(&made(1, "clean", 11)).await.unwrap();
-    assert_eq!(s.newest(&gold, "p", "clean").await.unwrap().unwrap().key, [1; 32], "it was used again");
+    let newest = s.look(&new, (&gold, "p", "clean")).await.unwrap().unwrap();
+    assert_eq!(newest.key, [1; 32], "it was used again");
 }
 
 pub async fn all_results_are_read_page_by_page(on: &Subject) {
@@ -79,4 +83,23 @@ pub async fn results_that_nobody_used_for_long_are_removed(on: &Subject) {
     }
     s.put(&StageResult { value: vec![9], ..made(1, "a", 9) }).await.unwrap();
     assert_eq!(s.get(&[1; 32]).await.unwrap().unwrap().value, [9], "what is forgotten is made anew");
+}
+
+pub async fn a_result_is_there_with_the_change_it_came_with_or_not_at_all(on: &Subject) {
+    let (runs, s) = (&*on.runs(), &*on.results());
+    super::runs::two_open_runs(runs).await;
+    let change = super::runs::output_of(1, 1);
+    let with = |key| Some(made(key, "clean", 5));
+    assert!(runs.append(&store::Change { result: with(1), ..change.clone() }).await.unwrap());
+    assert_eq!(s.get(&[1; 32]).await.unwrap(), with(1));
+    // The journal went on meanwhile, and an effect that was had already: nothing of the changes is there.
+    assert!(!runs.append(&store::Change { result: with(2), ..change.clone() }).await.unwrap());
+    let taken = store::Change { result: with(2), output: change.output, ..super::runs::output_of(2, 1) };
+    assert!(runs.append(&taken).await.is_err());
+    assert_eq!(s.get(&[2; 32]).await.unwrap(), None);
+    // One of the key that is there already holds no change up, and stays.
+    let again = Some(StageResult { value: vec![9], ..made(1, "clean", 7) });
+    assert!(runs.append(&store::Change { result: again, ..super::runs::output_of(2, 1) }).await.unwrap());
+    let kept = s.get(&[1; 32]).await.unwrap().unwrap();
+    assert_eq!((kept.value, kept.at), (made(1, "clean", 5).value, UnixMillis(7)));
 }

@@ -46,6 +46,7 @@ fn change(n: u128, after: u64) -> Change {
         as_of: None,
         ended_at: None,
         output: None,
+        result: None,
         lineage: None,
         outbox: None,
         keeps_input: false,

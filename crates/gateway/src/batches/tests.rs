@@ -129,6 +129,7 @@ impl World {
             as_of: None,
             ended_at,
             output,
+            result: None,
             lineage: None,
             outbox: None,
             keeps_input: false,

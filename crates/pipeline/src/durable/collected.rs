@@ -39,6 +39,7 @@ impl Out {
         }
         let folder = cx.attempt.as_ref().map(|a| a.folder.clone()).unwrap_or_default();
         let path = folder.join("collected.jsonl");
+        std::fs::create_dir_all(&folder).map_err(unwritten)?;
         let rows = BufWriter::new(File::create(&path).map_err(unwritten)?);
         Ok(Out::Table { rows, path, of, failed: 0, first: None })
     }

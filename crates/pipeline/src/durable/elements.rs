@@ -35,7 +35,7 @@ fn unreadable(e: impl std::fmt::Display) -> Error {
 }
 
 impl Elements {
-    /// Those of a value, and how many they are. Rows of a table are written into `folder` first.
+    /// Those of a value, and how many they are. Rows of a table are written into `folder` first, which is made.
     pub(super) async fn of(
         over: &Value,
         tables: Option<&Arc<dyn Tables>>,
@@ -49,6 +49,9 @@ impl Elements {
         let Some(tables) = tables else {
             return Err(Error::new(Code::Internal, "nobody is there who could read a table"));
         };
+        std::fs::create_dir_all(folder).map_err(|e| {
+            Error::new(Code::StorageUnavailable, format!("the folder of the stage cannot be made: {e}"))
+        })?;
         let path = tables.rows(name, folder).await?;
         let counted = task::reading("rows", move || {
             let count = BufReader::new(File::open(&path)?)

@@ -91,7 +91,7 @@ impl Durable {
         let read = ended(None).given(&given);
         let made_of = content(&task.tenant, &task.stage.name, &work, &given);
         let path = folders::log(&inner.root, task.run, &task.stage.name, task.attempt);
-        let log = Arc::new(Log::create(&path, inner.clock.clone()));
+        let log = Arc::new(Log::new(path, inner.clock.clone()));
         inner.logs.lock().insert((task.run, task.stage.name.clone()), log.clone());
         let _shown = Shown(self.clone(), (task.run, task.stage.name.clone()));
         let of_now = Lineage::of(read.clone());
@@ -124,15 +124,16 @@ impl Durable {
             if let Some(e) = missing {
                 return Ok(Finished { note, lineage, ..Finished::partial(bytes, e) });
             }
+            let mut result_of = None;
             if work.cached && whole {
                 match self.changed(&work, &*kind).await {
-                    None => self.keep(&task, &about, made_of, &bytes).await,
+                    None => result_of = Some(Box::new(self.result_of(&task, &about, made_of))),
                     Some(what) => {
                         log.line(&format!("{what} is not as it was planned: the result is not kept"))
                     }
                 }
             }
-            Ok(Finished { note, lineage, ..Finished::done(bytes) })
+            Ok(Finished { note, result_of, lineage, ..Finished::done(bytes) })
         }
         .await;
         if let Some(news) = news {
@@ -145,17 +146,18 @@ impl Durable {
     async fn earlier(&self, task: &Task, about: &About, made_of: &Content) -> Result<Finished, String> {
         let results = &self.inner.results;
         let asked = async {
-            if let Some(found) = results.get(&made_of.key).await? {
-                if self.is_whole(&found.value).await {
-                    return Ok::<_, store::Error>(Ok(found));
+            let of = (&task.tenant, about.pipeline.as_str(), task.stage.name.as_str());
+            let found = match results.look(&made_of.key, of).await? {
+                Some(same) if same.key == made_of.key => {
+                    if self.is_whole(&same.value).await {
+                        return Ok::<_, store::Error>(Ok(same));
+                    }
+                    results.forget(&made_of.key).await?;
+                    return Ok(Err("made again: a file of it is not kept any more".to_owned()));
                 }
-                results.forget(&made_of.key).await?;
-                return Ok(Err("made again: a file of it is not kept any more".to_owned()));
-            }
-            let stage = task.stage.name.as_str();
-            let before = results.newest(&task.tenant, about.pipeline.as_str(), stage).await?;
-            let before = before.and_then(|b| serde_json::from_str(&b.of).ok());
-            Ok(Err(match before {
+                other => other,
+            };
+            Ok(Err(match found.and_then(|before| serde_json::from_str(&before.of).ok()) {
                 Some(before) => format!("made again: {}", difference(&before, &made_of.parts)),
                 None => "made for the first time".to_owned(),
             }))
@@ -188,6 +190,9 @@ impl Durable {
         if let Some((name, _)) = work.made_of.iter().find(other) {
             return Some(name.clone());
         }
+        if work.files.is_empty() {
+            return None;
+        }
         let (planned, project) = (work.files.clone(), self.inner.project.clone());
         let looked = task::reading("stage-files", move || {
             let paths: Vec<_> = planned.iter().map(|(path, _)| path.into()).collect();
@@ -212,19 +217,17 @@ impl Durable {
         true
     }
 
-    async fn keep(&self, task: &Task, about: &About, made_of: Content, bytes: &[u8]) {
-        let result = StageResult {
+    /// What other runs take that would make the same.
+    fn result_of(&self, task: &Task, about: &About, made_of: Content) -> StageResult {
+        StageResult {
             key: made_of.key,
             tenant: task.tenant.clone(),
             pipeline: about.pipeline.to_string(),
             stage: task.stage.name.to_string(),
             run: task.run,
             of: serde_json::to_string(&made_of.parts).unwrap_or_default(),
-            value: bytes.to_owned(),
+            value: Vec::new(),
             at: self.inner.clock.wall(),
-        };
-        if let Err(e) = self.inner.results.put(&result).await {
-            tracing::warn!(error = %e, "failed to keep the result of a stage");
         }
     }
 
@@ -244,7 +247,7 @@ impl Durable {
             Error::new(Code::InvalidRequest, format!("stage `{}` cannot be built: {first}", site.name))
         })?;
         let folder = Folder::new(&inner.root, task.run, &task.stage.name, task.attempt).map_err(|e| {
-            Error::new(Code::StorageUnavailable, format!("the folder of the stage cannot be made: {e}"))
+            Error::new(Code::StorageUnavailable, format!("the folder of the stage cannot be emptied: {e}"))
         })?;
         let attempt = Attempt {
             run: task.run,

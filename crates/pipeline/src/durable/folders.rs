@@ -80,16 +80,15 @@ fn folders(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The folder of an attempt: removed when this is dropped.
+/// The folder of an attempt, which is there if the attempt makes it: removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    /// An empty one: what an attempt of that number left that died is gone.
+    /// A place with nothing there: what an attempt of that number left that died is gone.
     pub(super) fn new(root: &Path, run: RunId, stage: &StageName, attempt: u32) -> std::io::Result<Folder> {
         let path = of_run(root, run).join(format!("{}.{attempt}", plain(stage)));
         gone(std::fs::remove_dir_all(&path))?;
-        std::fs::create_dir_all(&path)?;
         Ok(Folder(path))
     }
 
@@ -100,7 +99,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if let Err(e) = std::fs::remove_dir_all(&self.0) {
+        if let Err(e) = gone(std::fs::remove_dir_all(&self.0)) {
             tracing::warn!(folder = %self.0.display(), error = %e, "failed to remove the folder of a stage");
         }
     }

@@ -1,9 +1,10 @@
-//! What an attempt says: a file of lines, each with its time, bounded. What is too much is left out of the middle and counted.
+//! What an attempt says: a file of lines, each with its time, bounded. What is too much is left out of the middle and counted. What
+//! says nothing leaves no file.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::lineage::Lineage;
@@ -27,7 +28,7 @@ pub(super) struct Log {
 }
 
 struct Inner {
-    file: Option<File>,
+    file: Lines,
     written: usize,
     tail: VecDeque<String>,
     tail_bytes: usize,
@@ -36,15 +37,35 @@ struct Inner {
     lineage: Lineage,
 }
 
+/// The file of a log.
+enum Lines {
+    /// Nothing was said yet.
+    None(PathBuf),
+    Written(File),
+    /// It cannot be made.
+    Failed,
+}
+
+impl Lines {
+    fn write(&mut self, text: &str) {
+        if let Lines::None(path) = self {
+            let made =
+                path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| File::create(&path));
+            let failed = |e: &_| tracing::warn!(file = %path.display(), error = %e, "failed to begin a log");
+            *self = made.inspect_err(failed).map_or(Lines::Failed, Lines::Written);
+        }
+        if let Lines::Written(file) = self {
+            // A disk that is full says so elsewhere.
+            let _ = file.write_all(text.as_bytes());
+        }
+    }
+}
+
 impl Log {
-    /// A log in that file. One that cannot be written is none: what a stage says is not what it does.
-    pub(super) fn create(path: &Path, clock: Arc<dyn Clock>) -> Log {
-        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| File::create(path));
-        let file = made
-            .inspect_err(|e| tracing::warn!(file = %path.display(), error = %e, "failed to begin a log"))
-            .ok();
+    /// A log in that file, which the first line makes. One that cannot be written is none: what a stage says is not what it does.
+    pub(super) fn new(path: PathBuf, clock: Arc<dyn Clock>) -> Log {
         let inner = Inner {
-            file,
+            file: Lines::None(path),
             written: 0,
             tail: VecDeque::new(),
             tail_bytes: 0,
@@ -78,10 +99,7 @@ impl StageLog for Log {
         let mut inner = self.inner.lock();
         if inner.written + text.len() <= HEAD {
             inner.written += text.len();
-            if let Some(file) = &mut inner.file {
-                // A disk that is full says so elsewhere.
-                let _ = file.write_all(text.as_bytes());
-            }
+            inner.file.write(&text);
             return;
         }
         inner.written = HEAD;
@@ -110,13 +128,10 @@ impl StageLog for Log {
 impl Drop for Log {
     fn drop(&mut self) {
         let inner = self.inner.get_mut();
-        let Some(file) = &mut inner.file else { return };
         if inner.left_out > 0 {
-            let _ = writeln!(file, "… {} lines are left out …", inner.left_out);
+            inner.file.write(&format!("… {} lines are left out …\n", inner.left_out));
         }
-        for line in &inner.tail {
-            let _ = file.write_all(line.as_bytes());
-        }
+        inner.tail.iter().for_each(|line| inner.file.write(line));
     }
 }
 
@@ -156,7 +171,7 @@ mod tests {
         let run = RunId::of(RequestId::from_parts(UnixMillis(1), 7));
         let stage = StageName::from("a/b");
         let path = folders::log(root.path(), run, &stage, 1);
-        let log = Log::create(&path, Arc::new(contract::SystemClock::default()));
+        let log = Log::new(path, Arc::new(contract::SystemClock::default()));
         for n in 0..100_000 {
             log.line(&format!("{n} {}", "x".repeat(80)));
         }

@@ -77,15 +77,36 @@ pub(super) struct Begun {
     pub(super) given: Vec<(StageName, Needed)>,
 }
 
+impl Begun {
+    /// An output that has just been kept is not read again.
+    fn given_here(&mut self, kept: &str, output: &Arc<[u8]>) {
+        for (_, needed) in &mut self.given {
+            if matches!(needed, Needed::Output(key) if key == kept) {
+                *needed = Needed::Here(output.clone());
+            }
+        }
+    }
+}
+
 /// What an attempt left.
 pub(super) struct Left {
-    pub(super) output: Vec<u8>,
+    pub(super) output: Arc<[u8]>,
+    pub(super) result_of: Option<Box<store::StageResult>>,
     pub(super) lineage: Option<Box<store::NewLineage>>,
+}
+
+impl Left {
+    /// What other runs take.
+    fn result(&self) -> Option<store::StageResult> {
+        self.result_of.as_deref().map(|r| store::StageResult { value: self.output.to_vec(), ..r.clone() })
+    }
 }
 
 /// Where what a stage is given is to be found.
 pub(super) enum Needed {
     Output(String),
+    /// It has just been kept.
+    Here(Arc<[u8]>),
     Default(Arc<StagePlan>),
     Nothing,
 }
@@ -141,7 +162,10 @@ impl Scheduler {
             (head.status, head.entries) = (change.status, run.entries());
             (head.due_at, head.ended_at) = (change.due_at, change.ended_at);
             self.stop_attempts(id, &actions);
-            let begun = actions.iter().find_map(|a| self.begin(&run, &head, input.as_ref(), a));
+            let mut begun = actions.iter().find_map(|a| self.begin(&run, &head, input.as_ref(), a));
+            if let (Some(begun), Some(output), Some(left)) = (&mut begun, &change.output, left) {
+                begun.given_here(&output.key, &left.output);
+            }
             let more = run.due().is_some_and(|t| t <= now);
             let at_work = begun.is_some() || self.is_here(id);
             if run.ended_at().is_none() && at_work {
@@ -182,6 +206,7 @@ impl Scheduler {
             ended_at: run.ended_at(),
             keeps_input: run.status() != Status::Succeeded && self.inner.execute.resumable(&head.kind),
             output: None,
+            result: None,
             lineage: None,
             outbox: None,
             // What a run of several stages has done is done again under the same keys when the machine loses it.
@@ -192,11 +217,12 @@ impl Scheduler {
                 Action::Record(entry) => {
                     if matches!(entry, Entry::Done { .. }) {
                         change.lineage = left.and_then(|l| l.lineage.as_deref().cloned());
+                        change.result = left.and_then(Left::result);
                     }
                     change.entries.push(serde_json::to_string(entry)?);
                 }
                 Action::Keep { stage, key } => {
-                    let value = left.map(|l| l.output.clone()).unwrap_or_default();
+                    let value = left.map(|l| l.output.to_vec()).unwrap_or_default();
                     change.output =
                         Some(Output { key: key.clone(), stage: stage.as_str().to_owned(), value });
                 }

@@ -145,16 +145,16 @@ impl Scheduler {
         };
         let hash = |output: &[u8]| blake3::hash(output).to_hex().to_string();
         let (report, left) = match finished {
-            Some(Finished { output, result: Ok(()), reused, note, lineage, .. }) => {
+            Some(Finished { output, result: Ok(()), reused, note, result_of, lineage, .. }) => {
                 let made = Made { output: hash(&output), reused, partial: None, note };
-                (Report::Made(made), Some(Left { output, lineage }))
+                (Report::Made(made), Some(Left { output: output.into(), result_of, lineage }))
             }
             Some(Finished { output, result: Err(e), partial: true, note, lineage, .. }) => {
                 let made = Made { output: hash(&output), reused: None, partial: Some(e), note };
-                (Report::Made(made), Some(Left { output, lineage }))
+                (Report::Made(made), Some(Left { output: output.into(), result_of: None, lineage }))
             }
             Some(Finished { output, result: Err(e), .. }) => {
-                (Report::Failed(e), Some(Left { output, lineage: None }))
+                (Report::Failed(e), Some(Left { output: output.into(), result_of: None, lineage: None }))
             }
             // Whoever told it to stop has recorded why; else the lease goes back.
             None => (Report::Returned, None),
@@ -176,6 +176,7 @@ impl Scheduler {
                     let output = self.inner.store.output(run, &key).await?;
                     Given::Output(Arc::from(output.unwrap_or_default()))
                 }
+                Needed::Here(output) => Given::Output(output),
                 Needed::Default(stage) => Given::Default(stage),
                 Needed::Nothing => Given::Nothing,
             };

@@ -55,6 +55,8 @@ pub struct Finished {
     pub reused: Option<RunId>,
     /// Why it was made, or was not: for people.
     pub note: Option<String>,
+    /// What other runs take that would make the same, which is kept when this ends the stage well. Its value is the output.
+    pub result_of: Option<Box<store::StageResult>>,
     /// What it made of what, which is kept when this ends the stage well.
     pub lineage: Option<Box<store::NewLineage>>,
 }
@@ -62,7 +64,15 @@ pub struct Finished {
 impl Finished {
     /// It has an output.
     pub fn done(output: Vec<u8>) -> Finished {
-        Finished { output, result: Ok(()), partial: false, reused: None, note: None, lineage: None }
+        Finished {
+            output,
+            result: Ok(()),
+            partial: false,
+            reused: None,
+            note: None,
+            result_of: None,
+            lineage: None,
+        }
     }
 
     /// It failed.

@@ -62,7 +62,8 @@ impl Stage for Joined {
     fn run<'a>(&'a self, cx: &'a Context, inputs: Inputs) -> BoxFuture<'a, Outcome<Value>> {
         Box::pin(async move {
             let attempt = cx.attempt.as_ref().expect("a durable run has one");
-            assert!(attempt.folder.is_dir(), "its folder is there");
+            assert!(!attempt.folder.exists(), "nothing is there");
+            std::fs::create_dir_all(&attempt.folder).unwrap();
             std::fs::write(attempt.folder.join("left"), "x").unwrap();
             attempt.log.line(&format!("{} is at it", self.name));
             self.did.lock().unwrap().push(self.name.clone());

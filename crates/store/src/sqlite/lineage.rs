@@ -1,10 +1,10 @@
 //! [`LineageStore`] on SQLite.
 
 use contract::{BoxFuture, TenantId, UnixMillis};
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
-use super::{Database, column};
+use super::{Database, ROWS, Script, column};
 use crate::{Error, LineageFact, LineageQuery, LineageStore, LineageVersion, NewLineage};
 
 /// Facts of lineage in a database.
@@ -33,42 +33,26 @@ fn fact(row: &SqliteRow) -> Result<LineageFact, Error> {
     })
 }
 
-/// Writes a fact, unless there is one of its key. Whether there was none.
-pub(super) async fn write(conn: &mut SqliteConnection, new: &NewLineage) -> Result<bool, Error> {
+/// Writes a fact, unless there is one of its key: of that nothing is written.
+pub(super) fn write(to: &mut Script, new: &NewLineage) {
     let NewLineage { fact, ends } = new;
-    let written = sqlx::query(
-        "INSERT INTO lineage_facts (key, tenant, run, job, at, body) VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT (key) DO NOTHING",
-    )
-    .bind(fact.key.as_slice())
-    .bind(fact.tenant.as_str())
-    .bind(&fact.run)
-    .bind(&fact.job)
-    .bind(fact.at.0)
-    .bind(&fact.body)
-    .execute(&mut *conn)
-    .await?;
-    if written.rows_affected() == 0 {
-        return Ok(false);
+    to.push("INSERT INTO lineage_facts (key, tenant, run, job, at, body) ");
+    to.push_values([fact], |mut row, fact| {
+        row.push_bind(fact.key.as_slice()).push_bind(fact.tenant.as_str()).push_bind(&fact.run);
+        row.push_bind(&fact.job).push_bind(fact.at.0).push_bind(&fact.body);
+    });
+    to.push(" ON CONFLICT (key) DO NOTHING; ");
+    for some in ends.chunks(ROWS) {
+        let columns = "fact, role, kind, name, version, number, tenant, job, at";
+        to.push(format_args!("INSERT INTO lineage_ends ({columns}) SELECT * FROM ("));
+        to.push_values(some, |mut row, end| {
+            row.push_bind(fact.key.as_slice()).push_bind(end.role.number()).push_bind(&end.kind);
+            row.push_bind(&end.name).push_bind(&end.version).push_bind(end.number.map(column));
+            row.push_bind(fact.tenant.as_str()).push_bind(&fact.job).push_bind(fact.at.0);
+        });
+        // Of the statement before: of the fact, or of ends of it.
+        to.push(") WHERE changes() > 0 ON CONFLICT DO NOTHING; ");
     }
-    for end in ends {
-        sqlx::query(
-            "INSERT INTO lineage_ends (fact, role, kind, name, version, number, tenant, job, at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
-        )
-        .bind(fact.key.as_slice())
-        .bind(end.role.number())
-        .bind(&end.kind)
-        .bind(&end.name)
-        .bind(&end.version)
-        .bind(end.number.map(column))
-        .bind(fact.tenant.as_str())
-        .bind(&fact.job)
-        .bind(fact.at.0)
-        .execute(&mut *conn)
-        .await?;
-    }
-    Ok(true)
 }
 
 impl SqliteLineage {
@@ -89,7 +73,10 @@ impl LineageStore for SqliteLineage {
             let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
             let mut new = 0;
             for fact in facts {
-                new += u64::from(write(&mut tx, fact).await?);
+                let mut script = Script::new("");
+                write(&mut script, fact);
+                let written = script.build().execute(&mut *tx).await?.rows_affected();
+                new += u64::from(written > 0);
             }
             tx.commit().await?;
             Ok(new)

@@ -22,14 +22,15 @@ mod triggers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use contract::BoxFuture;
-use sqlx::Connection as _;
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{Connection as _, QueryBuilder, SqlSafeStr as _, Sqlite, Transaction};
 
 pub use batches::SqliteBatches;
 pub use cache::SqliteCache;
@@ -50,6 +51,11 @@ use crate::{
 /// Another process's transaction is waited for this long.
 const BUSY: Duration = Duration::from_secs(5);
 const READERS: u32 = 3;
+/// Rows that one statement writes.
+const ROWS: usize = 64;
+
+/// Statements that are executed one behind the other, each ended by `;`: one way to the database's thread and back for all of them.
+type Script = QueryBuilder<Sqlite>;
 
 /// An open database with the current schema. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -57,6 +63,8 @@ pub struct Database {
     path: PathBuf,
     pub(crate) read: SqlitePool,
     pub(crate) write: SqlitePool,
+    /// Whether the writing connection was last used for less than `synchronous=FULL`.
+    unsynced: Arc<AtomicBool>,
 }
 
 impl Database {
@@ -71,21 +79,50 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
             .foreign_keys(true);
-        let pool = |n| SqlitePoolOptions::new().max_connections(n).acquire_timeout(BUSY * 2);
+        // A file's connection does not go away: it is not asked each time whether it is there.
+        let pool = |n| {
+            SqlitePoolOptions::new().max_connections(n).acquire_timeout(BUSY * 2).test_before_acquire(false)
+        };
         let explain = |e| explain(path, e);
+        let unsynced = Arc::new(AtomicBool::new(false));
+        let (released, acquired) = (unsynced.clone(), unsynced.clone());
         // On a full disk SQLite ends a transaction by itself, and the driver goes on believing that it is in one: such a
         // connection would fail for ever, so another takes its place.
-        let usable = pool(1).before_acquire(|conn, _| {
+        let usable = pool(1).before_acquire(move |conn, _| {
+            let unsynced = acquired.clone();
             Box::pin(async move {
-                // Who needs less says so for his own transaction.
-                sqlx::query("PRAGMA synchronous = FULL").execute(&mut *conn).await?;
+                synced_again(conn, &unsynced).await?;
                 Ok(!conn.is_in_transaction())
+            })
+        });
+        // Before anybody waits for it; within a transaction it cannot be said.
+        let usable = usable.after_release(move |conn, _| {
+            let unsynced = released.clone();
+            Box::pin(async move {
+                if !conn.is_in_transaction() {
+                    synced_again(conn, &unsynced).await?;
+                }
+                Ok(true)
             })
         });
         let write = usable.connect_with(options.clone()).await.map_err(explain)?;
         migrations::run(&write, path).await?;
         let read = pool(READERS).connect_with(options).await.map_err(explain)?;
-        Ok(Database { path: path.to_owned(), read, write })
+        Ok(Database { path: path.to_owned(), read, write, unsynced })
+    }
+
+    /// A transaction for changes, with the lock of writers.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Error> {
+        Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// The same for what may be lost with the machine's power, though not with the process; never without what came before it.
+    async fn begin_unsynced(&self) -> Result<Transaction<'static, Sqlite>, Error> {
+        let conn = self.write.acquire().await?;
+        // Until somebody else has the connection, also when this is dropped in the middle.
+        self.unsynced.store(true, Ordering::Release);
+        let statements = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
+        Ok(Transaction::begin(conn, Some(statements.into_sql_str())).await?)
     }
 
     /// The file.
@@ -98,6 +135,15 @@ impl Database {
         self.read.close().await;
         self.write.close().await;
     }
+}
+
+/// Commits are synced from now on. Who needs less says so for his own transaction.
+async fn synced_again(conn: &mut SqliteConnection, unsynced: &AtomicBool) -> Result<(), sqlx::Error> {
+    if unsynced.load(Ordering::Acquire) {
+        sqlx::query("PRAGMA synchronous = FULL").execute(conn).await?;
+        unsynced.store(false, Ordering::Release);
+    }
+    Ok(())
 }
 
 impl Backend for Database {

@@ -4,8 +4,8 @@ use contract::{BoxFuture, TenantId, UnixMillis};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::Database;
 use super::runs::id;
+use super::{Database, Script};
 use crate::{Error, KeyedValue, ResultStore, StageResult};
 
 /// Results in a database.
@@ -37,6 +37,22 @@ fn result(row: &SqliteRow) -> Result<StageResult, Error> {
     })
 }
 
+/// Keeps a result, unless there is one of that key: of that only the time is new.
+pub(super) fn write(to: &mut Script, result: &StageResult) {
+    to.push("INSERT INTO stage_results (key, tenant, pipeline, stage, run, made_of, value, at) ");
+    to.push_values([result], |mut row, r| {
+        row.push_bind(r.key.as_slice())
+            .push_bind(r.tenant.as_str())
+            .push_bind(&r.pipeline)
+            .push_bind(&r.stage);
+        row.push_bind(r.run.as_bytes().as_slice())
+            .push_bind(&r.of)
+            .push_bind(r.value.as_slice())
+            .push_bind(r.at.0);
+    });
+    to.push(" ON CONFLICT (key) DO UPDATE SET at = excluded.at; ");
+}
+
 impl ResultStore for SqliteResults {
     fn get<'a>(&'a self, key: &'a [u8; 32]) -> BoxFuture<'a, Result<Option<StageResult>, Error>> {
         Box::pin(async move {
@@ -50,17 +66,19 @@ impl ResultStore for SqliteResults {
         })
     }
 
-    fn newest<'a>(
+    fn look<'a>(
         &'a self,
-        tenant: &'a TenantId,
-        pipeline: &'a str,
-        stage: &'a str,
+        key: &'a [u8; 32],
+        (tenant, pipeline, stage): (&'a TenantId, &'a str, &'a str),
     ) -> BoxFuture<'a, Result<Option<StageResult>, Error>> {
         Box::pin(async move {
+            // One way to the database's thread and back.
             let row = sqlx::query(
-                "SELECT run, key, tenant, pipeline, stage, made_of, at, X'' FROM stage_results \
-                 WHERE tenant = $1 AND pipeline = $2 AND stage = $3 ORDER BY at DESC LIMIT 1",
+                "SELECT run, key, tenant, pipeline, stage, made_of, at, value, 0 AS place FROM stage_results WHERE key = $1 \
+                 UNION ALL SELECT * FROM (SELECT run, key, tenant, pipeline, stage, made_of, at, X'', 1 FROM stage_results \
+                 WHERE tenant = $2 AND pipeline = $3 AND stage = $4 ORDER BY at DESC LIMIT 1) ORDER BY place LIMIT 1",
             )
+            .bind(key.as_slice())
             .bind(tenant.as_str())
             .bind(pipeline)
             .bind(stage)
@@ -72,24 +90,12 @@ impl ResultStore for SqliteResults {
 
     fn put<'a>(&'a self, result: &'a StageResult) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            let mut conn = self.0.write.acquire().await?;
             // A lost one is made again.
-            sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut *conn).await?;
-            sqlx::query(
-                "INSERT INTO stage_results (key, tenant, pipeline, stage, run, made_of, value, at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (key) DO UPDATE SET at = excluded.at",
-            )
-            .bind(result.key.as_slice())
-            .bind(result.tenant.as_str())
-            .bind(&result.pipeline)
-            .bind(&result.stage)
-            .bind(result.run.as_bytes().as_slice())
-            .bind(&result.of)
-            .bind(result.value.as_slice())
-            .bind(result.at.0)
-            .execute(&mut *conn)
-            .await?;
-            Ok(())
+            let mut tx = self.0.begin_unsynced().await?;
+            let mut script = Script::new("");
+            write(&mut script, result);
+            script.build().execute(&mut *tx).await?;
+            Ok(tx.commit().await?)
         })
     }
 

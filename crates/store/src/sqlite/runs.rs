@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use contract::{BoxFuture, RunId, TenantId, UnixMillis};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{Connection as _, QueryBuilder, Row, Sqlite};
+use sqlx::{QueryBuilder, Row, Sqlite};
 
-use super::{Database, column, count, due, expiry, lineage, outbox, shares};
+use super::{Database, ROWS, Script, column, count, due, expiry, lineage, outbox, results, shares};
 use crate::{
     Change, Delivery, DueDelivery, Error, LaneCount, NewRun, Output, Room, RunHead, RunStore, SecretNumber,
     StoredRun, SubmitKey, Submitted, Tried,
@@ -53,21 +53,23 @@ pub(super) fn heads(rows: &[SqliteRow]) -> Result<Vec<RunHead>, Error> {
     rows.iter().map(head).collect()
 }
 
-async fn write_entries(
-    conn: &mut SqliteConnection,
-    run: RunId,
-    from: u64,
-    entries: &[String],
-) -> Result<(), Error> {
-    for (n, entry) in (from..).zip(entries) {
-        sqlx::query("INSERT INTO run_entries (run, number, entry) VALUES ($1, $2, $3)")
-            .bind(run.as_bytes().as_slice())
-            .bind(column(n))
-            .bind(entry)
-            .execute(&mut *conn)
-            .await?;
+fn write_entries(to: &mut Script, run: RunId, from: u64, entries: &[String]) {
+    for (from, some) in (from..).step_by(ROWS).zip(entries.chunks(ROWS)) {
+        to.push("INSERT INTO run_entries (run, number, entry) ");
+        to.push_values((from..).zip(some), |mut row, (n, entry)| {
+            row.push_bind(run.as_bytes().as_slice()).push_bind(column(n)).push_bind(entry);
+        });
+        to.push("; ");
     }
-    Ok(())
+}
+
+fn write_output(to: &mut Script, run: RunId, output: &Output) {
+    to.push("INSERT INTO run_outputs (key, run, stage, output) ");
+    to.push_values([output], |mut row, output| {
+        row.push_bind(&output.key).push_bind(run.as_bytes().as_slice());
+        row.push_bind(&output.stage).push_bind(output.value.as_slice());
+    });
+    to.push("; ");
 }
 
 /// What was submitted under a key before.
@@ -123,22 +125,11 @@ async fn insert(conn: &mut SqliteConnection, run: &NewRun, room: &mut Room) -> R
     .bind(run.part.map(|p| column(p.number)))
     .execute(&mut *conn)
     .await?;
-    write_entries(&mut *conn, run.id, 0, &run.entries).await?;
-    for output in &run.outputs {
-        write_output(&mut *conn, run.id, output).await?;
-    }
+    let mut script = Script::new("");
+    write_entries(&mut script, run.id, 0, &run.entries);
+    run.outputs.iter().for_each(|output| write_output(&mut script, run.id, output));
+    script.build().execute(&mut *conn).await?;
     Ok(Submitted::New)
-}
-
-async fn write_output(conn: &mut SqliteConnection, run: RunId, output: &Output) -> Result<(), Error> {
-    sqlx::query("INSERT INTO run_outputs (key, run, stage, output) VALUES ($1, $2, $3, $4)")
-        .bind(&output.key)
-        .bind(run.as_bytes().as_slice())
-        .bind(&output.stage)
-        .bind(output.value.as_slice())
-        .execute(conn)
-        .await?;
-    Ok(())
 }
 
 pub(super) async fn delete(conn: &mut SqliteConnection, run: &[u8]) -> Result<(), Error> {
@@ -187,12 +178,10 @@ impl RunStore for SqliteRuns {
 
     fn append<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
-            let mut conn = self.0.write.acquire().await?;
-            if !change.synced {
-                // Until the connection is taken the next time, also when this is dropped in the middle.
-                sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut *conn).await?;
-            }
-            let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = match change.synced {
+                true => self.0.begin().await?,
+                false => self.0.begin_unsynced().await?,
+            };
             if change.ended_at.is_some() {
                 shares::take(&mut tx, change.id, change.after).await?;
             }
@@ -213,13 +202,18 @@ impl RunStore for SqliteRuns {
             if updated.rows_affected() != 1 {
                 return Ok(false);
             }
-            write_entries(&mut tx, change.id, change.after, &change.entries).await?;
+            let mut script = Script::new("");
+            write_entries(&mut script, change.id, change.after, &change.entries);
             if let Some(output) = &change.output {
-                write_output(&mut tx, change.id, output).await?;
+                write_output(&mut script, change.id, output);
+            }
+            if let Some(result) = &change.result {
+                results::write(&mut script, result);
             }
             if let Some(fact) = &change.lineage {
-                lineage::write(&mut tx, fact).await?;
+                lineage::write(&mut script, fact);
             }
+            script.build().execute(&mut *tx).await?;
             if let Some(message) = &change.outbox {
                 outbox::put(&mut tx, outbox::About::Run, change.id, message).await?;
             }

@@ -2,7 +2,7 @@
 
 use contract::BoxFuture;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _, Sqlite, Transaction, TypeInfo as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, Row as _, Sqlite, Transaction, TypeInfo as _, ValueRef as _};
 
 use super::Database;
 use crate::Error;
@@ -222,11 +222,10 @@ impl Sql for SqliteSql {
 
     fn begin(&self, commit: Commit) -> BoxFuture<'_, Result<Box<dyn SqlTx>, Error>> {
         Box::pin(async move {
-            let mut conn = self.0.write.acquire().await?;
-            if commit == Commit::Written {
-                sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut *conn).await?;
-            }
-            let tx = Transaction::begin(conn, Some("BEGIN IMMEDIATE".into_sql_str())).await?;
+            let tx = match commit {
+                Commit::Written => self.0.begin_unsynced().await?,
+                Commit::Synced => self.0.begin().await?,
+            };
             Ok(Box::new(Open(tx)) as Box<dyn SqlTx>)
         })
     }

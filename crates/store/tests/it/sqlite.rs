@@ -157,6 +157,7 @@ async fn what_was_removed_is_given_back_in_small_steps() {
             }),
             keeps_input: false,
             synced: true,
+            result: None,
             lineage: None,
             outbox: None,
         };
