@@ -41,9 +41,15 @@ impl Chance {
 
 /// Asks until it holds, for at most three minutes: a busy machine, many jobs.
 #[track_caller]
-pub fn patiently(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn patiently(what: &str, holds: impl FnMut() -> bool) {
+    patiently_for(Duration::from_secs(180), what, holds);
+}
+
+/// Asks until it holds, for at most so long.
+#[track_caller]
+pub fn patiently_for(most: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let clock = SystemClock::default();
-    let deadline = Deadline::from_now(clock.now(), Duration::from_secs(180));
+    let deadline = Deadline::from_now(clock.now(), most);
     while !holds() {
         assert!(!deadline.passed(clock.now()), "it never came to hold: {what}");
         // Not to keep the server from what is waited for.

@@ -18,7 +18,7 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use self::effects::Effects;
-use crate::chance::{Chance, patiently};
+use crate::chance::{Chance, patiently, patiently_for};
 use crate::on_postgres::{Database, storage};
 use crate::server::{Server, dechunk};
 
@@ -100,6 +100,9 @@ fn after_kills_at_any_moment_every_run_of_twenty_stages_succeeds_and_each_effect
 /// Kills without a commit in between, after which one is waited for: on a busy machine a server would live too short for any, and what is
 /// always killed before it can end proves nothing.
 const PATIENCE: u64 = 20;
+
+/// Longer than a stage rests at most that was under way again and again when a server died: it might be what kills them.
+const PAUSE: Duration = Duration::from_secs(420);
 
 /// The run that was asked for under each key.
 type Asked = BTreeMap<u64, Option<String>>;
@@ -190,12 +193,17 @@ fn ended(server: &Server, asked: &BTreeMap<u64, String>) -> BTreeMap<String, u64
     let mut again = BTreeMap::new();
     for (n, id) in asked {
         let mut last = Json::Null;
-        patiently("every run that was asked for ends", || {
-            let (status, _, body) = server.ask("GET", &format!("/v1/runs/{id}"), &[], "");
-            assert_eq!(status, 200, "an acknowledged run is gone: {body}");
-            last = serde_json::from_str(&body).unwrap();
-            last["ended_at"].is_i64()
-        });
+        // As long as anything moves.
+        while !last["ended_at"].is_i64() {
+            let before = std::mem::take(&mut last);
+            let what = format!("every run that was asked for goes on and ends; the last that was seen: {before}");
+            patiently_for(PAUSE, &what, || {
+                let (status, _, body) = server.ask("GET", &format!("/v1/runs/{id}"), &[], "");
+                assert_eq!(status, 200, "an acknowledged run is gone: {body}");
+                last = serde_json::from_str(&body).unwrap();
+                last["ended_at"].is_i64() || last["stages"] != before["stages"]
+            });
+        }
         assert_eq!((&last["status"], &last["params"]["n"]), (&json!("succeeded"), &json!(n)), "{last}");
         let stages = last["stages"].as_array().unwrap();
         assert_eq!(stages.len() as u64, LAYERS * STAGES.len() as u64);

@@ -1,12 +1,13 @@
 //! Rows that are the same: by the hashes of a pass that went before, or by a grouping that goes through files.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::take_record_batch;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::prelude::{DataFrame, ident, lit};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Map, Value};
 
 use crate::batch::conform;
@@ -16,6 +17,8 @@ use crate::dataset::validate::{COUNT, LOOKING, partitions};
 use crate::expect::{Duplicates, Hashes, Kind, Plan, hashed, plain, row};
 use crate::{Column, ColumnType, Error, Schema, store};
 
+/// Hashes that came twice: every row is looked up in them.
+type Twice = std::collections::HashSet<u64, ahash::RandomState>;
 /// A row and how often it came.
 type Counts = HashMap<Vec<u8>, (u64, Map<String, Value>)>;
 
@@ -27,32 +30,42 @@ pub(super) async fn duplicates(
     schema: &Schema,
     mut hashes: BTreeMap<usize, Hashes>,
 ) -> Result<BTreeMap<usize, Duplicates>, Error> {
-    let mut found = BTreeMap::new();
-    for (at, kind) in plan.kinds().enumerate() {
-        let Kind::Unique(names) = kind else { continue };
+    let each = plan.kinds().enumerate().filter_map(|(at, kind)| {
+        let Kind::Unique(names) = kind else { return None };
         let columns: Vec<Column> = names.iter().filter_map(|name| schema.column(name).cloned()).collect();
-        let twice = match hashes.remove(&at) {
-            Some(hashes) => {
-                let sorting = pipeline::task::blocking("data-unique", move || hashes.twice());
-                sorting.await.map_err(|crashed| Error::Query(format!("{LOOKING}: {crashed}")))?
-            }
-            None => None,
-        };
-        let duplicates = match twice {
-            Some(twice) if twice.is_empty() => Duplicates::default(),
-            Some(twice) => looked_up(frame, columns, twice).await?,
-            None => grouped(frame, &columns).await?,
-        };
-        found.insert(at, duplicates);
+        Some((at, columns, hashes.remove(&at)))
+    });
+    // Two at a time: of one, part of the work keeps a single core busy.
+    let found = stream::iter(each.collect::<Vec<_>>())
+        .map(async |(at, columns, hashes)| Ok::<_, Error>((at, of_one(frame, columns, hashes).await?)))
+        .buffer_unordered(2);
+    found.try_collect().await
+}
+
+async fn of_one(
+    frame: &DataFrame,
+    columns: Vec<Column>,
+    hashes: Option<Hashes>,
+) -> Result<Duplicates, Error> {
+    let twice = match hashes {
+        Some(hashes) => {
+            let sorting = pipeline::task::blocking("data-unique", move || hashes.twice());
+            sorting.await.map_err(|crashed| Error::Query(format!("{LOOKING}: {crashed}")))?
+        }
+        None => None,
+    };
+    match twice {
+        Some(twice) if twice.is_empty() => Ok(Duplicates::default()),
+        Some(twice) => looked_up(frame, columns, twice).await,
+        None => grouped(frame, &columns).await,
     }
-    Ok(found)
 }
 
 /// Reads the columns once more and counts, by value, the rows with one of these hashes.
 async fn looked_up(frame: &DataFrame, columns: Vec<Column>, twice: Vec<u64>) -> Result<Duplicates, Error> {
     let names = columns.iter().map(|c| ident(&c.name)).collect::<Vec<_>>();
     let frame = frame.clone().select(names).map_err(|e| store::query(LOOKING, &e))?;
-    let twice: Arc<HashSet<u64>> = Arc::new(twice.into_iter().collect());
+    let twice: Arc<Twice> = Arc::new(twice.into_iter().collect());
     let schema = Schema { columns };
     let plain = schema.clone();
     let look = move |counts: &mut Result<Counts, String>, batch: &RecordBatch| {
@@ -79,7 +92,7 @@ fn count_batch(
     counts: &mut Counts,
     batch: &RecordBatch,
     schema: &Schema,
-    twice: &HashSet<u64>,
+    twice: &Twice,
 ) -> Result<(), String> {
     let mut hashes = Vec::new();
     let nulls = hashed(batch.columns(), &mut hashes)?;
