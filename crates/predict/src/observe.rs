@@ -154,6 +154,11 @@ pub struct Told {
 
 /// Somebody who looks at answers.
 pub trait Observer: Send + Sync {
+    /// Whether it looks at nothing now. While all are idle no answer is put together for them.
+    fn is_idle(&self) -> bool {
+        false
+    }
+
     /// An answer was made. Must not wait: it is called on the task that all observers share, behind the answers. What is kept of it is
     /// bounded by whoever keeps it.
     fn answered(&self, answered: &Arc<Answered>);
@@ -207,7 +212,7 @@ impl Observers {
 
     /// Whether anybody looks: who is about to make an [`Answered`] asks this first.
     pub fn any(&self) -> bool {
-        self.0.watching.load().is_some()
+        self.0.watching.load().as_ref().is_some_and(|w| w.observers.iter().any(|o| !o.is_idle()))
     }
 
     /// Answers that nobody saw, because too many waited.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use admission::{Demand, Entry};
 use contract::{Deadline, Error, Price, RequestId, Tick, UnixMillis};
-use predict::observe::Arm;
+use predict::observe::{Arm, Place};
 use predict::protocol::scoring::Scored;
 use predict::protocol::{Answer, Input, Wanted};
 use predict::served::Version;
-use predict::{Tensor, tabular};
+use predict::{Models, Tensor, tabular};
 
 use super::{models, seen};
 use crate::app::App;
@@ -91,6 +91,17 @@ fn enter(app: &App, caller: &Caller) -> Result<(Entry, Rates), Error> {
     Ok((entry, rates))
 }
 
+/// Who answers where traffic is divided: nothing when a version is named, nobody divides, or the version is not in memory here.
+fn routed(models: &Models, asked: &Asked<'_>) -> Option<(Arc<Version>, Arm, Option<Place>)> {
+    if asked.version.is_some() {
+        return None;
+    }
+    let entity = || asked.entity.map_or_else(|| asked.id.to_string(), str::to_owned);
+    let routed = models.route(asked.model, entity)?;
+    let version = models.try_find(asked.model, Some(&routed.version)).ok().flatten()?;
+    Some((version, routed.arm, routed.place))
+}
+
 /// Makes a call.
 ///
 /// # Errors
@@ -103,9 +114,16 @@ pub(super) async fn infer(app: &App, asked: Asked<'_>, given: Given<'_>) -> Resu
     let deadline = Deadline::from_now(begun, limit);
     let models = models(app)?;
     // What is in memory is found without a wait.
-    let version = match models.try_find(asked.model, asked.version)? {
-        Some(version) => version,
-        None => models.find(asked.model, asked.version).await?,
+    let (version, arm, place) = match routed(models, &asked) {
+        Some(found) => found,
+        None => {
+            let arm = if asked.version.is_some() { Arm::Named } else { Arm::Champion };
+            let version = match models.try_find(asked.model, asked.version)? {
+                Some(version) => version,
+                None => models.find(asked.model, asked.version).await?,
+            };
+            (version, arm, None)
+        }
     };
     let signature = version.batcher.signature();
     let inputs = match given {
@@ -116,9 +134,8 @@ pub(super) async fn infer(app: &App, asked: Asked<'_>, given: Given<'_>) -> Resu
         [] => (0..signature.outputs.len()).collect(),
         some => some.iter().map(|w| signature.output(&w.name)).collect::<Result<_, _>>()?,
     };
-    let arm = if asked.version.is_some() { Arm::Named } else { Arm::Champion };
     let (id, entity, tenant) = (asked.id, asked.entity, &asked.tenant.tenant);
-    let looked = seen::before(app, seen::Side { id, tenant, entity, arm, place: None }, &version, &inputs);
+    let looked = seen::before(app, seen::Side { id, tenant, entity, arm, place }, &version, &inputs);
     let done = version.batcher.run(inputs, places.clone(), deadline).await;
     entry.settle(&contract::Usage::default(), contract::Money::ZERO);
     let took = app.inner.clock.now().since(begun);

@@ -10,6 +10,7 @@ use contract::Tick;
 use parking_lot::{Mutex, RwLock};
 
 use super::load::Source;
+use super::route::Way;
 use crate::batch::Batcher;
 use crate::error::Error;
 
@@ -150,12 +151,26 @@ impl Slot {
 pub(super) struct Named {
     model: String,
     served: ArcSwapOption<Slot>,
+    way: ArcSwapOption<Way>,
     slots: RwLock<BTreeMap<String, Arc<Slot>>>,
 }
 
 impl Named {
     pub(super) fn new(model: &str) -> Self {
-        Named { model: model.to_owned(), served: ArcSwapOption::empty(), slots: RwLock::default() }
+        Named {
+            model: model.to_owned(),
+            served: ArcSwapOption::empty(),
+            way: ArcSwapOption::empty(),
+            slots: RwLock::default(),
+        }
+    }
+
+    pub(super) fn route_by(&self, way: Option<Arc<Way>>) {
+        self.way.store(way);
+    }
+
+    pub(super) fn way(&self) -> Option<Arc<Way>> {
+        self.way.load_full()
     }
 
     pub(super) fn served(&self) -> Option<Arc<Slot>> {
