@@ -1,7 +1,9 @@
 //! What must hold of rollouts on every database.
 
 use contract::TenantId;
-use store::tracking::{AliasMove, NewModelVersion, RolloutChange, RolloutEvent, SavedRollouts, TenantTracking};
+use store::tracking::{
+    AliasMove, NewModelVersion, RolloutChange, RolloutEvent, SavedRollouts, TenantTracking,
+};
 
 use super::Subject;
 

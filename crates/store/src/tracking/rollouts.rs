@@ -128,13 +128,7 @@ impl TenantTracking<'_> {
         Ok(true)
     }
 
-    async fn moved(
-        &self,
-        tx: &mut dyn SqlTx,
-        name: &str,
-        step: &AliasMove,
-        now: i64,
-    ) -> Result<bool, Error> {
+    async fn moved(&self, tx: &mut dyn SqlTx, name: &str, step: &AliasMove, now: i64) -> Result<bool, Error> {
         let num = match step.to {
             Some(to) => self.find_version(tx, name, to).await?,
             None => self.find_registered(tx, name).await?.0,
@@ -176,8 +170,7 @@ impl TenantTracking<'_> {
         version: Option<i64>,
         limit: u32,
     ) -> Result<Vec<RolloutEvent>, Error> {
-        let mut s =
-            Statement::new("SELECT version, at, what, event FROM ml_rollout_events WHERE tenant = ");
+        let mut s = Statement::new("SELECT version, at, what, event FROM ml_rollout_events WHERE tenant = ");
         s.bind(self.tenant()).push(" AND name = ").bind(name);
         if let Some(version) = version {
             s.push(" AND version = ").bind(version);
