@@ -28,6 +28,7 @@ use crate::ladder::{Rung, WhenBusy};
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::replay::{Replay, Replays};
+use crate::rollouts::Rollouts;
 use crate::room::Room;
 use crate::sample::Sample;
 use crate::telemetry::Tracing;
@@ -207,6 +208,7 @@ pub(crate) struct Inner {
     predictions: OnceLock<predict::Models>,
     /// Who looks at predictions.
     observers: Observers,
+    rollouts: OnceLock<Arc<dyn Rollouts>>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -256,6 +258,7 @@ impl App {
             artifacts: OnceLock::new(),
             predictions: OnceLock::new(),
             observers: Observers::default(),
+            rollouts: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner), generation: Generation::new(parts, room) }
@@ -344,6 +347,15 @@ impl App {
     /// Says where predictive models are, for this generation and all others. The first ones stay.
     pub fn serve_predictions(&self, models: predict::Models) {
         let _ = self.inner.predictions.set(models);
+    }
+
+    /// Says who rolls models out, for this generation and all others. The first one stays.
+    pub fn show_rollouts(&self, rollouts: Arc<dyn Rollouts>) {
+        let _ = self.inner.rollouts.set(rollouts);
+    }
+
+    pub(crate) fn rollouts(&self) -> Option<&dyn Rollouts> {
+        self.inner.rollouts.get().map(|r| &**r)
     }
 
     /// Who looks at predictions, of this generation and all others: nobody until somebody is named there.

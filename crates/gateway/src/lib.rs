@@ -44,6 +44,7 @@ mod readers;
 mod replay;
 mod request;
 mod responses;
+mod rollouts;
 mod room;
 mod router;
 mod runs;
@@ -70,6 +71,7 @@ pub use features::{
 pub use jobs::{Job, Jobs, JobsSettings, Line};
 pub use ladder::{KeptAnswers, Rung, WhenBusy};
 pub use replay::Replay;
+pub use rollouts::{RolloutState, Rollouts};
 pub use router::router;
 pub use runs::{RunWanted, Runs, root as runs_root};
 pub use segment::segment;

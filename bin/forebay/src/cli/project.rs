@@ -166,7 +166,9 @@ impl Opened {
         let predictions =
             Predictions::new(&self.project, self.clock.clone(), tracked, app.observers().clone());
         app.serve_predictions(predictions.models());
-        app.observers().watch(vec![Arc::new(predictions.rolling())]);
+        let rolling = Arc::new(predictions.rolling());
+        app.observers().watch(vec![rolling.clone()]);
+        app.show_rollouts(rolling);
         predictions.apply(config);
         predictions
     }

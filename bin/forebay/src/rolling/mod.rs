@@ -20,10 +20,11 @@ mod watcher;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use contract::{Clock, Tick};
+use gateway::{RolloutState, Rollouts};
 use models::rolling::{Collector, Kept};
 use models::stages::Tracked;
 use parking_lot::Mutex;
@@ -44,8 +45,8 @@ struct OfModel {
     table: ArcSwapOption<Table>,
     looked: Mutex<Looked>,
     copies: mpsc::Sender<Copy>,
-    /// Copies that found no room, which are told to the rollouts.
-    dropped: AtomicU64,
+    /// Copies that found no room, by version.
+    dropped: Mutex<HashMap<String, u64>>,
     _shadow: Task<()>,
 }
 
@@ -99,7 +100,7 @@ impl Rolling {
                 table: ArcSwapOption::empty(),
                 looked: Mutex::default(),
                 copies,
-                dropped: AtomicU64::new(0),
+                dropped: Mutex::default(),
                 _shadow: task,
             }
         });
@@ -120,5 +121,24 @@ impl Rolling {
     fn count(&self) {
         let busy = self.0.of.lock().values().any(|of| of.table.load().is_some());
         self.0.busy.store(busy, Ordering::Relaxed);
+    }
+}
+
+impl Rollouts for Rolling {
+    fn states(&self) -> Vec<RolloutState> {
+        let all: Vec<Arc<OfModel>> = self.0.of.lock().values().cloned().collect();
+        let tables = all.iter().filter_map(|of| Some((of, of.table.load_full()?)));
+        let states = tables.flat_map(|(of, table)| {
+            let one = |r: &models::rollout::Rollout| RolloutState {
+                model: of.name.clone(),
+                version: r.challenger().to_owned(),
+                share: f64::from(r.split().canary) / 10_000.0,
+                shadow: r.shadows(),
+                held: r.held().is_some(),
+                dropped: of.dropped.lock().get(r.challenger()).copied().unwrap_or_default(),
+            };
+            table.releases.rollouts().iter().map(one).collect::<Vec<_>>()
+        });
+        states.collect()
     }
 }

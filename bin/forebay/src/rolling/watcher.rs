@@ -24,7 +24,7 @@ impl Observer for Rolling {
                 let copy = Copy { challenger: challenger.into(), answered: answered.clone() };
                 if of.copies.try_send(copy).is_err() {
                     of.collector.lock().dropped(challenger);
-                    of.dropped.fetch_add(1, Ordering::Relaxed);
+                    *of.dropped.lock().entry(challenger.to_owned()).or_default() += 1;
                 }
             }
         }

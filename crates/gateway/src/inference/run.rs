@@ -134,12 +134,16 @@ pub(super) async fn infer(app: &App, asked: Asked<'_>, given: Given<'_>) -> Resu
         [] => (0..signature.outputs.len()).collect(),
         some => some.iter().map(|w| signature.output(&w.name)).collect::<Result<_, _>>()?,
     };
+    let rolled = place.is_some();
     let (id, entity, tenant) = (asked.id, asked.entity, &asked.tenant.tenant);
     let looked = seen::before(app, seen::Side { id, tenant, entity, arm, place }, &version, &inputs);
     let done = version.batcher.run(inputs, places.clone(), deadline).await;
     entry.settle(&contract::Usage::default(), contract::Money::ZERO);
     let took = app.inner.clock.now().since(begun);
     app.inner.metrics.predicted(&version.model, took, done.is_ok());
+    if rolled {
+        app.inner.metrics.rolled((&version.model, &version.version), arm, done.is_ok());
+    }
     let done = done.map_err(Error::from);
     if let Some(looked) = looked {
         let came = done.as_ref().map(|d| (&*places, d.outputs.as_slice())).map_err(|e| e.code);

@@ -147,7 +147,7 @@ async fn time_in_which_nobody_drove_counts_for_nothing() {
     world.begin(1, "a", at(0)).await;
     world.begin(2, "b", at(0)).await;
     let tick = |now| {
-        change(&world.tracked, &world.tenant, "m", now, |s| Ok(s.releases.apply("2", now, Input::Tick)))
+        change(&world.tracked, &world.tenant, "m", now, move |s| Ok(s.releases.apply("2", now, Input::Tick)))
     };
     // A step takes an hour at most: a night without a server is none of it.
     let kept = tick(at(40_000)).await.unwrap().kept;
