@@ -2,7 +2,7 @@
 //!
 //! Each alias is looked at again and again: moved by whomever (a gate's decision, a command, a client of MLflow, another server on the
 //! same database), it is followed within [`LOOK`] and the time that a version takes to load. To go back to a version that is in memory
-//! is to store a pointer. Whatever cannot be loaded changes nothing; an alias that is taken away takes the model out of service.
+//! is to store a pointer. With each look goes one at the rollouts of the model, which divide its traffic (`rolling`). Whatever cannot be loaded changes nothing; an alias that is taken away takes the model out of service.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,6 +12,8 @@ use models::stages::{Tracked, file_of, find};
 use pipeline::task;
 use predict::served::Source;
 use predict::{Artifact, Models};
+
+use crate::rolling::{Rolling, Stands};
 
 /// How often aliases are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -38,18 +40,24 @@ struct Known {
     loaded: BTreeSet<i64>,
     /// What went wrong last, so that it is said once; and how many looks are left out before it is tried again.
     failed: Option<(String, u32)>,
+    /// Whether the alias was looked at: before, nobody knows what is served.
+    looked: bool,
 }
 
 /// Looks left out after a failure: a version that cannot be loaded is tried again every ten seconds.
 const PAUSE: u32 = 40;
 
 /// Follows these aliases until it is dropped.
-pub(crate) async fn follow(models: Models, tracked: Tracked, all: Vec<Follow>) {
+pub(crate) async fn follow(models: Models, tracked: Tracked, rolling: Rolling, all: Vec<Follow>) {
     let mut known: BTreeMap<String, Known> = BTreeMap::new();
     loop {
         for of in &all {
             let known = known.entry(of.name.clone()).or_default();
             look(&models, &tracked, of, known).await;
+            if known.looked {
+                let Known { served, loaded, .. } = known;
+                rolling.look(of, Stands { served: *served, loaded }).await;
+            }
         }
         task::sleep(LOOK).await;
     }
@@ -63,7 +71,7 @@ async fn look(models: &Models, tracked: &Tracked, of: &Follow, known: &mut Known
         return;
     }
     match bring(models, tracked, of, known).await {
-        Ok(()) => known.failed = None,
+        Ok(()) => (known.failed, known.looked) = (None, true),
         Err(why) => {
             if known.failed.as_ref().is_none_or(|(before, _)| *before != why) {
                 tracing::error!(model = %of.name, registered = %of.registered, alias = %of.alias, error = %why, "a model of the registry is not served as it should be");

@@ -22,6 +22,7 @@ mod pipelines;
 mod predictions;
 pub mod prices;
 mod reload;
+mod rolling;
 mod signing;
 pub mod sources;
 mod stages;

@@ -15,12 +15,14 @@ use models::stages::Tracked;
 use parking_lot::Mutex;
 use pipeline::task::{self, Task};
 use predict::batch::queue::Limits;
+use predict::observe::Observers;
 use predict::served::{Instances, Sharing, Source};
 use predict::{Artifact, LoadSettings, Models};
 
 use crate::config::Config;
 use crate::config::model::ModelConfig;
 use crate::following::{Follow, follow};
+use crate::rolling::Rolling;
 
 /// How much memory predictive models may take together.
 const MEMORY: u64 = 4 << 30;
@@ -33,22 +35,29 @@ pub(crate) struct Predictions {
     /// The load that is under way; another takes its place.
     loading: Arc<Mutex<Option<Task<()>>>>,
     tracked: Tracked,
+    rolling: Rolling,
     /// Who follows aliases of the registry.
     following: Arc<Mutex<Option<Task<()>>>>,
 }
 
 impl Predictions {
     /// None yet.
-    pub(crate) fn new(project: &Path, clock: Arc<dyn Clock>, tracked: Tracked) -> Self {
+    pub(crate) fn new(project: &Path, clock: Arc<dyn Clock>, tracked: Tracked, observers: Observers) -> Self {
         let backend = Arc::new(onnx::Onnx::default());
-        let models = Models::new(backend, MEMORY, clock);
+        let models = Models::new(backend, MEMORY, clock.clone());
+        let rolling = Rolling::new(models.clone(), tracked.clone(), clock, observers);
         let project = project.to_owned();
-        Predictions { project, models, loading: Arc::default(), tracked, following: Arc::default() }
+        Predictions { project, models, loading: Arc::default(), tracked, rolling, following: Arc::default() }
     }
 
     /// What the gateway serves.
     pub(crate) fn models(&self) -> Models {
         self.models.clone()
+    }
+
+    /// Who looks at answers for the rollouts.
+    pub(crate) fn rolling(&self) -> Rolling {
+        self.rolling.clone()
     }
 
     /// Loads what a configuration names, and forgets what it does not, beside everything else.
@@ -70,9 +79,12 @@ impl Predictions {
         let named =
             |name: &str| followed.iter().any(|f| f.name == name) || sources.iter().any(|s| s.0 == name);
         self.models.retain(named);
-        let (models, tracked) = (self.models.clone(), self.tracked.clone());
+        self.rolling.retain(|name| followed.iter().any(|f| f.name == name));
+        let (models, tracked, rolling) = (self.models.clone(), self.tracked.clone(), self.rolling.clone());
         *self.following.lock() = (!followed.is_empty()).then(|| {
-            task::kept("follow aliases", move || follow(models.clone(), tracked.clone(), followed.clone()))
+            task::kept("follow aliases", move || {
+                follow(models.clone(), tracked.clone(), rolling.clone(), followed.clone())
+            })
         });
         if sources.is_empty() {
             return;
@@ -106,7 +118,8 @@ fn source(m: &ModelConfig, artifact: Artifact) -> Source {
     };
     let threads = m.threads.and_then(|t| count(t.0)).unwrap_or(NonZeroUsize::MIN);
     let instances = m.instances.and_then(|n| count(n.0)).map_or(Instances::Measured, Instances::Exactly);
-    Source { artifact, load: LoadSettings { threads }, instances, sharing, limits }
+    let registered = m.registry.as_deref().map(Into::into);
+    Source { artifact, registered, load: LoadSettings { threads }, instances, sharing, limits }
 }
 
 /// Loads the version that a file is, and serves it.

@@ -15,6 +15,7 @@ use contract::{Clock, MidStream, ModelName, PipelineName, RequestId, Surface, Te
 use llm::Models;
 use pipeline::Graph;
 use pipeline::triggers::Driver;
+use predict::observe::Observers;
 use store::{FileStore, KeyRing, Ledger, Reader};
 
 use crate::admin::Inventory;
@@ -27,6 +28,7 @@ use crate::ladder::{Rung, WhenBusy};
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::replay::{Replay, Replays};
+use crate::rollouts::Rollouts;
 use crate::room::Room;
 use crate::sample::Sample;
 use crate::telemetry::Tracing;
@@ -204,6 +206,9 @@ pub(crate) struct Inner {
     features: OnceLock<Arc<dyn Features>>,
     artifacts: OnceLock<Arc<dyn Artifacts>>,
     predictions: OnceLock<predict::Models>,
+    /// Who looks at predictions.
+    observers: Observers,
+    rollouts: OnceLock<Arc<dyn Rollouts>>,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -252,6 +257,8 @@ impl App {
             features: OnceLock::new(),
             artifacts: OnceLock::new(),
             predictions: OnceLock::new(),
+            observers: Observers::default(),
+            rollouts: OnceLock::new(),
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner), generation: Generation::new(parts, room) }
@@ -340,6 +347,20 @@ impl App {
     /// Says where predictive models are, for this generation and all others. The first ones stay.
     pub fn serve_predictions(&self, models: predict::Models) {
         let _ = self.inner.predictions.set(models);
+    }
+
+    /// Says who rolls models out, for this generation and all others. The first one stays.
+    pub fn show_rollouts(&self, rollouts: Arc<dyn Rollouts>) {
+        let _ = self.inner.rollouts.set(rollouts);
+    }
+
+    pub(crate) fn rollouts(&self) -> Option<&dyn Rollouts> {
+        self.inner.rollouts.get().map(|r| &**r)
+    }
+
+    /// Who looks at predictions, of this generation and all others: nobody until somebody is named there.
+    pub fn observers(&self) -> &Observers {
+        &self.inner.observers
     }
 
     pub(crate) fn predictions(&self) -> Option<&predict::Models> {

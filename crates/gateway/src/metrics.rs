@@ -14,6 +14,7 @@ mod jobs;
 mod names;
 mod overhead;
 mod predictions;
+mod rollouts;
 
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,6 +45,7 @@ use handles::Handles;
 use jobs::Jobs;
 use names::Names;
 use predictions::Predictions;
+use rollouts::Rollouts;
 
 /// A name of the configuration as a label value: a clone is a count, not a copy.
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
@@ -206,6 +208,7 @@ pub(crate) struct Metrics {
     jobs: Jobs,
     features: Features,
     predictions: Predictions,
+    rollouts: Rollouts,
     ended: Family<Ended, Counter>,
     in_flight: Gauge,
     duration: Histograms<Ended>,
@@ -274,6 +277,7 @@ impl Metrics {
             jobs: Jobs::default(),
             features: Features::default(),
             predictions: Predictions::default(),
+            rollouts: Rollouts::default(),
             ended: Family::default(),
             in_flight: Gauge::default(),
             duration: Family::new_with_constructor(seconds),
@@ -349,6 +353,7 @@ impl Metrics {
         self.jobs.register(r);
         self.features.register(r);
         self.predictions.register(r);
+        self.rollouts.register(r);
         r.register("telemetry_dropped", "Requests not told to the collector", self.dropped.clone());
         r.register("config_reloads", "Attempts to load another configuration", self.reloads.clone());
         r.register("config_refused", "Whether the last one was refused: 0 or 1", self.refused.clone());

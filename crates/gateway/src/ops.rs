@@ -49,6 +49,9 @@ pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Respo
     if let Some(models) = app.predictions() {
         app.inner.metrics.predictions_are(models);
     }
+    if let Some(rollouts) = app.rollouts() {
+        app.inner.metrics.rollouts_are(&rollouts.states(), app.observers());
+    }
     let (gate, ledger) = (app.present(), app.inner.ledger.health());
     let endpoints = app.generation.models.endpoints(app.inner.clock.now());
     let text = app.inner.metrics.render(&gate, &ledger, &endpoints, &dropped, format);

@@ -4,6 +4,7 @@
 //! - [`evaluate`]: figures of predictions against what was true, in total, by slice and by group.
 //! - [`gate`]: whether a model may answer, as a signed record.
 //! - [`rollout`]: how a version comes to answer, and is taken back.
+//! - [`rolling`]: rollouts of registered models, kept with what they do.
 //! - [`reproduce`]: what a model was made of, and whether it comes out again.
 //! - [`card`]: what people read of a model, made from its record.
 //! - [`train`]: from a table of columns to a model, by gradient-boosted trees, linear models and online learning.
@@ -28,6 +29,7 @@ pub mod onnx;
 mod posix;
 pub mod release;
 pub mod reproduce;
+pub mod rolling;
 pub mod rollout;
 pub mod stages;
 pub mod train;

@@ -23,11 +23,14 @@ use crate::backend::Backend;
 use crate::error::Error;
 
 mod load;
+mod route;
 mod slot;
 
 pub use load::{Instances, Sharing, Source};
+pub use route::{Routed, Router};
 pub use slot::{Listed, State, Version};
 
+use route::Way;
 use slot::{Named, Slot};
 
 type Table = HashMap<String, Arc<Named>, RandomState>;
@@ -138,6 +141,21 @@ impl Models {
         let slot = self.slot(model, version)?;
         slot.touch(self.0.clock.now());
         Ok(slot.version())
+    }
+
+    /// From now on this says who answers whoever names no version; nothing leaves it to what is served. A model that nobody knows has
+    /// no traffic to divide.
+    pub fn route_by(&self, model: &str, router: Option<Arc<dyn Router>>) {
+        if let Some(named) = self.named(model) {
+            named.route_by(router.map(|r| Arc::new(Way(r))));
+        }
+    }
+
+    /// Who answers an entity, where a router says so.
+    pub fn route(&self, model: &str, entity: impl FnOnce() -> String) -> Option<Routed> {
+        let table = self.0.table.load();
+        let way = table.get(model)?.way()?;
+        way.0.route(&entity())
     }
 
     /// A version in memory, without a mark that it was used.

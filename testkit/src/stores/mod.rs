@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod lineage;
 pub mod registry;
 pub mod results;
+pub mod rollouts;
 pub mod runs;
 pub mod tracking;
 pub mod triggers;
@@ -147,6 +148,10 @@ macro_rules! store_suite {
             versions_made_at_once_have_numbers_of_their_own
             registered_models_and_versions_are_searched
             what_an_alias_stood_for_at_a_time_can_be_asked_as_it_was_known_then
+        );
+        $crate::store_suite!($open, rollouts:
+            a_rollout_is_saved_with_what_it_does_or_not_at_all
+            of_those_who_save_rollouts_at_once_one_wins
         );
         $crate::store_suite!($open, triggers:
             one_text_is_kept_for_each_pipeline

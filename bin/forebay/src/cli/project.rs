@@ -162,8 +162,12 @@ impl Opened {
     /// Serves the project's predictive models, and loads them meanwhile.
     pub(super) fn serve_predictions(&self, config: &Config, app: &App) -> Predictions {
         let tracked = learning::tracked(&self.project, self.store.reader.tracking.clone());
-        let predictions = Predictions::new(&self.project, self.clock.clone(), tracked);
+        let predictions =
+            Predictions::new(&self.project, self.clock.clone(), tracked, app.observers().clone());
         app.serve_predictions(predictions.models());
+        let rolling = Arc::new(predictions.rolling());
+        app.observers().watch(vec![rolling.clone()]);
+        app.show_rollouts(rolling);
         predictions.apply(config);
         predictions
     }

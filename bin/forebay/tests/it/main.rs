@@ -41,6 +41,7 @@ mod reload;
 mod replay;
 mod rescue;
 mod resume;
+mod rollouts;
 mod run;
 mod runs;
 mod runs_crash;

@@ -18,7 +18,7 @@ use serde_json::{Value as Json, json};
 use crate::server::{Server, eventually, forebay};
 
 /// A fixture, or nothing and a line that says so.
-fn fixture(name: &str) -> Option<PathBuf> {
+pub fn fixture(name: &str) -> Option<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let folder = std::env::var_os("FOREBAY_FIXTURES")
         .map(PathBuf::from)
@@ -41,7 +41,7 @@ fn worker() -> Option<PathBuf> {
 }
 
 /// Rows in the order of time: `late` depends on `hour` and on `carrier`, and `noise` on nothing.
-fn rows(count: u32) -> String {
+pub fn rows(count: u32) -> String {
     let mut text = "at,hour,carrier,noise,late\n".to_owned();
     let mut state = 7_u64;
     let mut next = || {
@@ -315,7 +315,7 @@ fn an_alias_that_moves_is_followed_within_a_second_and_no_request_fails() {
     within("it is back", Ok("2".to_owned()));
 }
 
-fn asked(server: &Server, path: &str, body: &Json) -> (u16, Json) {
+pub fn asked(server: &Server, path: &str, body: &Json) -> (u16, Json) {
     let head = [("content-type", "application/json")];
     let (status, _, answer) = server.ask("POST", path, &head, &body.to_string());
     (status, serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{e}: {answer}")))

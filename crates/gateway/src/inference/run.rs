@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admission::{Demand, Entry};
-use contract::{Deadline, Error, Price, Tick, UnixMillis};
+use contract::{Deadline, Error, Price, RequestId, Tick, UnixMillis};
+use predict::observe::{Arm, Place};
 use predict::protocol::scoring::Scored;
 use predict::protocol::{Answer, Input, Wanted};
 use predict::served::Version;
-use predict::{Tensor, tabular};
+use predict::{Models, Tensor, tabular};
 
-use super::models;
+use super::{models, seen};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::drain;
@@ -19,6 +20,9 @@ use crate::headers::Rates;
 
 /// What is asked, of whom, and for how long.
 pub(super) struct Asked<'a> {
+    pub(super) id: RequestId,
+    /// Whom it is about, if the caller said.
+    pub(super) entity: Option<&'a str>,
     pub(super) model: &'a str,
     pub(super) version: Option<&'a str>,
     pub(super) tenant: &'a Caller,
@@ -87,6 +91,17 @@ fn enter(app: &App, caller: &Caller) -> Result<(Entry, Rates), Error> {
     Ok((entry, rates))
 }
 
+/// Who answers where traffic is divided: nothing when a version is named, nobody divides, or the version is not in memory here.
+fn routed(models: &Models, asked: &Asked<'_>) -> Option<(Arc<Version>, Arm, Option<Place>)> {
+    if asked.version.is_some() {
+        return None;
+    }
+    let entity = || asked.entity.map_or_else(|| asked.id.to_string(), str::to_owned);
+    let routed = models.route(asked.model, entity)?;
+    let version = models.try_find(asked.model, Some(&routed.version)).ok().flatten()?;
+    Some((version, routed.arm, routed.place))
+}
+
 /// Makes a call.
 ///
 /// # Errors
@@ -99,9 +114,16 @@ pub(super) async fn infer(app: &App, asked: Asked<'_>, given: Given<'_>) -> Resu
     let deadline = Deadline::from_now(begun, limit);
     let models = models(app)?;
     // What is in memory is found without a wait.
-    let version = match models.try_find(asked.model, asked.version)? {
-        Some(version) => version,
-        None => models.find(asked.model, asked.version).await?,
+    let (version, arm, place) = match routed(models, &asked) {
+        Some(found) => found,
+        None => {
+            let arm = if asked.version.is_some() { Arm::Named } else { Arm::Champion };
+            let version = match models.try_find(asked.model, asked.version)? {
+                Some(version) => version,
+                None => models.find(asked.model, asked.version).await?,
+            };
+            (version, arm, None)
+        }
     };
     let signature = version.batcher.signature();
     let inputs = match given {
@@ -112,9 +134,20 @@ pub(super) async fn infer(app: &App, asked: Asked<'_>, given: Given<'_>) -> Resu
         [] => (0..signature.outputs.len()).collect(),
         some => some.iter().map(|w| signature.output(&w.name)).collect::<Result<_, _>>()?,
     };
+    let rolled = place.is_some();
+    let (id, entity, tenant) = (asked.id, asked.entity, &asked.tenant.tenant);
+    let looked = seen::before(app, seen::Side { id, tenant, entity, arm, place }, &version, &inputs);
     let done = version.batcher.run(inputs, places.clone(), deadline).await;
     entry.settle(&contract::Usage::default(), contract::Money::ZERO);
     let took = app.inner.clock.now().since(begun);
     app.inner.metrics.predicted(&version.model, took, done.is_ok());
+    if rolled {
+        app.inner.metrics.rolled((&version.model, &version.version), arm, done.is_ok());
+    }
+    let done = done.map_err(Error::from);
+    if let Some(looked) = looked {
+        let came = done.as_ref().map(|d| (&*places, d.outputs.as_slice())).map_err(|e| e.code);
+        looked.after(app, &version, took, came);
+    }
     Ok(Predicted { outputs: done?.outputs, places, version, rates: Some(rates) })
 }

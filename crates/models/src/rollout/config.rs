@@ -206,6 +206,11 @@ impl Settings {
         })
     }
 
+    /// The metrics that decide.
+    pub fn metrics(&self) -> &[MetricRule] {
+        &self.metrics
+    }
+
     /// The longest an answer may take before it counts as slow, in milliseconds: what a caller counts `slow` by.
     pub fn slow_above_ms(&self) -> Option<i64> {
         self.latency_p99_ms

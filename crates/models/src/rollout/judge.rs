@@ -182,6 +182,7 @@ impl Rollout {
                     ),
                 }
             }
+            Hold::Asked => "somebody holds it".to_owned(),
             Hold::Disagrees => format!(
                 "{} % of its answers agree with the champion's, where {} % are asked for",
                 said(report.shadow_agreed.unwrap_or_default() * 100.0),

@@ -7,7 +7,7 @@ use contract::UnixMillis;
 use super::assign::Split;
 use super::config::{Point, Settings};
 use super::seen::{Guards, ShadowSeen, StepSeen};
-use super::state::{Action, End, Input, Phase, Rollout, Subject};
+use super::state::{Action, End, Hold, Input, Phase, Rollout, Subject};
 
 impl Rollout {
     /// A rollout that begins now, and what is to be done for it.
@@ -119,6 +119,10 @@ impl Rollout {
                 self.deadline = UnixMillis(self.last.0.saturating_add(ms.max(0)));
                 let sentence = format!("`{by}` gave it {} s more", ms.max(0) / 1_000);
                 actions.push(self.record("extended", sentence));
+            }
+            (Input::Hold { by, why }, Phase::Shadow | Phase::Canary(_)) if self.held.is_none() => {
+                self.held = Some(Hold::Asked);
+                actions.push(self.record("held", format!("`{by}` holds it: {why}")));
             }
             (Input::Override { by, why }, _) if self.held.is_some() => self.overridden(&by, &why, actions),
             (Input::RollBack { by, why }, _) => {

@@ -77,6 +77,8 @@ pub enum Hold {
     NoData,
     /// It disagrees with the champion more than it may.
     Disagrees,
+    /// Somebody asked for it.
+    Asked,
 }
 
 /// What happens to a rollout.
@@ -109,6 +111,13 @@ pub enum Input {
         by: String,
         /// How much, in milliseconds.
         ms: i64,
+    },
+    /// Somebody lets it go no further by itself, for as long as nobody lets it.
+    Hold {
+        /// Who.
+        by: String,
+        /// Why.
+        why: String,
     },
     /// Somebody moves what is held on, though nothing was proven. It still has to have seen the samples.
     Override {
@@ -213,6 +222,11 @@ impl Rollout {
     /// The version that it is compared with.
     pub fn champion(&self) -> &str {
         &self.champion
+    }
+
+    /// How it is rolled out.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Where it is.

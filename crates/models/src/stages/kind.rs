@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use contract::{BoxFuture, Context, Inputs, Kind, Outcome, Signature, Stage, Value};
+use contract::{BoxFuture, Context, Effort, Inputs, Kind, Outcome, Signature, Stage, Value};
 use pipeline::{Problem, Site, StageKind};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,8 @@ pub(super) trait ModelStage: Sized + Send + Sync + 'static {
     const INPUT: (&'static str, Kind);
     /// The fields that name files.
     const PATHS: &'static [&'static str] = &[];
+    /// What it occupies while it works.
+    const EFFORT: Effort = Effort::Heavy;
     type Config: DeserializeOwned + JsonSchema;
 
     /// Checks a configuration, and makes what runs. Everything that is wrong is reported.
@@ -72,7 +74,7 @@ impl<S: ModelStage> StageKind for ModelKind<S> {
             output: Kind::Json(None),
             streams: false,
             instant: false,
-            effort: contract::Effort::Heavy,
+            effort: S::EFFORT,
         };
         Ok(Arc::new(Built { means: Arc::clone(&self.means), signature, stage }))
     }

@@ -1,10 +1,12 @@
-//! The stages of durable pipelines that make models: `train`, `evaluate`, `register`.
+//! The stages of durable pipelines that make models and let them answer: `train`, `evaluate`, `register`, `rollout`.
 //!
 //! ```text
 //! table ─▶ train ─▶ Candidate ─▶ evaluate ─▶ Candidate ─▶ register ── accepted ─▶ the alias stands for the new version
 //!           │ model.onnx, forebay.json       │ figures      └─ refused ─▶ the stage fails; the alias stays
 //!           └──────────── a tracked run, its parameters, figures, inputs and artifacts ────────────┘
 //! ```
+//!
+//! A version that `register` gave the alias `challenger` instead, `rollout` brings to the champion's place beside the champion.
 //!
 //! **What crosses a boundary** is a [`Candidate`]: JSON that names the model's file and its record by their content, the table by its
 //! version, and the tracked run. Equal tables under an equal configuration are trained once: the result is kept by what it is made of.
@@ -29,6 +31,7 @@ mod rebuild;
 mod record;
 mod register;
 mod released;
+mod rollout;
 mod track;
 mod train;
 
@@ -95,4 +98,5 @@ pub fn register(registry: &mut Registry, means: &Arc<dyn Means>) {
     registry.register(kind::ModelKind::<train::TrainStage>::new(means));
     registry.register(kind::ModelKind::<evaluate::EvaluateStage>::new(means));
     registry.register(kind::ModelKind::<register::RegisterStage>::new(means));
+    registry.register(kind::ModelKind::<rollout::RolloutStage>::new(means));
 }

@@ -44,6 +44,10 @@ pub(super) struct RegisterConfig {
     /// The alias that stands for whoever answers.
     #[serde(default = "champion")]
     alias: String,
+    /// The alias of an accepted version while another answers, instead of `alias`: `challenger`, which a stage `rollout` behind it
+    /// brings there. Where nothing answers yet the first accepted version does at once.
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    instead: Option<String>,
     /// What the model is for, for its card.
     #[serde(default)]
     purpose: String,
@@ -82,6 +86,16 @@ impl ModelStage for RegisterStage {
         if config.alias.is_empty() || config.alias.eq_ignore_ascii_case("latest") {
             let remedy = "write `champion`, or another name but `latest`, which always is the newest version";
             problems.push(problem("/alias", "no alias can be called so", remedy));
+        }
+        if let Some(own) = &config.instead {
+            let m = if config.gate.is_none() {
+                Some("no gate says which version gets it")
+            } else if own.is_empty() || own.eq_ignore_ascii_case("latest") || *own == config.alias {
+                Some("no alias beside that of whoever answers")
+            } else {
+                None
+            };
+            problems.extend(m.map(|m| problem("/as", m, "write `as: challenger` beside a `gate`")));
         }
         let gate = match &config.gate {
             Some(file) if !file.to_str().is_some_and(open) => {
@@ -244,6 +258,15 @@ impl RegisterStage {
                 let (n, v) = (&version.name, version.version);
                 let m = format!("{}; `forebay models promote {n} {v}` gives it", decision.sentence());
                 Err(contract::Error::new(Code::NotApproved, m))
+            }
+            Verdict::Accepted if from.is_some() && self.config.instead.is_some() => {
+                let own = self.config.instead.as_deref().unwrap_or_default();
+                let at = (job.now(), job.now());
+                job.tracking().set_alias(name, own, version.version, at).await.map_err(stored)?;
+                let m = format!("{own} of {name} is version {} now", version.version);
+                job.say(&m);
+                job.note(m);
+                Ok(Some(self.value(version, candidate, Some(&decision), Some(&sealed_as))))
             }
             Verdict::Accepted => {
                 let to = (from, version.version);

@@ -19,6 +19,7 @@ mod golden;
 mod linear;
 mod online;
 mod reproduce;
+mod rolling;
 mod rollout;
 mod speed;
 mod tables;

@@ -10,6 +10,7 @@ use contract::Tick;
 use parking_lot::{Mutex, RwLock};
 
 use super::load::Source;
+use super::route::Way;
 use crate::batch::Batcher;
 use crate::error::Error;
 
@@ -17,9 +18,11 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Version {
     /// Its model.
-    pub model: String,
+    pub model: Arc<str>,
     /// Its name.
-    pub version: String,
+    pub version: Arc<str>,
+    /// What its model is called in the registry, if it is of one.
+    pub registered: Option<Arc<str>>,
     /// Where requests go.
     pub batcher: Batcher,
     /// About how much memory it takes, all instances together.
@@ -148,12 +151,26 @@ impl Slot {
 pub(super) struct Named {
     model: String,
     served: ArcSwapOption<Slot>,
+    way: ArcSwapOption<Way>,
     slots: RwLock<BTreeMap<String, Arc<Slot>>>,
 }
 
 impl Named {
     pub(super) fn new(model: &str) -> Self {
-        Named { model: model.to_owned(), served: ArcSwapOption::empty(), slots: RwLock::default() }
+        Named {
+            model: model.to_owned(),
+            served: ArcSwapOption::empty(),
+            way: ArcSwapOption::empty(),
+            slots: RwLock::default(),
+        }
+    }
+
+    pub(super) fn route_by(&self, way: Option<Arc<Way>>) {
+        self.way.store(way);
+    }
+
+    pub(super) fn way(&self) -> Option<Arc<Way>> {
+        self.way.load_full()
     }
 
     pub(super) fn served(&self) -> Option<Arc<Slot>> {

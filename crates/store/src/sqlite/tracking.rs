@@ -172,6 +172,28 @@ CREATE TABLE ml_alias_log (
 CREATE INDEX ml_alias_log_by_alias ON ml_alias_log (tenant, name, alias, valid_at, num);
 ";
 
+/// Where rollouts are, and what became of them. What is read of both is the tenant's.
+pub(super) const ROLLOUTS: &str = "
+CREATE TABLE ml_rollouts (
+  tenant TEXT NOT NULL,
+  name TEXT NOT NULL,
+  revision BIGINT NOT NULL,
+  state TEXT NOT NULL,
+  at BIGINT NOT NULL,
+  PRIMARY KEY (tenant, name)
+);
+CREATE TABLE ml_rollout_events (
+  num INTEGER PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  name TEXT NOT NULL,
+  version BIGINT NOT NULL,
+  at BIGINT NOT NULL,
+  what TEXT NOT NULL,
+  event TEXT NOT NULL
+);
+CREATE INDEX ml_rollout_events_by_name ON ml_rollout_events (tenant, name, num);
+";
+
 /// A database to track in.
 #[derive(Debug)]
 pub(super) struct SqliteSql(pub(super) Database);

@@ -22,6 +22,7 @@ mod logged_models;
 mod metrics;
 mod refused;
 mod registry;
+mod rollouts;
 mod runs;
 mod search;
 mod sql;
@@ -42,6 +43,7 @@ pub use logged_models::{DatasetNamed, LoggedModel, ModelOrder, ModelSearch, NewL
 pub use metrics::RunMetric;
 pub use refused::{Refused, Why};
 pub use registry::{PROMPT, RegisteredModel, is_prompt};
+pub use rollouts::{AliasMove, RolloutChange, RolloutEvent, SavedRollouts};
 pub use sql::{Arg, Commit, Dialect, Row, Sql, SqlTx};
 pub use versions::{ModelVersion, NewModelVersion};
 

@@ -6,6 +6,7 @@ mod made;
 mod moves;
 mod pull;
 mod registered;
+mod rollouts;
 
 use clap::Subcommand;
 use comfy_table::{Table, presets};
@@ -38,10 +39,14 @@ enum Command {
     History(registered::History),
     /// Let a version answer that its gate accepted, or give the word that it waits for.
     Promote(moves::Promote),
-    /// Go back to the version that answered before.
+    /// Go back to the version that answered before; while another is being rolled out, take that back.
     Rollback(moves::Alias),
-    /// Take a model out of service: nothing answers under the alias.
-    Kill(moves::Alias),
+    /// Take a model out of service: nothing answers under the alias. With a version, stop its rollout alone.
+    Kill(moves::Kill),
+    /// List what is being rolled out.
+    Rollouts,
+    /// Show a rollout, hold it, let it go on, or take it back.
+    Rollout(rollouts::Args),
     /// Name what two versions were made of that differs.
     Diff(made::Diff),
     /// Show the card of a version, or its report as a page.
@@ -63,6 +68,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
         Command::Promote(args) => block_on(moves::forward(global, args)),
         Command::Rollback(args) => block_on(moves::back(global, args)),
         Command::Kill(args) => block_on(moves::kill(global, args)),
+        Command::Rollouts => block_on(rollouts::list(global)),
+        Command::Rollout(args) => block_on(rollouts::run(global, args)),
         Command::Diff(args) => block_on(made::diff(global, args)),
         Command::Card(args) => block_on(made::card(global, args)),
         Command::Reproduce(args) => block_on(made::reproduce(global, args)),
