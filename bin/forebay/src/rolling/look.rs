@@ -46,7 +46,7 @@ impl Rolling {
     }
 
     async fn bring(&self, of: &Follow, stands: Stands<'_>) -> Result<(), String> {
-        let (tenant, tracked) = (TenantId::from("default"), &self.0.tracked);
+        let (tenant, tracked) = (TenantId::of_the_project(), &self.0.tracked);
         let saved = tracked.tracking.of(&tenant).rollouts(&of.registered).await.map_err(|e| e.to_string())?;
         let Some(saved) = saved else { return Ok(()) };
         let own = self.of(&of.name);
@@ -136,7 +136,7 @@ impl Rolling {
     }
 
     async fn load_one(&self, of: &Follow, number: i64, served: Option<i64>) -> Result<(), String> {
-        let (tenant, tracked) = (TenantId::from("default"), &self.0.tracked);
+        let (tenant, tracked) = (TenantId::of_the_project(), &self.0.tracked);
         let said = |e: models::Error| e.to_string();
         let version = find(tracked, &tenant, &of.registered, Err(number)).await.map_err(said)?;
         let version = version.ok_or_else(|| "the version is gone".to_owned())?;
@@ -221,7 +221,7 @@ impl Rolling {
         of: &Follow,
         mut decide: impl FnMut(&mut State, contract::UnixMillis) -> Vec<Todo>,
     ) -> Result<Kept, String> {
-        let (tenant, now) = (TenantId::from("default"), self.0.clock.wall());
+        let (tenant, now) = (TenantId::of_the_project(), self.0.clock.wall());
         let changed =
             rolling::change(&self.0.tracked, &tenant, &of.registered, now, |state| Ok(decide(state, now)))
                 .await;

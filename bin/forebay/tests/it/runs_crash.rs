@@ -196,7 +196,8 @@ fn ended(server: &Server, asked: &BTreeMap<u64, String>) -> BTreeMap<String, u64
         // As long as anything moves.
         while !last["ended_at"].is_i64() {
             let before = std::mem::take(&mut last);
-            let what = format!("every run that was asked for goes on and ends; the last that was seen: {before}");
+            let what =
+                format!("every run that was asked for goes on and ends; the last that was seen: {before}");
             patiently_for(PAUSE, &what, || {
                 let (status, _, body) = server.ask("GET", &format!("/v1/runs/{id}"), &[], "");
                 assert_eq!(status, 200, "an acknowledged run is gone: {body}");

@@ -76,7 +76,7 @@ impl ModelStage for RolloutStage {
                 let (what, event) =
                     match begin(job.tracked(), job.tenant(), wanted(), now).await.map_err(kept)? {
                         Begun::UnderWay => {
-                            tell(job, &given, &key, &mut told).await?;
+                            tell(job, &given, &mut told).await?;
                             task::sleep(LOOK).await;
                             continue;
                         }
@@ -84,7 +84,7 @@ impl ModelStage for RolloutStage {
                         Begun::Champion => ("it is the champion already", None),
                         Begun::Ended(event) => ("", Some(event)),
                     };
-                tell(job, &given, &key, &mut told).await?;
+                tell(job, &given, &mut told).await?;
                 if event.is_none() {
                     job.say(what);
                     job.note(what);
@@ -108,7 +108,7 @@ fn registered(inputs: &Inputs) -> Result<Registered, contract::Error> {
 }
 
 /// Says what happened since it was last said.
-async fn tell(job: &Job<'_>, of: &Registered, _key: &str, told: &mut usize) -> Result<(), contract::Error> {
+async fn tell(job: &Job<'_>, of: &Registered, told: &mut usize) -> Result<(), contract::Error> {
     let all = happened(job.tracked(), job.tenant(), &of.model, Some(of.version)).await.map_err(kept)?;
     for one in all.iter().skip(*told) {
         let sentence = one.event.as_ref().map_or("the rollout begins", |e| &e.sentence);
