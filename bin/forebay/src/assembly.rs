@@ -15,6 +15,7 @@ use contract::{Clock, ModelName, Surface, TenantId};
 use gateway::{App, Current, FairSlots};
 use llm::{Hedge, Models};
 use pipeline::durable::{Definitions, Durable};
+use pipeline::exec::Notes;
 use store::{Reader, Store};
 
 use crate::Error;
@@ -23,6 +24,7 @@ use crate::config::model::{ModelConfig, RatesConfig, ReplayConfig, TimeoutsConfi
 use crate::config::pool::HedgeConfig;
 use crate::config::units::{Size, Time};
 use crate::inventory::{self, Running};
+use crate::noting::Noting;
 use crate::stages::Reach;
 use crate::telemetry::{self, Sink};
 use crate::worker::LocalModel;
@@ -79,6 +81,8 @@ pub struct Assembly {
     reader: Reader,
     /// Runs of pipelines that outlive the process.
     durable: Durable,
+    /// Where their commands note what they try.
+    noting: Noting,
     /// Of the configuration in force.
     endpoints: Arc<Endpoints>,
     /// End users are counted only where something limits them.
@@ -134,6 +138,7 @@ impl Assembly {
                 keepers: crate::stages::keepers(project, config, clock.clone()),
                 lineage: Some((store.reader.lineage.clone(), config.lineage.keep.0)),
             }),
+            noting: Noting::new(store.reader.tracking.clone(), clock.clone()),
             endpoints: Arc::default(),
             users,
         };
@@ -183,7 +188,9 @@ impl Assembly {
         }
         models.prepare(settings);
         let outside = wiring::outside(config, self.reader.runs.clone(), &self.means.clock)?;
-        let reach = Reach { outside, tracking: Some(self.reader.tracking.clone()) };
+        let noting: Arc<dyn Notes> = Arc::new(self.noting.clone());
+        let tracking = Some(self.reader.tracking.clone());
+        let reach = Reach { outside, tracking, notes: Some(noting) };
         let cache: Arc<dyn llm::PartCache> = self.cache.clone();
         let calls = self.durable.calls();
         let registry = wiring::kinds(&models, &self.project, Some(config), Some(cache), reach, calls);
@@ -195,6 +202,11 @@ impl Assembly {
         let limits = wiring::limits(config);
         let caps = caps(config, &limits);
         Ok(Made { parts, limits, caps, endpoints, definitions, upstreams, notes })
+    }
+
+    /// Where commands of stages note what they try.
+    pub(crate) fn noting(&self) -> &Noting {
+        &self.noting
     }
 
     /// Runs of pipelines that outlive the process.

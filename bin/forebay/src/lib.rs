@@ -17,6 +17,7 @@ pub mod inventory;
 mod learning;
 pub mod lineage;
 mod logs;
+mod noting;
 mod panics;
 mod pipelines;
 mod predictions;

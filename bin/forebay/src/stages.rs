@@ -14,6 +14,7 @@ use data::{Format, Gc, Warehouse};
 use pipeline::Registry;
 use pipeline::artifacts::Artifacts;
 use pipeline::durable::{Keeper, Named};
+use pipeline::exec::Notes;
 use pipeline::exec::{ExecParts, Place, TableFormat};
 use pipeline::outside::Outside;
 use store::tracking::Tracking;
@@ -232,6 +233,8 @@ pub(crate) struct Reach {
     pub(crate) outside: Outside,
     /// Who notes runs and models.
     pub(crate) tracking: Option<Tracking>,
+    /// Where commands note theirs.
+    pub(crate) notes: Option<Arc<dyn Notes>>,
 }
 
 /// Adds the kinds of stages that only durable runs have.
@@ -244,6 +247,7 @@ pub(crate) fn register(registry: &mut Registry, folder: &Path, config: Option<&C
         artifacts: artifacts(folder, config),
         place: Some(tables.clone()),
         env: Vec::new(),
+        notes: reach.notes,
     };
     pipeline::register(registry, pipeline::Parts { exec, outside: reach.outside });
     let learning = Learning {

@@ -37,7 +37,7 @@ impl Current {
     }
 
     /// The same, not kept by whoever looks there.
-    pub(crate) fn downgrade(&self) -> Latest {
+    pub fn downgrade(&self) -> Latest {
         Latest(Arc::downgrade(&self.0))
     }
 
@@ -51,7 +51,7 @@ impl Current {
 
 /// Where the current generation is, as long as anybody serves it.
 #[derive(Clone, Default)]
-pub(crate) struct Latest(Weak<ArcSwap<Front>>);
+pub struct Latest(Weak<ArcSwap<Front>>);
 
 impl Latest {
     /// The generation that a request would find now.

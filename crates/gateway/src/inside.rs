@@ -90,6 +90,11 @@ pub(crate) async fn call_for(
     BEHALF.scope(behalf, whole).await
 }
 
+/// Does something on somebody's behalf.
+pub(crate) async fn on_behalf<T>(behalf: Behalf, work: impl Future<Output = T>) -> T {
+    BEHALF.scope(behalf, work).await
+}
+
 /// On whose behalf this task calls, if it does.
 pub(crate) fn who() -> Option<(TenantId, Option<KeyId>)> {
     BEHALF.try_with(|b| (b.tenant.clone(), b.key.clone())).ok()

@@ -13,6 +13,7 @@ mod batches;
 mod body;
 mod came;
 mod chat;
+mod commands;
 mod completions;
 mod configuration;
 mod current;
@@ -61,8 +62,9 @@ mod upload;
 pub use admin::{Inventory, KeyMade, KeyWanted, ModelInfo};
 pub use app::{App, Limits, Parts, Pipeline, Settings, Upstream};
 pub use batches::{Batches, BatchesSettings, named as batch_named};
+pub use commands::{Pass, Passes, serve_commands};
 pub use configuration::{ConfigProblem, ConfigRefusal, ConfigState, Configuration, Reloaded};
-pub use current::Current;
+pub use current::{Current, Latest};
 pub use ended::EndedRequests;
 pub use features::{
     FeatureColumn, FeatureRows, FeatureStatus, FeatureValue, Features, FeaturesMaterialized, FeaturesNamed,

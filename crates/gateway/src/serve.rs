@@ -43,6 +43,23 @@ impl Listening {
         let address = listener.local_addr()?;
         Ok(Listening { listener, address })
     }
+
+    /// The next connection; nothing, after a moment, when the system gives none.
+    pub(crate) async fn accept(&self) -> Option<(TcpStream, SocketAddr)> {
+        match self.listener.accept().await {
+            Ok(accepted) => {
+                // A delayed segment costs a caller 40 ms; a socket that refuses the option still works.
+                let _ = accepted.0.set_nodelay(true);
+                Some(accepted)
+            }
+            Err(e) => {
+                // Out of file descriptors or the like: let connections end before asking again.
+                tracing::warn!(error = %e, "failed to accept a connection");
+                task::sleep(Duration::from_millis(50)).await;
+                None
+            }
+        }
+    }
 }
 
 /// What HTTP/2 opens with when it was not negotiated.
@@ -136,20 +153,10 @@ async fn until_quiet(
     let mut signals = pin!(signals);
     loop {
         let accepted = tokio::select! {
-            accepted = listening.listener.accept() => accepted,
+            accepted = listening.accept() => accepted,
             _ = signals.next() => break,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(e) => {
-                // Out of file descriptors or the like: let connections end before asking again.
-                tracing::warn!(error = %e, "failed to accept a connection");
-                task::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        // A delayed segment costs a caller 40 ms; a socket that refuses the option still works.
-        let _ = stream.set_nodelay(true);
+        let Some((stream, peer)) = accepted else { continue };
         let (mut http1, mut http2, going_on) = (http1.clone(), http2.clone(), shared.drain.conversation());
         let service = SeenFrom::new(current.clone(), peer);
         let (stopping, given_up) = (stopping.clone(), given_up.clone());

@@ -28,6 +28,7 @@ mod config;
 mod inputs;
 mod lines;
 mod members;
+mod notes;
 mod outputs;
 mod process;
 mod record;
@@ -45,6 +46,7 @@ use crate::artifacts::Artifacts;
 use crate::registry::{Problem, Site, StageKind};
 use config::ExecConfig;
 pub use inputs::{Place, TableFormat};
+pub use notes::{Noted, Notes};
 use outputs::Pattern;
 
 /// The file of a stage's result, in the folder of its outputs.
@@ -59,8 +61,10 @@ pub struct ExecParts {
     pub artifacts: Artifacts,
     /// Who writes tables; without one, a table that is an input fails the stage.
     pub place: Option<Arc<dyn Place>>,
-    /// Variables that every command is given, such as the address of a tracking server.
+    /// Variables that every command is given.
     pub env: Vec<(String, String)>,
+    /// Who keeps what commands note.
+    pub notes: Option<Arc<dyn Notes>>,
 }
 
 impl ExecParts {

@@ -150,7 +150,7 @@ impl Opened {
     }
 
     /// Keeps artifacts of runs and models in the project's folder. What a process that died had half written goes first.
-    pub(super) fn keep_artifacts(&self, app: &App) -> Result<(), Error> {
+    fn keep_artifacts(&self, app: &App) -> Result<(), Error> {
         let artifacts = learning::artifacts(&self.project);
         let unwritable =
             |e: models::Error| Error::new(format!("cannot {e}"), "give this user write access to the folder");
@@ -190,6 +190,8 @@ impl Opened {
         if let Err(error) = crate::stages::artifacts(&global.project, Some(config)).sweep() {
             tracing::warn!(%error, "failed to remove files that a server left half written");
         }
+        self.keep_artifacts(&current.app())?;
+        assembly.noting().serve(current);
         self.jobs = Some(wiring::jobs(config, current, assembly.durable(), self.clock.clone())?);
         Ok(())
     }

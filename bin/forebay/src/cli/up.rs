@@ -92,7 +92,6 @@ async fn serve(
     let (mut opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, ledger).await?;
     assembly.durable().heavy_on(heavy.clone());
     Box::pin(opened.serve_features(global, &config, &app, &heavy)).await?;
-    opened.keep_artifacts(&app)?;
     let predictions = opened.serve_predictions(&config, &app);
     let current = Current::new(app);
     let starting = opened.work(global, &config, &current, &assembly)?;

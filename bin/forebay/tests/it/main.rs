@@ -33,6 +33,7 @@ mod ladder;
 mod lineage;
 mod models;
 mod nested;
+mod noting;
 mod on_postgres;
 mod places;
 mod prices;

@@ -69,11 +69,19 @@ pub(super) async fn run(
     let place = parts.place.as_ref();
     let paths = inputs::write(given, &config.inputs, &folders.inputs, place, &parts.artifacts).await?;
     let environment = record::record(config);
-    let env = environment_of(parts, config, cx, attempt, &folders, &paths);
+    let stage = cx.stage.as_ref().map(|s| s.as_str()).unwrap_or_default();
+    let noted = match &parts.notes {
+        Some(notes) => notes.open(&cx.tenant, attempt, stage).await,
+        None => None,
+    };
+    let notes = noted.as_ref().map(|n| n.env()).unwrap_or_default();
+    let env = environment_of((parts, config, &notes), stage, attempt, &folders, &paths);
     let said = env.iter().filter_map(|(n, v)| Some((n.as_str(), v.to_str()?)));
-    let secrets = Secrets::among(
-        said.filter(|(n, _)| config.env.contains_key(*n) || config.pass_env.iter().any(|p| p == n)),
-    );
+    let secret = |name: &str| {
+        let noted = notes.iter().any(|(n, _, secret)| n == name && *secret);
+        noted || config.env.contains_key(name) || config.pass_env.iter().any(|p| p == name)
+    };
+    let secrets = Secrets::among(said.filter(|(n, _)| secret(n)));
     let launch = Launch {
         words: config.command.words(),
         mark: mark_of(&env),
@@ -90,7 +98,11 @@ pub(super) async fn run(
     let last = Mutex::new(Last::default());
     let (end, status) = watched(config, &mut running, read(out, err, attempt, &secrets, &last)).await;
     drop(running);
-    verdict(config, end, status, &last.lock())?;
+    let verdict = verdict(config, end, status, &last.lock());
+    if let Some(noted) = noted {
+        noted.ended(verdict.is_ok()).await;
+    }
+    verdict?;
     let collected = collect(parts, config, patterns, cx, &folders).await?;
     // Many elements of a list share what an attempt may fill.
     let own = folders.own;
@@ -184,14 +196,12 @@ async fn made(folder: &Path, effect: &str) -> Result<Folders, Error> {
 
 /// All variables of the command. Later ones replace earlier ones.
 fn environment_of(
-    parts: &ExecParts,
-    config: &ExecConfig,
-    cx: &Context,
+    (parts, config, notes): (&ExecParts, &ExecConfig, &[(String, String, bool)]),
+    stage: &str,
     attempt: &Attempt,
     folders: &Folders,
     inputs: &[(String, PathBuf)],
 ) -> Vec<(String, OsString)> {
-    let stage = cx.stage.as_ref().map(|s| s.as_str()).unwrap_or_default();
     let mut all: IndexMap<String, OsString> = IndexMap::new();
     for name in ["PATH", "LANG", "HOME"].into_iter().chain(config.pass_env.iter().map(String::as_str)) {
         if let Some(value) = std::env::var_os(name) {
@@ -200,6 +210,7 @@ fn environment_of(
     }
     all.insert("TMPDIR".into(), folders.aside.clone().into());
     all.extend(parts.env.iter().map(|(n, v)| (n.clone(), v.into())));
+    all.extend(notes.iter().map(|(n, v, _)| (n.clone(), v.into())));
     all.extend(config.env.iter().map(|(n, v)| (n.clone(), v.0.clone().into())));
     all.extend(inputs.iter().map(|(n, path)| (variable(n), path.into())));
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
