@@ -4,7 +4,7 @@ use contract::{TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use store::tracking::{Refused, RolloutEvent};
 
-use super::{Changed, Save, State, change, load, written};
+use super::{Changed, Save, State, TRIES, change, load, pause, written};
 use crate::Error;
 use crate::rollout::{Event, Input, Releases, Rollout, Settings, Subject, SubjectKind, Todo};
 use crate::stages::{Tracked, find};
@@ -52,7 +52,6 @@ pub struct Opened {
 const OPENED: &str = "opened";
 /// Events that are read at once.
 const EVENTS: u32 = 1_000;
-const TRIES: usize = 8;
 
 /// Something that happened, as it was kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,7 +113,7 @@ pub async fn begin(
     begin: Begin<'_>,
     now: UnixMillis,
 ) -> Result<Begun, Error> {
-    for _ in 0..TRIES {
+    for tried in 0..TRIES {
         match ended(tracked, tenant, &begin).await? {
             Some(None) => return Ok(Begun::UnderWay),
             Some(Some(end)) => return Ok(Begun::Ended(Box::new(end))),
@@ -135,6 +134,7 @@ pub async fn begin(
                 }
             }
         }
+        pause(tried).await;
     }
     Err(Refused::state(format!("the rollouts of `{}` change again and again: try again", begin.name)).into())
 }

@@ -17,7 +17,10 @@ mod ask;
 mod collect;
 mod score;
 
+use std::time::Duration;
+
 use contract::{TenantId, UnixMillis};
+use pipeline::task;
 use serde::{Deserialize, Serialize};
 use store::tracking::{AliasMove, Refused, RolloutChange, RolloutEvent};
 
@@ -34,8 +37,12 @@ pub const CHALLENGER: &str = "challenger";
 
 /// Who may drive and does not for longer was away, and all others with him.
 const AWAY_MS: i64 = 5_000;
-/// How often a change is decided anew because somebody was first.
-const TRIES: usize = 8;
+/// How often a change is decided anew because somebody was first. Servers save about once a second each: whoever is last of many gets
+/// his turn well before this.
+const TRIES: u64 = 40;
+/// How much longer it is waited after each such try, and how long at most.
+const PAUSE: Duration = Duration::from_millis(3);
+const LONGEST: Duration = Duration::from_millis(50);
 /// Words of an event after which a rollout is over.
 pub const ENDS: [&str; 6] = ["promoted", "rolled_back", "invalid", "killed", "rejected", "superseded"];
 
@@ -98,7 +105,7 @@ pub async fn change(
     now: UnixMillis,
     mut decide: impl FnMut(&mut State) -> Result<Vec<Todo>, Error>,
 ) -> Result<Changed, Error> {
-    for _ in 0..TRIES {
+    for tried in 0..TRIES {
         let Some(Kept { revision, mut state }) = load(tracked, tenant, name).await? else {
             return Err(Refused::missing(format!("`{name}` has no rollout")).into());
         };
@@ -113,8 +120,15 @@ pub async fn change(
         if save.save(tracked, tenant, name, now).await? {
             return Ok(Changed { kept: Kept { revision: revision + 1, state }, done });
         }
+        pause(tried).await;
     }
     Err(Refused::state(format!("the rollouts of `{name}` change again and again: try again")).into())
+}
+
+/// Lets others end what they began.
+async fn pause(tried: u64) {
+    let n = u32::try_from(tried).unwrap_or(u32::MAX);
+    task::sleep(PAUSE.saturating_mul(n).min(LONGEST)).await;
 }
 
 /// What is about to be saved.

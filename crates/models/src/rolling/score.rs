@@ -43,7 +43,7 @@ pub fn said_of(outputs: &[NamedTensor]) -> Vec<Said> {
     let labels = named("label").map(|o| &o.tensor);
     let rows = answer.map(|a| &a.tensor).or(labels).map_or(0, Tensor::rows);
     let found = answer.and_then(|a| numbers(&a.tensor)).unwrap_or_default();
-    let width = if rows == 0 { 0 } else { found.len() / rows };
+    let width = found.len().checked_div(rows).unwrap_or(0);
     let classes = labels.map(classes).unwrap_or_default();
     let one = |row: usize| {
         let own = found.get(row * width..(row + 1) * width).unwrap_or_default();
