@@ -14,6 +14,7 @@ pub mod alarm;
 pub mod alert;
 pub mod drift;
 pub mod performance;
+pub mod report;
 pub mod retrain;
 pub mod sketch;
 pub mod stream;

@@ -12,6 +12,7 @@ mod client;
 mod completions;
 mod costs;
 mod data;
+mod drift;
 mod explain;
 mod fake_upstream;
 mod features;
@@ -119,6 +120,8 @@ pub enum Command {
     Key(key::Args),
     /// Keep datasets: add rows, read versions, compare them, and hold them against expectations.
     Data(data::Args),
+    /// Compare two files, versions or windows: what has drifted.
+    Drift(Box<drift::Args>),
     /// List the models, get files for local ones, and say which version of a registered one answers.
     Models(models::Args),
     /// Ask a predictive model about rows.
@@ -183,6 +186,7 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Schema => schema::run(registry),
         Command::Key(args) => key::run(&cli.global, args),
         Command::Data(args) => data::run(&cli.global, args),
+        Command::Drift(args) => drift::run(&cli.global, args),
         Command::Models(args) => models::run(&cli.global, args),
         Command::Predict(args) => predict::run(&cli.global, args),
         Command::Explain(args) => explain::run(&cli.global, args),

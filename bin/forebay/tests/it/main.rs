@@ -22,6 +22,7 @@ mod commands;
 mod cut;
 mod data;
 mod drain;
+mod drift;
 mod failures;
 mod from_postgres;
 mod golden;

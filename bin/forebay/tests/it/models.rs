@@ -18,7 +18,7 @@ use serde_json::{Value as Json, json};
 use crate::server::{Server, eventually, forebay};
 
 /// A fixture, or nothing and a line that says so.
-fn fixture(name: &str) -> Option<PathBuf> {
+pub fn fixture(name: &str) -> Option<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let folder = std::env::var_os("FOREBAY_FIXTURES")
         .map(PathBuf::from)

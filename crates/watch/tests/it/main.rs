@@ -12,6 +12,7 @@ mod alert;
 mod alert_properties;
 mod drift;
 mod performance;
+mod report;
 mod retrain;
 mod sketch;
 mod stream;
