@@ -106,7 +106,8 @@ fn source(m: &ModelConfig, artifact: Artifact) -> Source {
     };
     let threads = m.threads.and_then(|t| count(t.0)).unwrap_or(NonZeroUsize::MIN);
     let instances = m.instances.and_then(|n| count(n.0)).map_or(Instances::Measured, Instances::Exactly);
-    Source { artifact, load: LoadSettings { threads }, instances, sharing, limits }
+    let registered = m.registry.as_deref().map(Into::into);
+    Source { artifact, registered, load: LoadSettings { threads }, instances, sharing, limits }
 }
 
 /// Loads the version that a file is, and serves it.

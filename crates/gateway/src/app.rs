@@ -15,6 +15,7 @@ use contract::{Clock, MidStream, ModelName, PipelineName, RequestId, Surface, Te
 use llm::Models;
 use pipeline::Graph;
 use pipeline::triggers::Driver;
+use predict::observe::Observers;
 use store::{FileStore, KeyRing, Ledger, Reader};
 
 use crate::admin::Inventory;
@@ -204,6 +205,8 @@ pub(crate) struct Inner {
     features: OnceLock<Arc<dyn Features>>,
     artifacts: OnceLock<Arc<dyn Artifacts>>,
     predictions: OnceLock<predict::Models>,
+    /// Who looks at predictions.
+    observers: Observers,
     /// The state of the id generator: seeded once, mixed for each id.
     seed: AtomicU64,
 }
@@ -252,6 +255,7 @@ impl App {
             features: OnceLock::new(),
             artifacts: OnceLock::new(),
             predictions: OnceLock::new(),
+            observers: Observers::default(),
             seed: AtomicU64::new(seed),
         };
         App { inner: Arc::new(inner), generation: Generation::new(parts, room) }
@@ -340,6 +344,11 @@ impl App {
     /// Says where predictive models are, for this generation and all others. The first ones stay.
     pub fn serve_predictions(&self, models: predict::Models) {
         let _ = self.inner.predictions.set(models);
+    }
+
+    /// Who looks at predictions, of this generation and all others: nobody until somebody is named there.
+    pub fn observers(&self) -> &Observers {
+        &self.inner.observers
     }
 
     pub(crate) fn predictions(&self) -> Option<&predict::Models> {

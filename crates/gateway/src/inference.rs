@@ -7,6 +7,7 @@
 mod grpc;
 mod run;
 mod scoring;
+mod seen;
 mod views;
 
 use axum::Router;
@@ -15,15 +16,16 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
-use contract::{BoxFuture, Code, Error, Surface};
+use contract::{BoxFuture, Code, Error, RequestId, Surface};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use predict::Models;
 use predict::protocol::v2;
 
 use crate::app::App;
 use crate::came::{Came, Taken};
+use crate::errors::Failure;
 use crate::intake::Behind;
 use crate::openai::json_response;
 use crate::{admin, errors, headers};
@@ -32,6 +34,8 @@ pub(crate) use grpc::{call as grpc_call, is_grpc};
 
 /// How long the JSON of a body is that binary elements follow.
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+/// Whom a prediction is about.
+const ENTITY: HeaderName = HeaderName::from_static("forebay-entity");
 const VERSION: HeaderName = HeaderName::from_static("forebay-model-version");
 
 /// The routes.
@@ -136,7 +140,7 @@ async fn model_ready(State(app): State<App>, Path(named): Path<Named>) -> Respon
         let m = || predict::Error::NotReady(format!("the model `{}` is not loaded", named.name));
         Ok(found.ok_or_else(m)?)
     });
-    shown(&app, found.map(|v| serde_json::json!({"name": v.model, "ready": true})))
+    shown(&app, found.map(|v| serde_json::json!({"name": &*v.model, "ready": true})))
 }
 
 /// `GET /v2/models/{name}/config`, in Triton's words.
@@ -168,13 +172,31 @@ async fn infer(State(app): State<App>, Path(named): Path<Named>, came: Came) -> 
 }
 
 async fn answered(app: &App, model: &str, version: Option<&str>, came: Came) -> Response {
-    match answer(app, model, version, came).await {
+    let id = app.request_id();
+    match answer(app, id, (model, version), came).await {
         Ok(response) => response,
-        Err(e) => refused(app, e),
+        Err(e) => failed(app, id, e),
     }
 }
 
-async fn answer(app: &App, model: &str, version: Option<&str>, mut came: Came) -> Result<Response, Error> {
+/// What is answered to a request that has an id already.
+fn failed(app: &App, id: RequestId, e: Error) -> Response {
+    let mut failure: Box<Failure> = e.into();
+    failure.request = Some(id);
+    errors::answer(app, Surface::Inference, failure)
+}
+
+/// Whom the headers of a request say that it is about.
+fn entity(headers: &HeaderMap) -> Option<&str> {
+    headers.get(ENTITY).and_then(|v| v.to_str().ok()).filter(|e| !e.is_empty())
+}
+
+async fn answer(
+    app: &App,
+    id: RequestId,
+    (model, version): (&str, Option<&str>),
+    mut came: Came,
+) -> Result<Response, Error> {
     let caller = came.caller(app)?;
     let length = came.headers.get(HEADER_LENGTH).map(|v| v.to_str().ok().and_then(|v| v.parse().ok()));
     let length = match length {
@@ -186,6 +208,8 @@ async fn answer(app: &App, model: &str, version: Option<&str>, mut came: Came) -
     };
     let request = v2::request(&came.body, length)?;
     let asked = run::Asked {
+        id,
+        entity: request.entity.as_deref().or_else(|| entity(&came.headers)),
         model,
         version,
         tenant: &caller,
@@ -203,12 +227,12 @@ async fn answer(app: &App, model: &str, version: Option<&str>, mut came: Came) -
     if let Some(length) = encoded.header {
         own.insert(HEADER_LENGTH, HeaderValue::from(length));
     }
-    stamp(app, &predicted, &mut response);
+    stamp(id, &predicted, &mut response);
     Ok(response)
 }
 
 /// What every answer of a model says in its headers.
-fn stamp(app: &App, predicted: &run::Predicted, response: &mut Response) {
+fn stamp(id: RequestId, predicted: &run::Predicted, response: &mut Response) {
     let own = response.headers_mut();
     if let Ok(version) = HeaderValue::from_str(&predicted.version.version) {
         own.insert(VERSION, version);
@@ -216,7 +240,7 @@ fn stamp(app: &App, predicted: &run::Predicted, response: &mut Response) {
     if let Some(rates) = &predicted.rates {
         rates.put(Surface::Inference, own);
     }
-    headers::request_id(app.request_id(), Surface::Inference, own);
+    headers::request_id(id, Surface::Inference, own);
 }
 
 /// `POST /v2/repository/index`.

@@ -22,6 +22,7 @@ mod ended;
 mod errors;
 mod events;
 mod features;
+mod feedback;
 mod files;
 mod front;
 mod headers;

@@ -8,6 +8,7 @@ mod admin;
 mod batches;
 mod events;
 mod features;
+mod feedback;
 mod files;
 mod inference;
 mod jobs;
@@ -56,6 +57,7 @@ const PIPELINE: &str = "/v1/pipelines/{name}";
         schemas::CountTokensRequest, schemas::InputTokens,
         schemas::PipelineInput, schemas::PipelineForm, schemas::PipelineOutput, schemas::RunEvent,
         schemas::RequestRecord, schemas::Readiness,
+        schemas::Feedback, schemas::FeedbackBody, schemas::FeedbackLabel, schemas::FeedbackTime, schemas::FeedbackTaken,
         schemas::CloudEvent, schemas::CloudEvents, schemas::EventsTaken,
         schemas::Jobs, schemas::Job, schemas::JobRemoved, schemas::Deliveries,
         schemas::RunWanted, schemas::Run, schemas::Runs, schemas::RunDecision, schemas::RunLog,

@@ -20,8 +20,8 @@ use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
 use crate::responses::Responses;
 use crate::{
-    admin, anthropic, batches, chat, events, features, files, inference, intake, jobs, ladder, lineage,
-    mlflow, models, native, openapi, ops, replay, runs, socket,
+    admin, anthropic, batches, chat, events, features, feedback, files, inference, intake, jobs, ladder,
+    lineage, mlflow, models, native, openapi, ops, replay, runs, socket,
 };
 
 /// All routes.
@@ -39,6 +39,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .route("/v1/pipelines/{name}", post(native::post).get(socket::socket))
         .route("/v1/events", post(events::post))
+        .route("/v1/feedback", post(feedback::post))
         .route("/v1/requests/{id}", get(ops::request))
         .route("/v1/requests/{id}/events", get(replay::events))
         .route("/healthz", get(ops::healthz))

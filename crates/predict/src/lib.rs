@@ -4,12 +4,15 @@
 //! ([`batch`]), run by a [`Backend`]'s model, and answered by the version that is served ([`served`]). The codecs are pure
 //! functions over bytes; engines fit [`Backend`] and are known to the binary alone.
 //!
+//! Who looks at answers afterwards is an [`observe::Observer`].
+//!
 //! Never here: sockets, status codes, files other than those a backend is told to load.
 
 pub mod backend;
 pub mod batch;
 mod datatype;
 mod error;
+pub mod observe;
 pub mod protocol;
 pub mod served;
 mod signature;

@@ -3,6 +3,8 @@
 //! The messages are `predict`'s; framing, compression and deadlines of the transport are tonic's. A key is checked before a message
 //! is read. Not served: shared memory, tracing, Triton's own configuration message and its log settings.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::Response;
 use contract::{BoxFuture, Class, Code, Error};
@@ -20,6 +22,8 @@ use crate::admin;
 use crate::app::App;
 use crate::auth::{self, Caller};
 
+/// The parameter of an answer that holds what `x-request-id` is over HTTP: messages of a stream have no headers.
+const REQUEST_ID: &str = "request_id";
 const SERVICE: &str = "/inference.GRPCInferenceService/";
 
 /// Whether a path is this service's.
@@ -50,6 +54,8 @@ fn status(e: &Error) -> Status {
 struct Call {
     app: App,
     caller: Caller,
+    /// Whom the call's metadata say that it is about.
+    entity: Option<Arc<str>>,
     /// What an operator is known by.
     operator: Result<(), Error>,
 }
@@ -97,8 +103,9 @@ pub(crate) async fn call(app: App, request: http::Request<Incoming>) -> Response
     };
     let (parts, body) = request.into_parts();
     let operator = admin::operator(&app, &parts).map(drop);
+    let entity = super::entity(&parts.headers).map(Into::into);
     let request = http::Request::from_parts(parts, body);
-    dispatch(Call { app, caller, operator }, request).await.map(Body::new)
+    dispatch(Call { app, caller, entity, operator }, request).await.map(Body::new)
 }
 
 fn dispatch(call: Call, request: http::Request<Incoming>) -> Answering {
@@ -129,11 +136,14 @@ fn ready<A: Send + 'static>(answer: A) -> BoxFuture<'static, Result<A, Error>> {
 }
 
 async fn model_infer(call: Call, message: m::ModelInferRequest) -> Result<m::ModelInferResponse, Error> {
-    let Call { app, caller, .. } = &call;
+    let Call { app, caller, entity, .. } = &call;
+    let id = app.request_id();
     let arrived = app.inner.clock.now();
     let (model, version) = (message.model_name.clone(), message.model_version.clone());
     let (request, raw) = codec::request(message)?;
     let asked = run::Asked {
+        id,
+        entity: request.entity.as_deref().or(entity.as_deref()),
         model: &model,
         version: Some(version.as_str()).filter(|v| !v.is_empty()),
         tenant: caller,
@@ -142,7 +152,9 @@ async fn model_infer(call: Call, message: m::ModelInferRequest) -> Result<m::Mod
         wanted: &request.outputs,
     };
     let predicted = run::infer(app, asked, run::Given::Tensors(request.inputs)).await?;
-    Ok(codec::answer(&predicted.answer(request.id.as_deref(), &[], true), raw)?)
+    let mut answer = codec::answer(&predicted.answer(request.id.as_deref(), &[], true), raw)?;
+    answer.parameters.insert(REQUEST_ID.to_owned(), m::InferParameter::of_text(id.to_string()));
+    Ok(answer)
 }
 
 /// `ModelStreamInfer`: answers come in the order of requests, and an error is one of its request alone.
@@ -205,7 +217,7 @@ async fn model_metadata(call: Call, asked: m::ModelNamed) -> Result<m::ModelMeta
     };
     let signature = version.batcher.signature();
     Ok(m::ModelMetadata {
-        name: version.model.clone(),
+        name: version.model.to_string(),
         versions: views::versions(models, &version.model),
         platform: models.platform().to_owned(),
         inputs: signature.inputs.iter().map(tensor).collect(),

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admission::{Demand, Entry};
-use contract::{Deadline, Error, Price, Tick, UnixMillis};
+use contract::{Deadline, Error, Price, RequestId, Tick, UnixMillis};
+use predict::observe::Arm;
 use predict::protocol::scoring::Scored;
 use predict::protocol::{Answer, Input, Wanted};
 use predict::served::Version;
 use predict::{Tensor, tabular};
 
-use super::models;
+use super::{models, seen};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::drain;
@@ -19,6 +20,9 @@ use crate::headers::Rates;
 
 /// What is asked, of whom, and for how long.
 pub(super) struct Asked<'a> {
+    pub(super) id: RequestId,
+    /// Whom it is about, if the caller said.
+    pub(super) entity: Option<&'a str>,
     pub(super) model: &'a str,
     pub(super) version: Option<&'a str>,
     pub(super) tenant: &'a Caller,
@@ -112,9 +116,17 @@ pub(super) async fn infer(app: &App, asked: Asked<'_>, given: Given<'_>) -> Resu
         [] => (0..signature.outputs.len()).collect(),
         some => some.iter().map(|w| signature.output(&w.name)).collect::<Result<_, _>>()?,
     };
+    let arm = if asked.version.is_some() { Arm::Named } else { Arm::Champion };
+    let (id, entity, tenant) = (asked.id, asked.entity, &asked.tenant.tenant);
+    let looked = seen::before(app, seen::Side { id, tenant, entity, arm, place: None }, &version, &inputs);
     let done = version.batcher.run(inputs, places.clone(), deadline).await;
     entry.settle(&contract::Usage::default(), contract::Money::ZERO);
     let took = app.inner.clock.now().since(begun);
     app.inner.metrics.predicted(&version.model, took, done.is_ok());
+    let done = done.map_err(Error::from);
+    if let Some(looked) = looked {
+        let came = done.as_ref().map(|d| (&*places, d.outputs.as_slice())).map_err(|e| e.code);
+        looked.after(app, &version, took, came);
+    }
     Ok(Predicted { outputs: done?.outputs, places, version, rates: Some(rates) })
 }

@@ -2,12 +2,12 @@
 
 use axum::extract::{Query, State};
 use axum::response::Response;
-use contract::{Code, Error};
+use contract::{Code, Error, RequestId};
 use http::header::CONTENT_TYPE;
 use predict::protocol::scoring;
 use predict::{Models, Tensor};
 
-use super::{json_bytes, models, refused, run, stamp};
+use super::{entity, failed, json_bytes, models, run, stamp};
 use crate::app::App;
 use crate::came::Came;
 
@@ -18,13 +18,14 @@ pub(super) struct Which {
 }
 
 pub(super) async fn invocations(State(app): State<App>, Query(which): Query<Which>, came: Came) -> Response {
-    match answer(&app, which, came).await {
+    let id = app.request_id();
+    match answer(&app, id, which, came).await {
         Ok(response) => response,
-        Err(e) => refused(&app, e),
+        Err(e) => failed(&app, id, e),
     }
 }
 
-async fn answer(app: &App, which: Which, mut came: Came) -> Result<Response, Error> {
+async fn answer(app: &App, id: RequestId, which: Which, mut came: Came) -> Result<Response, Error> {
     let caller = came.caller(app)?;
     let model = match which.model {
         Some(named) => named,
@@ -41,6 +42,8 @@ async fn answer(app: &App, which: Which, mut came: Came) -> Result<Response, Err
     };
     let by_row = scored.by_row();
     let asked = run::Asked {
+        id,
+        entity: entity(&came.headers),
         model: &model,
         version: which.version.as_deref(),
         tenant: &caller,
@@ -51,7 +54,7 @@ async fn answer(app: &App, which: Which, mut came: Came) -> Result<Response, Err
     let predicted = run::infer(app, asked, run::Given::Scored(scored)).await?;
     let outputs: Vec<(&str, Tensor)> = predicted.named().map(|(name, t)| (name, t.clone())).collect();
     let mut response = json_bytes(scoring::predictions(&outputs, by_row)?);
-    stamp(app, &predicted, &mut response);
+    stamp(id, &predicted, &mut response);
     Ok(response)
 }
 

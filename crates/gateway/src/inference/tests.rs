@@ -6,6 +6,7 @@ use admission::Gate;
 use contract::Clock;
 use http::Request;
 use http::header::CONTENT_TYPE;
+use predict::observe::{Answered, Arm, Observer, Told};
 use predict::served::{Instances, Source};
 use predict::{
     Artifact, Backend, DYNAMIC, DataType, Field, LoadSettings, Metadata, Model, Signature, Tensor,
@@ -263,4 +264,65 @@ async fn a_server_without_models_says_so_and_is_ready() {
     let (status, answer) = world.get("/v2/models/m").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(answer["error"].as_str().unwrap().contains("no predictive models"), "{answer}");
+}
+
+/// Keeps what it sees.
+#[derive(Default)]
+struct Seen {
+    answers: parking_lot::Mutex<Vec<Arc<Answered>>>,
+    told: parking_lot::Mutex<Vec<Told>>,
+}
+
+impl Observer for Seen {
+    fn answered(&self, answered: &Arc<Answered>) {
+        self.answers.lock().push(answered.clone());
+    }
+    fn told<'a>(&'a self, told: &'a [Told]) -> BoxFuture<'a, Result<(), Error>> {
+        self.told.lock().extend_from_slice(told);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+#[tokio::test]
+async fn whoever_looks_sees_what_was_asked_and_answered_under_the_id_that_the_caller_got() {
+    let (world, seen) = (World::new(false).await, Arc::new(Seen::default()));
+    world.app.observers().watch(vec![seen.clone()]);
+    let asked = |path: &str, entity: Option<&str>, data: Json| {
+        let parameters = entity.map_or(json!({}), |e| json!({"entity": e}));
+        let body = json!({"parameters": parameters, "inputs": [x(data)]});
+        Request::post(path).header("forebay-entity", "ann").body(Body::from(body.to_string())).unwrap()
+    };
+    let mut ids = Vec::new();
+    for request in [
+        asked("/v2/models/m/infer", Some("bob"), json!([1, 2])),
+        asked("/v2/models/m/versions/2/infer", None, json!([3, 4])),
+        asked("/v2/models/m/infer", None, json!([-1, 0])),
+        Request::post("/invocations").body(json!({"inputs": [[5, 6]]}).to_string().into()).unwrap(),
+        // What no model was asked nobody sees.
+        asked("/v2/models/none/infer", None, json!([1, 2])),
+    ] {
+        let (_, headers, _) = world.send(request).await;
+        ids.push(headers["x-request-id"].to_str().unwrap().to_owned());
+    }
+    while seen.answers.lock().len() < 4 {
+        tokio::task::yield_now().await;
+    }
+    let answers = seen.answers.lock();
+    assert_eq!(answers.iter().map(|a| &*a.id).collect::<Vec<_>>(), ids[..4]);
+    let facts = |a: &Arc<Answered>| (a.entity().to_owned(), a.version.to_string(), a.arm, a.error);
+    assert_eq!(facts(&answers[0]), ("bob".into(), "1".into(), Arm::Champion, None));
+    assert_eq!(facts(&answers[1]), ("ann".into(), "2".into(), Arm::Named, None));
+    assert_eq!(facts(&answers[2]), ("ann".into(), "1".into(), Arm::Champion, Some(Code::UpstreamError)));
+    assert_eq!(facts(&answers[3]), (ids[3].clone(), "1".into(), Arm::Champion, None));
+    assert_eq!(&*answers[0].inputs[0].tensor.values::<f32>().unwrap(), [1.0, 2.0]);
+    assert_eq!((&*answers[0].outputs[0].name, answers[0].rows()), ("twice", 1));
+    assert_eq!(&*answers[0].outputs[0].tensor.values::<f32>().unwrap(), [2.0, 4.0]);
+    assert!(answers[2].outputs.is_empty());
+    let told = json!([{"id": ids[0], "label": 1}, {"id": ids[3], "key": "judge", "score": 0.5}]);
+    let (status, answer) = world.post("/v1/feedback", &told).await;
+    assert_eq!((status, answer), (StatusCode::ACCEPTED, json!({"taken": 2})));
+    assert_eq!(seen.told.lock().iter().map(|t| t.id.to_string()).collect::<Vec<_>>(), [&*ids[0], &*ids[3]]);
+    let (status, answer) = world.post("/v1/feedback", &json!([{"id": ids[0]}])).await;
+    assert_eq!((status, &answer["error"]["param"]), (StatusCode::BAD_REQUEST, &json!("/0")));
+    assert_eq!(seen.told.lock().len(), 2);
 }

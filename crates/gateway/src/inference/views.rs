@@ -33,7 +33,7 @@ pub(super) fn model(models: &Models, v: &Version) -> Json {
     let tensor = |f: &Field| json!({"name": f.name, "datatype": f.datatype.as_str(), "shape": f.shape});
     let signature = v.batcher.signature();
     json!({
-        "name": v.model,
+        "name": &*v.model,
         "versions": versions(models, &v.model),
         "platform": models.platform(),
         "inputs": signature.inputs.iter().map(tensor).collect::<Vec<_>>(),
@@ -64,7 +64,7 @@ pub(super) fn config(models: &Models, v: &Version) -> Json {
     let tensor = |f: &Field| json!({"name": f.name, "data_type": triton_type(f.datatype), "dims": f.shape});
     let signature = v.batcher.signature();
     json!({
-        "name": v.model,
+        "name": &*v.model,
         "platform": models.platform(),
         "backend": "onnxruntime",
         "max_batch_size": 0,
@@ -91,8 +91,8 @@ pub(super) fn statistics(v: &Version) -> m::ModelStatistics {
         compute_infer: of(of_size.runs, of_size.took),
     };
     m::ModelStatistics {
-        name: v.model.clone(),
-        version: v.version.clone(),
+        name: v.model.to_string(),
+        version: v.version.to_string(),
         inference_count: counts.rows,
         execution_count: runs.runs,
         inference_stats: Some(m::InferStatistics {

@@ -130,6 +130,7 @@ impl Modify for Operations {
             .chain(super::batches::operations())
             .chain(super::features::operations())
             .chain(super::inference::operations())
+            .chain(super::feedback::operations())
             .chain(super::jobs::operations())
             .chain(super::events::operations())
             .chain(super::runs::operations())

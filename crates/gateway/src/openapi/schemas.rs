@@ -10,6 +10,7 @@ mod completions;
 mod errors;
 mod events;
 mod features;
+mod feedback;
 mod files;
 mod inference;
 mod jobs;
@@ -31,6 +32,7 @@ pub(super) use features::{
     FeatureMaterialize, FeaturePush, FeatureWrite, FeaturesMaterialized, FeaturesTaken, OnlineFeatures,
     OnlineFeaturesRequest,
 };
+pub(super) use feedback::{Feedback, FeedbackBody, FeedbackLabel, FeedbackTaken, FeedbackTime};
 pub(super) use files::{FileDeleted, FileForm, FileObject, Files};
 pub(super) use inference::{
     InferenceAnswer, InferenceConfig, InferenceDone, InferenceError, InferenceIndex, InferenceIndexRequest,

@@ -15,6 +15,7 @@ use super::*;
 
 mod batches;
 mod features;
+mod feedback;
 mod inference;
 mod jobs;
 

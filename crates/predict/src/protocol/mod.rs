@@ -42,6 +42,8 @@ pub struct Request<'a> {
     pub binary: bool,
     /// How long the caller waits.
     pub timeout: Option<Duration>,
+    /// Whom the prediction is about: a rollout answers the same one by the same version.
+    pub entity: Option<String>,
 }
 
 /// An answer, before it is written.

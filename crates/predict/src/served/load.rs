@@ -41,6 +41,8 @@ pub enum Instances {
 pub struct Source {
     /// The model itself.
     pub artifact: Artifact,
+    /// What it is called in the registry, if it is of one.
+    pub registered: Option<Arc<str>>,
     /// Threads that work on one run.
     pub load: LoadSettings,
     /// How often it is in memory.
@@ -56,6 +58,7 @@ impl Source {
     pub fn file(path: impl Into<std::path::PathBuf>) -> Self {
         Source {
             artifact: Artifact::File(path.into()),
+            registered: None,
             load: LoadSettings::default(),
             instances: Instances::default(),
             sharing: Sharing::default(),
@@ -93,7 +96,15 @@ pub(super) async fn load(
     let loaded_in = clock.now().since(begun);
     let (model, version) = (&slot.model, &slot.version);
     tracing::info!(%model, %version, bytes, instances, together, ?loaded_in, "a model is loaded");
-    Ok(Version { model: model.clone(), version: version.clone(), batcher, bytes, loaded_in, instances })
+    Ok(Version {
+        model: model.as_str().into(),
+        version: version.as_str().into(),
+        registered: slot.source.registered.clone(),
+        batcher,
+        bytes,
+        loaded_in,
+        instances,
+    })
 }
 
 fn prepare(backend: &dyn Backend, clock: &dyn Clock, source: &Source) -> Result<Loaded, Error> {

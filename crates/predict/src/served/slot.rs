@@ -17,9 +17,11 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Version {
     /// Its model.
-    pub model: String,
+    pub model: Arc<str>,
     /// Its name.
-    pub version: String,
+    pub version: Arc<str>,
+    /// What its model is called in the registry, if it is of one.
+    pub registered: Option<Arc<str>>,
     /// Where requests go.
     pub batcher: Batcher,
     /// About how much memory it takes, all instances together.

@@ -174,7 +174,7 @@ async fn no_request_fails_while_the_served_version_goes_back_and_forth() {
             task::spawn("caller", async move {
                 for _ in 0..200 {
                     let version = models.find("m", None).await.unwrap();
-                    assert_eq!(tag(&version).await.unwrap().to_string(), version.version);
+                    assert_eq!(tag(&version).await.unwrap().to_string(), *version.version);
                     tokio::task::yield_now().await;
                 }
                 left.fetch_sub(1, Ordering::SeqCst);

@@ -128,7 +128,7 @@ pub(in crate::openapi) struct InferenceRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     id: Option<String>,
-    /// `binary_data_output`; `timeout` in microseconds.
+    /// `binary_data_output`; `timeout` in microseconds; `entity`: whom it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     parameters: Option<BTreeMap<String, Json>>,

@@ -40,8 +40,9 @@ pub fn request(m: ModelInferRequest) -> Result<(Request<'static>, bool), Error> 
     let timeout =
         m.parameters.get("timeout").and_then(InferParameter::int).and_then(|t| u64::try_from(t).ok());
     let timeout = timeout.filter(|t| *t > 0).map(Duration::from_micros);
+    let entity = m.parameters.get("entity").and_then(InferParameter::text);
     let id = Some(m.id).filter(|id| !id.is_empty());
-    Ok((Request { id, inputs, outputs, binary: true, timeout }, raw))
+    Ok((Request { id, inputs, outputs, binary: true, timeout, entity }, raw))
 }
 
 fn input(i: InferInput, raw: Option<Bytes>) -> Result<Input<'static>, Error> {
@@ -139,6 +140,20 @@ pub fn answer(answer: &Answer<'_>, raw: bool) -> Result<ModelInferResponse, Erro
 }
 
 impl InferParameter {
+    /// A parameter that is a text.
+    pub fn of_text(text: impl Into<String>) -> Self {
+        InferParameter { choice: Some(Choice::String(text.into())) }
+    }
+
+    fn text(&self) -> Option<String> {
+        match &self.choice {
+            Some(Choice::String(text)) => Some(text.clone()),
+            Some(Choice::Int64(n)) => Some(n.to_string()),
+            Some(Choice::Uint64(n)) => Some(n.to_string()),
+            _ => None,
+        }
+    }
+
     fn int(&self) -> Option<i64> {
         match self.choice {
             Some(Choice::Int64(n)) => Some(n),

@@ -30,6 +30,21 @@ struct OfRequest {
     binary_data_output: Option<bool>,
     /// Microseconds.
     timeout: Option<u64>,
+    #[serde(default)]
+    entity: Option<Entity>,
+}
+
+/// A name, or a number that is one.
+struct Entity(String);
+
+impl<'de> Deserialize<'de> for Entity {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(d)? {
+            serde_json::Value::String(text) => Ok(Entity(text)),
+            serde_json::Value::Number(n) => Ok(Entity(n.to_string())),
+            _ => Err(serde::de::Error::custom("the parameter `entity` is a text or a number")),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -99,9 +114,9 @@ fn unreadable(e: &serde_json::Error) -> Error {
 
 /// The same, of its own.
 fn owned(request: Request<'_>) -> Request<'static> {
-    let Request { id, inputs, outputs, binary, timeout } = request;
+    let Request { id, inputs, outputs, binary, timeout, entity } = request;
     let own = |Input { name, tensor }: Input<'_>| Input { name: name.into_owned().into(), tensor };
-    Request { id, inputs: inputs.into_iter().map(own).collect(), outputs, binary, timeout }
+    Request { id, inputs: inputs.into_iter().map(own).collect(), outputs, binary, timeout, entity }
 }
 
 impl<'a> Body<'a> {
@@ -115,6 +130,7 @@ impl<'a> Body<'a> {
             outputs: outputs.collect::<Result<_, _>>()?,
             binary: parameters.binary_data_output.unwrap_or(false),
             timeout: parameters.timeout.filter(|t| *t > 0).map(Duration::from_micros),
+            entity: parameters.entity.map(|e| e.0),
         })
     }
 }

@@ -1,0 +1,257 @@
+//! Answers as others see them: what was asked and answered, and later what turned out to be true of it.
+//!
+//! ```text
+//! answer made ─▶ answered ─ room ─▶ queue ─▶ every observer
+//!                    └─ none ─▶ dropped, and counted
+//! feedback ─▶ told ─▶ every observer has taken it ─▶ acknowledged
+//! ```
+//!
+//! Who looks is an [`Observer`]: a rollout, a monitor, a capture. An answer never waits for one: what finds no room in the queue is
+//! dropped and counted. What somebody tells is acknowledged when every observer has it.
+//!
+//! Invariants: without an observer nothing is copied and nothing is queued; the queue is bounded in answers and in bytes, the bytes of
+//! tensors whose memory is shared with a request's body counted as theirs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use contract::{BoxFuture, Code, Error, TenantId, UnixMillis};
+use pipeline::task::{self, Task};
+use tokio::sync::mpsc;
+
+use crate::tensor::Tensor;
+
+/// Answers that wait for observers.
+const WAITING: usize = 8_192;
+/// Bytes of their tensors.
+const BYTES: usize = 64 << 20;
+
+/// For which side of a rollout an answer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Arm {
+    /// The version that is served; also when there is no rollout.
+    #[default]
+    Champion,
+    /// The same in a place of its own, as large as the canary.
+    Control,
+    /// The challenger, heard.
+    Canary,
+    /// The challenger, unheard: the answer went to nobody. [`Answered::id`] is that of the request that was copied.
+    Shadow,
+    /// A version that the caller named: it counts for no side.
+    Named,
+}
+
+impl Arm {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Arm::Champion => "champion",
+            Arm::Control => "control",
+            Arm::Canary => "canary",
+            Arm::Shadow => "shadow",
+            Arm::Named => "named",
+        }
+    }
+}
+
+/// Where in a rollout an answer was given.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The version that comes.
+    pub challenger: Arc<str>,
+    /// The step of its canary, from zero; none in the shadow.
+    pub step: Option<usize>,
+}
+
+/// A tensor and its name in the model's signature.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    /// The name.
+    pub name: Arc<str>,
+    /// The elements.
+    pub tensor: Tensor,
+}
+
+/// A request that a model was asked, and what came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// The request's id, as `x-request-id` shows it: what feedback names.
+    pub id: Arc<str>,
+    /// When it was answered.
+    pub at: UnixMillis,
+    /// From the head of the request to its answer; of a shadow, the run alone.
+    pub took: Duration,
+    /// Whose request.
+    pub tenant: TenantId,
+    /// The model, as the configuration names it.
+    pub model: Arc<str>,
+    /// What it is called in the registry, if it is of one.
+    pub registered: Option<Arc<str>>,
+    /// The version that answered.
+    pub version: Arc<str>,
+    /// For which side it counts.
+    pub arm: Arm,
+    /// Where in which rollout, when there is one.
+    pub place: Option<Place>,
+    /// Whom it is about, if the caller said.
+    pub entity: Option<Arc<str>>,
+    /// What was given, in the order of the signature.
+    pub inputs: Arc<[NamedTensor]>,
+    /// What was answered, in the order that was asked for; none when it failed.
+    pub outputs: Arc<[NamedTensor]>,
+    /// Why it failed, if it did.
+    pub error: Option<Code>,
+}
+
+impl Answered {
+    /// Whom it is about: the entity, else the request itself.
+    pub fn entity(&self) -> &str {
+        self.entity.as_deref().unwrap_or(&self.id)
+    }
+
+    /// Rows that were asked: those of the first input.
+    pub fn rows(&self) -> usize {
+        self.inputs.first().map_or(0, |i| i.tensor.rows())
+    }
+
+    fn bytes(&self) -> usize {
+        self.inputs.iter().chain(&*self.outputs).map(|t| t.tensor.data().len()).sum()
+    }
+}
+
+/// A label.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Label {
+    /// A number; a truth is 0 or 1.
+    Number(f64),
+    /// A word: a class.
+    Text(String),
+}
+
+/// What turned out to be true of an answer, or what somebody thought of it. It has a label, a score or a comment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// Whose answer: nobody tells anything of another tenant's.
+    pub tenant: TenantId,
+    /// The request that was answered.
+    pub id: Arc<str>,
+    /// Which of its rows, from zero; the first unless said.
+    pub row: u32,
+    /// What was true.
+    pub label: Option<Label>,
+    /// What the score is of: `thumbs_up`, `judge`. `score` unless said.
+    pub name: Arc<str>,
+    /// How good it was.
+    pub score: Option<f64>,
+    /// In words.
+    pub comment: Option<String>,
+    /// When it became known.
+    pub at: UnixMillis,
+}
+
+/// Somebody who looks at answers.
+pub trait Observer: Send + Sync {
+    /// An answer was made. Must not wait: it is called on the task that all observers share, behind the answers. What is kept of it is
+    /// bounded by whoever keeps it.
+    fn answered(&self, answered: &Arc<Answered>);
+
+    /// Something turned out to be true. Resolves when it is kept as well as this observer keeps it: then it is acknowledged. May come
+    /// before the answer it is about, and again after a failure.
+    ///
+    /// # Errors
+    /// In words for the caller, who is to tell it again; `overloaded` when there is no room.
+    fn told<'a>(&'a self, told: &'a [Told]) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+struct Watching {
+    observers: Arc<[Arc<dyn Observer>]>,
+    queue: mpsc::Sender<Arc<Answered>>,
+    /// Bytes of tensors that wait.
+    bytes: Arc<AtomicUsize>,
+    _task: Task<()>,
+}
+
+#[derive(Default)]
+struct Inner {
+    watching: ArcSwapOption<Watching>,
+    dropped: AtomicU64,
+}
+
+/// All who look at answers. Clones are the same; nobody looks until [`Observers::watch`].
+#[derive(Clone, Default)]
+pub struct Observers(Arc<Inner>);
+
+impl std::fmt::Debug for Observers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let count = self.0.watching.load().as_ref().map_or(0, |w| w.observers.len());
+        f.debug_struct("Observers").field("count", &count).finish_non_exhaustive()
+    }
+}
+
+impl Observers {
+    /// From now on these look, and no others. Must be called within a runtime; what waits for those before is still brought to them.
+    pub fn watch(&self, observers: Vec<Arc<dyn Observer>>) {
+        if observers.is_empty() {
+            self.0.watching.store(None);
+            return;
+        }
+        let observers: Arc<[Arc<dyn Observer>]> = observers.into();
+        let (queue, waiting) = mpsc::channel(WAITING);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let task = task::spawn("observe answers", bring(waiting, observers.clone(), bytes.clone()));
+        self.0.watching.store(Some(Arc::new(Watching { observers, queue, bytes, _task: task })));
+    }
+
+    /// Whether anybody looks: who is about to make an [`Answered`] asks this first.
+    pub fn any(&self) -> bool {
+        self.0.watching.load().is_some()
+    }
+
+    /// Answers that nobody saw, because too many waited.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    /// An answer was made. Never waits: with too many before it, it is dropped and counted.
+    pub fn answered(&self, answered: Answered) {
+        let Some(watching) = &*self.0.watching.load() else { return };
+        let bytes = answered.bytes();
+        let before = watching.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let room = before.saturating_add(bytes) <= BYTES;
+        if !room || watching.queue.try_send(Arc::new(answered)).is_err() {
+            watching.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells every observer, in turn.
+    ///
+    /// # Errors
+    /// The first refusal. Those before it have taken it, and take it again when it is told again.
+    pub async fn told(&self, told: &[Told]) -> Result<(), Error> {
+        let observers = self.0.watching.load().as_ref().map(|w| w.observers.clone());
+        for observer in observers.iter().flat_map(|all| all.iter()) {
+            observer.told(told).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn bring(
+    mut waiting: mpsc::Receiver<Arc<Answered>>,
+    observers: Arc<[Arc<dyn Observer>]>,
+    bytes: Arc<AtomicUsize>,
+) {
+    while let Some(answered) = waiting.recv().await {
+        bytes.fetch_sub(answered.bytes(), Ordering::Relaxed);
+        for observer in &*observers {
+            observer.answered(&answered);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
