@@ -252,6 +252,7 @@ CREATE INDEX lineage_ends_by_name ON lineage_ends (name, kind, role, at);
 CREATE INDEX lineage_ends_by_version ON lineage_ends (version) WHERE version <> '';
 ",
     super::tracking::SCHEMA,
+    "CREATE TABLE watching (name TEXT PRIMARY KEY, version BIGINT NOT NULL, memory TEXT NOT NULL);",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that.
