@@ -13,6 +13,7 @@ mod random;
 pub mod alarm;
 pub mod alert;
 pub mod drift;
+pub mod monitor;
 pub mod performance;
 pub mod report;
 pub mod retrain;

@@ -240,7 +240,7 @@ fn number(x: f64) -> String {
     let size = x.abs();
     match size {
         _ if x == 0.0 => "0".to_owned(),
-        s if s >= 1e9 || s < 1e-4 => format!("{x:.3e}"),
+        s if !(1e-4..1e9).contains(&s) => format!("{x:.3e}"),
         s if s >= 1000.0 => format!("{x:.0}"),
         s if s >= 100.0 => format!("{x:.1}"),
         s if s >= 1.0 => format!("{x:.2}"),

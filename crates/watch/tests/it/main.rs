@@ -11,6 +11,7 @@ mod alarm;
 mod alert;
 mod alert_properties;
 mod drift;
+mod monitor;
 mod performance;
 mod report;
 mod retrain;
