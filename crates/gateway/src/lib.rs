@@ -35,6 +35,7 @@ mod lineage;
 mod metrics;
 mod mlflow;
 mod models;
+mod monitors;
 mod native;
 mod nested;
 mod openai;
@@ -69,6 +70,7 @@ pub use features::{
 };
 pub use jobs::{Job, Jobs, JobsSettings, Line};
 pub use ladder::{KeptAnswers, Rung, WhenBusy};
+pub use monitors::{MonitorState, Monitors};
 pub use replay::Replay;
 pub use router::router;
 pub use runs::{RunWanted, Runs, root as runs_root};

@@ -11,6 +11,7 @@ mod features;
 mod gen_ai;
 mod handles;
 mod jobs;
+mod monitors;
 mod names;
 mod overhead;
 mod predictions;
@@ -42,6 +43,7 @@ use features::Features;
 use gen_ai::GenAi;
 use handles::Handles;
 use jobs::Jobs;
+use monitors::Monitors;
 use names::Names;
 use predictions::Predictions;
 
@@ -205,6 +207,7 @@ pub(crate) struct Metrics {
     cache: Cache,
     jobs: Jobs,
     features: Features,
+    monitors: Monitors,
     predictions: Predictions,
     ended: Family<Ended, Counter>,
     in_flight: Gauge,
@@ -273,6 +276,7 @@ impl Metrics {
             cache: Cache::default(),
             jobs: Jobs::default(),
             features: Features::default(),
+            monitors: Monitors::default(),
             predictions: Predictions::default(),
             ended: Family::default(),
             in_flight: Gauge::default(),
@@ -348,6 +352,7 @@ impl Metrics {
         self.cache.register(r);
         self.jobs.register(r);
         self.features.register(r);
+        self.monitors.register(r);
         self.predictions.register(r);
         r.register("telemetry_dropped", "Requests not told to the collector", self.dropped.clone());
         r.register("config_reloads", "Attempts to load another configuration", self.reloads.clone());
@@ -454,11 +459,6 @@ impl Metrics {
     /// What is held by answers that are kept, in bytes.
     pub(crate) fn replays_hold(&self, bytes: usize) {
         self.replay_memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-    }
-
-    /// How fresh features are.
-    pub(crate) fn features_are(&self, states: &[crate::FeaturesState], now: contract::UnixMillis) {
-        self.features.are(states, now);
     }
 
     /// What jobs are doing.

@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use ::watch::drift::{DriftLimits, Level, Reference as Profiled};
+use ::watch::report::{ColumnReport, DriftReport, Shape, Side};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use data::{At, Dataset, Sketched, Source, Span, Watching};
-use watch::drift::{DriftLimits, Level, Reference as Profiled};
-use watch::report::{ColumnReport, DriftReport, Shape, Side};
 
 use super::data::{Project, Reference};
 use super::storage::clean;
@@ -227,7 +227,8 @@ impl Compared {
     }
 }
 
-fn show(report: &DriftReport) {
+/// Prints a report as a table, the worst first.
+pub(super) fn show(report: &DriftReport) {
     let side = |side: &Side| format!("{} ({})", clean(&side.name), super::data::rows(side.rows));
     print(&format!("{} beside {}", side(&report.window), side(&report.reference)));
     let schema = &report.schema;
@@ -286,7 +287,7 @@ fn said(column: &ColumnReport) -> String {
             format!("unseen {}: {}{more}", percent(*unseen_share), names.join(", "))
         }
         Shape::Categories { values, missing, .. } => {
-            let off = |bar: &&watch::report::Bar| (bar.window - bar.reference).abs();
+            let off = |bar: &&::watch::report::Bar| (bar.window - bar.reference).abs();
             let most = values.iter().max_by(|a, b| off(a).total_cmp(&off(b)));
             match most {
                 Some(bar) if off(&bar) >= (missing.1 - missing.0).abs() => {

@@ -10,7 +10,7 @@ use crate::models::fixture;
 use crate::server::forebay;
 
 /// Days of rows with a weekly season; from `cold` on the temperature falls and an unknown carrier flies.
-fn days(of: std::ops::Range<u32>, cold: u32, seed: u64) -> String {
+pub fn days(of: std::ops::Range<u32>, cold: u32, seed: u64) -> String {
     let mut text = "at,id,temp,seats,carrier\n".to_owned();
     let mut state = seed;
     let mut next = || {
