@@ -8,7 +8,7 @@
 //! ```
 //!
 //! An answer never waits: it is off the path before the first row is made. A server that is killed loses the answers of the last
-//! second at most, and no feedback that was acknowledged; what is in a spool becomes a version once, since the commit knows the name of
+//! moment at most, and no feedback that was acknowledged; what is in a spool becomes a version once, since the commit knows the name of
 //! its file. What is refused by its dataset stays beside it as a file that ends in `.refused`.
 
 mod spool;
@@ -30,12 +30,12 @@ use crate::config::capture::CaptureConfig;
 use crate::config::{Config, Env};
 use spool::{Spool, Spools};
 
-/// Answers that wait to be made rows.
-const WAITING: usize = 4_096;
+/// Answers that wait to be made rows: with what is taken out each [`FLUSH`], eighty thousand a second.
+const WAITING: usize = 8_192;
 /// Feedback that waits to be on disk, in requests.
 const TELLING: usize = 1_024;
 /// How long what came waits before it is in a file.
-const FLUSH: Duration = Duration::from_secs(1);
+const FLUSH: Duration = Duration::from_millis(100);
 /// How often there is a look at whether files are to become versions.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a file that could not become a version is left alone.

@@ -206,7 +206,7 @@ impl Inner {
         let start = monitor.tick(now, &to, inputs.as_ref());
         self.stands(&monitor);
         let mut version = version;
-        if monitor != before {
+        if monitor.differs(&before) {
             // Who lost looks again in the next round, at what the winner left.
             if !self.keep(plan, version, &monitor).await? {
                 return Ok(());

@@ -144,6 +144,16 @@ impl Monitor {
         Ok(())
     }
 
+    /// Whether anything but the time is another than before, so that it has to be written down.
+    pub fn differs(&self, before: &Monitor) -> bool {
+        let mut before = before.clone();
+        before.alerts.at_the_time_of(&self.alerts);
+        if let (Some(before), Some(own)) = (&mut before.retraining, &self.retraining) {
+            before.at_the_time_of(own);
+        }
+        *self != before
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

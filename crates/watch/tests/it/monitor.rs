@@ -102,6 +102,22 @@ fn a_message_is_claimed_by_one_and_tried_again_until_it_is_given_up() {
 }
 
 #[test]
+fn time_alone_is_not_written_down() {
+    let retrain = RetrainSettings { quiet: minutes(60), ..RetrainSettings::default() };
+    let mut monitor = monitor(Some(retrain));
+    let inputs = Inputs { data: "flights@1".into(), code: "c".into() };
+    monitor.observe(at(1), (1, None), &[window(1, "m", "a", 0.5)]);
+    monitor.tick(at(1), &to(), Some(&inputs));
+    let before = monitor.clone();
+    for minute in 2..30 {
+        monitor.tick(at(minute), &to(), Some(&inputs));
+        assert!(!monitor.differs(&before), "{minute}");
+    }
+    monitor.tick(at(61), &to(), Some(&inputs));
+    assert!(monitor.differs(&before), "a run is to be started");
+}
+
+#[test]
 fn what_is_silenced_is_not_told_and_goes_on() {
     let mut monitor = monitor(None);
     let matchers = vec![Matcher { label: "column".into(), value: "a".into() }];
