@@ -4,6 +4,7 @@
 
 mod aside;
 pub mod assembly;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod datasets;
@@ -30,6 +31,7 @@ mod stages;
 pub mod starting;
 pub mod telemetry;
 mod upstreams;
+pub mod watching;
 pub mod wiring;
 mod worker;
 

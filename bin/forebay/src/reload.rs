@@ -25,9 +25,11 @@ use tokio::time::Instant;
 
 use crate::Error;
 use crate::assembly::{Assembly, Made};
+use crate::capture::Capture;
 use crate::config::{self, Config, Env, FILE, Problem, problem};
 use crate::predictions::Predictions;
 use crate::starting::Starting;
+use crate::watching::Watching;
 use crate::wiring;
 use bounded::Bounded;
 use files::Files;
@@ -61,6 +63,8 @@ pub(crate) struct Begun {
     pub(crate) before: Before,
     pub(crate) assembly: Assembly,
     pub(crate) starting: Arc<Starting>,
+    pub(crate) watching: Arc<Watching>,
+    pub(crate) capture: Option<Arc<Capture>>,
     pub(crate) predictions: Predictions,
     /// Whether it listens where the configuration says.
     pub(crate) listen: bool,
@@ -106,6 +110,8 @@ struct Reloads {
     project: PathBuf,
     assembly: Assembly,
     starting: Arc<Starting>,
+    watching: Arc<Watching>,
+    capture: Option<Arc<Capture>>,
     predictions: Predictions,
     /// What the server began with.
     began: Config,
@@ -136,7 +142,7 @@ struct Sound {
 /// # Errors
 /// Signals cannot be heard.
 pub(crate) fn start(begun: Begun, current: Current) -> Result<Task<()>, Error> {
-    let Begun { project, config, before, assembly, starting, predictions, listen } = begun;
+    let Begun { project, config, before, assembly, starting, watching, capture, predictions, listen } = begun;
     let files = Files::of(&project, &config, &wiring::kinds_for_check(&project)).with(&before.0);
     let hangups = signal(SignalKind::hangup())
         .map_err(|e| Error::new(format!("cannot hear signals: {e}"), "check this user's limits"))?;
@@ -157,6 +163,8 @@ pub(crate) fn start(begun: Begun, current: Current) -> Result<Task<()>, Error> {
         project,
         assembly,
         starting,
+        watching,
+        capture,
         predictions,
         began: config.clone(),
         listen,
@@ -269,6 +277,10 @@ impl Reloads {
             Ok(Sound { config, made, files }) => match self.assembly.put(made, &self.current).await {
                 Ok(()) => {
                     self.starting.replan(&config);
+                    self.watching.replan(&config);
+                    if let Some(capture) = &self.capture {
+                        capture.replan(&config);
+                    }
                     self.predictions.apply(&config);
                     (Ok(config), files)
                 }

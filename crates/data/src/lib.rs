@@ -18,6 +18,8 @@
 //! **A gate** ([`Dataset::add_checked`]) looks at rows on that way: those that break an [expectation](expect) go to the quarantine
 //! beside the dataset, with reasons, or the change is refused as a whole; the previous version stays what everybody reads.
 //!
+//! **A comparison** of what was with what is reads sketches of columns ([`Dataset::sketched`], [`Source::sketched`]).
+//!
 //! **Features** ([`features`]) are columns of datasets, read as they were known at a time.
 //!
 //! **Bounds.** No file is ever read whole into memory. A change holds a few batches (of at most 8192 rows, about 8 MiB of text)
@@ -44,6 +46,7 @@ mod store;
 mod turns;
 mod typed;
 mod warehouse;
+mod watched;
 
 pub use dataset::{
     Added, At, Attempt, Batch, Change, Collected, Dataset, Diff, Effect, Gate, Gated, Gc, How, Policy,
@@ -55,3 +58,4 @@ pub use schema::{Column, ColumnType, Schema};
 pub use source::{Encoding, Format, Origin, Source};
 pub use typed::{Cells, Typed};
 pub use warehouse::{Settings, Warehouse};
+pub use watched::{Sketched, Span, Watching};

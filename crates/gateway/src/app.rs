@@ -206,6 +206,7 @@ pub(crate) struct Inner {
     features: OnceLock<Arc<dyn Features>>,
     artifacts: OnceLock<Arc<dyn Artifacts>>,
     predictions: OnceLock<predict::Models>,
+    pub(crate) monitors: OnceLock<Arc<dyn crate::Monitors>>,
     /// Who looks at predictions.
     observers: Observers,
     rollouts: OnceLock<Arc<dyn Rollouts>>,
@@ -257,6 +258,7 @@ impl App {
             features: OnceLock::new(),
             artifacts: OnceLock::new(),
             predictions: OnceLock::new(),
+            monitors: OnceLock::new(),
             observers: Observers::default(),
             rollouts: OnceLock::new(),
             seed: AtomicU64::new(seed),
@@ -314,6 +316,11 @@ impl App {
     /// Says who starts pipelines by events. The first one stays; without one an event starts nothing.
     pub fn keep_triggers(&self, driver: Driver) {
         let _ = self.inner.triggers.set(driver);
+    }
+
+    /// Says who watches. The first one stays; without one no monitor is told of.
+    pub fn keep_monitors(&self, monitors: Arc<dyn crate::Monitors>) {
+        let _ = self.inner.monitors.set(monitors);
     }
 
     pub(crate) fn triggers(&self) -> Option<&Driver> {

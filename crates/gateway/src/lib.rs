@@ -36,6 +36,7 @@ mod lineage;
 mod metrics;
 mod mlflow;
 mod models;
+mod monitors;
 mod native;
 mod nested;
 mod openai;
@@ -72,6 +73,7 @@ pub use features::{
 };
 pub use jobs::{Job, Jobs, JobsSettings, Line};
 pub use ladder::{KeptAnswers, Rung, WhenBusy};
+pub use monitors::{MonitorState, Monitors};
 pub use replay::Replay;
 pub use rollouts::{RolloutState, Rollouts};
 pub use router::router;

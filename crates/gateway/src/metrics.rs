@@ -11,6 +11,7 @@ mod features;
 mod gen_ai;
 mod handles;
 mod jobs;
+mod monitors;
 mod names;
 mod overhead;
 mod predictions;
@@ -43,6 +44,7 @@ use features::Features;
 use gen_ai::GenAi;
 use handles::Handles;
 use jobs::Jobs;
+use monitors::Monitors;
 use names::Names;
 use predictions::Predictions;
 use rollouts::Rollouts;
@@ -207,6 +209,7 @@ pub(crate) struct Metrics {
     cache: Cache,
     jobs: Jobs,
     features: Features,
+    monitors: Monitors,
     predictions: Predictions,
     rollouts: Rollouts,
     ended: Family<Ended, Counter>,
@@ -276,6 +279,7 @@ impl Metrics {
             cache: Cache::default(),
             jobs: Jobs::default(),
             features: Features::default(),
+            monitors: Monitors::default(),
             predictions: Predictions::default(),
             rollouts: Rollouts::default(),
             ended: Family::default(),
@@ -352,6 +356,7 @@ impl Metrics {
         self.cache.register(r);
         self.jobs.register(r);
         self.features.register(r);
+        self.monitors.register(r);
         self.predictions.register(r);
         self.rollouts.register(r);
         r.register("telemetry_dropped", "Requests not told to the collector", self.dropped.clone());
@@ -459,11 +464,6 @@ impl Metrics {
     /// What is held by answers that are kept, in bytes.
     pub(crate) fn replays_hold(&self, bytes: usize) {
         self.replay_memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-    }
-
-    /// How fresh features are.
-    pub(crate) fn features_are(&self, states: &[crate::FeaturesState], now: contract::UnixMillis) {
-        self.features.are(states, now);
     }
 
     /// What jobs are doing.

@@ -46,6 +46,10 @@ pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Respo
     if let Some(features) = app.features() {
         app.inner.metrics.features_are(&features.states(), app.inner.clock.wall());
     }
+    if let Some(monitors) = app.inner.monitors.get() {
+        let dropped = monitors.dropped().saturating_add(app.observers().dropped());
+        app.inner.metrics.monitors_are(&monitors.states(), dropped, app.inner.clock.wall());
+    }
     if let Some(models) = app.predictions() {
         app.inner.metrics.predictions_are(models);
     }

@@ -10,6 +10,7 @@
 
 pub mod backend;
 pub mod batch;
+pub mod captured;
 mod datatype;
 mod error;
 pub mod observe;

@@ -11,7 +11,7 @@ use contract::BoxFuture;
 use crate::tracking::Tracking;
 use crate::{
     BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore, RunStore,
-    TriggerStore,
+    TriggerStore, WatchStore,
 };
 
 /// An open database with the current schema.
@@ -28,6 +28,8 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     fn lineage(&self) -> Arc<dyn LineageStore>;
     /// What triggers have seen.
     fn triggers(&self) -> Arc<dyn TriggerStore>;
+    /// How what is watched stands.
+    fn watching(&self) -> Arc<dyn WatchStore>;
     /// Experiments, tracked runs and models.
     fn tracking(&self) -> Tracking;
     /// The batches.

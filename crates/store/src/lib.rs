@@ -1,6 +1,6 @@
 //! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files**, the **runs** with the
-//! **results** of their stages, the **batches**, and what the **triggers** have seen, each behind a trait ([`LedgerStore`], [`KeyStore`],
-//! [`CacheStore`], [`FileStore`], [`RunStore`], [`ResultStore`], [`BatchStore`], [`TriggerStore`]), and experiments, tracked runs and models ([`tracking`]). A [`Backend`] has all of them: SQLite is
+//! **results** of their stages, the **batches**, what the **triggers** have seen, and how what is **watched** stands, each behind a trait ([`LedgerStore`], [`KeyStore`],
+//! [`CacheStore`], [`FileStore`], [`RunStore`], [`ResultStore`], [`BatchStore`], [`TriggerStore`], [`WatchStore`]), and experiments, tracked runs and models ([`tracking`]). A [`Backend`] has all of them: SQLite is
 //! here, PostgreSQL in `engines/postgres`.
 //!
 //! The database is never on the path of a token. A record is first appended to the [`journal`] by one `write(2)`, which
@@ -24,6 +24,7 @@ mod runs;
 mod sqlite;
 pub mod tracking;
 mod triggers;
+mod watching;
 
 pub use backend::{Backend, journal_name};
 pub use batches::{BatchChange, BatchStore, PartOutput, StoredBatch};
@@ -48,6 +49,7 @@ pub use runs::{
 };
 pub use sqlite::{
     Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteLineage,
-    SqliteResults, SqliteRuns, SqliteTriggers,
+    SqliteResults, SqliteRuns, SqliteTriggers, SqliteWatching,
 };
 pub use triggers::{StoredTriggers, TriggerStore};
+pub use watching::{StoredWatching, WatchStore};

@@ -17,7 +17,7 @@ use crate::ledger::{self, bill};
 use crate::tracking::Tracking;
 use crate::{
     Backend, BatchStore, CacheStore, CostBy, CostRow, Database, Error, FileStore, Filter, KeyRing, KeyStore,
-    Ledger, LedgerStore, LineageStore, Recovery, ResultStore, RunStore, Settings, TriggerStore,
+    Ledger, LedgerStore, LineageStore, Recovery, ResultStore, RunStore, Settings, TriggerStore, WatchStore,
 };
 
 /// How soon a running server sees a key that another process made or revoked.
@@ -46,6 +46,8 @@ pub struct Reader {
     pub batches: Arc<dyn BatchStore>,
     /// What triggers have seen.
     pub triggers: Arc<dyn TriggerStore>,
+    /// How what is watched stands.
+    pub watching: Arc<dyn WatchStore>,
     backend: Arc<dyn Backend>,
 }
 
@@ -90,6 +92,7 @@ impl Reader {
             tracking: backend.tracking(),
             batches: backend.batches(),
             triggers: backend.triggers(),
+            watching: backend.watching(),
             backend,
         })
     }

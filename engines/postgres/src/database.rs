@@ -11,7 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use store::tracking::Tracking;
 use store::{
     Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore,
-    RunStore, TriggerStore,
+    RunStore, TriggerStore, WatchStore,
 };
 use tokio::time::{sleep, timeout};
 
@@ -26,6 +26,7 @@ use crate::results::Results;
 use crate::runs::Runs;
 use crate::tracking::PgSql;
 use crate::triggers::Triggers;
+use crate::watching::Watching;
 use crate::workers::Wakes;
 
 /// Connections at most. What waits for one is bounded by [`CONNECT`].
@@ -180,6 +181,10 @@ impl Backend for Postgres {
 
     fn lineage(&self) -> Arc<dyn LineageStore> {
         Arc::new(Lineage::new(self.clone()))
+    }
+
+    fn watching(&self) -> Arc<dyn WatchStore> {
+        Arc::new(Watching::new(self.clone()))
     }
 
     fn triggers(&self) -> Arc<dyn TriggerStore> {

@@ -35,6 +35,7 @@ mod sums;
 mod tracking;
 mod triggers;
 mod values;
+mod watching;
 mod workers;
 
 pub use database::Postgres;

@@ -256,6 +256,11 @@ CREATE INDEX lineage_ends_by_version ON lineage_ends (version) WHERE version <> 
 ",
     crate::tracking::SCHEMA,
     crate::tracking::ROLLOUTS,
+    "
+CREATE TABLE watching (
+  name TEXT COLLATE \"C\" PRIMARY KEY, version BIGINT NOT NULL, memory BYTEA NOT NULL
+);
+",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that. `shown` is where the database is.

@@ -23,6 +23,7 @@ pub mod rollouts;
 pub mod runs;
 pub mod tracking;
 pub mod triggers;
+pub mod watching;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use store::tracking::Tracking;
 use store::{
     Backend, BatchStore, CacheStore, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore, RunStore,
-    TriggerStore,
+    TriggerStore, WatchStore,
 };
 
 /// A fresh database, and a folder that is its alone.
@@ -65,6 +66,10 @@ impl Subject {
 
     fn tracking(&self) -> Tracking {
         self.backend.tracking()
+    }
+
+    fn watching(&self) -> Arc<dyn WatchStore> {
+        self.backend.watching()
     }
 
     fn triggers(&self) -> Arc<dyn TriggerStore> {
@@ -156,6 +161,10 @@ macro_rules! store_suite {
         $crate::store_suite!($open, triggers:
             one_text_is_kept_for_each_pipeline
             of_those_who_set_at_once_one_wins
+        );
+        $crate::store_suite!($open, watching:
+            one_text_is_kept_for_each_name
+            of_those_who_keep_at_once_one_wins
         );
         $crate::store_suite!($open, batches:
             a_batch_moves_on_from_the_version_it_was_decided_on_and_is_its_tenants

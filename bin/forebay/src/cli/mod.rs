@@ -6,12 +6,14 @@
 //! 130 Ctrl-C. Results go to standard output, everything else to standard error; with `--json` the result is one JSON
 //! value, and so is an error.
 
+mod alerts;
 mod bench;
 mod check;
 mod client;
 mod completions;
 mod costs;
 mod data;
+mod drift;
 mod explain;
 mod fake_upstream;
 mod features;
@@ -34,6 +36,7 @@ mod storage;
 mod time;
 mod triggers;
 mod up;
+mod watch;
 mod webhooks;
 
 use std::io::Write as _;
@@ -119,10 +122,16 @@ pub enum Command {
     Key(key::Args),
     /// Keep datasets: add rows, read versions, compare them, and hold them against expectations.
     Data(data::Args),
+    /// Compare two files, versions or windows: what has drifted.
+    Drift(Box<drift::Args>),
     /// List the models, get files for local ones, and say which version of a registered one answers.
     Models(models::Args),
     /// Ask a predictive model about rows.
     Predict(predict::Args),
+    /// List and show what monitors have to say, and silence it.
+    Alerts(alerts::Args),
+    /// Report what a monitor found last.
+    Watch(watch::Args),
     /// Show what happened to a request: its stages, attempts and findings.
     Explain(explain::Args),
     /// List, show and cancel requests that are answered later.
@@ -183,8 +192,11 @@ pub fn dispatch(cli: &Cli, registry: &Registry) -> Result<(), Error> {
         Command::Schema => schema::run(registry),
         Command::Key(args) => key::run(&cli.global, args),
         Command::Data(args) => data::run(&cli.global, args),
+        Command::Drift(args) => drift::run(&cli.global, args),
         Command::Models(args) => models::run(&cli.global, args),
         Command::Predict(args) => predict::run(&cli.global, args),
+        Command::Alerts(args) => alerts::run(&cli.global, args),
+        Command::Watch(args) => watch::run(&cli.global, args),
         Command::Explain(args) => explain::run(&cli.global, args),
         Command::Jobs(args) => jobs::run(&cli.global, args),
         Command::Lineage(args) => lineage::run(&cli.global, args),

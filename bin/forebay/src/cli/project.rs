@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::Global;
 use super::storage::failed;
 use crate::assembly::{Assembly, Means};
+use crate::capture::Capture;
 use crate::config::{self, Config, Env, FILE, problem};
 use crate::features::{self, Served};
 use crate::learning;
@@ -22,6 +23,7 @@ use crate::lineage::{self, Telling};
 use crate::predictions::Predictions;
 use crate::starting::{self, Starting, Versions};
 use crate::telemetry::{self, Export};
+use crate::watching::{self, Watching};
 use crate::wiring;
 use crate::{Error, aside};
 
@@ -76,6 +78,10 @@ pub(super) struct Opened {
     features: Option<pipeline::task::Task<()>>,
     /// What starts pipelines.
     starting: Option<Arc<Starting>>,
+    /// What is kept of answers.
+    capture: Option<Arc<Capture>>,
+    /// What is watched.
+    watching: Option<Arc<Watching>>,
     /// Who else is told of lineage.
     telling: Option<Telling>,
 }
@@ -123,10 +129,22 @@ impl Opened {
         if let Some(telling) = &telling {
             assembly.durable().emitting(telling.emitter());
         }
-        let (jobs, features, starting) = (None, None, None);
+        let (jobs, features, starting, watching, capture) = (None, None, None, None, None);
         let project = global.project.clone();
-        let opened =
-            Opened { project, store, background, export, clock, ended, jobs, features, starting, telling };
+        let opened = Opened {
+            project,
+            store,
+            background,
+            export,
+            clock,
+            ended,
+            jobs,
+            features,
+            starting,
+            capture,
+            watching,
+            telling,
+        };
         Ok((opened, assembly, app))
     }
 
@@ -160,13 +178,19 @@ impl Opened {
     }
 
     /// Serves the project's predictive models, and loads them meanwhile.
-    pub(super) fn serve_predictions(&self, config: &Config, app: &App) -> Predictions {
+    pub(super) fn serve_predictions(
+        &self,
+        config: &Config,
+        app: &App,
+        capture: Option<&Capture>,
+    ) -> Predictions {
         let tracked = learning::tracked(&self.project, self.store.reader.tracking.clone());
         let predictions =
             Predictions::new(&self.project, self.clock.clone(), tracked, app.observers().clone());
         app.serve_predictions(predictions.models());
         let rolling = Arc::new(predictions.rolling());
-        app.observers().watch(vec![rolling.clone()]);
+        let all = capture.map(Capture::observer).into_iter().chain([rolling.clone() as _]);
+        app.observers().watch(all.collect());
         app.show_rollouts(rolling);
         predictions.apply(config);
         predictions
@@ -219,9 +243,55 @@ impl Opened {
         Ok(starting)
     }
 
+    /// Keeps answers of predictive models, and what is told of them, where the configuration says so.
+    pub(super) fn capture(
+        &mut self,
+        global: &Global,
+        config: &Config,
+        behind: &Behind,
+    ) -> Option<Arc<Capture>> {
+        if config.capture.is_empty() {
+            return None;
+        }
+        let env = Env::of_process(&global.project);
+        let capture = Capture::begin(config, global.project.clone(), env, self.clock.clone(), behind);
+        let capture = Arc::new(capture);
+        self.capture = Some(capture.clone());
+        Some(capture)
+    }
+
+    /// Begins to watch what the configuration names, on threads that yield to callers.
+    pub(super) fn watch(
+        &mut self,
+        (global, config): (&Global, &Config),
+        app: &App,
+        starting: &Starting,
+        behind: &Behind,
+    ) -> Arc<Watching> {
+        let means = watching::Means {
+            store: self.store.reader.watching.clone(),
+            triggers: self.store.reader.triggers.clone(),
+            runs: self.store.reader.runs.clone(),
+            driver: starting.driver().clone(),
+            clock: self.clock.clone(),
+        };
+        let env = Env::of_process(&global.project);
+        let watching = Arc::new(Watching::begin(config, global.project.clone(), env, means, behind));
+        self.watching = Some(watching.clone());
+        let seen = Seen { watching: watching.clone(), capture: self.capture.clone() };
+        app.keep_monitors(Arc::new(seen));
+        watching
+    }
+
     /// Brings the jobs and the ledger to their end, then the export.
     pub(super) async fn close(mut self) -> Result<(), Error> {
         drop(self.features.take());
+        if let Some(capture) = self.capture.take() {
+            capture.stop();
+        }
+        if let Some(watching) = self.watching.take() {
+            watching.stop();
+        }
         // Nothing more is started; what is decided is started by the next server.
         if let Some(starting) = self.starting.take() {
             starting.stop();
@@ -247,5 +317,21 @@ impl Opened {
             Ok(Err(e)) => Err(Error::new(format!("the ledger did not close: {e}"), help)),
             Err(e) => Err(Error::new(e.to_string(), help)),
         }
+    }
+}
+
+/// What metrics are told of monitors and of what is kept for them.
+struct Seen {
+    watching: Arc<Watching>,
+    capture: Option<Arc<Capture>>,
+}
+
+impl gateway::Monitors for Seen {
+    fn states(&self) -> Vec<gateway::MonitorState> {
+        self.watching.states()
+    }
+
+    fn dropped(&self) -> u64 {
+        self.capture.as_ref().map_or(0, |capture| capture.dropped())
     }
 }

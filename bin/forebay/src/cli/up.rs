@@ -92,11 +92,13 @@ async fn serve(
     let (mut opened, assembly, app) = Opened::open(global, &config, Surface::Native, open, ledger).await?;
     assembly.durable().heavy_on(heavy.clone());
     Box::pin(opened.serve_features(global, &config, &app, &heavy)).await?;
-    let predictions = opened.serve_predictions(&config, &app);
+    let capture = opened.capture(global, &config, &heavy);
+    let predictions = opened.serve_predictions(&config, &app, capture.as_deref());
     let current = Current::new(app);
     let starting = opened.work(global, &config, &current, &assembly)?;
+    let watching = opened.watch((global, &config), &current.app(), &starting, &heavy);
     let (project, listen) = (global.project.clone(), args.listen.is_none());
-    let begun = Begun { project, config, before, assembly, starting, predictions, listen };
+    let begun = Begun { project, config, before, assembly, starting, watching, capture, predictions, listen };
     let reloads = reload::start(begun, current.clone())?;
     let told = if global.json {
         format!("{{\"listening\":\"http://{at}\"}}")

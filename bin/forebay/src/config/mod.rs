@@ -5,6 +5,7 @@
 //! is shown of the source.
 
 pub mod busy;
+pub mod capture;
 pub mod dataset;
 mod datasets;
 pub mod env;
@@ -13,6 +14,8 @@ mod features;
 pub mod jobs;
 pub mod lineage;
 pub mod model;
+pub mod monitor;
+mod monitors;
 pub mod pipeline;
 pub mod pool;
 mod rules;

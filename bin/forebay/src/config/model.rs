@@ -6,10 +6,12 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+use super::capture::CaptureConfig;
 use super::dataset::DatasetConfig;
 use super::feature::FeaturesConfig;
 use super::jobs::JobsConfig;
 use super::lineage::LineageConfig;
+use super::monitor::{AlertsConfig, MonitorConfig};
 use super::pipeline::PipelineConfig;
 use super::pool::{BreakerConfig, EndpointConfig, FallbackConfig, HedgeConfig, PrefillConfig};
 use super::runs::RunsConfig;
@@ -41,6 +43,12 @@ pub struct Config {
     pub datasets: IndexMap<String, DatasetConfig>,
     /// Features of entities, and who may ask for them.
     pub features: FeaturesConfig,
+    /// Predictive models whose answers are kept, by their names here: a dataset `captured_MODEL` of each, and one of all feedback.
+    pub capture: IndexMap<String, CaptureConfig>,
+    /// What is watched, by names that alerts and triggers know it by.
+    pub monitors: IndexMap<String, MonitorConfig>,
+    /// Who is told of alerts.
+    pub alerts: AlertsConfig,
     /// Requests that are answered later.
     pub jobs: JobsConfig,
     /// Where keys, the ledger, jobs, batches, files and kept notes are.

@@ -41,6 +41,7 @@ impl<'a> Semantics<'a> {
         self.triggers(unsound);
         self.datasets(unsound);
         self.features(unsound);
+        self.monitors(unsound);
         let json = self.json;
         // What stages may call is told by what there is.
         let parsed = map(json, "/pipelines").filter_map(|(name, config)| {

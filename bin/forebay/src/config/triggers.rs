@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use super::model::Config;
 use super::units::Time;
+use crate::watching::settings::started;
 
 /// No further version of a dataset may come for so long, and no file may change.
 const QUIET: Duration = Duration::from_secs(2);
@@ -197,8 +198,15 @@ impl TriggerConfig {
 /// What starts the pipelines of a configuration besides requests.
 pub fn plans(config: &Config) -> Vec<TriggerPlan> {
     let plan = |(name, p): (&String, &super::pipeline::PipelineConfig)| {
-        let triggers: Vec<Trigger> =
+        let mut triggers: Vec<Trigger> =
             p.on.iter().flat_map(|on| &on.0).filter_map(TriggerConfig::trigger).collect();
+        // A monitor that starts a pipeline is a trigger of it, written or not.
+        for (alert, _) in started(config).filter(|(_, run)| run == name) {
+            let trigger = Trigger::Alert { alert: alert.to_owned() };
+            if !triggers.iter().any(|t| t.id() == trigger.id()) {
+                triggers.push(trigger);
+            }
+        }
         let overlap = match p.overlap {
             OverlapConfig::Queue => Overlap::Queue,
             OverlapConfig::Skip => Overlap::Skip,

@@ -14,12 +14,15 @@ pub(super) fn changes(old: &Config, new: &Config, before: &Files, after: &Files)
     entries("keys", &old.keys, &new.keys, &mut all);
     entries("pipelines", &old.pipelines, &new.pipelines, &mut all);
     entries("datasets", &old.datasets, &new.datasets, &mut all);
+    entries("capture", &old.capture, &new.capture, &mut all);
+    entries("monitors", &old.monitors, &new.monitors, &mut all);
     let sections = [
         ("server", old.server != new.server),
         ("auth", old.auth != new.auth),
         ("each_user", old.each_user != new.each_user),
         ("warehouse", old.warehouse != new.warehouse),
         ("features", old.features != new.features),
+        ("alerts", old.alerts != new.alerts),
         ("jobs", old.jobs != new.jobs),
         ("storage", old.storage != new.storage),
         ("runs", old.runs != new.runs),
@@ -54,6 +57,9 @@ fn entries<'a, V: PartialEq + 'a>(
 
 /// What the file says otherwise than a server that began with `began` can do. `listen`: whether the file says where it listens.
 pub(super) fn needs_restart(began: &Config, new: &Config, listen: bool) -> Vec<String> {
+    // Who only runs pipelines opens it anew for each.
+    let warehouse =
+        !(began.features.views.is_empty() && began.monitors.is_empty() && began.capture.is_empty());
     let fixed = [
         ("server.listen", listen && began.server.listen != new.server.listen),
         ("server.replay", began.server.replay != new.server.replay),
@@ -63,7 +69,9 @@ pub(super) fn needs_restart(began: &Config, new: &Config, listen: bool) -> Vec<S
         ("runs", began.runs != new.runs),
         ("lineage", began.lineage != new.lineage),
         ("features", began.features != new.features),
-        ("warehouse", !began.features.views.is_empty() && began.warehouse != new.warehouse),
+        // Who looks at answers is named at the start.
+        ("capture", began.capture.is_empty() != new.capture.is_empty()),
+        ("warehouse", warehouse && began.warehouse != new.warehouse),
         ("telemetry.log", began.telemetry.log != new.telemetry.log),
     ];
     fixed.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()

@@ -17,11 +17,11 @@ use crate::on_postgres::{Database, reader, storage};
 use crate::server::Server;
 
 /// 32 bytes, and their base64.
-const KEY: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
-const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+pub const KEY: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
+pub const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// HMAC-SHA256 by its definition, apart from the one under test.
-fn hmac(key: &[u8; 32], message: &[u8]) -> Vec<u8> {
+pub fn hmac(key: &[u8; 32], message: &[u8]) -> Vec<u8> {
     let pad = |byte: u8| {
         let mut block = [byte; 64];
         block.iter_mut().zip(key).for_each(|(b, k)| *b ^= k);
@@ -31,7 +31,7 @@ fn hmac(key: &[u8; 32], message: &[u8]) -> Vec<u8> {
     Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().to_vec()
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let letters = bytes.chunks(3).flat_map(|c| {
         let n = c.iter().fold(0u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - c.len()));

@@ -22,4 +22,5 @@ mod stages;
 mod support;
 mod typed;
 mod versions;
+mod watched;
 mod writers;

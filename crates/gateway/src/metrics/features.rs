@@ -44,3 +44,10 @@ impl Features {
         }
     }
 }
+
+impl super::Metrics {
+    /// How fresh features are.
+    pub(crate) fn features_are(&self, states: &[FeaturesState], now: UnixMillis) {
+        self.features.are(states, now);
+    }
+}

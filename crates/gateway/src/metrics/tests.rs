@@ -188,6 +188,18 @@ fn every_metric_that_the_alerts_and_the_dashboard_name_exists() {
     let shown =
         m.render(&gate.snapshot(), &store::Health::default(), &endpoints, &[("backlog", 1)], Format::Classic);
     assert!(shown.contains(r#"forebay_endpoint_resting{model="m",endpoint="m#2"} 1"#), "{shown}");
+    let firing = crate::MonitorState {
+        monitor: "m".into(),
+        firing: 1,
+        drift: Some(0.3),
+        problem: true,
+        ..Default::default()
+    };
+    m.monitors_are(&[firing], 3, UnixMillis(0));
+    let shown =
+        m.render(&gate.snapshot(), &store::Health::default(), &endpoints, &[("backlog", 1)], Format::Classic);
+    assert!(shown.contains(r#"forebay_alerts{monitor="m",state="firing"} 1"#), "{shown}");
+    assert!(shown.contains("forebay_capture_dropped_total 3"), "{shown}");
     let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
     let text = ["alerts.yml", "dashboards/forebay.json"]
         .map(|name| std::fs::read_to_string(format!("{docs}/{name}")).unwrap())

@@ -253,6 +253,7 @@ CREATE INDEX lineage_ends_by_version ON lineage_ends (version) WHERE version <> 
 ",
     super::tracking::SCHEMA,
     super::tracking::ROLLOUTS,
+    "CREATE TABLE watching (name TEXT PRIMARY KEY, version BIGINT NOT NULL, memory TEXT NOT NULL);",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that.

@@ -19,6 +19,7 @@ mod shares;
 mod sums;
 mod tracking;
 mod triggers;
+mod watching;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,11 +42,12 @@ pub use lineage::SqliteLineage;
 pub use results::SqliteResults;
 pub use runs::SqliteRuns;
 pub use triggers::SqliteTriggers;
+pub use watching::SqliteWatching;
 
 use crate::tracking::Tracking;
 use crate::{
     Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore,
-    RunStore, TriggerStore,
+    RunStore, TriggerStore, WatchStore,
 };
 
 /// Another process's transaction is waited for this long.
@@ -165,6 +167,10 @@ impl Backend for Database {
 
     fn lineage(&self) -> Arc<dyn LineageStore> {
         Arc::new(SqliteLineage::new(self.clone()))
+    }
+
+    fn watching(&self) -> Arc<dyn WatchStore> {
+        Arc::new(SqliteWatching::new(self.clone()))
     }
 
     fn triggers(&self) -> Arc<dyn TriggerStore> {

@@ -135,6 +135,11 @@ impl Alerts {
         self.settings = settings;
     }
 
+    /// Takes the other's time over: what is left of a difference is more than time.
+    pub(crate) fn at_the_time_of(&mut self, other: &Alerts) {
+        self.now = other.now;
+    }
+
     /// Series that there was no room for, and samples of rules that are not there.
     pub fn refused(&self) -> u64 {
         self.refused

@@ -24,6 +24,7 @@ pub use distance::{wasserstein, wasserstein_of_steps};
 pub use fdr::benjamini_hochberg;
 pub use ks::{Ks, KsMethod, ks, ks_of_steps};
 pub use mmd::{Mmd, Vectors, mmd, mmd_linear};
+pub(crate) use profile::ColumnReference;
 pub use profile::{ColumnSketch, Profile, Reference, SchemaChange};
 pub use shares::{ChiSquared, EMPTY, chi_squared, chi_squared_pooled, jensen_shannon, psi, share_test};
 pub use verdict::{DriftLimits, Level, Measured, Subject, Verdict, judge, judge_by};

@@ -76,6 +76,11 @@ impl Profile {
         Ok(())
     }
 
+    /// A column by its name.
+    pub fn column_named(&self, name: &str) -> Option<&ColumnSketch> {
+        self.columns.get(name)
+    }
+
     /// The columns by name.
     pub fn columns(&self) -> impl Iterator<Item = (&str, &ColumnSketch)> {
         self.columns.iter().map(|(name, sketch)| (name.as_str(), sketch))
@@ -87,8 +92,10 @@ const KINDS: Error = Error::Unlike { what: "two columns", why: "one holds number
 /// One column of a reference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum ColumnReference {
+pub(crate) enum ColumnReference {
+    /// Of numbers.
     Numeric(NumericReference),
+    /// Of categories: the bins, and how many of the reference are in each.
     Category(Vocabulary, Vec<u64>),
     /// Nothing to compare with: the column held no value.
     Empty,
@@ -135,6 +142,15 @@ impl Reference {
             }
         };
         Reference { columns: profile.columns.into_iter().map(|(name, sketch)| (name, of(sketch))).collect() }
+    }
+
+    /// Whether a column is there and held values.
+    pub fn holds(&self, column: &str) -> bool {
+        !matches!(self.columns.get(column), None | Some(ColumnReference::Empty))
+    }
+
+    pub(crate) fn of(&self, column: &str) -> Option<&ColumnReference> {
+        self.columns.get(column)
     }
 
     /// Compares a window, or a slice of it: what is to be judged ([`judge`](super::judge)) together with the rest of

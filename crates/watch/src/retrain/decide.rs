@@ -173,6 +173,11 @@ impl Retraining {
         self.settings = settings;
     }
 
+    /// Takes the other's time over: what is left of a difference is more than time.
+    pub(crate) fn at_the_time_of(&mut self, other: &Retraining) {
+        self.now = other.now;
+    }
+
     /// What was trained before this was there, or elsewhere: it is not trained again.
     pub fn already_trained(&mut self, inputs: &Inputs) {
         let of = self.sum_of(inputs);

@@ -77,6 +77,11 @@ impl Steps {
         self.total()
     }
 
+    /// Whether all values are whole numbers.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.values.iter().all(|value| value.fract() == 0.0)
+    }
+
     /// How many values lie at or below `value`.
     pub fn at_most(&self, value: f64) -> u64 {
         self.before(self.values.partition_point(|&v| v <= value))

@@ -95,7 +95,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
 
 /// On as many threads as there are cores: queries run beside each other. Ctrl-C ends the command between two steps, so that a
 /// change that is not committed takes its files back.
-fn block_on(future: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+pub(super) fn block_on(future: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
         Error::new(format!("cannot start: {e}"), "check the limits on open files and threads (`ulimit -a`)")
     })?;
@@ -103,14 +103,14 @@ fn block_on(future: impl Future<Output = Result<(), Error>>) -> Result<(), Error
 }
 
 /// The project's datasets and what is configured of them.
-struct Project {
+pub(super) struct Project {
     config: Config,
     warehouse: Warehouse,
 }
 
 impl Project {
     /// Opens the project's warehouse; `None` when it is a folder that is not there and is not to be made: looking makes nothing.
-    fn open(global: &Global, make: bool) -> Result<Option<Project>, Error> {
+    pub(super) fn open(global: &Global, make: bool) -> Result<Option<Project>, Error> {
         let folder = &global.project;
         if !folder.is_dir() {
             let message = format!("there is no folder {}", folder.display());
@@ -132,7 +132,7 @@ impl Project {
         Ok(Some(Project { config, warehouse }))
     }
 
-    fn dataset(&self, name: &str) -> Result<Dataset, Error> {
+    pub(super) fn dataset(&self, name: &str) -> Result<Dataset, Error> {
         self.warehouse.dataset(name).map_err(failed)
     }
 
@@ -164,9 +164,9 @@ fn suite(file: &Path) -> Result<Suite, Error> {
 
 /// A dataset, and a version of it: `flights`, `flights@3`, `flights@good`, `flights@2026-11-01T00:00Z`.
 #[derive(Debug, Clone, PartialEq)]
-struct Reference {
-    dataset: String,
-    at: At,
+pub(super) struct Reference {
+    pub(super) dataset: String,
+    pub(super) at: At,
 }
 
 impl std::str::FromStr for Reference {
@@ -216,7 +216,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// `1 row`, `2 rows`.
-fn rows(n: u64) -> String {
+pub(super) fn rows(n: u64) -> String {
     if n == 1 { "1 row".to_owned() } else { format!("{n} rows") }
 }
 

@@ -1,0 +1,133 @@
+//! What no schema can say of the section `monitors`.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+
+use super::monitor::MonitorConfig;
+use super::problem::suggest;
+use super::semantics::{Semantics, map};
+use super::tree::join;
+use crate::watching::settings::{Against, against, threshold};
+
+impl Semantics<'_> {
+    /// Every monitor. `unsound` are the pointers of problems known already.
+    pub(super) fn monitors(&mut self, unsound: &BTreeSet<String>) {
+        let json = self.json;
+        for (name, monitor) in map(json, "/monitors") {
+            let pointer = join("/monitors", name);
+            let inside = format!("{pointer}/");
+            if unsound.iter().any(|p| *p == pointer || p.starts_with(&inside)) {
+                continue;
+            }
+            match serde_json::from_value::<MonitorConfig>(monitor.clone()) {
+                Ok(config) => self.monitor(&pointer, name, &config),
+                Err(e) => {
+                    let remedy = "compare it with `forebay schema`";
+                    self.at_key(&pointer, format!("this cannot be read: {e}"), remedy.into());
+                }
+            }
+        }
+        for (model, _) in map(json, "/capture") {
+            let kind = json.pointer(&join("/models", model));
+            if !kind.is_some_and(|m| m.get("onnx").is_some() || m.get("registry").is_some()) {
+                let remedy = "name one that says `onnx: FILE` or `registry: NAME`".into();
+                self.at_key(&join("/capture", model), format!("`{model}` is no predictive model"), remedy);
+            }
+        }
+        let listed = ["webhooks", "slack"].map(|kind| (kind, json.pointer(&format!("/alerts/{kind}"))));
+        for (kind, list) in listed {
+            for (at, url) in list.and_then(Json::as_array).into_iter().flatten().enumerate() {
+                let text = url.as_str().unwrap_or_default();
+                let sound = |u: url::Url| matches!(u.scheme(), "http" | "https") && u.has_host();
+                if !text.contains("${") && !url::Url::parse(text).is_ok_and(sound) {
+                    let remedy = "write the whole address, such as `https://example.com/alerts`";
+                    let own = format!("/alerts/{kind}/{at}");
+                    self.at_value(&own, "this is not an http address".into(), remedy.into());
+                }
+            }
+        }
+        let signed = json.pointer("/jobs/webhook/secret").is_some();
+        if json.pointer("/alerts/webhooks").and_then(Json::as_array).is_some_and(|w| !w.is_empty()) && !signed
+        {
+            let remedy = "add `jobs: {webhook: {secret: ${NAME}}}`: what the messages are signed with";
+            self.at_key("/alerts/webhooks", "these messages cannot be signed".into(), remedy.into());
+        }
+    }
+
+    fn monitor(&mut self, pointer: &str, name: &str, config: &MonitorConfig) {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+            let remedy = "take up to 64 letters, digits, `_`, `-` and `.`";
+            self.at_key(pointer, format!("`{name}` cannot be the name of a monitor"), remedy.into());
+        }
+        if config.drift.is_none() && config.freshness.is_none() {
+            let remedy = "add `drift: {window: 7d}`, or `freshness: 6h`";
+            self.at_key(
+                pointer,
+                format!("the monitor `{name}` does not say what it looks at"),
+                remedy.into(),
+            );
+        }
+        if config.volume.is_some() && config.drift.is_none() {
+            let remedy = "add `drift: {window: 1d}`: rows are counted by its windows";
+            self.at_key(
+                &join(pointer, "volume"),
+                "there are no windows to count rows of".into(),
+                remedy.into(),
+            );
+        }
+        if let Some(drift) = &config.drift {
+            let own = join(pointer, "drift");
+            if drift.window.0.as_millis() == 0 {
+                let message = "a window without length holds no rows".to_owned();
+                self.at_value(&join(&own, "window"), message, "write how long it is, such as `7d`".into());
+            }
+            if let Against::Wrong(why) = against(drift) {
+                let remedy = "write a time such as `28d`, or a version such as `flights@trained`";
+                self.at_value(&join(&own, "reference"), why, remedy.into());
+            }
+        }
+        let (fire, clear) = threshold(config);
+        if clear > fire {
+            let message = format!("it would fire from {fire} on, and go on until {clear}");
+            let remedy = "write less than `above`, or leave it out: three quarters of `above`";
+            self.at_value(&join(&join(pointer, "alert"), "clear"), message, remedy.into());
+        }
+        self.starts(pointer, config);
+        let models = |section: &str| map(self.json, section).any(|(model, _)| *model == config.watch);
+        if models("/models") && !models("/capture") {
+            let message = format!("nothing is kept of what the model `{}` answers", config.watch);
+            let remedy = format!("add `capture: {{{}: {{}}}}`, or name a dataset", config.watch);
+            self.at_value(&join(pointer, "watch"), message, remedy);
+        }
+        if config.freshness.is_some_and(|f| f.0.is_zero()) {
+            let remedy = "write how old the newest row may be, such as `6h`";
+            self.at_value(&join(pointer, "freshness"), "rows are never that new".into(), remedy.into());
+        }
+    }
+
+    /// The pipeline that it starts.
+    fn starts(&mut self, pointer: &str, config: &MonitorConfig) {
+        let own = join(pointer, "then");
+        let json = self.json;
+        if let Some(run) = &config.then.run
+            && !map(json, "/pipelines").any(|(pipeline, _)| pipeline == run)
+        {
+            let names = map(json, "/pipelines").map(|(name, _)| name.as_str());
+            let remedy = suggest(run, "the pipelines are", names);
+            self.at_value(&own, format!("there is no pipeline `{run}`"), remedy);
+        }
+        for (field, zero) in [
+            ("per_day", config.retrain.per_day.0 == 0),
+            ("rejected", config.retrain.rejected.0 == 0),
+            ("failed", config.retrain.failed.0 == 0),
+        ] {
+            if zero {
+                let own = join(&join(pointer, "retrain"), field);
+                let remedy = "write 1 or more, or take `run` away";
+                self.at_value(&own, "nothing would ever be started".into(), remedy.into());
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Answers of a predictive model as a dataset, and what turned out to be true of them, over a kill.
+
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+
+use crate::models::fixture;
+use crate::server::{Server, forebay};
+use crate::watching::until;
+
+/// The rows of a dataset; none when it is not there.
+fn rows(folder: &Path, dataset: &str) -> Vec<Json> {
+    let output = forebay(folder).args(["data", "read", dataset, "--json"]).output().unwrap();
+    let read: Json = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    read["rows"].as_array().cloned().unwrap_or_default()
+}
+
+/// Asks the model about three flowers; the id of the answer.
+fn ask(server: &Server) -> String {
+    let body = json!({"inputs": [{"name": "float_input", "shape": [3, 2], "datatype": "FP32",
+        "data": [5.1, 3.5, 6.3, 2.5, 6.0, 3.0]}]});
+    let (status, head, body) =
+        server.ask("POST", "/v2/models/iris/infer", &[("forebay-entity", "ada")], &body.to_string());
+    assert_eq!(status, 200, "{body}");
+    let id = head
+        .lines()
+        .find_map(|line| line.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case("x-request-id")));
+    id.unwrap().1.trim().to_owned()
+}
+
+fn tell(server: &Server, id: &str, row: u32, label: &str) {
+    let body = json!({"id": id, "row": row, "label": label}).to_string();
+    let (status, _, body) = server.ask("POST", "/v1/feedback", &[], &body);
+    assert_eq!(status, 202, "{body}");
+}
+
+fn project(every: &str) -> Option<(tempfile::TempDir, std::path::PathBuf)> {
+    let (library, model) = (fixture("libonnxruntime.so")?, fixture("logreg-iris.onnx")?);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(model, folder.path().join("iris.onnx")).unwrap();
+    let config = format!("models: {{iris: {{onnx: iris.onnx}}}}\ncapture: {{iris: {{every: {every}}}}}\n");
+    std::fs::write(folder.path().join("forebay.yaml"), config).unwrap();
+    Some((folder, library))
+}
+
+fn ready(server: &Server) {
+    until("the model is loaded", || server.ask("GET", "/v2/models/iris/ready", &[], "").0 == 200);
+}
+
+#[test]
+fn answers_become_rows_and_feedback_is_joined_with_them() {
+    let Some((folder, library)) = project("100ms") else { return };
+    let server = Server::in_folder_with(folder, &[("ORT_DYLIB_PATH", library.to_str().unwrap())]);
+    ready(&server);
+    let ids = [ask(&server), ask(&server)];
+    tell(&server, &ids[1], 2, "setosa");
+    let path = server.folder.path();
+    until("both answers are rows", || rows(path, "captured_iris").len() == 6);
+    let all = rows(path, "captured_iris");
+    let one = all.iter().find(|r| r["id"] == ids[0].as_str() && r["row"] == 1).unwrap();
+    assert_eq!((&one["float_input_0"], &one["float_input_1"]), (&6.3.into(), &2.5.into()), "{one}");
+    assert_eq!(
+        (&one["entity"], &one["arm"], &one["tenant"]),
+        (&"ada".into(), &"champion".into(), &"default".into())
+    );
+    let outputs = one.as_object().unwrap().keys().filter(|name| name.starts_with("output_")).count();
+    assert!(outputs > 0, "{one}");
+    until("the feedback is a row", || {
+        !rows(path, "feedback").is_empty() || {
+            // Its own minute is not over: the next server makes it a version.
+            path.join(".forebay/capture").read_dir().unwrap().count() > 0
+        }
+    });
+}
+
+#[test]
+fn feedback_that_was_acknowledged_and_rows_that_were_written_survive_a_kill_and_become_versions_once() {
+    let Some((folder, library)) = project("1h") else { return };
+    let library = library.to_str().unwrap();
+    let server = Server::in_folder_with(folder, &[("ORT_DYLIB_PATH", library)]);
+    ready(&server);
+    let id = ask(&server);
+    tell(&server, &id, 0, "virginica");
+    let spooled = |folder: &Path| {
+        let files = folder.join(".forebay/capture").read_dir().into_iter().flatten().flatten();
+        files.filter(|f| f.path().extension().is_some_and(|e| e == "part")).count()
+    };
+    until("the rows are written", || spooled(server.folder.path()) == 2);
+    assert!(rows(server.folder.path(), "feedback").is_empty());
+    let mut folder = server.kill();
+    for _ in 0..2 {
+        let server = Server::in_folder_with(folder, &[("ORT_DYLIB_PATH", library)]);
+        let path = server.folder.path();
+        until("they are versions", || {
+            rows(path, "feedback").len() == 1 && rows(path, "captured_iris").len() == 3
+        });
+        assert_eq!(rows(path, "feedback")[0]["label_text"], "virginica");
+        folder = server.kill();
+    }
+}

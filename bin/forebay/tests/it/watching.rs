@@ -1,0 +1,201 @@
+//! Monitors of a running server: a known drift is found and told once, over a kill, until it is over; and starts a run.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use contract::{Clock as _, Deadline, SystemClock};
+use serde_json::Value as Json;
+
+use crate::drift::days;
+use crate::jobs_crash::{KEY, SECRET, base64, hmac};
+use crate::server::{Server, forebay};
+
+/// What a receiver was told: ids and events.
+type Told = Arc<Mutex<Vec<(String, Json)>>>;
+
+/// Takes webhooks and verifies each, for as long as the test runs.
+fn receiver() -> (SocketAddr, Told) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let told: Told = Arc::default();
+    let out = told.clone();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            take(socket.unwrap(), &out).unwrap_or_default();
+        }
+    });
+    (address, told)
+}
+
+fn take(mut socket: TcpStream, told: &Told) -> std::io::Result<()> {
+    let mut reader = BufReader::new(socket.try_clone()?);
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) => _ = headers.insert(name.to_lowercase(), value.to_owned()),
+            None if line.trim_end().is_empty() => break,
+            None => {}
+        }
+    }
+    let mut body = vec![0; headers["content-length"].parse().unwrap()];
+    reader.read_exact(&mut body)?;
+    let (id, at) = (&headers["webhook-id"], &headers["webhook-timestamp"]);
+    let signed = [format!("{id}.{at}.").as_bytes(), &body].concat();
+    assert_eq!(headers["webhook-signature"], format!("v1,{}", base64(&hmac(KEY, &signed))));
+    told.lock().unwrap().push((id.clone(), serde_json::from_slice(&body).unwrap()));
+    socket.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+}
+
+/// A project with one monitor, whose dataset has eight weeks without drift as version 0.
+fn project(hook: SocketAddr, monitor: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        "monitors:\n  weather: {{watch: flights, {monitor}, every: 100ms}}\n\
+         alerts: {{webhooks: ['http://{hook}/'], interval: 0s, repeat: 0s}}\n\
+         jobs: {{webhook: {{secret: {SECRET}, allow_private: true}}}}\n\
+         pipelines:\n  learn:\n    stages:\n      - go: {{exec: {{command: 'echo 1 >> $FOREBAY_OUTPUT/n.txt', outputs: {{n: n.txt}}}}, cache: false}}\n"
+    );
+    std::fs::write(folder.path().join("forebay.yaml"), config).unwrap();
+    add(folder.path(), days(0..42, 999, 1));
+    folder
+}
+
+fn add(folder: &Path, rows: String) {
+    std::fs::write(folder.join("rows.csv"), rows).unwrap();
+    let output =
+        forebay(folder).current_dir(folder).args(["data", "add", "flights", "rows.csv"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn json(folder: &Path, args: &[&str]) -> Json {
+    let output = forebay(folder).args(args).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Asks by commands until it holds, for at most a minute.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let clock = SystemClock::default();
+    let deadline = Deadline::from_now(clock.now(), Duration::from_secs(60));
+    while !holds() {
+        assert!(!deadline.passed(clock.now()), "it never came to hold: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until the monitor has looked at that version.
+fn looked_at(folder: &Path, version: u64) {
+    until("the version is looked at", || {
+        let output = forebay(folder).args(["alerts", "show", "weather", "--json"]).output().unwrap();
+        let shown: Json = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        shown["version"] == version && shown["waiting"] == 0
+    });
+}
+
+fn kinds(told: &Told) -> Vec<String> {
+    told.lock().unwrap().iter().map(|(_, event)| event["type"].as_str().unwrap().to_owned()).collect()
+}
+
+const DRIFT: &str = "drift: {window: 7d, reference: flights@0, except: [id]}";
+
+#[test]
+fn a_drift_is_told_once_over_a_kill_and_its_end_too_and_it_starts_one_run() {
+    let (hook, told) = receiver();
+    let then = "then: [notify, run: learn], retrain: {quiet: 0s, cooldown: 0s}, alert: {for: 2 windows, runbook: Look outside.}";
+    let folder = project(hook, &format!("{DRIFT}, {then}"));
+    let server = Server::in_folder(folder);
+    looked_at(server.folder.path(), 0);
+    assert!(told.lock().unwrap().is_empty(), "weeks without drift raise nothing");
+
+    add(server.folder.path(), days(42..50, 42, 2));
+    looked_at(server.folder.path(), 1);
+    assert!(told.lock().unwrap().is_empty(), "one window is not two");
+    add(server.folder.path(), days(50..57, 42, 3));
+    until("somebody is told", || !told.lock().unwrap().is_empty());
+    let (id, event) = told.lock().unwrap()[0].clone();
+    assert_eq!((&event["type"], &event["id"]), (&"forebay.alert.firing".into(), &id.as_str().into()));
+    let lines = event["data"]["lines"].to_string();
+    for said in ["temp", "carrier", "unseen", "→ Look outside."] {
+        assert!(lines.contains(said), "{lines}");
+    }
+    assert!(!lines.contains("seats"), "a weekly season is no drift: {lines}");
+    looked_at(server.folder.path(), 2);
+    let folder = server.folder.path();
+    let listed = json(folder, &["alerts", "list"]);
+    assert_eq!(listed["data"].as_array().unwrap().len(), 2, "{listed}");
+    let report = json(folder, &["watch", "report", "--html", folder.join("r.html").to_str().unwrap()]);
+    assert_eq!(report["level"], "alert");
+    assert!(folder.join("r.html").exists());
+    let runs = || {
+        let runs = json(server.folder.path(), &["runs", "list"]);
+        runs["data"].as_array().unwrap().iter().filter(|r| r["status"] == "succeeded").count()
+    };
+    until("the run has ended", || runs() == 1);
+
+    let server = Server::in_folder(server.kill());
+    looked_at(server.folder.path(), 2);
+    add(server.folder.path(), days(57..58, 999, 4));
+    looked_at(server.folder.path(), 3);
+    assert_eq!(kinds(&told), ["forebay.alert.firing"], "the server that came after says nothing again");
+    add(server.folder.path(), days(58..80, 999, 5));
+    until("its end is told", || told.lock().unwrap().len() == 2);
+    assert_eq!(kinds(&told), ["forebay.alert.firing", "forebay.alert.resolved"]);
+    let runs = json(server.folder.path(), &["runs", "list"]);
+    assert_eq!(runs["data"].as_array().unwrap().len(), 1, "one drift is one run: {runs}");
+    assert_eq!(json(server.folder.path(), &["alerts", "list"])["data"], Json::Array(vec![]));
+}
+
+#[test]
+fn data_that_are_old_are_told_and_their_drift_is_not() {
+    let (hook, told) = receiver();
+    let folder = project(hook, &format!("{DRIFT}, freshness: 1h"));
+    add(folder.path(), days(42..57, 42, 2));
+    let server = Server::in_folder(folder);
+    until("somebody is told", || !told.lock().unwrap().is_empty());
+    looked_at(server.folder.path(), 1);
+    let (_, event) = told.lock().unwrap()[0].clone();
+    let firing = event["data"]["firing"].as_array().unwrap();
+    let rules: Vec<&str> = firing.iter().map(|f| f["key"]["rule"].as_str().unwrap()).collect();
+    assert_eq!(rules, ["weather/freshness"], "{event}");
+    let listed = json(server.folder.path(), &["alerts", "list"]);
+    let inhibited = |row: &&Json| row["inhibited_by"] == "weather/freshness";
+    assert_eq!(listed["data"].as_array().unwrap().iter().filter(inhibited).count(), 2, "{listed}");
+}
+
+#[test]
+fn what_is_silenced_is_not_told_and_a_monitor_that_cannot_look_says_why() {
+    let (hook, told) = receiver();
+    let folder = project(hook, &DRIFT.replace("except: [id]", "except: [idd]"));
+    let server = Server::in_folder(folder);
+    let path = server.folder.path().to_owned();
+    until("it says why", || {
+        let output = forebay(&path).args(["alerts", "show", "weather", "--json"]).output().unwrap();
+        let shown: Json = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        shown["problem"].as_str().is_some_and(|why| why.contains("`idd`") && why.contains("carrier"))
+    });
+    let silence = json(&path, &["alerts", "silence", "weather", "--for", "1h", "--why", "known"]);
+    let config = std::fs::read_to_string(path.join("forebay.yaml")).unwrap().replace("[idd]", "[id]");
+    std::fs::write(path.join("forebay.yaml"), config).unwrap();
+    add(&path, days(42..57, 42, 2));
+    looked_at(&path, 1);
+    let listed = json(&path, &["alerts", "list"]);
+    assert_eq!(
+        listed["data"].as_array().unwrap().iter().filter(|r| r["silenced"] == true).count(),
+        2,
+        "{listed}"
+    );
+    assert!(told.lock().unwrap().is_empty());
+    let ended =
+        forebay(&path).args(["alerts", "unsilence", silence["id"].as_str().unwrap()]).output().unwrap();
+    assert!(ended.status.success());
+    until("it is told when the silence is over", || told.lock().unwrap().len() == 1);
+}
