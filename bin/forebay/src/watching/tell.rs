@@ -23,7 +23,7 @@ const ANSWER: usize = 4 << 10;
 
 enum Channel {
     Log,
-    Webhook(String, Webhooks),
+    Webhook(String, Box<Webhooks>),
     Slack(String),
 }
 
@@ -51,9 +51,9 @@ impl Tell {
                 timeout: WITHIN,
             };
             match Webhooks::new(&settings, clock.clone()) {
-                Ok(webhooks) => {
-                    drop(channels.insert(named("webhook", url), Channel::Webhook(url.clone(), webhooks)))
-                }
+                Ok(webhooks) => drop(
+                    channels.insert(named("webhook", url), Channel::Webhook(url.clone(), Box::new(webhooks))),
+                ),
                 Err(error) => tracing::warn!(%error, "an address of `alerts.webhooks` cannot be told"),
             }
         }

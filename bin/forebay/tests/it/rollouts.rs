@@ -169,7 +169,7 @@ fn traffic(server: &Server, stop: &AtomicBool, count: &AtomicU64) -> BTreeMap<St
     while !stop.load(Ordering::Relaxed) {
         let n = count.fetch_add(1, Ordering::Relaxed);
         // A few come again and again; each of the others once.
-        let entity = if n % 5 == 0 { format!("again {}", n / 5 % 40) } else { n.to_string() };
+        let entity = if n.is_multiple_of(5) { format!("again {}", n / 5 % 40) } else { n.to_string() };
         let (hour, which, noise) = ((next() * 24.0).floor(), (next() * 3.0) as usize, next());
         let row = Row { hour, carrier: ["AA", "B6", "UA"][which], noise };
         let score = (hour - 12.0) / 5.0 + if which == 2 { 1.0 } else { 0.0 };

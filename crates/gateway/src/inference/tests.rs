@@ -307,7 +307,7 @@ async fn whoever_looks_sees_what_was_asked_and_answered_under_the_id_that_the_ca
     while seen.answers.lock().len() < 4 {
         tokio::task::yield_now().await;
     }
-    let answers = seen.answers.lock();
+    let answers = seen.answers.lock().clone();
     assert_eq!(answers.iter().map(|a| &*a.id).collect::<Vec<_>>(), ids[..4]);
     let facts = |a: &Arc<Answered>| (a.entity().to_owned(), a.version.to_string(), a.arm, a.error);
     assert_eq!(facts(&answers[0]), ("bob".into(), "1".into(), Arm::Champion, None));
