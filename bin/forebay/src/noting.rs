@@ -4,6 +4,7 @@
 //! The variables are those that MLflow's own clients know. Runs that a command left open when it ended are ended with it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use contract::{Attempt, BoxFuture, Clock, TenantId};
@@ -86,13 +87,15 @@ impl Notes for Noting {
                 ("MLFLOW_RUN_CONTEXT".to_owned(), tags.to_string(), false),
             ];
             let (noting, tenant) = (self.clone(), tenant.clone());
-            Some(Box::new(Open { noting, tenant, pass, mark, env }) as Box<dyn Noted>)
+            let ended = AtomicBool::new(false);
+            Some(Box::new(Open { ended, noting, tenant, pass, mark, env }) as Box<dyn Noted>)
         })
     }
 }
 
 /// What an attempt's command notes.
 struct Open {
+    ended: AtomicBool,
     noting: Noting,
     tenant: TenantId,
     pass: Pass,
@@ -107,17 +110,45 @@ impl Noted for Open {
 
     fn ended<'a>(&'a self, well: bool) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if self.pass.is_used()
-                && let Err(error) = self.end_runs(well).await
-            {
-                tracing::warn!(%error, "tracked runs of a command stay open");
+            let left = self.left();
+            if self.pass.is_used() {
+                left.end(well).await;
             }
+            self.ended.store(true, Ordering::Relaxed);
         })
     }
 }
 
+impl Drop for Open {
+    /// A command that was cut is ended, and what it began with it.
+    fn drop(&mut self) {
+        if self.pass.is_used() && !self.ended.load(Ordering::Relaxed) {
+            let left = self.left();
+            task::beside("end tracked runs", async move { left.end(false).await });
+        }
+    }
+}
+
 impl Open {
-    /// Ends the runs that the command left open.
+    fn left(&self) -> Left {
+        Left { noting: self.noting.clone(), tenant: self.tenant.clone(), mark: self.mark.clone() }
+    }
+}
+
+/// The runs that a command left open.
+struct Left {
+    noting: Noting,
+    tenant: TenantId,
+    mark: String,
+}
+
+impl Left {
+    async fn end(&self, well: bool) {
+        if let Err(error) = self.end_runs(well).await {
+            tracing::warn!(%error, "tracked runs of a command stay open");
+        }
+    }
+
     async fn end_runs(&self, well: bool) -> Result<(), store::Error> {
         let of = self.noting.0.tracking.of(&self.tenant);
         let now = self.noting.0.clock.wall().0;

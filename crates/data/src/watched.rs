@@ -63,7 +63,16 @@ impl Dataset {
         Ok(sums.done())
     }
 
-    /// The newest time in a column of a version, in milliseconds since the Unix epoch.
+    /// The names of the columns of a version.
+    ///
+    /// # Errors
+    /// As [`Dataset::sketched`].
+    pub async fn column_names(&self, at: &At) -> Result<Vec<String>, Error> {
+        let table = self.at_version(self.resolve(at).await?).await?;
+        Ok(self.schema_of(&table)?.names().map(str::to_owned).collect())
+    }
+
+    /// The newest time in a column of a version, in milliseconds since the Unix epoch, of the rows that meet a condition, in SQL.
     ///
     /// # Errors
     /// As [`Dataset::sketched`].

@@ -43,10 +43,13 @@ const AGAIN: i64 = 30_000;
 /// The dataset of feedback.
 pub const FEEDBACK: &str = "feedback";
 
+/// How the names of datasets begin that hold what models were asked.
+pub(crate) const CAPTURED: &str = "captured_";
+
 /// The dataset of a model's answers.
 pub fn dataset(model: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '_' };
-    format!("captured_{}", model.chars().map(plain).collect::<String>())
+    format!("{CAPTURED}{}", model.chars().map(plain).collect::<String>())
 }
 
 type Acknowledge = oneshot::Sender<Result<(), String>>;

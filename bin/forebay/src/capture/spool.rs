@@ -24,6 +24,8 @@ struct Open {
     file: File,
     path: PathBuf,
     since: UnixMillis,
+    /// Bytes of whole rows.
+    length: u64,
     rows: u64,
     every: Duration,
     most: u64,
@@ -68,7 +70,12 @@ impl Spools {
             serde_json::to_writer(&mut text, row)?;
             text.push(b'\n');
         }
-        open.file.write_all(&text)?;
+        if let Err(e) = open.file.write_all(&text) {
+            // Half a row on a full disk is none, and what comes later begins a line.
+            let _ = open.file.set_len(open.length);
+            return Err(e);
+        }
+        open.length += text.len() as u64;
         if on_disk {
             open.file.sync_data()?;
         }
@@ -87,7 +94,8 @@ impl Spools {
         let mut head = serde_json::to_vec(types)?;
         head.push(b'\n');
         file.write_all(&head)?;
-        Ok(Open { file, path, since, rows: 0, every: spool.every, most: spool.rows })
+        let length = head.len() as u64;
+        Ok(Open { file, path, since, length, rows: 0, every: spool.every, most: spool.rows })
     }
 
     /// Closes what is old or long enough to become a version.

@@ -148,9 +148,14 @@ impl Rolling {
         let champion = served.and_then(|v| self.0.models.peek(&of.name, &v.to_string()).ok().flatten());
         if let Some(champion) = champion {
             let takes = &champion.batcher.signature().inputs;
-            let mut own = loaded.batcher.signature().inputs.iter();
-            if let Some(more) = own.find(|f| takes.iter().all(|g| g.name != f.name)) {
+            let own = &loaded.batcher.signature().inputs;
+            if let Some(more) = own.iter().find(|f| takes.iter().all(|g| g.name != f.name)) {
                 return Err(format!("it takes the input `{}`, which the champion does not", more.name));
+            }
+            let other =
+                |f: &&predict::Field| own.iter().all(|g| g.name != f.name || g.datatype != f.datatype);
+            if let Some(other) = takes.iter().find(other) {
+                return Err(format!("it does not take the input `{}` as the champion does", other.name));
             }
         }
         Ok(())

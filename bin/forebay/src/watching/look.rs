@@ -47,7 +47,9 @@ pub async fn look(
         Some(time) => time.clone(),
         None => only_time(&dataset, &at).await?,
     };
-    let newest = dataset.newest(&at, &time, None).await.map_err(failed)?;
+    let newest = dataset.newest(&at, &time, settings::heard(config)).await.map_err(failed)?;
+    // A time that is yet to come is no reason to look at windows that have not ended.
+    let newest = newest.map(|newest| newest.min(now.0));
     let mut found = Found { version, newest: newest.map(UnixMillis), ..Found::default() };
     if let (Some(drift), Some(newest)) = (&config.drift, newest) {
         let source = Source { warehouse, dataset, version, time };
@@ -95,7 +97,7 @@ impl Source<'_> {
         found: &Found,
     ) -> Result<(Window, Option<DriftReport>), String> {
         let from = end - settings::millis(drift.window);
-        let (before, is) = self.both(drift, from, end).await?;
+        let (before, is) = self.both(drift, settings::heard(config), (from, end)).await?;
         let mut window = Window { end: UnixMillis(end), rows: is.rows, figures: Vec::new() };
         let report = self.report(config, (before, &is), (from, end, now))?;
         if let Some(report) = &report {
@@ -113,11 +115,12 @@ impl Source<'_> {
     async fn both(
         &self,
         drift: &DriftConfig,
-        from: i64,
-        end: i64,
+        filter: Option<&str>,
+        (from, end): (i64, i64),
     ) -> Result<((String, Sketched), Sketched), String> {
         let failed = |e: data::Error| format!("cannot {e}");
-        let what = settings::watching(drift);
+        let mut what = settings::watching(drift);
+        what.filter = filter.map(str::to_owned);
         let span = |from: i64, to: i64| Span { column: self.time.clone(), from: Some(from), to: Some(to) };
         let (at, is) = (At::Version(self.version), span(from, end));
         match settings::against(drift) {
@@ -132,7 +135,21 @@ impl Source<'_> {
                 let reference = self.warehouse.dataset(&name).map_err(failed)?;
                 let version = reference.resolve(&at_reference).await.map_err(failed)?;
                 let one = |mut all: Vec<Sketched>| all.pop().unwrap_or_default();
-                let before = reference.sketched(&At::Version(version), &what, &[]).await.map_err(failed)?;
+                let mut was = what.clone();
+                if reference.name() != self.dataset.name() {
+                    was.filter = None;
+                    // Of another dataset what both have is compared: a label is not among what is asked.
+                    let there = reference.column_names(&At::Version(version)).await.map_err(failed)?;
+                    let both = self.dataset.column_names(&at).await.map_err(failed)?.into_iter();
+                    let both = both.filter(|c| there.contains(c) && !what.except.contains(c));
+                    if what.columns.is_empty() {
+                        what.columns = both.collect();
+                    }
+                    what.except.clear();
+                    (was.columns, was.except) = (what.columns.clone(), Vec::new());
+                    was.categories.retain(|c| there.contains(c));
+                }
+                let before = reference.sketched(&At::Version(version), &was, &[]).await.map_err(failed)?;
                 let is = self.dataset.sketched(&at, &what, &[is]).await.map_err(failed)?;
                 Ok(((format!("{name}@{version}"), one(before)), one(is)))
             }

@@ -19,7 +19,7 @@ use data::Warehouse;
 use gateway::MonitorState;
 use pipeline::runs::Status;
 use pipeline::task::{self, Behind, Task};
-use pipeline::triggers::{Driver, Memory, Trigger};
+use pipeline::triggers::{Came, Driver, LastStart, Memory, Took, Trigger};
 use store::{RunStore, TriggerStore, WatchStore};
 use watch::alert::{Silence, State};
 use watch::monitor::{Figure, Monitor, MonitorSettings, Pending, Window};
@@ -216,12 +216,14 @@ impl Inner {
         if let Some(report) = report {
             self.report(plan, &report).await?;
         }
+        // A start that waits, or cannot be asked for, holds no message up.
+        let mut started = Ok(());
         if let Some(start) = start {
-            self.start(plan, &start, (version, &mut monitor)).await?;
-        } else {
-            self.send(plan, tell, (version, monitor)).await?;
+            started = self.start(plan, &start, (version, &mut monitor)).await;
+            (version, monitor) = self.load(plan).await?;
         }
-        Ok(())
+        self.send(plan, tell, (version, monitor)).await?;
+        started
     }
 
     /// Notes how a monitor stands, for metrics.
@@ -335,8 +337,14 @@ impl Inner {
                 monitor.ended(self.means.clock.wall(), &start.key, Ended::Failed);
                 None
             }
-            Some(came) => came.run.or(self.started(plan, pipeline).await?),
-            None => None,
+            Some(Came { run: Some(run), .. }) => Some(run),
+            // It was started by a server that died before it said so; what was started before the decision is another's.
+            Some(Came { took: Took::Known, .. }) => {
+                let last = self.started(plan, pipeline).await?;
+                let decided = monitor.running().map_or(UnixMillis(i64::MAX), |running| running.since);
+                last.filter(|last| last.at >= decided).map(|last| last.run)
+            }
+            Some(_) | None => None,
         };
         if let Some(run) = run {
             tracing::info!(monitor = %plan.name, %run, reasons = ?start.reasons, "a monitor has started `{pipeline}`");
@@ -346,11 +354,11 @@ impl Inner {
     }
 
     /// The run that the trigger of a monitor started last.
-    async fn started(&self, plan: &Plan, pipeline: &str) -> Result<Option<RunId>, String> {
+    async fn started(&self, plan: &Plan, pipeline: &str) -> Result<Option<LastStart>, String> {
         let stored = self.means.triggers.get(pipeline).await.map_err(|e| format!("failed to {e}"))?;
         let memory = stored.and_then(|stored| serde_json::from_str::<Memory>(&stored.memory).ok());
         let trigger = Trigger::Alert { alert: plan.name.clone() };
-        Ok(memory.and_then(|memory| memory.last(&trigger.id())).map(|last| last.run))
+        Ok(memory.and_then(|memory| memory.last(&trigger.id())))
     }
 
     /// Sends what is to be sent: claimed first, so that nobody else sends it meanwhile.

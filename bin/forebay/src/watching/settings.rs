@@ -85,6 +85,11 @@ pub fn watching(drift: &DriftConfig) -> Watching {
     }
 }
 
+/// Which rows of a dataset count: of what a model was asked, those whose answer somebody got.
+pub fn heard(config: &MonitorConfig) -> Option<&'static str> {
+    config.watch.starts_with(crate::capture::CAPTURED).then_some("arm <> 'shadow'")
+}
+
 /// How often there is a look.
 pub fn every(config: &MonitorConfig) -> Duration {
     config.every.map_or(EVERY, |every| every.0).max(Duration::from_millis(100))

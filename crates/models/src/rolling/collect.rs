@@ -199,13 +199,17 @@ impl Collector {
     }
 
     fn wait(&mut self, told: &Told) {
+        // In words it says nothing that is counted.
+        if told.label.is_none() && told.score.is_none() {
+            return;
+        }
         if self.early_order.len() >= EARLY
             && let Some(oldest) = self.early_order.pop_front()
         {
             self.early.remove(&oldest);
         }
         self.early_order.push_back(told.id.clone());
-        self.early.entry(told.id.clone()).or_default().push(told.clone());
+        self.early.entry(told.id.clone()).or_default().push(Told { comment: None, ..told.clone() });
     }
 
     /// Whether something came that may end a rollout at once.

@@ -22,7 +22,7 @@ use std::time::Duration;
 use contract::{TenantId, UnixMillis};
 use pipeline::task;
 use serde::{Deserialize, Serialize};
-use store::tracking::{AliasMove, Refused, RolloutChange, RolloutEvent};
+use store::tracking::{AliasMove, Refused, RolloutChange, RolloutEvent, Why};
 
 pub use ask::{Begin, Begun, Happened, Opened, begin, happened, tell};
 pub use collect::{Collector, Watched};
@@ -187,8 +187,12 @@ impl Save<'_> {
         }
         let opened = self.opened.as_ref().map(|o| o.version);
         if opened.is_some() || !ended.is_empty() {
-            let model = of.registered(name).await?;
-            let stands = model.aliases.iter().find(|(alias, _)| alias == CHALLENGER).map(|(_, v)| *v);
+            let stands = match of.registered(name).await {
+                Ok(model) => model.aliases.iter().find(|(alias, _)| alias == CHALLENGER).map(|(_, v)| *v),
+                // The model was removed or renamed: what ends, ends.
+                Err(store::Error::Refused(Refused { why: Why::Missing, .. })) if opened.is_none() => None,
+                Err(e) => return Err(e.into()),
+            };
             let under_way = self.state.releases.rollouts().last().map(|r| number(r.challenger()));
             let to = opened.map(Ok).or(under_way).transpose()?;
             if stands != to && (opened.is_some() || stands.is_some_and(|v| ended.contains(&v))) {

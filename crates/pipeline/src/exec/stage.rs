@@ -99,11 +99,14 @@ pub(super) async fn run(
     let (end, status) = watched(config, &mut running, read(out, err, attempt, &secrets, &last)).await;
     drop(running);
     let verdict = verdict(config, end, status, &last.lock());
+    let collected = match verdict {
+        Ok(()) => collect(parts, config, patterns, cx, &folders).await,
+        Err(e) => Err(e),
+    };
     if let Some(noted) = noted {
-        noted.ended(verdict.is_ok()).await;
+        noted.ended(collected.is_ok()).await;
     }
-    verdict?;
-    let collected = collect(parts, config, patterns, cx, &folders).await?;
+    let collected = collected?;
     // Many elements of a list share what an attempt may fill.
     let own = folders.own;
     let _ = task::reading("folders", move || fs::remove_dir_all(own)).await;
@@ -182,6 +185,11 @@ async fn made(folder: &Path, effect: &str) -> Result<Folders, Error> {
     let work = move || {
         let of = std::path::absolute(of)?;
         let (inputs, outputs, aside) = (of.join("in"), of.join("out"), of.join("tmp"));
+        // What a try before this one left of an element is none of its outputs.
+        match fs::remove_dir_all(&of) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
         let all = Folders { own: of, inputs, outputs, aside };
         for f in [&all.inputs, &all.outputs, &all.aside] {
             fs::create_dir_all(f)?;

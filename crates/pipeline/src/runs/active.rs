@@ -111,6 +111,11 @@ pub(super) enum Needed {
     Nothing,
 }
 
+/// Whether it is what a person asked for and was told that it is done.
+fn is_said(action: &Action) -> bool {
+    matches!(action, Action::Record(Entry::CancelAsked { .. } | Entry::Decided { .. }))
+}
+
 impl Scheduler {
     /// Decides on the journal as it is, brings that to disk, then does what is to be done here. `None` when there is no such
     /// run.
@@ -209,8 +214,11 @@ impl Scheduler {
             result: None,
             lineage: None,
             outbox: None,
-            // What a run of several stages has done is done again under the same keys when the machine loses it.
-            synced: run.ended_at().is_some() || run.plan().is_none_or(|p| p.stages.len() <= 1),
+            // What a run of several stages has done is done again under the same keys when the machine loses it; what somebody said is
+            // not said again.
+            synced: run.ended_at().is_some()
+                || run.plan().is_none_or(|p| p.stages.len() <= 1)
+                || actions.iter().any(is_said),
         };
         for action in actions {
             match action {

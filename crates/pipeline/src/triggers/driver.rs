@@ -286,7 +286,10 @@ impl All<'_> {
                 let cause = Cause::Event(event.clone());
                 (Input::Event { tenant, event }, Some(cause.identity()))
             }
-            Told::Alert(alert, id) => (Input::Alert { alert, id }, None),
+            Told::Alert(alert, id) => {
+                let cause = Cause::Alert { alert: alert.clone(), id: id.clone() };
+                (Input::Alert { alert, id }, Some(cause.identity()))
+            }
             Told::Files(files, seen) => (Input::Files { files, seen }, None),
             Told::Asked(tenant, pipeline, id, params) => {
                 let cause = Cause::Asked { id: id.clone(), params: Map::new() };

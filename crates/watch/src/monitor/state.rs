@@ -80,6 +80,9 @@ pub enum Sent {
 pub struct Running {
     /// The decision.
     pub start: Start,
+    /// When it was made.
+    #[serde(default)]
+    pub since: UnixMillis,
     /// The run, once it is known.
     pub run: Option<String>,
 }
@@ -319,7 +322,7 @@ impl Monitor {
         };
         for action in retraining.tick(now, inputs) {
             if let retrain::Action::Start(start) = action {
-                self.running = Some(Running { start, run: None });
+                self.running = Some(Running { start, since: now, run: None });
             }
         }
     }
