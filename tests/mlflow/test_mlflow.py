@@ -3,6 +3,8 @@ records (record.py makes it again). What is ours alone (keys, tenants, kill -9) 
 
 import json
 import pathlib
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -106,3 +108,34 @@ def test_logged_metrics_survive_a_kill(tmp_path):
             assert set(sent) <= kept
     finally:
         server.stop()
+
+
+TRAIN = """
+import mlflow, mlflow.sklearn
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+
+mlflow.sklearn.autolog(log_models=False)
+x, y = make_classification(n_samples=200, random_state=3)
+LogisticRegression(C=0.5).fit(x, y)
+"""
+
+
+def test_a_script_with_autolog_works_as_a_stage(tmp_path):
+    """Nothing is set up for it: the command's environment leads it to the project's own tracking."""
+    (tmp_path / "train.py").write_text(TRAIN)
+    stage = {"fit": {"exec": {"command": [sys.executable, "train.py"]}}}
+    (tmp_path / "forebay.yaml").write_text(json.dumps({"pipelines": {"train": {"stages": [stage]}}}))
+    done = subprocess.run([stack.FOREBAY, "--project", str(tmp_path), "run", "train"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    server = stack.Forebay(tmp_path)
+    try:
+        found = json.loads(server.ask("GET", checks.A + "experiments/get-by-name", query={"experiment_name": "train"})[2])
+        body = {"experiment_ids": [found["experiment"]["experiment_id"]]}
+        [run] = json.loads(server.ask("POST", checks.A + "runs/search", body)[2])["runs"]
+    finally:
+        server.stop()
+    tags = {t["key"]: t["value"] for t in run["data"]["tags"]}
+    assert (tags["forebay.pipeline"], tags["forebay.stage"], tags["estimator_name"]) == ("train", "fit", "LogisticRegression")
+    assert {p["key"]: p["value"] for p in run["data"]["params"]}["C"] == "0.5"
+    assert run["info"]["status"] == "FINISHED" and any(m["key"] == "training_accuracy_score" for m in run["data"]["metrics"])
