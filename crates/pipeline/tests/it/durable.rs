@@ -62,9 +62,13 @@ impl Stage for Joined {
     fn run<'a>(&'a self, cx: &'a Context, inputs: Inputs) -> BoxFuture<'a, Outcome<Value>> {
         Box::pin(async move {
             let attempt = cx.attempt.as_ref().expect("a durable run has one");
-            assert!(!attempt.folder.exists(), "nothing is there");
             std::fs::create_dir_all(&attempt.folder).unwrap();
-            std::fs::write(attempt.folder.join("left"), "x").unwrap();
+            let own = format!("left by {}", attempt.number);
+            std::fs::write(attempt.folder.join(&own), "x").unwrap();
+            // Elements of a list share it with each other, and with no other attempt.
+            let there: Vec<_> =
+                std::fs::read_dir(&attempt.folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert_eq!(there, [own.as_str()]);
             attempt.log.line(&format!("{} is at it", self.name));
             self.did.lock().unwrap().push(self.name.clone());
             if let Some(seconds) = self.config.get("sleep").and_then(Json::as_u64) {
