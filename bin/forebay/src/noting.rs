@@ -86,21 +86,18 @@ impl Notes for Noting {
                 ("MLFLOW_EXPERIMENT_NAME".to_owned(), attempt.pipeline.as_str().to_owned(), false),
                 ("MLFLOW_RUN_CONTEXT".to_owned(), tags.to_string(), false),
             ];
-            let (noting, tenant) = (self.clone(), tenant.clone());
-            let ended = AtomicBool::new(false);
-            Some(Box::new(Open { ended, noting, tenant, pass, mark, env }) as Box<dyn Noted>)
+            let left = Left { noting: self.clone(), tenant: tenant.clone(), mark };
+            Some(Box::new(Open { left, pass, env, ended: AtomicBool::new(false) }) as Box<dyn Noted>)
         })
     }
 }
 
 /// What an attempt's command notes.
 struct Open {
-    ended: AtomicBool,
-    noting: Noting,
-    tenant: TenantId,
+    left: Left,
     pass: Pass,
-    mark: String,
     env: Vec<(String, String, bool)>,
+    ended: AtomicBool,
 }
 
 impl Noted for Open {
@@ -110,9 +107,8 @@ impl Noted for Open {
 
     fn ended<'a>(&'a self, well: bool) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let left = self.left();
             if self.pass.is_used() {
-                left.end(well).await;
+                self.left.end(well).await;
             }
             self.ended.store(true, Ordering::Relaxed);
         })
@@ -123,19 +119,14 @@ impl Drop for Open {
     /// A command that was cut is ended, and what it began with it.
     fn drop(&mut self) {
         if self.pass.is_used() && !self.ended.load(Ordering::Relaxed) {
-            let left = self.left();
+            let left = self.left.clone();
             task::beside("end tracked runs", async move { left.end(false).await });
         }
     }
 }
 
-impl Open {
-    fn left(&self) -> Left {
-        Left { noting: self.noting.clone(), tenant: self.tenant.clone(), mark: self.mark.clone() }
-    }
-}
-
 /// The runs that a command left open.
+#[derive(Clone)]
 struct Left {
     noting: Noting,
     tenant: TenantId,

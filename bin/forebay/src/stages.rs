@@ -246,7 +246,6 @@ pub(crate) fn register(registry: &mut Registry, folder: &Path, config: Option<&C
         project: folder.to_owned(),
         artifacts: artifacts(folder, config),
         place: Some(tables.clone()),
-        env: Vec::new(),
         notes: reach.notes,
     };
     pipeline::register(registry, pipeline::Parts { exec, outside: reach.outside });

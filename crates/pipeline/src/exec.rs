@@ -61,8 +61,6 @@ pub struct ExecParts {
     pub artifacts: Artifacts,
     /// Who writes tables; without one, a table that is an input fails the stage.
     pub place: Option<Arc<dyn Place>>,
-    /// Variables that every command is given.
-    pub env: Vec<(String, String)>,
     /// Who keeps what commands note.
     pub notes: Option<Arc<dyn Notes>>,
 }

@@ -16,11 +16,12 @@ mod spool;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use contract::{BoxFuture, Clock, Code, Error};
 use data::{Change, ColumnType, Dataset, Effect, Source, Warehouse};
+use parking_lot::Mutex;
 use pipeline::task::{self, Behind, Task};
 use predict::captured;
 use predict::observe::{Answered, Observer, Told};
@@ -98,7 +99,7 @@ impl Capture {
     /// Another configuration is in force.
     pub fn replan(&self, config: &Config) {
         let models = Arc::new(config.capture.clone().into_iter().collect());
-        *self.seen.models.lock().unwrap_or_else(PoisonError::into_inner) = models;
+        *self.seen.models.lock() = models;
     }
 
     /// Answers that there was no room for.
@@ -108,13 +109,13 @@ impl Capture {
 
     /// Keeps nothing more. What is in files becomes versions when the next server begins.
     pub fn stop(&self) {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.work.lock().clear();
     }
 }
 
 impl Observer for Seen {
     fn answered(&self, answered: &Arc<Answered>) {
-        let models = self.models.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let models = self.models.lock().clone();
         let Some(config) = models.get(&*answered.model).filter(|config| sampled(&answered.id, config.sample))
         else {
             return;
@@ -164,7 +165,7 @@ async fn write(
         }
         let (took, spools) = (std::mem::take(&mut came), spools.clone());
         let written = task::reading("capture", move || {
-            let mut spools = spools.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut spools = spools.lock();
             for (answered, config) in &took {
                 if let Err(error) = keep(&mut spools, answered, config) {
                     tracing::warn!(%error, "answers that were to be kept are lost");

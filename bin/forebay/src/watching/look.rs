@@ -1,7 +1,8 @@
 //! One look at what a monitor watches: whether there is a new version, which windows of it have ended, and what is to be said of them.
 
 use contract::UnixMillis;
-use data::{At, Dataset, Sketched, Span, Warehouse};
+use data::{At, Dataset, Sketched, Span, Warehouse, Watching};
+use tokio::sync::OnceCell;
 use watch::alarm;
 use watch::drift::Reference;
 use watch::monitor::{Figure, Monitor, Window};
@@ -52,7 +53,7 @@ pub async fn look(
     let newest = newest.map(|newest| newest.min(now.0));
     let mut found = Found { version, newest: newest.map(UnixMillis), ..Found::default() };
     if let (Some(drift), Some(newest)) = (&config.drift, newest) {
-        let source = Source { warehouse, dataset, version, time };
+        let source = Source { warehouse, dataset, version, time, reference: OnceCell::new() };
         let length = settings::millis(drift.window).max(1);
         let last = newest.div_euclid(length);
         let seen = monitor.seen().map_or(last - 1, |seen| seen.0.div_euclid(length));
@@ -79,11 +80,18 @@ async fn only_time(dataset: &Dataset, at: &At) -> Result<String, String> {
     }
 }
 
+/// The only one of several.
+fn one(mut all: Vec<Sketched>) -> Sketched {
+    all.pop().unwrap_or_default()
+}
+
 struct Source<'a> {
     warehouse: &'a Warehouse,
     dataset: Dataset,
     version: u64,
     time: String,
+    /// What windows are compared with, and by which columns, where that is a version: of that there is one for all of them.
+    reference: OnceCell<(String, Sketched, Watching)>,
 }
 
 impl Source<'_> {
@@ -131,30 +139,41 @@ impl Source<'_> {
                 let name = format!("{} from {}", self.dataset.name(), UnixMillis(before).rfc3339());
                 Ok(((name, both.next().unwrap_or_default()), both.next().unwrap_or_default()))
             }
-            Against::Version(name, at_reference) => {
-                let reference = self.warehouse.dataset(&name).map_err(failed)?;
-                let version = reference.resolve(&at_reference).await.map_err(failed)?;
-                let one = |mut all: Vec<Sketched>| all.pop().unwrap_or_default();
-                let mut was = what.clone();
-                if reference.name() != self.dataset.name() {
-                    was.filter = None;
-                    // Of another dataset what both have is compared: a label is not among what is asked.
-                    let there = reference.column_names(&At::Version(version)).await.map_err(failed)?;
-                    let both = self.dataset.column_names(&at).await.map_err(failed)?.into_iter();
-                    let both = both.filter(|c| there.contains(c) && !what.except.contains(c));
-                    if what.columns.is_empty() {
-                        what.columns = both.collect();
-                    }
-                    what.except.clear();
-                    (was.columns, was.except) = (what.columns.clone(), Vec::new());
-                    was.categories.retain(|c| there.contains(c));
-                }
-                let before = reference.sketched(&At::Version(version), &was, &[]).await.map_err(failed)?;
+            Against::Version(name, of) => {
+                let looked = self.reference.get_or_try_init(|| self.sum_up((&name, &of), what));
+                let (name, before, what) = looked.await?.clone();
                 let is = self.dataset.sketched(&at, &what, &[is]).await.map_err(failed)?;
-                Ok(((format!("{name}@{version}"), one(before)), one(is)))
+                Ok(((name, before), one(is)))
             }
             Against::Wrong(why) => Err(why),
         }
+    }
+
+    /// What windows are compared with where that is a version, and by what.
+    async fn sum_up(
+        &self,
+        (name, of): (&str, &At),
+        mut what: Watching,
+    ) -> Result<(String, Sketched, Watching), String> {
+        let failed = |e: data::Error| format!("cannot {e}");
+        let reference = self.warehouse.dataset(name).map_err(failed)?;
+        let version = reference.resolve(of).await.map_err(failed)?;
+        let mut was = what.clone();
+        if reference.name() != self.dataset.name() {
+            was.filter = None;
+            // Of another dataset what both have is compared: a label is not among what is asked.
+            let there = reference.column_names(&At::Version(version)).await.map_err(failed)?;
+            let here = self.dataset.column_names(&At::Version(self.version)).await.map_err(failed)?;
+            let both = here.into_iter().filter(|c| there.contains(c) && !what.except.contains(c));
+            if what.columns.is_empty() {
+                what.columns = both.collect();
+            }
+            what.except.clear();
+            (was.columns, was.except) = (what.columns.clone(), Vec::new());
+            was.categories.retain(|c| there.contains(c));
+        }
+        let before = reference.sketched(&At::Version(version), &was, &[]).await.map_err(failed)?;
+        Ok((format!("{name}@{version}"), one(before), what))
     }
 
     /// The comparison; nothing while there is nothing to compare with.

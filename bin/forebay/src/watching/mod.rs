@@ -11,12 +11,13 @@ pub mod settings;
 pub mod tell;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use contract::{Clock, RunId, UnixMillis};
 use data::Warehouse;
 use gateway::MonitorState;
+use parking_lot::Mutex;
 use pipeline::runs::Status;
 use pipeline::task::{self, Behind, Task};
 use pipeline::triggers::{Came, Driver, LastStart, Memory, Took, Trigger};
@@ -110,19 +111,19 @@ impl Watching {
     /// Another configuration is in force.
     pub fn replan(&self, config: &Config) {
         let plans = Arc::new(Plans::of(config, self.inner.means.clock.clone()));
-        *self.inner.plans.lock().unwrap_or_else(PoisonError::into_inner) = plans;
+        *self.inner.plans.lock() = plans;
     }
 
     /// How each monitor stood in its last round.
     pub fn states(&self) -> Vec<MonitorState> {
-        let plans = self.inner.plans.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let states = self.inner.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let plans = self.inner.plans.lock().clone();
+        let states = self.inner.states.lock();
         plans.all.iter().filter_map(|plan| states.get(&plan.name).cloned()).collect()
     }
 
     /// Looks at nothing more.
     pub fn stop(&self) {
-        drop(self.work.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.work.lock().take());
     }
 }
 
@@ -156,7 +157,7 @@ impl Inner {
     async fn work(self: Arc<Self>) {
         let mut looked: BTreeMap<String, UnixMillis> = BTreeMap::new();
         loop {
-            let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let plans = self.plans.lock().clone();
             for plan in &plans.all {
                 let now = self.means.clock.wall();
                 let last = looked.get(&plan.name);
@@ -245,7 +246,7 @@ impl Inner {
                 state.drift = [state.drift, listed.value].into_iter().flatten().reduce(f64::max);
             }
         }
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = self.states.lock();
         states.insert(monitor.name().to_owned(), state);
     }
 

@@ -82,7 +82,7 @@ impl Tell {
                 let body = self.event(monitor, pending, &said);
                 let message = Message {
                     id: format!("msg_{}", pending.id()),
-                    tenant: TenantId::from("default"),
+                    tenant: TenantId::of_the_project(),
                     secrets: Vec::new(),
                     url: url.clone(),
                     body,

@@ -29,7 +29,7 @@ pub use collect::{Collector, Watched};
 pub use score::{Said, agree, said_of};
 
 use crate::Error;
-use crate::rollout::{Action, Event, Releases, Todo};
+use crate::rollout::{Action, Releases, Todo};
 use crate::stages::Tracked;
 
 /// The alias of a version that is being rolled out.
@@ -151,14 +151,6 @@ fn written<T: Serialize>(value: &T) -> Result<String, Error> {
     Ok(serde_json::to_string(value).map_err(std::io::Error::from)?)
 }
 
-/// The event that an action keeps.
-fn event_of(action: &Action) -> Option<&Event> {
-    match action {
-        Action::Page(e) | Action::Promote(e) | Action::RollBack(e) | Action::Record(e) => Some(e),
-        Action::Split(_) | Action::Shadow(_) | Action::Ask(_) => None,
-    }
-}
-
 impl Save<'_> {
     async fn save(
         &self,
@@ -173,7 +165,7 @@ impl Save<'_> {
         let mut ended = Vec::new();
         for Todo { challenger, action } in self.done {
             let version = number(challenger)?;
-            if let Some(event) = event_of(action) {
+            if let Some(event) = action.event() {
                 let (at, what) = (event.at.0, event.what.clone());
                 events.push(RolloutEvent { version, at, what, event: written(event)? });
             }

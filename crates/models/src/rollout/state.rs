@@ -167,6 +167,16 @@ pub enum Action {
     Record(Event),
 }
 
+impl Action {
+    /// The event that it keeps, if it keeps one.
+    pub fn event(&self) -> Option<&Event> {
+        match self {
+            Action::Page(e) | Action::Promote(e) | Action::RollBack(e) | Action::Record(e) => Some(e),
+            Action::Split(_) | Action::Shadow(_) | Action::Ask(_) => None,
+        }
+    }
+}
+
 /// Something that happened, with all that was known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {

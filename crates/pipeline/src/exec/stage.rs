@@ -217,7 +217,6 @@ fn environment_of(
         }
     }
     all.insert("TMPDIR".into(), folders.aside.clone().into());
-    all.extend(parts.env.iter().map(|(n, v)| (n.clone(), v.into())));
     all.extend(notes.iter().map(|(n, v, _)| (n.clone(), v.into())));
     all.extend(config.env.iter().map(|(n, v)| (n.clone(), v.0.clone().into())));
     all.extend(inputs.iter().map(|(n, path)| (variable(n), path.into())));

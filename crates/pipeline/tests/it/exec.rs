@@ -66,7 +66,7 @@ impl Bench {
         let project = folder.path().join("project");
         fs::create_dir(&project).unwrap();
         let artifacts = Artifacts::new(folder.path().join("artifacts"));
-        Bench { parts: ExecParts { project, artifacts, place: None, env: Vec::new(), notes: None }, folder }
+        Bench { parts: ExecParts { project, artifacts, place: None, notes: None }, folder }
     }
 
     fn project(&self) -> PathBuf {

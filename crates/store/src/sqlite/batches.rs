@@ -90,7 +90,7 @@ impl BatchStore for SqliteBatches {
 
     fn update<'a>(&'a self, change: &'a BatchChange) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = self.0.begin().await?;
             let [output, errors] = &change.files;
             let updated = sqlx::query(
                 "UPDATE batches SET version = version + 1, about = $1, ended_at = $2, output_file = $3, error_file = $4 \
@@ -175,7 +175,7 @@ impl BatchStore for SqliteBatches {
             if rows.is_empty() {
                 return Ok(0);
             }
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = self.0.begin().await?;
             for row in &rows {
                 let run = id(row, 0)?;
                 // One that nobody could read has not ended.
@@ -202,7 +202,7 @@ impl BatchStore for SqliteBatches {
             if rows.is_empty() {
                 return Ok(0);
             }
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = self.0.begin().await?;
             let mut removed = 0;
             for row in &rows {
                 let gone: Vec<u8> = row.try_get(0)?;

@@ -115,7 +115,7 @@ impl CacheStore for SqliteCache {
                 return Ok(());
             }
             let size = i64::try_from(value.len()).unwrap_or(i64::MAX);
-            let mut tx = self.database.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = self.database.begin().await?;
             self.write_touches(&mut tx).await?;
             let old = sqlx::query("SELECT bytes FROM parts WHERE key = $1")
                 .bind(key.as_bytes().as_slice())

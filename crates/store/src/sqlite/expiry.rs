@@ -8,7 +8,7 @@ use super::{Database, column, count};
 use crate::Error;
 
 pub(super) async fn expire(db: &Database, before: UnixMillis, limit: u32, bytes: u64) -> Result<u64, Error> {
-    let mut tx = db.write.begin_with("BEGIN IMMEDIATE").await?;
+    let mut tx = db.begin().await?;
     // What stands before it is over the bound: the first one goes, however large it is.
     let rows = sqlx::query(
         "SELECT id FROM (SELECT id, ended_at, SUM(size) OVER (ORDER BY ended_at, id) - size AS ahead FROM ( \

@@ -58,7 +58,7 @@ impl SqliteFiles {
     /// Removes rows, and the contents that no row names any more.
     async fn remove(&self, rows: Vec<(String, String)>) -> Result<(), Error> {
         for (id, content) in rows {
-            let mut tx = self.database.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = self.database.begin().await?;
             sqlx::query("DELETE FROM files WHERE id = $1").bind(&id).execute(&mut *tx).await?;
             let others = sqlx::query("SELECT COUNT(*) FROM files WHERE content = $1").bind(&content);
             let others: i64 = others.fetch_one(&mut *tx).await?.try_get(0)?;

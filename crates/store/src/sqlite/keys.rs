@@ -47,7 +47,7 @@ async fn version(conn: &mut SqliteConnection) -> Result<i64, Error> {
 impl KeyStore for SqliteKeys {
     fn add<'a>(&'a self, key: &'a KeyInfo, hash: KeyHash) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = self.0.begin().await?;
             sqlx::query(
                 "INSERT INTO keys (id, name, tenant, hash, created_at, expires_at, revoked_at, role) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -73,7 +73,7 @@ impl KeyStore for SqliteKeys {
 
     fn revoke<'a>(&'a self, id: &'a KeyId, at: UnixMillis) -> BoxFuture<'a, Result<KeyInfo, Error>> {
         Box::pin(async move {
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = self.0.begin().await?;
             sqlx::query("UPDATE keys SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL")
                 .bind(at.0)
                 .bind(id.as_str())

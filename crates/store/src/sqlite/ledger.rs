@@ -171,7 +171,7 @@ async fn set_meta(conn: &mut SqliteConnection, name: &str, value: u64) -> Result
 impl LedgerStore for SqliteLedger {
     fn apply<'a>(&'a self, entries: &'a [Entry], position: Position) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = self.0.begin().await?;
             if !entries.is_empty() {
                 let settled = settle(&mut tx, entries).await?;
                 admit(&mut tx, entries, &settled).await?;

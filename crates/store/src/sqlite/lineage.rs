@@ -70,7 +70,7 @@ fn of_tenant(query: &mut QueryBuilder<Sqlite>, tenant: Option<&TenantId>) {
 impl LineageStore for SqliteLineage {
     fn put<'a>(&'a self, facts: &'a [NewLineage]) -> BoxFuture<'a, Result<u64, Error>> {
         Box::pin(async move {
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = self.0.begin().await?;
             let mut new = 0;
             for fact in facts {
                 let mut script = Script::new("");
@@ -183,7 +183,7 @@ impl LineageStore for SqliteLineage {
 
     fn expire(&self, before: UnixMillis, limit: u32) -> BoxFuture<'_, Result<u64, Error>> {
         Box::pin(async move {
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = self.0.begin().await?;
             let [mut ends, mut facts] = ["lineage_ends WHERE fact", "lineage_facts WHERE key"].map(|of| {
                 let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM ");
                 query.push(of).push(" IN (SELECT key FROM lineage_facts WHERE at < ").push_bind(before.0);

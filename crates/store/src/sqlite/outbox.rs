@@ -167,7 +167,7 @@ pub(super) async fn of(db: &Database, run: RunId) -> Result<Vec<Delivery>, Error
 }
 
 pub(super) async fn tried(db: &Database, id: &str, tries: u32, tried: &Tried) -> Result<bool, Error> {
-    let mut tx = db.write.begin_with("BEGIN IMMEDIATE").await?;
+    let mut tx = db.begin().await?;
     let updated = sqlx::query(
         "UPDATE deliveries SET state = $1, next_at = $2, tries = $3, tried_at = $4, answer = $5, problem = $6 \
          WHERE id = $7 AND tries = $8 AND next_at IS NOT NULL",
@@ -208,7 +208,7 @@ pub(super) async fn tried(db: &Database, id: &str, tries: u32, tried: &Tried) ->
 }
 
 pub(super) async fn redeliver(db: &Database, run: RunId, now: UnixMillis) -> Result<u64, Error> {
-    let mut tx = db.write.begin_with("BEGIN IMMEDIATE").await?;
+    let mut tx = db.begin().await?;
     sqlx::query(
         "DELETE FROM webhooks_off WHERE (tenant, url) IN (SELECT tenant, url FROM deliveries WHERE run = $1)",
     )

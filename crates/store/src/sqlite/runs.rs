@@ -151,7 +151,7 @@ impl RunStore for SqliteRuns {
         room: &'a Room,
     ) -> BoxFuture<'a, Result<Vec<Submitted>, Error>> {
         Box::pin(async move {
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = self.0.begin().await?;
             let mut left = Room { runs: room.runs.saturating_sub(shares::all(&mut tx).await?.0), ..*room };
             let mut full = HashMap::new();
             let mut made = Vec::with_capacity(runs.len());
@@ -353,7 +353,7 @@ impl RunStore for SqliteRuns {
 
     fn remove(&self, run: RunId) -> BoxFuture<'_, Result<bool, Error>> {
         Box::pin(async move {
-            let mut tx = self.0.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut tx = self.0.begin().await?;
             let ended =
                 sqlx::query("SELECT 1 FROM runs WHERE id = $1 AND ended_at IS NOT NULL AND part_of IS NULL")
                     .bind(run.as_bytes().as_slice())

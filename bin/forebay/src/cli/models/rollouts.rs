@@ -3,7 +3,7 @@
 
 use clap::{Args as Flags, Subcommand};
 use models::rolling::{self, Changed, Happened, Kept, happened, tell};
-use models::rollout::{Action, Hold, Input, Phase, Report, Rollout};
+use models::rollout::{Hold, Input, Phase, Report, Rollout};
 use serde_json::{Value as Json, json};
 
 use super::super::storage::clean;
@@ -81,6 +81,13 @@ pub(super) async fn run(global: &Global, args: &Args) -> Result<(), Error> {
 
 async fn load(registry: &Registry, name: &str) -> Result<Option<Kept>, Error> {
     rolling::load(&registry.tracked, &registry.tenant, name).await.map_err(|e| failed(&e))
+}
+
+/// The rollouts of a model that are under way: that of a version, or all.
+fn chosen(kept: Option<&Kept>, version: Option<i64>) -> impl Iterator<Item = &Rollout> {
+    let own = version.map(|v| v.to_string());
+    let all = kept.into_iter().flat_map(|k| k.state.releases.rollouts());
+    all.filter(move |r| own.as_deref().is_none_or(|v| v == r.challenger()))
 }
 
 /// `rollouts`: those that are under way.
@@ -177,10 +184,7 @@ async fn show(global: &Global, registry: &Registry, which: &Which) -> Result<(),
     let Which { name, version } = which;
     let kept = load(registry, name).await?;
     let all = happened(&registry.tracked, &registry.tenant, name, *version).await.map_err(|e| failed(&e))?;
-    let own = version.map(|v| v.to_string());
-    let under_way = kept.iter().flat_map(|k| k.state.releases.rollouts());
-    let under_way: Vec<&Rollout> =
-        under_way.filter(|r| own.as_deref().is_none_or(|v| v == r.challenger())).collect();
+    let under_way: Vec<&Rollout> = chosen(kept.as_ref(), *version).collect();
     if global.json {
         let rollouts: Vec<Json> = under_way.iter().map(|r| object(name, r)).collect();
         let events: Vec<Json> = all.iter().map(event).collect();
@@ -216,10 +220,8 @@ async fn show(global: &Global, registry: &Registry, which: &Which) -> Result<(),
 /// Yes to what is asked, or on with what is held.
 async fn promote(global: &Global, registry: &Registry, word: &Word) -> Result<(), Error> {
     let Which { name, version } = &word.which;
-    let own = version.map(|v| v.to_string());
     let kept = load(registry, name).await?;
-    let mut all = kept.iter().flat_map(|k| k.state.releases.rollouts());
-    let found = all.find(|r| own.as_deref().is_none_or(|v| v == r.challenger()));
+    let found = chosen(kept.as_ref(), *version).next();
     let waits = found.is_some_and(|r| matches!(r.phase(), Phase::Waiting(_)));
     if let Some(rollout) = found.filter(|r| !waits && r.held().is_none()) {
         let message = format!("{}: nobody is asked, and nothing is held", line(name, rollout));
@@ -260,19 +262,12 @@ pub(super) async fn tell_it(
 
 /// Whether something of that model is being rolled out: that version, or any.
 pub(super) async fn under_way(registry: &Registry, name: &str, version: Option<i64>) -> Result<bool, Error> {
-    let own = version.map(|v| v.to_string());
-    let kept = load(registry, name).await?;
-    let mut all = kept.iter().flat_map(|k| k.state.releases.rollouts());
-    Ok(all.any(|r| own.as_deref().is_none_or(|v| v == r.challenger())))
+    Ok(chosen(load(registry, name).await?.as_ref(), version).next().is_some())
 }
 
 /// What was done.
 pub(super) fn told(global: &Global, name: &str, changed: Changed) -> Result<(), Error> {
-    let of = |action: &Action| match action {
-        Action::Page(e) | Action::Promote(e) | Action::RollBack(e) | Action::Record(e) => Some(e.clone()),
-        Action::Split(_) | Action::Shadow(_) | Action::Ask(_) => None,
-    };
-    let done = changed.done.iter().filter_map(|todo| Some((&todo.challenger, of(&todo.action)?)));
+    let done = changed.done.iter().filter_map(|todo| Some((&todo.challenger, todo.action.event()?)));
     let done: Vec<_> = done.collect();
     if global.json {
         let all: Vec<Json> = done

@@ -131,8 +131,7 @@ async fn child_that_runs_a_command_until_killed() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let folder = PathBuf::from(folder);
     let artifacts = Artifacts::new(folder.join("artifacts"));
-    let parts =
-        ExecParts { project: folder.join("project"), artifacts, place: None, env: Vec::new(), notes: None };
+    let parts = ExecParts { project: folder.join("project"), artifacts, place: None, notes: None };
     let name = StageName::new("train");
     let line = "setsid sleep 300 & trap '' PIPE TERM HUP; echo ready; while :; do sleep 0.2; done";
     let stage =
