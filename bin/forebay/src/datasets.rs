@@ -3,7 +3,7 @@
 //! Nothing here runs unless a command or a run works with data: opening a warehouse is what first starts the query engine.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use contract::Clock;
 use data::{Settings, Source, Warehouse};
@@ -61,6 +61,34 @@ pub fn open_beside(
     let root = root(project, config.warehouse.as_deref()).map_err(|why| Error::new(why, help))?;
     let settings = Settings { store: env.beginning_with("AWS_"), spill, ..Settings::default() };
     Warehouse::open(&root, clock, settings).map_err(failed)
+}
+
+/// The project's warehouse, opened when it is asked for the first time, and tried again when it could not be: a server that works
+/// on no data has none.
+pub struct Lazily {
+    open: Box<dyn Fn() -> Result<Warehouse, Error> + Send + Sync>,
+    opened: OnceLock<Warehouse>,
+}
+
+impl Lazily {
+    /// Where this configuration keeps it.
+    pub fn of(project: PathBuf, config: &Config, env: Env, clock: Arc<dyn Clock>) -> Lazily {
+        let config = config.clone();
+        let open = Box::new(move || open(&project, &config, &env, clock.clone()));
+        Lazily { open, opened: OnceLock::new() }
+    }
+
+    /// The warehouse.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn get(&self) -> Result<&Warehouse, Error> {
+        if let Some(open) = self.opened.get() {
+            return Ok(open);
+        }
+        let opened = (self.open)()?;
+        Ok(self.opened.get_or_init(|| opened))
+    }
 }
 
 /// Whether there may be datasets: a folder that is not there holds none. Of a bucket nobody knows without asking.

@@ -2,39 +2,25 @@
 //! way to it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::{BoxFuture, Clock, Code, Error};
-use data::Warehouse;
 use gateway::Current;
 use pipeline::task::{self, Task};
 use pipeline::triggers::{Driver, Start, TriggerPlan, Watch};
-use store::TriggerStore;
+use store::MemoryStore;
 
 use crate::config::{Config, Env, triggers};
+use crate::datasets::Lazily;
 use crate::folders;
 
-/// Versions of datasets, by the logs of their tables, where the configuration that the server began with keeps them. The
-/// warehouse is opened when a version is asked for the first time: a server without such triggers has none.
-pub struct Versions {
-    open: Box<dyn Fn() -> Result<Warehouse, crate::Error> + Send + Sync>,
-    warehouse: OnceLock<Warehouse>,
-}
+/// Versions of datasets, by the logs of their tables, where the configuration that the server began with keeps them.
+pub struct Versions(Lazily);
 
 impl Versions {
     /// Those of a project.
     pub fn of(project: PathBuf, config: &Config, env: Env, clock: Arc<dyn Clock>) -> Versions {
-        let config = config.clone();
-        let open = Box::new(move || crate::datasets::open(&project, &config, &env, clock.clone()));
-        Versions { open, warehouse: OnceLock::new() }
-    }
-
-    fn warehouse(&self) -> Result<&Warehouse, Error> {
-        if let Some(open) = self.warehouse.get() {
-            return Ok(open);
-        }
-        let opened = (self.open)().map_err(|e| Error::new(Code::StorageUnavailable, e.to_string()))?;
-        Ok(self.warehouse.get_or_init(|| opened))
+        Versions(Lazily::of(project, config, env, clock))
     }
 }
 
@@ -42,7 +28,8 @@ impl Watch for Versions {
     fn version<'a>(&'a self, dataset: &'a str) -> BoxFuture<'a, Result<Option<u64>, Error>> {
         Box::pin(async move {
             let unseen = |e: data::Error| Error::new(Code::StorageUnavailable, e.to_string());
-            let dataset = self.warehouse()?.dataset(dataset).map_err(unseen)?;
+            let warehouse = self.0.get().map_err(|e| Error::new(Code::StorageUnavailable, e.to_string()))?;
+            let dataset = warehouse.dataset(dataset).map_err(unseen)?;
             // What changes no rows starts nothing.
             dataset.newest_change().await.map_err(unseen)
         })
@@ -52,7 +39,7 @@ impl Watch for Versions {
 /// What there is to start runs with.
 pub struct Means {
     /// Where it is kept what triggers have seen.
-    pub store: Arc<dyn TriggerStore>,
+    pub store: Arc<dyn MemoryStore>,
     /// Who starts runs.
     pub start: Arc<dyn Start>,
     /// Who knows versions of datasets.

@@ -14,6 +14,7 @@ mod durable;
 mod error;
 mod event;
 mod freshness;
+mod grouped;
 mod id;
 pub mod lineage;
 mod message;
@@ -37,6 +38,7 @@ pub use durable::{Attempt, StageLog};
 pub use error::{Class, Error, RetryHint};
 pub use event::{Event, StageState};
 pub use freshness::Freshness;
+pub use grouped::grouped;
 pub use id::{
     EndpointName, KeyId, ModelName, Name, PipelineName, RequestId, RunId, StageName, TenantId, UserId,
 };

@@ -10,8 +10,8 @@ use contract::BoxFuture;
 
 use crate::tracking::Tracking;
 use crate::{
-    BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore, RunStore,
-    TriggerStore, WatchStore,
+    BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, MemoryStore, ResultStore,
+    RunStore,
 };
 
 /// An open database with the current schema.
@@ -27,9 +27,9 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// What was made of what.
     fn lineage(&self) -> Arc<dyn LineageStore>;
     /// What triggers have seen.
-    fn triggers(&self) -> Arc<dyn TriggerStore>;
+    fn triggers(&self) -> Arc<dyn MemoryStore>;
     /// How what is watched stands.
-    fn watching(&self) -> Arc<dyn WatchStore>;
+    fn watching(&self) -> Arc<dyn MemoryStore>;
     /// Experiments, tracked runs and models.
     fn tracking(&self) -> Tracking;
     /// The batches.

@@ -1,6 +1,6 @@
 //! What must survive: the **ledger** of requests, the **API keys**, the **part cache**, callers' **files**, the **runs** with the
 //! **results** of their stages, the **batches**, what the **triggers** have seen, and how what is **watched** stands, each behind a trait ([`LedgerStore`], [`KeyStore`],
-//! [`CacheStore`], [`FileStore`], [`RunStore`], [`ResultStore`], [`BatchStore`], [`TriggerStore`], [`WatchStore`]), and experiments, tracked runs and models ([`tracking`]). A [`Backend`] has all of them: SQLite is
+//! [`CacheStore`], [`FileStore`], [`RunStore`], [`ResultStore`], [`BatchStore`], [`MemoryStore`]), and experiments, tracked runs and models ([`tracking`]). A [`Backend`] has all of them: SQLite is
 //! here, PostgreSQL in `engines/postgres`.
 //!
 //! The database is never on the path of a token. A record is first appended to the [`journal`] by one `write(2)`, which
@@ -18,13 +18,12 @@ pub mod journal;
 mod keys;
 mod ledger;
 mod lineage;
+pub mod memory;
 mod project;
 mod results;
 mod runs;
 mod sqlite;
 pub mod tracking;
-mod triggers;
-mod watching;
 
 pub use backend::{Backend, journal_name};
 pub use batches::{BatchChange, BatchStore, PartOutput, StoredBatch};
@@ -41,6 +40,7 @@ pub use ledger::{
 pub use lineage::{
     LineageEnd, LineageFact, LineageQuery, LineageRole, LineageStore, LineageVersion, NewLineage,
 };
+pub use memory::{MemoryStore, StoredMemory};
 pub use project::{Reader, Store};
 pub use results::{KeyedValue, ResultStore, StageResult};
 pub use runs::{
@@ -48,8 +48,6 @@ pub use runs::{
     RunHead, RunStore, SecretNumber, StoredRun, SubmitKey, Submitted, Tried,
 };
 pub use sqlite::{
-    Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteLineage,
-    SqliteResults, SqliteRuns, SqliteTriggers, SqliteWatching,
+    Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteLineage, SqliteMemory,
+    SqliteResults, SqliteRuns,
 };
-pub use triggers::{StoredTriggers, TriggerStore};
-pub use watching::{StoredWatching, WatchStore};

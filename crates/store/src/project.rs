@@ -17,7 +17,7 @@ use crate::ledger::{self, bill};
 use crate::tracking::Tracking;
 use crate::{
     Backend, BatchStore, CacheStore, CostBy, CostRow, Database, Error, FileStore, Filter, KeyRing, KeyStore,
-    Ledger, LedgerStore, LineageStore, Recovery, ResultStore, RunStore, Settings, TriggerStore, WatchStore,
+    Ledger, LedgerStore, LineageStore, MemoryStore, Recovery, ResultStore, RunStore, Settings,
 };
 
 /// How soon a running server sees a key that another process made or revoked.
@@ -45,9 +45,9 @@ pub struct Reader {
     /// The batches.
     pub batches: Arc<dyn BatchStore>,
     /// What triggers have seen.
-    pub triggers: Arc<dyn TriggerStore>,
+    pub triggers: Arc<dyn MemoryStore>,
     /// How what is watched stands.
-    pub watching: Arc<dyn WatchStore>,
+    pub watching: Arc<dyn MemoryStore>,
     backend: Arc<dyn Backend>,
 }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use contract::{BoxFuture, Secret};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use store::memory::Statements;
 use store::tracking::Tracking;
 use store::{
-    Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore,
-    RunStore, TriggerStore, WatchStore,
+    Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, MemoryStore,
+    ResultStore, RunStore,
 };
 use tokio::time::{sleep, timeout};
 
@@ -21,12 +22,11 @@ use crate::files::Files;
 use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::lineage::Lineage;
+use crate::memory::PgMemory;
 use crate::migrations;
 use crate::results::Results;
 use crate::runs::Runs;
 use crate::tracking::PgSql;
-use crate::triggers::Triggers;
-use crate::watching::Watching;
 use crate::workers::Wakes;
 
 /// Connections at most. What waits for one is bounded by [`CONNECT`].
@@ -183,12 +183,12 @@ impl Backend for Postgres {
         Arc::new(Lineage::new(self.clone()))
     }
 
-    fn watching(&self) -> Arc<dyn WatchStore> {
-        Arc::new(Watching::new(self.clone()))
+    fn watching(&self) -> Arc<dyn MemoryStore> {
+        Arc::new(PgMemory::new(self.clone(), Statements::WATCHING))
     }
 
-    fn triggers(&self) -> Arc<dyn TriggerStore> {
-        Arc::new(Triggers::new(self.clone()))
+    fn triggers(&self) -> Arc<dyn MemoryStore> {
+        Arc::new(PgMemory::new(self.clone(), Statements::TRIGGERS))
     }
 
     fn tracking(&self) -> Tracking {

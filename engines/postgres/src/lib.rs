@@ -24,6 +24,7 @@ mod files;
 mod keys;
 mod ledger;
 mod lineage;
+mod memory;
 mod migrations;
 mod outbox;
 mod pieces;
@@ -33,9 +34,7 @@ mod shares;
 mod submit;
 mod sums;
 mod tracking;
-mod triggers;
 mod values;
-mod watching;
 mod workers;
 
 pub use database::Postgres;

@@ -17,21 +17,20 @@ pub mod fixtures;
 pub mod keys;
 pub mod ledger;
 pub mod lineage;
+pub mod memory;
 pub mod registry;
 pub mod results;
 pub mod rollouts;
 pub mod runs;
 pub mod tracking;
-pub mod triggers;
-pub mod watching;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use store::tracking::Tracking;
 use store::{
-    Backend, BatchStore, CacheStore, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore, RunStore,
-    TriggerStore, WatchStore,
+    Backend, BatchStore, CacheStore, FileStore, KeyStore, LedgerStore, LineageStore, MemoryStore,
+    ResultStore, RunStore,
 };
 
 /// A fresh database, and a folder that is its alone.
@@ -68,11 +67,11 @@ impl Subject {
         self.backend.tracking()
     }
 
-    fn watching(&self) -> Arc<dyn WatchStore> {
+    fn watching(&self) -> Arc<dyn MemoryStore> {
         self.backend.watching()
     }
 
-    fn triggers(&self) -> Arc<dyn TriggerStore> {
+    fn triggers(&self) -> Arc<dyn MemoryStore> {
         self.backend.triggers()
     }
 
@@ -158,13 +157,9 @@ macro_rules! store_suite {
             a_rollout_is_saved_with_what_it_does_or_not_at_all
             of_those_who_save_rollouts_at_once_one_wins
         );
-        $crate::store_suite!($open, triggers:
-            one_text_is_kept_for_each_pipeline
-            of_those_who_set_at_once_one_wins
-        );
-        $crate::store_suite!($open, watching:
+        $crate::store_suite!($open, memory:
             one_text_is_kept_for_each_name
-            of_those_who_keep_at_once_one_wins
+            of_those_who_set_at_once_one_wins
         );
         $crate::store_suite!($open, batches:
             a_batch_moves_on_from_the_version_it_was_decided_on_and_is_its_tenants

@@ -15,12 +15,12 @@ mod spool;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use contract::{BoxFuture, Clock, Code, Error};
-use data::{Change, ColumnType, Dataset, Effect, Source, Warehouse};
+use data::{Change, ColumnType, Dataset, Effect, Source};
 use parking_lot::Mutex;
 use pipeline::task::{self, Behind, Task};
 use predict::captured;
@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::capture::CaptureConfig;
 use crate::config::{Config, Env};
+use crate::datasets::Lazily;
 use spool::{Spool, Spools};
 
 /// Answers that wait to be made rows: with what is taken out each [`FLUSH`], eighty thousand a second.
@@ -84,9 +85,7 @@ impl Capture {
         let folder = project.join(".forebay").join("capture");
         let spools = Arc::new(Mutex::new(Spools::new(folder.clone(), clock.clone())));
         let writing = task::spawn("capture", write(answered, told, spools));
-        let (own, at) = (config.clone(), clock.clone());
-        let open = move || crate::datasets::open(&project, &own, &env, at.clone());
-        let versions = Versions { open: Box::new(open), warehouse: OnceLock::new(), clock };
+        let versions = Versions { warehouse: Lazily::of(project, config, env, clock.clone()), clock };
         let committing = behind.spawn("capture", versions.work(folder));
         Capture { seen, work: Mutex::new(vec![writing, committing]) }
     }
@@ -203,8 +202,7 @@ fn feedback(spools: &mut Spools, told: &[&Told]) -> std::io::Result<()> {
 
 /// Makes versions of files.
 struct Versions {
-    open: Box<dyn Fn() -> Result<Warehouse, crate::Error> + Send + Sync>,
-    warehouse: OnceLock<Warehouse>,
+    warehouse: Lazily,
     clock: Arc<dyn Clock>,
 }
 
@@ -229,18 +227,11 @@ impl Versions {
         }
     }
 
-    fn warehouse(&self) -> Result<&Warehouse, String> {
-        if let Some(open) = self.warehouse.get() {
-            return Ok(open);
-        }
-        let opened = (self.open)().map_err(|e| e.to_string())?;
-        Ok(self.warehouse.get_or_init(|| opened))
-    }
-
     /// Makes the rows of a file a version, once, and removes it.
     async fn commit(&self, file: &std::path::Path) -> Result<(), String> {
         let Some(spooled) = spool::Spooled::of(file) else { return Ok(()) };
-        let dataset = self.warehouse()?.dataset(&spooled.dataset).map_err(|e| format!("cannot {e}"))?;
+        let warehouse = self.warehouse.get().map_err(|e| e.to_string())?;
+        let dataset = warehouse.dataset(&spooled.dataset).map_err(|e| format!("cannot {e}"))?;
         let fitted = self.fitted(&dataset, &spooled).await?;
         let change = Change {
             who: Some("capture".to_owned()),

@@ -11,23 +11,23 @@ pub mod settings;
 pub mod tell;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Clock, RunId, UnixMillis};
-use data::Warehouse;
 use gateway::MonitorState;
 use parking_lot::Mutex;
 use pipeline::runs::Status;
 use pipeline::task::{self, Behind, Task};
 use pipeline::triggers::{Came, Driver, LastStart, Memory, Took, Trigger};
-use store::{RunStore, TriggerStore, WatchStore};
+use store::{MemoryStore, RunStore};
 use watch::alert::{Silence, State};
 use watch::monitor::{Figure, Monitor, MonitorSettings, Pending, Window};
 use watch::retrain::{Ended, Inputs, Start};
 
 use crate::config::monitor::MonitorConfig;
 use crate::config::{Config, Env};
+use crate::datasets::Lazily;
 use tell::Tell;
 
 /// How often time passes.
@@ -50,9 +50,9 @@ pub fn reported(monitor: &str) -> String {
 /// What there is to watch with.
 pub struct Means {
     /// Where it is kept how what is watched stands.
-    pub store: Arc<dyn WatchStore>,
+    pub store: Arc<dyn MemoryStore>,
     /// Where triggers keep which runs they started.
-    pub triggers: Arc<dyn TriggerStore>,
+    pub triggers: Arc<dyn MemoryStore>,
     /// Where runs are.
     pub runs: Arc<dyn RunStore>,
     /// Who starts runs.
@@ -83,8 +83,7 @@ pub struct Watching {
 
 struct Inner {
     means: Means,
-    open: Box<dyn Fn() -> Result<Warehouse, crate::Error> + Send + Sync>,
-    warehouse: OnceLock<Warehouse>,
+    warehouse: Lazily,
     plans: Mutex<Arc<Plans>>,
     /// How each stood in its last round.
     states: Mutex<BTreeMap<String, MonitorState>>,
@@ -100,10 +99,8 @@ impl Watching {
         behind: &Behind,
     ) -> Watching {
         let plans = Mutex::new(Arc::new(Plans::of(config, means.clock.clone())));
-        let (own, clock) = (config.clone(), means.clock.clone());
-        let open = Box::new(move || crate::datasets::open(&project, &own, &env, clock.clone()));
-        let inner =
-            Arc::new(Inner { means, open, warehouse: OnceLock::new(), plans, states: Mutex::default() });
+        let warehouse = Lazily::of(project, config, env, means.clock.clone());
+        let inner = Arc::new(Inner { means, warehouse, plans, states: Mutex::default() });
         let work = behind.spawn("monitors", inner.clone().work());
         Watching { inner, work: Mutex::new(Some(work)) }
     }
@@ -146,14 +143,6 @@ fn code(config: &Config, pipeline: &str) -> String {
 }
 
 impl Inner {
-    fn warehouse(&self) -> Result<&Warehouse, String> {
-        if let Some(open) = self.warehouse.get() {
-            return Ok(open);
-        }
-        let opened = (self.open)().map_err(|e| e.to_string())?;
-        Ok(self.warehouse.get_or_init(|| opened))
-    }
-
     async fn work(self: Arc<Self>) {
         let mut looked: BTreeMap<String, UnixMillis> = BTreeMap::new();
         loop {
@@ -253,7 +242,7 @@ impl Inner {
     /// Looks at the data, and at how old they are.
     async fn look(&self, plan: &Plan, monitor: &mut Monitor) -> Option<String> {
         let now = self.means.clock.wall();
-        let found = match self.warehouse() {
+        let found = match self.warehouse.get().map_err(|e| e.to_string()) {
             Ok(warehouse) => look::look(warehouse, &plan.config, monitor, now).await,
             Err(why) => Err(why),
         };
@@ -405,7 +394,7 @@ impl Inner {
 ///
 /// # Errors
 /// The storage's, in words.
-pub async fn silences(store: &dyn WatchStore) -> Result<(u64, Vec<Silence>), String> {
+pub async fn silences(store: &dyn MemoryStore) -> Result<(u64, Vec<Silence>), String> {
     match store.get(SILENCES).await.map_err(|e| format!("failed to {e}"))? {
         None => Ok((0, Vec::new())),
         Some(stored) => {

@@ -1,96 +1,19 @@
 //! `kill -9` at random points, again and again: every job that was acknowledged ends exactly once, and whoever is to be told
 //! is told, always under one id. 20 kills unless the environment says otherwise ([`crate::chance`]).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use contract::RunId;
 use serde_json::{Value as Json, json};
-use sha2::{Digest as _, Sha256};
 use testkit::{FakeUpstream, Script};
 
 use crate::chance::{Chance, patiently};
 use crate::on_postgres::{Database, reader, storage};
+use crate::receiver::{SECRET, receiver};
 use crate::server::Server;
-
-/// 32 bytes, and their base64.
-pub const KEY: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
-pub const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-
-/// HMAC-SHA256 by its definition, apart from the one under test.
-pub fn hmac(key: &[u8; 32], message: &[u8]) -> Vec<u8> {
-    let pad = |byte: u8| {
-        let mut block = [byte; 64];
-        block.iter_mut().zip(key).for_each(|(b, k)| *b ^= k);
-        block
-    };
-    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(message).finalize();
-    Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().to_vec()
-}
-
-pub fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let letters = bytes.chunks(3).flat_map(|c| {
-        let n = c.iter().fold(0u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - c.len()));
-        (0..4).map(move |i| match i <= c.len() {
-            true => char::from(LETTERS[(n >> (18 - 6 * i)) as usize & 63]),
-            false => '=',
-        })
-    });
-    letters.collect()
-}
-
-/// What receivers were told: id of the message and of the job, with how it ended.
-type Told = Arc<Mutex<Vec<(String, String, String)>>>;
-
-/// Takes webhooks and verifies each, for as long as the test runs.
-fn receiver() -> (SocketAddr, Told) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let told: Told = Arc::default();
-    let out = told.clone();
-    std::thread::spawn(move || {
-        for socket in listener.incoming() {
-            let told = out.clone();
-            // One that is cut by a kill is none.
-            std::thread::spawn(move || take(socket.unwrap(), &told).unwrap_or_default());
-        }
-    });
-    (address, told)
-}
-
-fn take(mut socket: TcpStream, told: &Told) -> std::io::Result<()> {
-    let mut reader = BufReader::new(socket.try_clone()?);
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) => _ = headers.insert(name.to_lowercase(), value.to_owned()),
-            None if line.trim_end().is_empty() => break,
-            None => {}
-        }
-    }
-    let mut body = vec![0; headers["content-length"].parse().unwrap()];
-    reader.read_exact(&mut body)?;
-    let (id, at) = (&headers["webhook-id"], &headers["webhook-timestamp"]);
-    let signed = [format!("{id}.{at}.").as_bytes(), &body].concat();
-    assert_eq!(
-        headers["webhook-signature"],
-        format!("v1,{}", base64(&hmac(KEY, &signed))),
-        "it does not verify"
-    );
-    let event: Json = serde_json::from_slice(&body).unwrap();
-    assert_eq!((&event["specversion"], &event["id"]), (&json!("1.0"), &json!(id)));
-    let word = |v: &Json| v.as_str().unwrap().to_owned();
-    told.lock().unwrap().push((id.clone(), word(&event["subject"]), word(&event["data"]["status"])));
-    socket.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
-}
 
 /// Submits a job; its id when that was acknowledged.
 fn submit(address: SocketAddr, n: u64) -> Option<String> {
@@ -168,7 +91,7 @@ pub async fn kills(database: Option<&Database>, servers: u64, kills: u64) {
                 let (status, _, body) = server.ask("GET", &format!("/v1/jobs/{id}"), &[], "");
                 assert_eq!(status, 200, "an acknowledged job is gone: {body}");
                 let job: Json = serde_json::from_str(&body).unwrap();
-                job["status"] == "succeeded" && told.lock().unwrap().iter().any(|(_, job, _)| job == id)
+                job["status"] == "succeeded" && told.lock().unwrap().iter().any(|event| event["subject"] == *id)
             });
         }
         let told = told.lock().unwrap().clone();
@@ -203,8 +126,9 @@ pub async fn kills(database: Option<&Database>, servers: u64, kills: u64) {
         attempts += count("leased");
         let messages: BTreeSet<&str> = told
             .iter()
-            .filter(|(_, job, _)| *job == head.id.to_string())
-            .map(|(id, _, _)| id.as_str())
+            .filter(|event| event["subject"] == head.id.to_string())
+            .inspect(|event| assert!(event["data"]["status"].is_string(), "{event}"))
+            .map(|event| event["id"].as_str().unwrap())
             .collect();
         assert_eq!(messages.len(), 1, "told under one id: {messages:?}");
     }

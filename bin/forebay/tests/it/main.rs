@@ -40,6 +40,7 @@ mod on_postgres;
 mod places;
 mod prices;
 mod pull;
+mod receiver;
 mod reload;
 mod replay;
 mod rescue;

@@ -1,58 +1,15 @@
 //! Monitors of a running server: a known drift is found and told once, over a kill, until it is over; and starts a run.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use contract::{Clock as _, Deadline, SystemClock};
 use serde_json::Value as Json;
 
 use crate::drift::days;
-use crate::jobs_crash::{KEY, SECRET, base64, hmac};
+use crate::receiver::{SECRET, Told, receiver};
 use crate::server::{Server, forebay};
-
-/// What a receiver was told: ids and events.
-type Told = Arc<Mutex<Vec<(String, Json)>>>;
-
-/// Takes webhooks and verifies each, for as long as the test runs.
-fn receiver() -> (SocketAddr, Told) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let told: Told = Arc::default();
-    let out = told.clone();
-    std::thread::spawn(move || {
-        for socket in listener.incoming() {
-            take(socket.unwrap(), &out).unwrap_or_default();
-        }
-    });
-    (address, told)
-}
-
-fn take(mut socket: TcpStream, told: &Told) -> std::io::Result<()> {
-    let mut reader = BufReader::new(socket.try_clone()?);
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) => _ = headers.insert(name.to_lowercase(), value.to_owned()),
-            None if line.trim_end().is_empty() => break,
-            None => {}
-        }
-    }
-    let mut body = vec![0; headers["content-length"].parse().unwrap()];
-    reader.read_exact(&mut body)?;
-    let (id, at) = (&headers["webhook-id"], &headers["webhook-timestamp"]);
-    let signed = [format!("{id}.{at}.").as_bytes(), &body].concat();
-    assert_eq!(headers["webhook-signature"], format!("v1,{}", base64(&hmac(KEY, &signed))));
-    told.lock().unwrap().push((id.clone(), serde_json::from_slice(&body).unwrap()));
-    socket.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
-}
 
 /// A project with one monitor, whose dataset has eight weeks without drift as version 0.
 fn project(hook: SocketAddr, monitor: &str) -> tempfile::TempDir {
@@ -102,7 +59,7 @@ fn looked_at(folder: &Path, version: u64) {
 }
 
 fn kinds(told: &Told) -> Vec<String> {
-    told.lock().unwrap().iter().map(|(_, event)| event["type"].as_str().unwrap().to_owned()).collect()
+    told.lock().unwrap().iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
 }
 
 const DRIFT: &str = "drift: {window: 7d, reference: flights@0, except: [id]}";
@@ -121,8 +78,8 @@ fn a_drift_is_told_once_over_a_kill_and_its_end_too_and_it_starts_one_run() {
     assert!(told.lock().unwrap().is_empty(), "one window is not two");
     add(server.folder.path(), days(50..57, 42, 3));
     until("somebody is told", || !told.lock().unwrap().is_empty());
-    let (id, event) = told.lock().unwrap()[0].clone();
-    assert_eq!((&event["type"], &event["id"]), (&"forebay.alert.firing".into(), &id.as_str().into()));
+    let event = told.lock().unwrap()[0].clone();
+    assert_eq!(event["type"], "forebay.alert.firing");
     let lines = event["data"]["lines"].to_string();
     for said in ["temp", "carrier", "unseen", "→ Look outside."] {
         assert!(lines.contains(said), "{lines}");
@@ -162,7 +119,7 @@ fn data_that_are_old_are_told_and_their_drift_is_not() {
     let server = Server::in_folder(folder);
     until("somebody is told", || !told.lock().unwrap().is_empty());
     looked_at(server.folder.path(), 1);
-    let (_, event) = told.lock().unwrap()[0].clone();
+    let event = told.lock().unwrap()[0].clone();
     let firing = event["data"]["firing"].as_array().unwrap();
     let rules: Vec<&str> = firing.iter().map(|f| f["key"]["rule"].as_str().unwrap()).collect();
     assert_eq!(rules, ["weather/freshness"], "{event}");

@@ -1,6 +1,6 @@
 //! The record as card and page show it: numbers and times in words, parts sorted by what matters.
 
-use contract::UnixMillis;
+use contract::{UnixMillis, grouped};
 use serde::Serialize;
 
 use super::Record;
@@ -209,19 +209,6 @@ pub(super) fn number(x: f64) -> String {
         format!("{x:.4}")
     };
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
-}
-
-/// `10000000` as `10,000,000`.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 fn span(seconds: f64) -> String {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use contract::{Class, Clock, Code, Error, PipelineName, RetryHint, RunId, TenantId};
 use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
-use store::TriggerStore;
+use store::MemoryStore;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::event::Event;
@@ -48,7 +48,7 @@ pub struct Driver {
 }
 
 struct Inner {
-    store: Arc<dyn TriggerStore>,
+    store: Arc<dyn MemoryStore>,
     start: Arc<dyn Start>,
     watch: Arc<dyn Watch>,
     clock: Arc<dyn Clock>,
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Driver {
 impl Driver {
     /// A driver without plans. Nothing happens before [`Driver::work`].
     pub fn new(
-        store: Arc<dyn TriggerStore>,
+        store: Arc<dyn MemoryStore>,
         start: Arc<dyn Start>,
         watch: Arc<dyn Watch>,
         clock: Arc<dyn Clock>,

@@ -12,11 +12,11 @@ use pipeline::triggers::{
     Cause, Driver, EndedRun, Event, EventRule, Missed, Overlap, Schedule, Seen, Start, StartRun, Took,
     Trigger, TriggerPlan, Watch, When,
 };
-use store::{StoredTriggers, TriggerStore};
+use store::{MemoryStore, StoredMemory};
 
 #[derive(Debug, Default)]
 struct Kept {
-    texts: Mutex<BTreeMap<String, StoredTriggers>>,
+    texts: Mutex<BTreeMap<String, StoredMemory>>,
     broken: Mutex<bool>,
 }
 
@@ -26,8 +26,8 @@ impl Kept {
     }
 }
 
-impl TriggerStore for Kept {
-    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<StoredTriggers>, store::Error>> {
+impl MemoryStore for Kept {
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<StoredMemory>, store::Error>> {
         Box::pin(async move { self.check().map(|()| self.texts.lock().get(name).cloned()) })
     }
     fn set<'a>(
@@ -43,7 +43,7 @@ impl TriggerStore for Kept {
             let mut texts = self.texts.lock();
             let fits = texts.get(name).map_or(0, |t| t.version) == after;
             if fits {
-                texts.insert(name.into(), StoredTriggers { version: after + 1, memory: memory.into() });
+                texts.insert(name.into(), StoredMemory { version: after + 1, memory: memory.into() });
             }
             Ok(fits)
         })

@@ -11,6 +11,7 @@ mod files;
 mod keys;
 mod ledger;
 mod lineage;
+mod memory;
 mod migrations;
 mod outbox;
 mod results;
@@ -18,8 +19,6 @@ mod runs;
 mod shares;
 mod sums;
 mod tracking;
-mod triggers;
-mod watching;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,15 +38,14 @@ pub use files::SqliteFiles;
 pub use keys::SqliteKeys;
 pub use ledger::SqliteLedger;
 pub use lineage::SqliteLineage;
+pub use memory::SqliteMemory;
 pub use results::SqliteResults;
 pub use runs::SqliteRuns;
-pub use triggers::SqliteTriggers;
-pub use watching::SqliteWatching;
 
 use crate::tracking::Tracking;
 use crate::{
-    Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, ResultStore,
-    RunStore, TriggerStore, WatchStore,
+    Backend, BatchStore, CacheStore, Error, FileStore, KeyStore, LedgerStore, LineageStore, MemoryStore,
+    ResultStore, RunStore,
 };
 
 /// Another process's transaction is waited for this long.
@@ -169,12 +167,12 @@ impl Backend for Database {
         Arc::new(SqliteLineage::new(self.clone()))
     }
 
-    fn watching(&self) -> Arc<dyn WatchStore> {
-        Arc::new(SqliteWatching::new(self.clone()))
+    fn watching(&self) -> Arc<dyn MemoryStore> {
+        Arc::new(SqliteMemory::of_watching(self.clone()))
     }
 
-    fn triggers(&self) -> Arc<dyn TriggerStore> {
-        Arc::new(SqliteTriggers::new(self.clone()))
+    fn triggers(&self) -> Arc<dyn MemoryStore> {
+        Arc::new(SqliteMemory::of_triggers(self.clone()))
     }
 
     fn tracking(&self) -> Tracking {

@@ -2,6 +2,7 @@
 //!
 //! Everything that is put in is escaped by the template's name, `.html`; nothing is marked as safe here.
 
+use contract::grouped;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 use serde::Serialize;
@@ -246,17 +247,4 @@ fn number(x: f64) -> String {
         s if s >= 1.0 => format!("{x:.2}"),
         _ => format!("{x:.4}"),
     }
-}
-
-/// `10000000` as `10,000,000`.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
