@@ -4,7 +4,7 @@ use contract::BoxFuture;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Column as _, Postgres as Pg, Row as _, Transaction, TypeInfo as _};
 use store::Error;
-use store::tracking::{Arg, Commit, Dialect, Row, Sql, SqlTx};
+use store::tracking::{Arg, Commit, Dialect, Insert, Row, Sql, SqlTx};
 
 use crate::database::Postgres;
 use crate::values::text;
@@ -251,6 +251,15 @@ impl SqlTx for Open {
         Box::pin(async move {
             let query = sqlx::query_with(AssertSqlSafe(sql), bound(args)?);
             query.fetch_all(&mut *self.0).await?.iter().map(row).collect()
+        })
+    }
+
+    fn insert(&mut self, all: Vec<Insert>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            for (sql, args) in all.into_iter().flat_map(|rows| rows.statements(true)) {
+                sqlx::query_with(AssertSqlSafe(sql), bound(args)?).execute(&mut *self.0).await?;
+            }
+            Ok(())
         })
     }
 

@@ -19,18 +19,18 @@ mod runs;
 mod shares;
 mod sums;
 mod tracking;
+mod tx;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use contract::BoxFuture;
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
-    SqlitePoolOptions, SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
-use sqlx::{Connection as _, QueryBuilder, SqlSafeStr as _, Sqlite, Transaction};
+use sqlx::{Connection as _, QueryBuilder, Sqlite, Transaction};
 
 pub use batches::SqliteBatches;
 pub use cache::SqliteCache;
@@ -41,6 +41,7 @@ pub use lineage::SqliteLineage;
 pub use memory::SqliteMemory;
 pub use results::SqliteResults;
 pub use runs::SqliteRuns;
+use tx::Unsynced;
 
 use crate::tracking::Tracking;
 use crate::{
@@ -63,8 +64,7 @@ pub struct Database {
     path: PathBuf,
     pub(crate) read: SqlitePool,
     pub(crate) write: SqlitePool,
-    /// Whether the writing connection was last used for less than `synchronous=FULL`.
-    unsynced: Arc<AtomicBool>,
+    unsynced: Unsynced,
 }
 
 impl Database {
@@ -84,28 +84,16 @@ impl Database {
             SqlitePoolOptions::new().max_connections(n).acquire_timeout(BUSY * 2).test_before_acquire(false)
         };
         let explain = |e| explain(path, e);
-        let unsynced = Arc::new(AtomicBool::new(false));
-        let (released, acquired) = (unsynced.clone(), unsynced.clone());
-        // On a full disk SQLite ends a transaction by itself, and the driver goes on believing that it is in one: such a
-        // connection would fail for ever, so another takes its place.
-        let usable = pool(1).before_acquire(move |conn, _| {
-            let unsynced = acquired.clone();
-            Box::pin(async move {
-                synced_again(conn, &unsynced).await?;
-                Ok(!conn.is_in_transaction())
-            })
+        let unsynced = options.clone().synchronous(SqliteSynchronous::Normal);
+        let unsynced = Unsynced::new(pool(1).connect_lazy_with(unsynced));
+        let left = unsynced.clone();
+        let write = pool(1).before_acquire(move |conn, _| {
+            let left = left.clone();
+            // On a full disk SQLite ends a transaction by itself, and the driver goes on believing that it is in one: such a
+            // connection would fail for ever, so another takes its place.
+            Box::pin(async move { left.clear().await.map(|()| !conn.is_in_transaction()) })
         });
-        // Before anybody waits for it; within a transaction it cannot be said.
-        let usable = usable.after_release(move |conn, _| {
-            let unsynced = released.clone();
-            Box::pin(async move {
-                if !conn.is_in_transaction() {
-                    synced_again(conn, &unsynced).await?;
-                }
-                Ok(true)
-            })
-        });
-        let write = usable.connect_with(options.clone()).await.map_err(explain)?;
+        let write = write.connect_with(options.clone()).await.map_err(explain)?;
         migrations::run(&write, path).await?;
         let read = pool(READERS).connect_with(options).await.map_err(explain)?;
         Ok(Database { path: path.to_owned(), read, write, unsynced })
@@ -116,15 +104,6 @@ impl Database {
         Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    /// The same for what may be lost with the machine's power, though not with the process; never without what came before it.
-    async fn begin_unsynced(&self) -> Result<Transaction<'static, Sqlite>, Error> {
-        let conn = self.write.acquire().await?;
-        // Until somebody else has the connection, also when this is dropped in the middle.
-        self.unsynced.store(true, Ordering::Release);
-        let statements = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
-        Ok(Transaction::begin(conn, Some(statements.into_sql_str())).await?)
-    }
-
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -133,17 +112,9 @@ impl Database {
     /// Closes every connection, after what they are doing.
     pub async fn close(&self) {
         self.read.close().await;
+        self.unsynced.close().await;
         self.write.close().await;
     }
-}
-
-/// Commits are synced from now on. Who needs less says so for his own transaction.
-async fn synced_again(conn: &mut SqliteConnection, unsynced: &AtomicBool) -> Result<(), sqlx::Error> {
-    if unsynced.load(Ordering::Acquire) {
-        sqlx::query("PRAGMA synchronous = FULL").execute(conn).await?;
-        unsynced.store(false, Ordering::Release);
-    }
-    Ok(())
 }
 
 impl Backend for Database {

@@ -91,11 +91,7 @@ impl ResultStore for SqliteResults {
     fn put<'a>(&'a self, result: &'a StageResult) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             // A lost one is made again.
-            let mut tx = self.0.begin_unsynced().await?;
-            let mut script = Script::new("");
-            write(&mut script, result);
-            script.build().execute(&mut *tx).await?;
-            Ok(tx.commit().await?)
+            self.0.change(false).await?.finish(|script| write(script, result)).await
         })
     }
 

@@ -53,6 +53,21 @@ pub(super) fn heads(rows: &[SqliteRow]) -> Result<Vec<RunHead>, Error> {
     rows.iter().map(head).collect()
 }
 
+/// How the run stands after a change, if it still stands as the change was decided on: then there is a row.
+fn write_head(to: &mut Script, change: &Change) {
+    let ended_at = change.ended_at.map(|t| t.0);
+    to.push("UPDATE runs SET status = ").push_bind(&change.status);
+    to.push(", due_at = ").push_bind(change.due_at.map(|t| t.0));
+    to.push(", ended_at = ").push_bind(ended_at);
+    to.push(", entries = ").push_bind(column(change.after.saturating_add(change.entries.len() as u64)));
+    to.push(", as_of = ").push_bind(change.as_of.map(|t| t.0));
+    if ended_at.is_some() && !change.keeps_input {
+        to.push(", input = X''");
+    }
+    to.push(" WHERE id = ").push_bind(change.id.as_bytes().as_slice());
+    to.push(" AND entries = ").push_bind(column(change.after)).push(" RETURNING entries; ");
+}
+
 fn write_entries(to: &mut Script, run: RunId, from: u64, entries: &[String]) {
     for (from, some) in (from..).step_by(ROWS).zip(entries.chunks(ROWS)) {
         to.push("INSERT INTO run_entries (run, number, entry) ");
@@ -178,46 +193,29 @@ impl RunStore for SqliteRuns {
 
     fn append<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
-            let mut tx = match change.synced {
-                true => self.0.begin().await?,
-                false => self.0.begin_unsynced().await?,
-            };
+            let mut tx = self.0.change(change.synced).await?;
             if change.ended_at.is_some() {
-                shares::take(&mut tx, change.id, change.after).await?;
+                shares::take(tx.connection().await?, change.id, change.after).await?;
             }
-            let updated = sqlx::query(
-                "UPDATE runs SET status = $1, due_at = $2, ended_at = $3, entries = $4, as_of = $7, \
-                 input = CASE WHEN $3 IS NULL OR $8 THEN input ELSE X'' END WHERE id = $5 AND entries = $6",
-            )
-            .bind(&change.status)
-            .bind(change.due_at.map(|t| t.0))
-            .bind(change.ended_at.map(|t| t.0))
-            .bind(column(change.after.saturating_add(change.entries.len() as u64)))
-            .bind(change.id.as_bytes().as_slice())
-            .bind(column(change.after))
-            .bind(change.as_of.map(|t| t.0))
-            .bind(change.keeps_input)
-            .execute(&mut *tx)
-            .await?;
-            if updated.rows_affected() != 1 {
+            if tx.run(|script| write_head(script, change)).await?.is_empty() {
                 return Ok(false);
             }
-            let mut script = Script::new("");
-            write_entries(&mut script, change.id, change.after, &change.entries);
-            if let Some(output) = &change.output {
-                write_output(&mut script, change.id, output);
-            }
-            if let Some(result) = &change.result {
-                results::write(&mut script, result);
-            }
-            if let Some(fact) = &change.lineage {
-                lineage::write(&mut script, fact);
-            }
-            script.build().execute(&mut *tx).await?;
             if let Some(message) = &change.outbox {
-                outbox::put(&mut tx, outbox::About::Run, change.id, message).await?;
+                outbox::put(tx.connection().await?, outbox::About::Run, change.id, message).await?;
             }
-            tx.commit().await?;
+            let rest = |script: &mut Script| {
+                write_entries(script, change.id, change.after, &change.entries);
+                if let Some(output) = &change.output {
+                    write_output(script, change.id, output);
+                }
+                if let Some(result) = &change.result {
+                    results::write(script, result);
+                }
+                if let Some(fact) = &change.lineage {
+                    lineage::write(script, fact);
+                }
+            };
+            tx.finish(rest).await?;
             Ok(true)
         })
     }

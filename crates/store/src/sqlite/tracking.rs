@@ -2,11 +2,12 @@
 
 use contract::BoxFuture;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _, Sqlite, Transaction, TypeInfo as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, Row as _, TypeInfo as _, ValueRef as _};
 
-use super::Database;
+use super::tx::Tx;
+use super::{Database, Script};
 use crate::Error;
-use crate::tracking::{Arg, Commit, Dialect, Row, Sql, SqlTx};
+use crate::tracking::{Arg, Commit, Dialect, Insert, Row, Sql, SqlTx};
 
 /// A step of the schema. Of a run what is logged is found by its number in the database; runs, experiments and models by their tenant
 /// and a name of theirs. Values of metrics are finite; `nan` says which stand for none, `bits` is the exact value for JSON.
@@ -194,6 +195,9 @@ CREATE TABLE ml_rollout_events (
 CREATE INDEX ml_rollout_events_by_name ON ml_rollout_events (tenant, name, num);
 ";
 
+/// Values in one script of several statements at most.
+const TOGETHER: usize = 512;
+
 /// A database to track in.
 #[derive(Debug)]
 pub(super) struct SqliteSql(pub(super) Database);
@@ -244,22 +248,63 @@ impl Sql for SqliteSql {
 
     fn begin(&self, commit: Commit) -> BoxFuture<'_, Result<Box<dyn SqlTx>, Error>> {
         Box::pin(async move {
-            let tx = match commit {
-                Commit::Written => self.0.begin_unsynced().await?,
-                Commit::Synced => self.0.begin().await?,
-            };
-            Ok(Box::new(Open(tx)) as Box<dyn SqlTx>)
+            let tx = self.0.change(commit == Commit::Synced).await?;
+            Ok(Box::new(Open { tx, waiting: Waiting::default() }) as Box<dyn SqlTx>)
         })
     }
 }
 
-struct Open(Transaction<'static, Sqlite>);
+struct Open {
+    tx: Tx,
+    waiting: Waiting,
+}
+
+/// Statements that insert rows and have not run yet: they go with what comes next. Their places have no numbers: SQLite looks for
+/// each of those among all the others.
+#[derive(Default)]
+struct Waiting {
+    sql: String,
+    args: Vec<Arg>,
+}
+
+impl Waiting {
+    /// What appends them to a script without arguments.
+    fn appended(self) -> Result<impl FnOnce(&mut Script), Error> {
+        let (sql, args) = (self.sql, bound(self.args)?);
+        Ok(move |script: &mut Script| {
+            *script = Script::with_arguments(format!("{}{sql}", script.sql().as_str()), args);
+        })
+    }
+}
+
+impl Open {
+    async fn flush(&mut self) -> Result<(), Error> {
+        if !self.waiting.sql.is_empty() {
+            self.tx.run(std::mem::take(&mut self.waiting).appended()?).await?;
+        }
+        Ok(())
+    }
+}
 
 impl SqlTx for Open {
     fn query<'a>(&'a mut self, sql: &'a str, args: Vec<Arg>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
         Box::pin(async move {
-            let query = sqlx::query_with(AssertSqlSafe(sql), bound(args)?);
-            query.fetch_all(&mut *self.0).await?.iter().map(row).collect()
+            self.flush().await?;
+            self.tx.fetch(sql, bound(args)?).await?.iter().map(row).collect()
+        })
+    }
+
+    fn insert(&mut self, all: Vec<Insert>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            for (sql, args) in all.into_iter().flat_map(|rows| rows.statements(false)) {
+                if self.waiting.args.len() + args.len() > TOGETHER {
+                    self.flush().await?;
+                }
+                self.waiting.sql.push_str(&sql);
+                self.waiting.sql.push_str("; ");
+                self.waiting.args.extend(args);
+            }
+            Ok(())
         })
     }
 
@@ -269,6 +314,9 @@ impl SqlTx for Open {
     }
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>> {
-        Box::pin(async move { Ok(self.0.commit().await?) })
+        Box::pin(async move {
+            let Open { tx, waiting } = *self;
+            tx.finish(waiting.appended()?).await
+        })
     }
 }

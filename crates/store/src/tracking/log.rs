@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::group::Entry;
 use super::runs::{self, RUN_NAME};
-use super::sql::{Statement, insert};
+use super::sql::{Insert, Statement};
 use super::{Arg, Commit, Logged, Metric, Pair, Refused, Sql, SqlTx, Stage, TenantTracking, run};
 use crate::Error;
 
@@ -71,8 +71,9 @@ pub(super) async fn write(db: &dyn Sql, entries: &[Arc<Entry>]) -> Result<Vec<Re
         }
         results.push(result);
     }
-    insert(&mut *tx, ("INSERT INTO ml_params (run, key, value)", 3, ""), new_params).await?;
-    metrics(&mut *tx, &accepted).await?;
+    let params = Insert::new("INSERT INTO ml_params (run, key, value)", 3, "", new_params);
+    let [all, latest] = metrics(&accepted);
+    tx.insert(vec![params, all, latest]).await?;
     for (run, _, logged) in &accepted {
         if !logged.tags.is_empty() {
             tags(&mut *tx, run.num, &logged.tags).await?;
@@ -175,14 +176,9 @@ fn newer(a: &Metric, b: &Metric) -> bool {
     of(a).cmp(&of(b)).then_with(|| a.stored().0.total_cmp(&b.stored().0)).is_gt()
 }
 
-async fn metrics(
-    tx: &mut dyn SqlTx,
-    accepted: &[(&Known, &contract::TenantId, &Logged)],
-) -> Result<(), Error> {
+/// Every value, and of each key the newest.
+fn metrics(accepted: &[(&Known, &contract::TenantId, &Logged)]) -> [Insert; 2] {
     let count: usize = accepted.iter().map(|(_, _, l)| l.metrics.len()).sum();
-    if count == 0 {
-        return Ok(());
-    }
     // In the order of the keys, in which also several servers lock them.
     let mut latest: BTreeMap<(i64, &str), &Metric> = BTreeMap::new();
     let mut rows = Vec::with_capacity(count * 6);
@@ -198,7 +194,7 @@ async fn metrics(
         }
     }
     let head = "INSERT INTO ml_metrics (run, key, step, at, value, nan)";
-    insert(tx, (head, 6, " ON CONFLICT DO NOTHING"), rows).await?;
+    let all = Insert::new(head, 6, " ON CONFLICT DO NOTHING", rows);
     let mut rows = Vec::with_capacity(latest.len() * 7);
     for ((num, key), m) in latest {
         let (value, nan) = m.stored();
@@ -211,5 +207,5 @@ async fn metrics(
     let tail = " ON CONFLICT (run, key) DO UPDATE SET step = excluded.step, at = excluded.at, value = excluded.value, \
                 bits = excluded.bits, nan = excluded.nan WHERE (excluded.step, excluded.at, excluded.value) > \
                 (ml_latest.step, ml_latest.at, ml_latest.value)";
-    insert(tx, (head, 7, tail), rows).await
+    [all, Insert::new(head, 7, tail, rows)]
 }

@@ -4,7 +4,7 @@ use super::entities::value_of;
 use super::experiments::inactive;
 use super::filter::{self, Entity, Vocabulary};
 use super::search::{compare, compare_metric};
-use super::sql::{Dialect, Row, Statement, insert};
+use super::sql::{Dialect, Insert, Row, Statement};
 use super::{Arg, Metric, Page, Pair, Refused, SqlTx, Stage, TenantTracking, json, run};
 use crate::Error;
 
@@ -124,7 +124,8 @@ async fn set(tx: &mut dyn SqlTx, table: &str, num: i64, all: &[Pair]) -> Result<
     last.extend(all.iter().map(|(k, v)| (k.as_str(), v.as_str())));
     let values = last.into_iter().flat_map(|(k, v)| [Arg::from(num), Arg::from(k), Arg::from(v)]).collect();
     let head = format!("INSERT INTO {table} (model, key, value)");
-    insert(tx, (&head, 3, " ON CONFLICT (model, key) DO UPDATE SET value = excluded.value"), values).await
+    let tail = " ON CONFLICT (model, key) DO UPDATE SET value = excluded.value";
+    tx.insert(vec![Insert::new(head, 3, tail, values)]).await
 }
 
 impl TenantTracking<'_> {

@@ -1,7 +1,7 @@
 //! Metrics read back: the history of a key, and what was measured of logged models.
 
 use super::entities::value_of;
-use super::sql::{Row, Statement, insert};
+use super::sql::{Insert, Row, Statement};
 use super::{Arg, Metric, Page, SqlTx, TenantTracking, run};
 use crate::Error;
 
@@ -124,7 +124,7 @@ pub(super) async fn of_models(
     }
     let head =
         "INSERT INTO ml_model_metrics (model, key, at, step, run, experiment, value, nan, dataset, digest)";
-    insert(tx, (head, 10, " ON CONFLICT DO NOTHING"), rows).await
+    tx.insert(vec![Insert::new(head, 10, " ON CONFLICT DO NOTHING", rows)]).await
 }
 
 #[cfg(test)]

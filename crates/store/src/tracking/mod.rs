@@ -44,7 +44,7 @@ pub use metrics::RunMetric;
 pub use refused::{Refused, Why};
 pub use registry::{PROMPT, RegisteredModel, is_prompt};
 pub use rollouts::{AliasMove, RolloutChange, RolloutEvent, SavedRollouts};
-pub use sql::{Arg, Commit, Dialect, Row, Sql, SqlTx};
+pub use sql::{Arg, Commit, Dialect, Insert, Row, Sql, SqlTx};
 pub use versions::{ModelVersion, NewModelVersion};
 
 use crate::Error;

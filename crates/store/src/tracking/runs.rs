@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::entities::value_of;
 use super::experiments::inactive;
-use super::sql::{Row, Statement};
+use super::sql::{Insert, Row, Statement};
 use super::{
     Arg, Metric, NewTrackedRun, Pair, Refused, Run, RunInfo, RunUpdate, SqlTx, Stage, TenantTracking, json,
     run,
@@ -217,7 +217,7 @@ pub(super) async fn set_tags(tx: &mut dyn SqlTx, num: i64, tags: &[Pair]) -> Res
     let values: Vec<Arg> =
         last.iter().flat_map(|(k, v)| [Arg::from(num), Arg::from(k), Arg::from(v)]).collect();
     let tail = " ON CONFLICT (run, key) DO UPDATE SET value = excluded.value";
-    super::sql::insert(tx, ("INSERT INTO ml_tags (run, key, value)", 3, tail), values).await
+    tx.insert(vec![Insert::new("INSERT INTO ml_tags (run, key, value)", 3, tail, values)]).await
 }
 
 #[expect(clippy::cast_sign_loss, reason = "the bits of a double")]

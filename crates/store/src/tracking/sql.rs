@@ -188,6 +188,8 @@ impl Dialect {
 pub trait SqlTx: Send {
     /// Runs one statement; its rows.
     fn query<'a>(&'a mut self, sql: &'a str, args: Vec<Arg>) -> BoxFuture<'a, Result<Vec<Row>, Error>>;
+    /// Inserts rows, in the order given.
+    fn insert(&mut self, all: Vec<Insert>) -> BoxFuture<'_, Result<(), Error>>;
     /// Until the end of the transaction nobody else holds this number. A database with one writer has nothing to do.
     fn lock(&mut self, number: i64) -> BoxFuture<'_, Result<(), Error>>;
     /// Ends it.
@@ -249,39 +251,74 @@ impl Statement {
 /// Rows in one statement, largest first: few shapes, so that each is prepared once.
 const ROWS: [usize; 4] = [256, 32, 4, 1];
 
-/// Inserts rows of `width` values each, given one behind the other. `head` is the statement up to `VALUES`, `tail` what follows.
-pub(super) async fn insert(
-    tx: &mut dyn SqlTx,
-    (head, width, tail): (&str, usize, &str),
-    values: Vec<Arg>,
-) -> Result<(), Error> {
-    let mut values = values.into_iter().peekable();
-    let mut left = values.len() / width.max(1);
-    while left > 0 {
-        let rows = ROWS.into_iter().find(|n| *n <= left).unwrap_or(1);
-        let mut sql = String::with_capacity(head.len() + tail.len() + rows * width * 6 + 16);
-        sql.push_str(head);
-        sql.push_str(" VALUES ");
-        for row in 0..rows {
-            sql.push_str(if row == 0 { "(" } else { ", (" });
-            for column in 0..width {
-                use std::fmt::Write as _;
-                let comma = if column == 0 { "" } else { ", " };
-                let _ = write!(sql, "{comma}${}", row * width + column + 1);
-            }
-            sql.push(')');
-        }
-        sql.push_str(tail);
-        let args: Vec<Arg> = values.by_ref().take(rows * width).collect();
-        tx.query(&sql, args).await?;
-        left -= rows;
+/// Rows to insert, of `width` values each, given one behind the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Insert {
+    /// The statement up to `VALUES`.
+    pub head: String,
+    /// Values of a row.
+    pub width: usize,
+    /// What follows the rows.
+    pub tail: &'static str,
+    /// The values.
+    pub values: Vec<Arg>,
+}
+
+impl Insert {
+    pub(super) fn new(head: impl Into<String>, width: usize, tail: &'static str, values: Vec<Arg>) -> Self {
+        Insert { head: head.into(), width, tail, values }
     }
-    Ok(())
+
+    /// Statements that insert them, with their arguments: places are `$n`, or `?` where `numbered` is not asked for.
+    pub fn statements(self, numbered: bool) -> impl Iterator<Item = (String, Vec<Arg>)> {
+        let Insert { head, width, tail, values } = self;
+        let mut left = values.len() / width.max(1);
+        let mut values = values.into_iter();
+        std::iter::from_fn(move || {
+            if left == 0 {
+                return None;
+            }
+            let rows = ROWS.into_iter().find(|n| *n <= left).unwrap_or(1);
+            left -= rows;
+            let mut sql = String::with_capacity(head.len() + tail.len() + rows * width * 6 + 16);
+            sql.push_str(&head);
+            sql.push_str(" VALUES ");
+            for row in 0..rows {
+                sql.push_str(if row == 0 { "(" } else { ", (" });
+                for column in 0..width {
+                    use std::fmt::Write as _;
+                    let comma = if column == 0 { "" } else { ", " };
+                    let _ = match numbered {
+                        true => write!(sql, "{comma}${}", row * width + column + 1),
+                        false => write!(sql, "{comma}?"),
+                    };
+                }
+                sql.push(')');
+            }
+            sql.push_str(tail);
+            Some((sql, values.by_ref().take(rows * width).collect()))
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_inserted_in_statements_of_few_shapes() {
+        let values: Vec<Arg> = (0..74).map(Arg::from).collect();
+        let of = |numbered| {
+            Insert::new("INSERT INTO t (a, b)", 2, " ON CONFLICT DO NOTHING", values.clone())
+                .statements(numbered)
+        };
+        let sizes: Vec<usize> = of(true).map(|(_, args)| args.len() / 2).collect();
+        assert_eq!(sizes, [32, 4, 1]);
+        assert_eq!(of(true).flat_map(|(_, args)| args).collect::<Vec<_>>(), values);
+        let last = |numbered| of(numbered).last().unwrap().0;
+        assert_eq!(last(true), "INSERT INTO t (a, b) VALUES ($1, $2) ON CONFLICT DO NOTHING");
+        assert_eq!(last(false), "INSERT INTO t (a, b) VALUES (?, ?) ON CONFLICT DO NOTHING");
+    }
 
     #[test]
     fn a_pattern_means_the_same_in_both_words() {
