@@ -5,6 +5,8 @@
     apt-get install wrk
     bench/predict/run.py --forebay target/release/forebay
 
+nginx with a fixed reply of the same length is the floor: what the client and a hop cost (`apt-get install nginx-light`).
+
 Each server answers one row a request from 8 connections for --seconds, then as many as come at --rate a second (by `hey`, when it is there:
 `apt-get install hey`). All have the same model, made by engines/onnx/oracles/models.py, and every answer's status is counted. Peers are installed
 under --peers on first use. MLServer runs the model by its LightGBM-free custom runtime over ONNX Runtime, without its parallel workers; LitServe
@@ -61,7 +63,16 @@ class Trees(litserve.LitAPI):
         return numpy.array(i["data"], dtype=numpy.float32).reshape(i["shape"])
     def predict(self, x): return self.session.run(None, {"x": x})
     def encode_response(self, out): return {"outputs": [v.tolist() for v in out]}
-litserve.LitServer(Trees(), accelerator="cpu", workers_per_device=1, fast_queue=True).run(port=int(sys.argv[2]), generate_client_file=False, log_level="error")
+if __name__ == "__main__":
+    litserve.LitServer(Trees(), accelerator="cpu", workers_per_device=1, fast_queue=True).run(port=int(sys.argv[2]), generate_client_file=False, log_level="error")
+"""
+NGINX = """
+worker_processes 1; daemon off; pid FOLDER/nginx.pid; error_log stderr;
+events { worker_connections 1024; }
+http { access_log off; keepalive_requests 10000000; client_body_temp_path FOLDER/body; proxy_temp_path FOLDER/proxy;
+  fastcgi_temp_path FOLDER/fastcgi; uwsgi_temp_path FOLDER/uwsgi; scgi_temp_path FOLDER/scgi;
+  server { listen 127.0.0.1:9306; location / { default_type application/json; return 200
+    '{"model_name":"trees","model_version":"1","outputs":[{"name":"label","datatype":"INT64","shape":[1],"data":[1]},{"name":"probabilities","datatype":"FP32","shape":[1,2],"data":[0.25,0.75]}]}'; } } }
 """
 BARE = """
 import sys, time, numpy, onnxruntime
@@ -164,7 +175,7 @@ def main():
     parser.add_argument("--forebay", required=True, help="the binary")
     parser.add_argument("--peers", default=str(Path.home() / ".cache/forebay/predict-peers"))
     parser.add_argument("--library", default=str(Path.home() / ".cache/forebay/fixtures/libonnxruntime.so"))
-    parser.add_argument("--only", action="append", choices=["forebay", "mlserver", "litserve", "bare"])
+    parser.add_argument("--only", action="append", choices=["forebay", "mlserver", "litserve", "bare", "nginx"])
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--rate", type=int, default=5_000)
@@ -172,7 +183,7 @@ def main():
     args = parser.parse_args()
     peers = Path(args.peers)
     peers.mkdir(parents=True, exist_ok=True)
-    wanted = args.only or ["bare", "forebay", "mlserver", "litserve"]
+    wanted = args.only or ["bare", "forebay", "mlserver", "litserve", "nginx"]
     with tempfile.TemporaryDirectory() as scratch:
         args.scratch = scratch
         folder = Path(scratch)
@@ -188,6 +199,7 @@ def main():
         (folder / "ml/model-settings.json").write_text(json.dumps(settings))
         (folder / "ml/settings.json").write_text(json.dumps({"parallel_workers": 0, "http_port": 9302, "grpc_port": 9303, "metrics_port": 9304, "debug": False}))
         (folder / "lit.py").write_text(textwrap.dedent(LITSERVE))
+        (folder / "nginx.conf").write_text(NGINX.replace("FOLDER", str(folder)))
         servers = {
             "forebay": lambda: (
                 [args.forebay, "--project", folder, "up", "--listen", "127.0.0.1:9301"],
@@ -202,11 +214,14 @@ def main():
                 [venv(peers, "litserve"), folder / "lit.py", model, 9305],
                 "http://127.0.0.1:9305/health", "http://127.0.0.1:9305/predict", {},
             ),
+            "nginx": lambda: (["nginx", "-c", folder / "nginx.conf"], "http://127.0.0.1:9306/", "http://127.0.0.1:9306/", {}),
         }
         results = {}
         if "bare" in wanted:
             said = subprocess.run([venv(peers, "train"), "-c", BARE, model], capture_output=True, text=True, check=True).stdout
             results["bare"] = {f"us_a_row_in_{line.split()[0]}": float(line.split()[1]) for line in said.splitlines()}
+        if not shutil.which("nginx"):
+            wanted = [n for n in wanted if n != "nginx"]
         for name in [n for n in servers if n in wanted]:
             rounds = []
             for _ in range(args.rounds):
