@@ -308,6 +308,11 @@ impl Assembly {
             tracing: export.as_ref().map(|e| e.tracing(config)),
             drain: config.server.drain.0,
             lineage: config.lineage.namespace.clone(),
+            gated: {
+                let stages = config.pipelines.values().flat_map(|p| &p.stages).map(|s| &s.0);
+                let registering = stages.filter(|s| s.kind == models::stages::REGISTER);
+                registering.filter_map(|s| models::stages::gated(&s.config)).collect()
+            },
             ..gateway::Settings::default()
         }
     }

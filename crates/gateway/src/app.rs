@@ -125,6 +125,8 @@ pub struct Settings {
     pub drain: Duration,
     /// What OpenLineage calls the project: its datasets are those of this namespace.
     pub lineage: String,
+    /// The project's registered models with an alias that a gate watches: nobody moves it through MLflow's surface.
+    pub gated: BTreeSet<(String, String)>,
 }
 
 impl Default for Settings {
@@ -144,6 +146,7 @@ impl Default for Settings {
             tracing: None,
             drain: Duration::from_secs(30),
             lineage: "forebay".to_owned(),
+            gated: BTreeSet::new(),
         }
     }
 }

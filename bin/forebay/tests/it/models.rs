@@ -313,6 +313,23 @@ fn an_alias_that_moves_is_followed_within_a_second_and_no_request_fails() {
     within("nothing answers", Err(503));
     command(&["models", "rollback", "lateness"]);
     within("it is back", Ok("2".to_owned()));
+
+    // MLflow's surface moves no alias that a gate watches, and any other.
+    let alias = |method: &str, alias: &str| {
+        let body = json!({"name": "lateness", "alias": alias, "version": "1"}).to_string();
+        let head = [("content-type", "application/json")];
+        let (status, _, said) = server.ask(method, "/api/2.0/mlflow/registered-models/alias", &head, &body);
+        (status, said)
+    };
+    for (method, instead) in
+        [("POST", "forebay models promote lateness 1"), ("DELETE", "forebay models kill lateness")]
+    {
+        let (status, said) = alias(method, "champion");
+        assert_eq!(status, 403, "{said}");
+        assert!(said.contains("PERMISSION_DENIED") && said.contains(instead), "{said}");
+        assert_eq!(alias(method, "tried").0, 200);
+    }
+    assert_eq!(answers(&server), Ok("2".to_owned()));
 }
 
 pub fn asked(server: &Server, path: &str, body: &Json) -> (u16, Json) {

@@ -52,6 +52,11 @@ impl Failed {
         Failed::new("INTERNAL_ERROR", "Internal error")
     }
 
+    /// It is not for whoever asks.
+    pub(super) fn denied(message: impl Into<String>) -> Self {
+        Failed::new("PERMISSION_DENIED", message)
+    }
+
     /// It is not done here.
     pub(super) fn unsupported(message: &str) -> Self {
         Failed::new("NOT_IMPLEMENTED", message)

@@ -1,6 +1,7 @@
 //! Registered models over the wire.
 
 use ::models::check;
+use contract::TenantId;
 use serde::Serialize;
 use serde_json::json;
 use store::tracking::{Pair, RegisteredModel, Search};
@@ -163,11 +164,24 @@ pub(super) async fn delete_tag(cx: &Cx) -> Answer {
     done()
 }
 
+/// An alias that a gate watches moves by its decisions alone.
+fn nobody_watches(cx: &Cx, (name, alias): (&str, &str), instead: &str) -> Result<(), Failed> {
+    let gated = &cx.app.generation.settings.gated;
+    if cx.tenant != TenantId::of_the_project() || !gated.contains(&(name.to_owned(), alias.to_owned())) {
+        return Ok(());
+    }
+    Err(Failed::denied(format!(
+        "The alias '{alias}' of '{name}' moves by the decisions of its gate alone: run the pipeline that registers the model, or \
+         use {instead} in the project's folder, which asks the gate's record."
+    )))
+}
+
 pub(super) async fn set_alias(cx: &Cx) -> Answer {
     check(&cx.asked, &[NAME, must("alias", Sort::Text), must("version", Sort::Text)])?;
     let (name, alias) = (name(cx)?, cx.asked.str("alias"));
     check::new_alias(alias)?;
     let version = check::version(cx.asked.str("version"))?;
+    nobody_watches(cx, (name, alias), &format!("`forebay models promote {name} {version}`"))?;
     cx.tracking().set_alias(name, alias, version, (cx.now, cx.now)).await?;
     done()
 }
@@ -176,6 +190,7 @@ pub(super) async fn delete_alias(cx: &Cx) -> Answer {
     check(&cx.asked, &[NAME, must("alias", Sort::Text)])?;
     let (name, alias) = (name(cx)?, cx.asked.str("alias"));
     check::alias(alias)?;
+    nobody_watches(cx, (name, alias), &format!("`forebay models kill {name}`"))?;
     cx.tracking().remove_alias(name, alias, cx.now).await?;
     done()
 }

@@ -11,7 +11,7 @@ use contract::{BoxFuture, Code, Inputs, Kind, Value};
 use pipeline::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use store::tracking::{ModelVersion, NewModelVersion, Refused, Search, Why};
 
 use super::both::Both;
@@ -27,8 +27,18 @@ use crate::check;
 use crate::evaluate::{EvaluateConfig, Evaluation, evaluate};
 use crate::gate::{self, Check, Decision, GateConfig, Verdict, decide};
 
+/// The kind of stage.
+pub const REGISTER: &str = "register";
+
 /// How often a decision is made again because the champion changed meanwhile.
 const TRIES: usize = 3;
+
+/// The registered model and its alias that a stage's gate watches, by the stage's configuration; nothing without a gate, or where
+/// they are known only when it runs.
+pub fn gated(config: &Json) -> Option<(String, String)> {
+    let config: RegisterConfig = serde_json::from_value(config.clone()).ok()?;
+    config.gate.is_some().then_some((config.model, config.alias)).filter(|(model, _)| !model.contains("{{"))
+}
 
 /// Registers a model as the next version under a name. With a `gate` it is held against the champion on the rows that were held back
 /// from it, and answers under the alias when every check holds. A model that is refused is a version too; the stage fails, with
@@ -70,7 +80,7 @@ pub(super) struct RegisterStage {
 }
 
 impl ModelStage for RegisterStage {
-    const NAME: &'static str = "register";
+    const NAME: &'static str = REGISTER;
     const INPUT: (&'static str, Kind) = ("model", Kind::Json(None));
     const PATHS: &'static [&'static str] = &["gate"];
     type Config = RegisterConfig;
