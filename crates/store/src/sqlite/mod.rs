@@ -41,7 +41,6 @@ pub use lineage::SqliteLineage;
 pub use memory::SqliteMemory;
 pub use results::SqliteResults;
 pub use runs::SqliteRuns;
-use tx::Unsynced;
 
 use crate::tracking::Tracking;
 use crate::{
@@ -64,7 +63,8 @@ pub struct Database {
     path: PathBuf,
     pub(crate) read: SqlitePool,
     pub(crate) write: SqlitePool,
-    unsynced: Unsynced,
+    /// For changes that are not synced. Used only by who has the connection of `write`.
+    unsynced: SqlitePool,
 }
 
 impl Database {
@@ -73,8 +73,6 @@ impl Database {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
-            // Of a new file: what is removed is given back to the system by and by.
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
@@ -84,17 +82,15 @@ impl Database {
             SqlitePoolOptions::new().max_connections(n).acquire_timeout(BUSY * 2).test_before_acquire(false)
         };
         let explain = |e| explain(path, e);
-        let unsynced = options.clone().synchronous(SqliteSynchronous::Normal);
-        let unsynced = Unsynced::new(pool(1).connect_lazy_with(unsynced));
-        let left = unsynced.clone();
-        let write = pool(1).before_acquire(move |conn, _| {
-            let left = left.clone();
-            // On a full disk SQLite ends a transaction by itself, and the driver goes on believing that it is in one: such a
-            // connection would fail for ever, so another takes its place.
-            Box::pin(async move { left.clear().await.map(|()| !conn.is_in_transaction()) })
-        });
-        let write = write.connect_with(options.clone()).await.map_err(explain)?;
+        // On a full disk SQLite ends a transaction by itself, and the driver goes on believing that it is in one: such a
+        // connection would fail for ever, so another takes its place.
+        let write = pool(1).before_acquire(|conn, _| Box::pin(async { Ok(!conn.is_in_transaction()) }));
+        // Of a new file: what is removed is given back to the system by and by. To say so takes the lock of writers, which who
+        // opens another connection is not to wait for.
+        let first = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
+        let write = write.connect_with(first).await.map_err(explain)?;
         migrations::run(&write, path).await?;
+        let unsynced = pool(1).connect_lazy_with(options.clone().synchronous(SqliteSynchronous::Normal));
         let read = pool(READERS).connect_with(options).await.map_err(explain)?;
         Ok(Database { path: path.to_owned(), read, write, unsynced })
     }

@@ -2,47 +2,14 @@
 //! that the first statements of a change take its beginning along, and the last its end.
 //!
 //! A change is synced, or its commit is with the operating system alone: then it may be lost with the machine's power, though not
-//! with the process, and never without what came before it. Dropped, a change leaves nothing: what was open is rolled back, before
-//! the next begins.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+//! with the process, and never without what came before it. Dropped, a change leaves nothing.
 
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Sqlite, Transaction};
 
 use super::{Database, Script};
 use crate::Error;
-
-/// The connection for changes that are not synced. Used only by who has the other one that writes: SQLite has one writer, and a
-/// second that finds the lock taken sleeps instead of waiting.
-#[derive(Debug, Clone)]
-pub(super) struct Unsynced {
-    pool: SqlitePool,
-    /// Whether somebody left in the middle of a change.
-    left: Arc<AtomicBool>,
-}
-
-impl Unsynced {
-    pub(super) fn new(pool: SqlitePool) -> Self {
-        Unsynced { pool, left: Arc::default() }
-    }
-
-    /// Rolls back what somebody left open. For whoever has the turn to write.
-    pub(super) async fn clear(&self) -> Result<(), sqlx::Error> {
-        if self.left.swap(false, Ordering::AcqRel) {
-            let mut conn = self.pool.acquire().await?;
-            // There may be nothing to take back: what was left had not begun, or had ended.
-            let _ = sqlx::query("ROLLBACK").execute(&mut *conn).await;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn close(&self) {
-        self.pool.close().await;
-    }
-}
 
 /// A change. Statements of one script end with `;`.
 #[derive(Debug)]
@@ -51,13 +18,26 @@ pub(super) struct Tx(Kind);
 #[derive(Debug)]
 enum Kind {
     Synced(Transaction<'static, Sqlite>),
-    Unsynced {
-        conn: PoolConnection<Sqlite>,
-        left: Arc<AtomicBool>,
-        begun: bool,
-        /// The other connection, so that nobody else writes. Given back after the first.
-        _turn: PoolConnection<Sqlite>,
-    },
+    Unsynced(Unsynced),
+}
+
+#[derive(Debug)]
+struct Unsynced {
+    conn: PoolConnection<Sqlite>,
+    /// The connection of changes that are synced, so that nobody else writes: SQLite has one writer, and a second that finds the
+    /// lock taken sleeps instead of waiting.
+    _turn: PoolConnection<Sqlite>,
+    begun: bool,
+    done: bool,
+}
+
+impl Drop for Unsynced {
+    fn drop(&mut self) {
+        if self.begun && !self.done {
+            // That rolls back what is open, whoever comes next; another connection takes its place.
+            self.conn.close_on_drop();
+        }
+    }
 }
 
 impl Database {
@@ -67,9 +47,8 @@ impl Database {
             return Ok(Tx(Kind::Synced(self.begin().await?)));
         }
         let turn = self.write.acquire().await?;
-        let conn = self.unsynced.pool.acquire().await?;
-        let left = self.unsynced.left.clone();
-        Ok(Tx(Kind::Unsynced { conn, left, begun: false, _turn: turn }))
+        let conn = self.unsynced.acquire().await?;
+        Ok(Tx(Kind::Unsynced(Unsynced { conn, _turn: turn, begun: false, done: false })))
     }
 }
 
@@ -78,9 +57,9 @@ impl Tx {
     fn next(&mut self) -> (&'static str, &mut SqliteConnection) {
         match &mut self.0 {
             Kind::Synced(tx) => ("", tx),
-            Kind::Unsynced { conn, left, begun, .. } => {
-                left.store(true, Ordering::Release);
-                (if std::mem::replace(begun, true) { "" } else { "BEGIN IMMEDIATE; " }, conn)
+            Kind::Unsynced(of) => {
+                let before = if std::mem::replace(&mut of.begun, true) { "" } else { "BEGIN IMMEDIATE; " };
+                (before, &mut of.conn)
             }
         }
     }
@@ -121,10 +100,10 @@ impl Tx {
                 }
                 tx.commit().await?;
             }
-            Kind::Unsynced { mut conn, left, .. } => {
+            Kind::Unsynced(mut of) => {
                 script.push("COMMIT");
-                script.build().execute(&mut *conn).await?;
-                left.store(false, Ordering::Release);
+                script.build().execute(&mut *of.conn).await?;
+                of.done = true;
             }
         }
         Ok(())
@@ -155,7 +134,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_is_whole_when_it_is_finished_and_nothing_when_it_is_dropped() {
-        let (_folder, db) = opened().await;
+        let (folder, db) = opened().await;
+        let other = Database::open(&folder.path().join("forebay.db")).await.unwrap();
         for synced in [false, true] {
             let name = |n: u32| format!("{synced}{n}");
             let (one, two, three) = (name(1), name(2), name(3));
@@ -174,6 +154,10 @@ mod tests {
             let mut tx = db.change(synced).await.unwrap();
             tx.run(set(&three)).await.unwrap();
             drop(tx);
+            // Another process does not wait for this one's next change.
+            let key = format!("{synced} elsewhere");
+            other.change(true).await.unwrap().finish(set(&key)).await.unwrap();
+            let whole = names(&db).await;
             // What failed is nothing either, and nobody is in its way.
             let mut tx = db.change(synced).await.unwrap();
             tx.run(set(&three)).await.unwrap();
@@ -196,7 +180,11 @@ mod tests {
                 tx.run(set(&one)).await.unwrap();
                 tx.finish(set(&two)).await.unwrap();
             };
-            let _ = tokio::time::timeout(std::time::Duration::from_micros(n * 5), change).await;
+            let patience = std::time::Duration::from_micros(n * 5);
+            let _ = tokio::time::timeout(patience, change).await;
+            // Who comes next may go too, while he makes room for himself.
+            let next = async { db.change(n % 3 == 0).await.unwrap().finish(|_| ()).await };
+            let _ = tokio::time::timeout(patience / 3, next).await;
             let last = format!("{n}c");
             db.change(n % 2 == 0).await.unwrap().finish(set(&last)).await.unwrap();
             let all = names(&db).await;
