@@ -198,6 +198,7 @@ impl RunStore for SqliteRuns {
                 shares::take(tx.connection().await?, change.id, change.after).await?;
             }
             if tx.run(|script| write_head(script, change)).await?.is_empty() {
+                tx.take_back().await?;
                 return Ok(false);
             }
             if let Some(message) = &change.outbox {

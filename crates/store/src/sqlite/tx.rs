@@ -88,6 +88,20 @@ impl Tx {
         Ok(conn)
     }
 
+    /// Takes everything back. So does dropping it, at the price of another connection.
+    pub(super) async fn take_back(self) -> Result<(), Error> {
+        match self.0 {
+            Kind::Synced(tx) => tx.rollback().await?,
+            Kind::Unsynced(mut of) => {
+                if of.begun {
+                    sqlx::query("ROLLBACK").execute(&mut *of.conn).await?;
+                    of.done = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Runs statements and ends the change.
     pub(super) async fn finish(mut self, build: impl FnOnce(&mut Script)) -> Result<(), Error> {
         let (before, _) = self.next();
@@ -140,6 +154,10 @@ mod tests {
             let name = |n: u32| format!("{synced}{n}");
             let (one, two, three) = (name(1), name(2), name(3));
             let before = names(&db).await;
+            let mut tx = db.change(synced).await.unwrap();
+            tx.run(set(&one)).await.unwrap();
+            tx.take_back().await.unwrap();
+            db.change(synced).await.unwrap().take_back().await.unwrap();
             let mut tx = db.change(synced).await.unwrap();
             tx.run(set(&one)).await.unwrap();
             sqlx::query("DELETE FROM meta WHERE name = 'x'")
