@@ -310,8 +310,7 @@ impl Assembly {
             lineage: config.lineage.namespace.clone(),
             gated: {
                 let stages = config.pipelines.values().flat_map(|p| &p.stages).map(|s| &s.0);
-                let registering = stages.filter(|s| s.kind == models::stages::REGISTER);
-                registering.filter_map(|s| models::stages::gated(&s.config)).collect()
+                stages.filter_map(|s| models::stages::gated(&s.kind, &s.config)).collect()
             },
             ..gateway::Settings::default()
         }

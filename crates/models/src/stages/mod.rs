@@ -52,7 +52,7 @@ pub use asked::{Answers, Asked};
 pub use candidate::Candidate;
 pub use rebuild::{Rebuilt, rebuild};
 pub use record::{RECORD, Recorded};
-pub use register::{REGISTER, gated};
+pub use register::gated;
 pub use released::{Released, decision_of, file_of, find, keep_decision};
 
 /// What the program around knows, and the stages ask for when they need it.

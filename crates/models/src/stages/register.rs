@@ -27,15 +27,15 @@ use crate::check;
 use crate::evaluate::{EvaluateConfig, Evaluation, evaluate};
 use crate::gate::{self, Check, Decision, GateConfig, Verdict, decide};
 
-/// The kind of stage.
-pub const REGISTER: &str = "register";
-
 /// How often a decision is made again because the champion changed meanwhile.
 const TRIES: usize = 3;
 
-/// The registered model and its alias that a stage's gate watches, by the stage's configuration; nothing without a gate, or where
-/// they are known only when it runs.
-pub fn gated(config: &Json) -> Option<(String, String)> {
+/// The registered model and its alias that a stage's gate watches, by the stage's kind and configuration; nothing of another kind,
+/// without a gate, or where they are known only when it runs.
+pub fn gated(kind: &str, config: &Json) -> Option<(String, String)> {
+    if kind != RegisterStage::NAME {
+        return None;
+    }
     let config: RegisterConfig = serde_json::from_value(config.clone()).ok()?;
     config.gate.is_some().then_some((config.model, config.alias)).filter(|(model, _)| !model.contains("{{"))
 }
@@ -80,7 +80,7 @@ pub(super) struct RegisterStage {
 }
 
 impl ModelStage for RegisterStage {
-    const NAME: &'static str = REGISTER;
+    const NAME: &'static str = "register";
     const INPUT: (&'static str, Kind) = ("model", Kind::Json(None));
     const PATHS: &'static [&'static str] = &["gate"];
     type Config = RegisterConfig;

@@ -188,7 +188,7 @@ impl Dialect {
 pub trait SqlTx: Send {
     /// Runs one statement; its rows.
     fn query<'a>(&'a mut self, sql: &'a str, args: Vec<Arg>) -> BoxFuture<'a, Result<Vec<Row>, Error>>;
-    /// Inserts rows, in the order given.
+    /// Inserts rows, in the order given: before the next statement, at the latest with the commit, which then says what was wrong.
     fn insert(&mut self, all: Vec<Insert>) -> BoxFuture<'_, Result<(), Error>>;
     /// Until the end of the transaction nobody else holds this number. A database with one writer has nothing to do.
     fn lock(&mut self, number: i64) -> BoxFuture<'_, Result<(), Error>>;
