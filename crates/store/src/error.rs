@@ -103,6 +103,15 @@ pub enum Error {
     Random(String),
 }
 
+impl Error {
+    /// Whether a change was not made because what it was decided on is so no more: a row would have come into the table `expected`.
+    pub(crate) fn is_off(&self) -> bool {
+        let Error::Database(e) = self else { return false };
+        e.as_database_error()
+            .is_some_and(|e| e.is_check_violation() && e.message().contains("what_is_decided_on"))
+    }
+}
+
 impl From<Error> for contract::Error {
     fn from(e: Error) -> Self {
         let code = match &e {

@@ -261,6 +261,8 @@ CREATE TABLE watching (
   name TEXT COLLATE \"C\" PRIMARY KEY, version BIGINT NOT NULL, memory BYTEA NOT NULL
 );
 ",
+    // Always empty: a change that would put a row here is not made.
+    "CREATE TABLE expected (met BIGINT CONSTRAINT what_is_decided_on CHECK (met <> 0));",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that. `shown` is where the database is.

@@ -151,12 +151,21 @@ pub async fn a_run_has_what_was_logged_of_it_and_is_refused_when_deleted(on: &Su
     assert_eq!((info.status.as_str(), info.ended_at, info.name.as_str()), ("FINISHED", Some(99), "third"));
     assert!(t.run(&id(7)).await.unwrap().tags.contains(&pair("mlflow.runName", "third")));
     t.stage_run(&id(7), Stage::Deleted, 100).await.unwrap();
-    for refused in [t.log(&id(7), again("1")).await, t.untag_run(&id(7), "kind").await] {
+    let late = || metrics(&[("late", 1.0, 1, 1)]);
+    for refused in [
+        t.log(&id(7), again("1")).await,
+        t.log(&id(7), late()).await,
+        t.log(&id(7), Logged { tags: vec![pair("late", "x")], ..late() }).await,
+        t.untag_run(&id(7), "kind").await,
+    ] {
         assert_eq!(why(refused).0, Why::Invalid);
     }
     assert_eq!(why(t.update_run(&id(7), &update).await).0, Why::Invalid);
     t.stage_run(&id(7), Stage::Active, 101).await.unwrap();
     t.log(&id(7), again("1")).await.unwrap();
+    let run = t.run(&id(7)).await.unwrap();
+    assert!(run.metrics.iter().all(|m| m.key != "late") && run.tags.iter().all(|(k, _)| k != "late"));
+    t.log(&id(7), late()).await.unwrap();
 }
 
 pub async fn the_newest_value_of_a_metric_is_the_one_of_the_last_step_and_each_is_kept_once(on: &Subject) {

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::runs::{delete, head, id};
-use super::{Database, column, count, outbox, shares};
+use super::{Database, Script, column, count, outbox, shares};
 use crate::{BatchChange, BatchStore, Error, PartOutput, StoredBatch};
 
 /// The batches in a database.
@@ -108,7 +108,9 @@ impl BatchStore for SqliteBatches {
                 return Ok(false);
             }
             if let Some(message) = &change.outbox {
-                outbox::put(&mut tx, outbox::About::Batch, change.id, message).await?;
+                let mut script = Script::new("");
+                outbox::write(&mut script, outbox::About::Batch, change.id, message);
+                script.build().execute(&mut *tx).await?;
             }
             tx.commit().await?;
             Ok(true)

@@ -254,6 +254,8 @@ CREATE INDEX lineage_ends_by_version ON lineage_ends (version) WHERE version <> 
     super::tracking::SCHEMA,
     super::tracking::ROLLOUTS,
     "CREATE TABLE watching (name TEXT PRIMARY KEY, version BIGINT NOT NULL, memory TEXT NOT NULL);",
+    // Always empty: a change that would put a row here is not made.
+    "CREATE TABLE expected (met BIGINT CONSTRAINT what_is_decided_on CHECK (met <> 0));",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that.

@@ -2,10 +2,10 @@
 
 use contract::{RunId, TenantId, UnixMillis};
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 
 use super::runs::id;
-use super::{Database, count};
+use super::{Database, Script, count};
 use crate::{Delivery, DeliveryState, DueDelivery, Error, NewDelivery, SecretNumber, Tried};
 
 /// The columns, in the order of [`delivery`].
@@ -56,37 +56,18 @@ pub(super) enum About {
 }
 
 /// Adds a message about a run or a batch. To a receiver that is gone nothing is sent.
-pub(super) async fn put(
-    conn: &mut SqliteConnection,
-    about: About,
-    id: RunId,
-    message: &NewDelivery,
-) -> Result<(), Error> {
-    macro_rules! insert {
-        ($of:literal) => {
-            concat!(
-                "INSERT INTO deliveries (id, run, tenant, url, body, state, created_at, next_at, tries, receiver) \
-                 SELECT $1, r.id, r.tenant, $3, $4, CASE WHEN o.url IS NULL THEN 'waiting' ELSE 'disabled' END, $5, \
-                        CASE WHEN o.url IS NULL THEN $5 END, 0, $6 FROM ",
-                $of,
-                " r LEFT JOIN webhooks_off o ON o.tenant = r.tenant AND o.url = $3 WHERE r.id = $2"
-            )
-        };
-    }
-    let sql = match about {
-        About::Run => insert!("runs"),
-        About::Batch => insert!("batches"),
-    };
-    sqlx::query(sql)
-        .bind(&message.id)
-        .bind(id.as_bytes().as_slice())
-        .bind(&message.url)
-        .bind(message.body.as_slice())
-        .bind(message.at.0)
-        .bind(receiver(&message.url))
-        .execute(conn)
-        .await?;
-    Ok(())
+pub(super) fn write(to: &mut Script, about: About, id: RunId, message: &NewDelivery) {
+    let state = "CASE WHEN o.url IS NULL THEN 'waiting' ELSE 'disabled' END";
+    to.push("INSERT INTO deliveries (id, run, tenant, url, body, state, created_at, next_at, tries, receiver) SELECT ");
+    to.push_bind(&message.id).push(", r.id, r.tenant, ").push_bind(&message.url).push(", ");
+    to.push_bind(message.body.as_slice()).push(format_args!(", {state}, ")).push_bind(message.at.0);
+    to.push(", CASE WHEN o.url IS NULL THEN ").push_bind(message.at.0).push(" END, 0, ");
+    to.push_bind(receiver(&message.url)).push(match about {
+        About::Run => " FROM runs r ",
+        About::Batch => " FROM batches r ",
+    });
+    to.push("LEFT JOIN webhooks_off o ON o.tenant = r.tenant AND o.url = ").push_bind(&message.url);
+    to.push(" WHERE r.id = ").push_bind(id.as_bytes().as_slice()).push("; ");
 }
 
 pub(super) async fn due(db: &Database, now: UnixMillis, each: u32) -> Result<Vec<DueDelivery>, Error> {

@@ -6,7 +6,7 @@ use contract::{BoxFuture, RunId, TenantId, UnixMillis};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite};
 
-use super::{Database, ROWS, Script, column, count, due, expiry, lineage, outbox, results, shares};
+use super::{Database, ROWS, Script, column, count, due, expiry, lineage, outbox, results, shares, tx};
 use crate::{
     Change, Delivery, DueDelivery, Error, LaneCount, NewRun, Output, Room, RunHead, RunStore, SecretNumber,
     StoredRun, SubmitKey, Submitted, Tried,
@@ -53,7 +53,7 @@ pub(super) fn heads(rows: &[SqliteRow]) -> Result<Vec<RunHead>, Error> {
     rows.iter().map(head).collect()
 }
 
-/// How the run stands after a change, if it still stands as the change was decided on: then there is a row.
+/// How the run stands after a change, if it still stands as the change was decided on: else nothing of the change is made.
 fn write_head(to: &mut Script, change: &Change) {
     let ended_at = change.ended_at.map(|t| t.0);
     to.push("UPDATE runs SET status = ").push_bind(&change.status);
@@ -65,7 +65,8 @@ fn write_head(to: &mut Script, change: &Change) {
         to.push(", input = X''");
     }
     to.push(" WHERE id = ").push_bind(change.id.as_bytes().as_slice());
-    to.push(" AND entries = ").push_bind(column(change.after)).push(" RETURNING entries; ");
+    to.push(" AND entries = ").push_bind(column(change.after)).push("; ");
+    tx::or_nothing(to);
 }
 
 fn write_entries(to: &mut Script, run: RunId, from: u64, entries: &[String]) {
@@ -197,15 +198,12 @@ impl RunStore for SqliteRuns {
             if change.ended_at.is_some() {
                 shares::take(tx.connection().await?, change.id, change.after).await?;
             }
-            if tx.run(|script| write_head(script, change)).await?.is_empty() {
-                tx.take_back().await?;
-                return Ok(false);
-            }
-            if let Some(message) = &change.outbox {
-                outbox::put(tx.connection().await?, outbox::About::Run, change.id, message).await?;
-            }
-            let rest = |script: &mut Script| {
+            let made = tx.finish(|script| {
+                write_head(script, change);
                 write_entries(script, change.id, change.after, &change.entries);
+                if let Some(message) = &change.outbox {
+                    outbox::write(script, outbox::About::Run, change.id, message);
+                }
                 if let Some(output) = &change.output {
                     write_output(script, change.id, output);
                 }
@@ -215,9 +213,12 @@ impl RunStore for SqliteRuns {
                 if let Some(fact) = &change.lineage {
                     lineage::write(script, fact);
                 }
-            };
-            tx.finish(rest).await?;
-            Ok(true)
+            });
+            match made.await {
+                Ok(()) => Ok(true),
+                Err(e) if e.is_off() => Ok(false),
+                Err(e) => Err(e),
+            }
         })
     }
 

@@ -6,32 +6,23 @@
 
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Sqlite};
 
 use super::{Database, Script};
 use crate::Error;
 
 /// A change. Statements of one script end with `;`.
 #[derive(Debug)]
-pub(super) struct Tx(Kind);
-
-#[derive(Debug)]
-enum Kind {
-    Synced(Transaction<'static, Sqlite>),
-    Unsynced(Unsynced),
-}
-
-#[derive(Debug)]
-struct Unsynced {
+pub(super) struct Tx {
     conn: PoolConnection<Sqlite>,
-    /// The connection of changes that are synced, so that nobody else writes: SQLite has one writer, and a second that finds the
-    /// lock taken sleeps instead of waiting.
-    _turn: PoolConnection<Sqlite>,
+    /// Of a change that is not synced: the connection of those that are, so that nobody else writes. SQLite has one writer, and a
+    /// second that finds the lock taken sleeps instead of waiting.
+    _turn: Option<PoolConnection<Sqlite>>,
     begun: bool,
     done: bool,
 }
 
-impl Drop for Unsynced {
+impl Drop for Tx {
     fn drop(&mut self) {
         if self.begun && !self.done {
             // That rolls back what is open, whoever comes next; another connection takes its place.
@@ -41,27 +32,24 @@ impl Drop for Unsynced {
 }
 
 impl Database {
-    /// A change, with the lock of writers: `synced` to the disk when it is committed, or with the operating system.
+    /// A change: `synced` to the disk when it is committed, or with the operating system.
     pub(super) async fn change(&self, synced: bool) -> Result<Tx, Error> {
-        if synced {
-            return Ok(Tx(Kind::Synced(self.begin().await?)));
-        }
         let turn = self.write.acquire().await?;
-        let conn = self.unsynced.acquire().await?;
-        Ok(Tx(Kind::Unsynced(Unsynced { conn, _turn: turn, begun: false, done: false })))
+        let (conn, _turn) = if synced { (turn, None) } else { (self.unsynced.acquire().await?, Some(turn)) };
+        Ok(Tx { conn, _turn, begun: false, done: false })
     }
+}
+
+/// Behind a statement that changes rows: unless it changed some, the whole change is not made ([`Error::is_off`]).
+pub(super) fn or_nothing(script: &mut Script) {
+    script.push("INSERT INTO expected (met) SELECT 0 WHERE changes() = 0; ");
 }
 
 impl Tx {
     /// What comes before the next statements, and where they go.
     fn next(&mut self) -> (&'static str, &mut SqliteConnection) {
-        match &mut self.0 {
-            Kind::Synced(tx) => ("", tx),
-            Kind::Unsynced(of) => {
-                let before = if std::mem::replace(&mut of.begun, true) { "" } else { "BEGIN IMMEDIATE; " };
-                (before, &mut of.conn)
-            }
-        }
+        let before = if std::mem::replace(&mut self.begun, true) { "" } else { "BEGIN IMMEDIATE; " };
+        (before, &mut self.conn)
     }
 
     /// Runs statements that `build` appends to a script; the rows of all.
@@ -89,37 +77,25 @@ impl Tx {
     }
 
     /// Takes everything back. So does dropping it, at the price of another connection.
-    pub(super) async fn take_back(self) -> Result<(), Error> {
-        match self.0 {
-            Kind::Synced(tx) => tx.rollback().await?,
-            Kind::Unsynced(mut of) => {
-                if of.begun {
-                    sqlx::query("ROLLBACK").execute(&mut *of.conn).await?;
-                    of.done = true;
-                }
-            }
+    pub(super) async fn take_back(mut self) -> Result<(), Error> {
+        if self.begun {
+            sqlx::query("ROLLBACK").execute(&mut *self.conn).await?;
+            self.done = true;
         }
         Ok(())
     }
 
-    /// Runs statements and ends the change.
+    /// Runs statements and ends the change. What fails leaves nothing.
     pub(super) async fn finish(mut self, build: impl FnOnce(&mut Script)) -> Result<(), Error> {
-        let (before, _) = self.next();
+        let (before, conn) = self.next();
         let mut script = Script::new(before);
         build(&mut script);
-        match self.0 {
-            Kind::Synced(mut tx) => {
-                if !script.sql().as_str().is_empty() {
-                    script.build().execute(&mut *tx).await?;
-                }
-                tx.commit().await?;
-            }
-            Kind::Unsynced(mut of) => {
-                script.push("COMMIT");
-                script.build().execute(&mut *of.conn).await?;
-                of.done = true;
-            }
+        script.push("COMMIT");
+        if let Err(e) = script.build().execute(conn).await {
+            self.take_back().await.ok();
+            return Err(e.into());
         }
+        self.done = true;
         Ok(())
     }
 }
@@ -185,6 +161,30 @@ mod tests {
             db.change(synced).await.unwrap().finish(set(&three)).await.unwrap();
             assert_eq!(names(&db).await.len(), whole.len() + 1);
         }
+    }
+
+    #[tokio::test]
+    async fn a_change_that_is_decided_on_what_is_no_more_is_not_made() {
+        let (_folder, db) = opened().await;
+        db.change(true).await.unwrap().finish(set("a")).await.unwrap();
+        for synced in [false, true] {
+            let rename = |from: &'static str, to: &'static str| {
+                move |script: &mut Script| {
+                    script.push("UPDATE triggers SET pipeline = ").push_bind(to);
+                    script.push(" WHERE pipeline = ").push_bind(from).push("; ");
+                    or_nothing(script);
+                    set(if synced { "beside" } else { "next" })(script);
+                }
+            };
+            let e = db.change(synced).await.unwrap().finish(rename("nobody", "c")).await.unwrap_err();
+            assert!(e.is_off(), "{e}");
+            assert_eq!(names(&db).await.len(), if synced { 2 } else { 1 }, "nothing of it is there");
+            let (from, to) = if synced { ("b", "a") } else { ("a", "b") };
+            db.change(synced).await.unwrap().finish(rename(from, to)).await.unwrap();
+        }
+        assert_eq!(names(&db).await, ["a", "beside", "next"]);
+        let e = db.change(true).await.unwrap().finish(set("a")).await.unwrap_err();
+        assert!(!e.is_off(), "{e}");
     }
 
     #[tokio::test]

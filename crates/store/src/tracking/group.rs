@@ -38,6 +38,7 @@ impl Entry {
 pub(super) struct Group {
     waiting: Mutex<Vec<Arc<Entry>>>,
     turn: tokio::sync::Mutex<()>,
+    seen: log::Seen,
 }
 
 impl Group {
@@ -49,8 +50,10 @@ impl Group {
         if let Some(done) = own.done.lock().take() {
             return done;
         }
+        // Whoever is about to come goes along.
+        tokio::task::yield_now().await;
         let group = self.take(&own);
-        let results = log::write(db, &group).await;
+        let results = log::write(db, &group, &self.seen).await;
         drop(turn);
         match results {
             Ok(results) => {
@@ -62,7 +65,7 @@ impl Group {
             // It may be one's fault alone: each is told for himself.
             Err(_) => {
                 for entry in &group {
-                    let result = log::write(db, std::slice::from_ref(entry)).await;
+                    let result = log::write(db, std::slice::from_ref(entry), &self.seen).await;
                     let result = result.and_then(|mut one| one.pop().unwrap_or(Err(Error::Contended)));
                     *entry.done.lock() = Some(result);
                 }

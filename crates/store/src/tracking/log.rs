@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::group::Entry;
 use super::runs::{self, RUN_NAME};
 use super::sql::{Insert, Statement};
@@ -14,6 +16,8 @@ use crate::Error;
 
 /// Sizes of the lists in which runs are looked for: few, so that each statement is prepared once.
 const LISTS: [usize; 4] = [1, 8, 32, 128];
+/// Runs that are remembered at most.
+const SEEN: usize = 4_096;
 
 impl TenantTracking<'_> {
     /// Logs of a run: all of it or nothing. Whoever logs at the same time shares the commit.
@@ -40,27 +44,98 @@ impl TenantTracking<'_> {
 }
 
 /// A run that something is logged of.
+#[derive(Debug, Clone, Copy)]
 struct Known {
     num: i64,
     experiment: i64,
     stage: Stage,
 }
 
+/// Runs by tenant and id.
 type Runs = HashMap<(String, String), Known>;
+
+fn place(entry: &Entry) -> (String, String) {
+    (entry.tenant.as_str().to_owned(), entry.run.clone())
+}
+
+/// Runs that were there and active when something was logged of them: whoever logs of one again need not look for it, if it is so
+/// still when he commits.
+#[derive(Debug, Default)]
+pub(super) struct Seen(Mutex<Runs>);
+
+impl Seen {
+    /// The runs of the entries, when all were seen.
+    fn all(&self, entries: &[Arc<Entry>]) -> Option<Runs> {
+        let seen = self.0.lock();
+        entries.iter().map(|e| place(e)).map(|at| seen.get(&at).map(|run| (at, *run))).collect()
+    }
+
+    fn note(&self, runs: &Runs) {
+        let mut seen = self.0.lock();
+        if seen.len() > SEEN {
+            seen.clear();
+        }
+        let active = runs.iter().filter(|(_, run)| run.stage == Stage::Active);
+        seen.extend(active.map(|(at, run)| (at.clone(), *run)));
+    }
+
+    fn forget(&self, runs: &Runs) {
+        let mut seen = self.0.lock();
+        runs.keys().for_each(|at| {
+            seen.remove(at);
+        });
+    }
+}
+
+/// A commit with this among its statements fails ([`Error::is_off`]) unless all these runs are there and active.
+fn still_there(runs: &Runs) -> Insert {
+    let mut all: Vec<(i64, &str)> = runs.iter().map(|((_, id), run)| (run.num, id.as_str())).collect();
+    all.sort_unstable();
+    let values = all.into_iter().flat_map(|(num, id)| [Arg::from(num), Arg::from(id)]).collect();
+    let tail = ") AS v WHERE NOT EXISTS \
+                (SELECT 1 FROM ml_runs r WHERE r.num = v.column1 AND r.id = v.column2 AND r.stage = 'active')";
+    Insert::new("INSERT INTO expected (met) SELECT 0 FROM (", 2, tail, values)
+}
 
 /// Writes the entries in one transaction. What came of each.
 ///
 /// # Errors
 /// What concerns all of them: nothing was written.
-pub(super) async fn write(db: &dyn Sql, entries: &[Arc<Entry>]) -> Result<Vec<Result<(), Error>>, Error> {
+pub(super) async fn write(
+    db: &dyn Sql,
+    entries: &[Arc<Entry>],
+    seen: &Seen,
+) -> Result<Vec<Result<(), Error>>, Error> {
+    if let Some(runs) = seen.all(entries) {
+        let mut tx = db.begin(Commit::Written).await?;
+        let written = async {
+            tx.insert(vec![still_there(&runs)]).await?;
+            write_of(tx, entries, &runs).await
+        };
+        match written.await {
+            Err(e) if e.is_off() => seen.forget(&runs),
+            written => return written,
+        }
+    }
     let mut tx = db.begin(Commit::Written).await?;
     let runs = known(&mut *tx, entries).await?;
-    let mut params = logged_params(&mut *tx, entries, &runs).await?;
+    let results = write_of(tx, entries, &runs).await?;
+    seen.note(&runs);
+    Ok(results)
+}
+
+/// Writes the entries of `runs`, and commits.
+async fn write_of(
+    mut tx: Box<dyn SqlTx>,
+    entries: &[Arc<Entry>],
+    runs: &Runs,
+) -> Result<Vec<Result<(), Error>>, Error> {
+    let mut params = logged_params(&mut *tx, entries, runs).await?;
     let mut results = Vec::with_capacity(entries.len());
     let mut accepted = Vec::with_capacity(entries.len());
     let mut new_params = Vec::new();
     for entry in entries {
-        let found = runs.get(&(entry.tenant.as_str().to_owned(), entry.run.clone()));
+        let found = runs.get(&place(entry));
         let result = match found {
             None => Err(runs::missing(&entry.run)),
             Some(run) => runs::must_be_active(&entry.run, run.stage)
@@ -109,9 +184,7 @@ type Params = HashMap<(i64, String), String>;
 /// The parameters that the runs have, of entries that bring some.
 async fn logged_params(tx: &mut dyn SqlTx, entries: &[Arc<Entry>], runs: &Runs) -> Result<Params, Error> {
     let with = entries.iter().filter(|e| !e.logged.params.is_empty());
-    let mut nums: Vec<i64> = with
-        .filter_map(|e| runs.get(&(e.tenant.as_str().to_owned(), e.run.clone())).map(|r| r.num))
-        .collect();
+    let mut nums: Vec<i64> = with.filter_map(|e| runs.get(&place(e)).map(|r| r.num)).collect();
     let mut found = Params::new();
     let Some(&last) = nums.last() else { return Ok(found) };
     let size = LISTS.into_iter().find(|n| *n >= nums.len()).unwrap_or(nums.len());
