@@ -5,6 +5,8 @@
 //! order. Numbers are fitted to the model's type where nothing is lost, and floats to narrower floats; a missing value is NaN
 //! and fits floats alone.
 
+use std::borrow::Borrow;
+
 use half::f16;
 
 use crate::backend::Metadata;
@@ -38,24 +40,40 @@ pub struct Frame {
     pub columns: Vec<Vec<Cell>>,
 }
 
+/// Values of a column that lie in memory as such, not as cells.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Values<'a> {
+    /// Numbers; NaN is a missing one.
+    Numbers(&'a [f64]),
+    /// Each row's text, by its place in `words`; a place that is none is an empty text.
+    Texts {
+        /// The places.
+        codes: &'a [u32],
+        /// The texts.
+        words: &'a [String],
+    },
+}
+
+/// Named columns of equal length that lie in memory as such: what a [`Frame`] is, without a cell for each value.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Columns<'a>(pub Vec<(&'a str, Values<'a>)>);
+
+/// Rows in columns.
+trait Table {
+    /// The names, in order; `None` where rows were given without.
+    fn names(&self) -> Option<Vec<&str>>;
+    fn width(&self) -> usize;
+    fn rows(&self) -> usize;
+    /// A column as a tensor of a shape that holds one element a row.
+    fn column(&self, at: usize, field: &Field, shape: Vec<i64>) -> Result<Tensor, Error>;
+    /// Rows by columns, of those at these places.
+    fn matrix(&self, places: &[usize], field: &Field, shape: Vec<i64>) -> Result<Tensor, Error>;
+}
+
 impl Frame {
     /// How many rows.
     pub fn rows(&self) -> usize {
         self.columns.first().map_or(0, Vec::len)
-    }
-
-    /// Whether an input is a single column of these: the only one, or the one of its name.
-    fn is_column(&self, only: &Field) -> bool {
-        let named = self.names.iter().flatten().any(|name| *name == only.name);
-        only.shape.get(1) == Some(&1) && (self.columns.len() == 1 || named)
-    }
-
-    fn column(&self, name: &str) -> Result<&Vec<Cell>, Error> {
-        let at = self.names.iter().flatten().position(|n| n == name);
-        at.and_then(|at| self.columns.get(at)).ok_or_else(|| {
-            let names = self.names.as_deref().unwrap_or_default().join(", ");
-            Error::wrong("columns", format!("the column `{name}` is missing: there are {names}"))
-        })
     }
 
     /// The model's inputs out of the columns.
@@ -63,64 +81,164 @@ impl Frame {
     /// # Errors
     /// A column that is missing, or a value that the model's type does not hold.
     pub fn bind(&self, signature: &Signature, metadata: &Metadata) -> Result<Vec<Tensor>, Error> {
-        if let [only] = signature.inputs.as_slice()
-            && only.shape.len() == 2
-            && !self.is_column(only)
-        {
-            return Ok(vec![self.matrix(only, &metadata.features)?]);
-        }
-        let named = self.names.is_some();
-        if !named && self.columns.len() != signature.inputs.len() {
-            let m = format!(
-                "{} columns are given, and the model takes {}",
-                self.columns.len(),
-                signature.inputs.len()
-            );
-            return Err(Error::wrong("columns", m));
-        }
-        let each = |(at, field): (usize, &Field)| {
-            let by_name = named.then(|| self.column(&field.name));
-            let cells = match by_name {
-                // A single column needs no name.
-                Some(Err(_)) | None if !named || (signature.inputs.len() == 1 && self.columns.len() == 1) => {
-                    self.columns.get(at)
-                }
-                Some(found) => Some(found?),
-                None => None,
-            };
-            let cells = cells.ok_or_else(|| Error::wrong("columns", "a column is missing"))?;
-            let n = i64::try_from(cells.len()).unwrap_or(i64::MAX);
-            let shape = match field.shape.len() {
-                0 | 1 => vec![n],
-                rank => {
-                    let mut shape = vec![1; rank];
-                    if let Some(first) = shape.first_mut() {
-                        *first = n;
-                    }
-                    shape
-                }
-            };
-            tensor(field, shape, cells.iter())
-        };
-        signature.inputs.iter().enumerate().map(each).collect()
+        bind(self, signature, metadata)
+    }
+}
+
+impl Table for Frame {
+    fn names(&self) -> Option<Vec<&str>> {
+        self.names.as_ref().map(|names| names.iter().map(String::as_str).collect())
     }
 
-    /// Rows by features.
-    fn matrix(&self, field: &Field, features: &[String]) -> Result<Tensor, Error> {
-        let columns: Vec<&Vec<Cell>> = match (&self.names, features) {
-            (Some(_), [_, ..]) => features.iter().map(|f| self.column(f)).collect::<Result<_, _>>()?,
-            _ => self.columns.iter().collect(),
+    fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    fn rows(&self) -> usize {
+        Frame::rows(self)
+    }
+
+    fn column(&self, at: usize, field: &Field, shape: Vec<i64>) -> Result<Tensor, Error> {
+        tensor(field, shape, self.columns.get(at).into_iter().flatten())
+    }
+
+    fn matrix(&self, places: &[usize], field: &Field, shape: Vec<i64>) -> Result<Tensor, Error> {
+        let columns: Vec<&Vec<Cell>> = places.iter().filter_map(|at| self.columns.get(*at)).collect();
+        let cells = (0..self.rows()).flat_map(|r| columns.iter().filter_map(move |c| c.get(r)));
+        tensor(field, shape, cells)
+    }
+}
+
+impl Columns<'_> {
+    /// The model's inputs out of the columns: the same as of a [`Frame`] that holds them.
+    ///
+    /// # Errors
+    /// A column that is missing, or a value that the model's type does not hold.
+    pub fn bind(&self, signature: &Signature, metadata: &Metadata) -> Result<Vec<Tensor>, Error> {
+        bind(self, signature, metadata)
+    }
+
+    fn cell(&self, at: usize, row: usize) -> Cell {
+        match self.0.get(at) {
+            Some((_, Values::Numbers(all))) => {
+                all.get(row).filter(|x| !x.is_nan()).map_or(Cell::Null, |x| Cell::Float(*x))
+            }
+            Some((_, Values::Texts { codes, words })) => {
+                let word = codes.get(row).and_then(|code| words.get(*code as usize));
+                Cell::Text(word.cloned().unwrap_or_default())
+            }
+            None => Cell::Null,
+        }
+    }
+}
+
+impl Table for Columns<'_> {
+    fn names(&self) -> Option<Vec<&str>> {
+        Some(self.0.iter().map(|(name, _)| *name).collect())
+    }
+
+    fn width(&self) -> usize {
+        self.0.len()
+    }
+
+    fn rows(&self) -> usize {
+        match self.0.first() {
+            Some((_, Values::Numbers(all))) => all.len(),
+            Some((_, Values::Texts { codes, .. })) => codes.len(),
+            None => 0,
+        }
+    }
+
+    fn column(&self, at: usize, field: &Field, shape: Vec<i64>) -> Result<Tensor, Error> {
+        match (self.0.get(at), field.datatype) {
+            (Some((_, Values::Texts { codes, words })), DataType::Bytes) => {
+                let word = |code: &u32| words.get(*code as usize).map_or("", String::as_str);
+                Tensor::of_strings(shape, codes.iter().map(word))
+            }
+            _ => self.matrix(&[at], field, shape),
+        }
+    }
+
+    fn matrix(&self, places: &[usize], field: &Field, shape: Vec<i64>) -> Result<Tensor, Error> {
+        let number = |at: &usize| match self.0.get(*at) {
+            Some((_, Values::Numbers(all))) => Some(*all),
+            _ => None,
         };
-        let wanted = field.shape.get(1).copied().unwrap_or(DYNAMIC);
-        let given = i64::try_from(columns.len()).unwrap_or(i64::MAX);
+        let numbers: Option<Vec<&[f64]>> = places.iter().map(number).collect();
+        match (numbers, field.datatype) {
+            #[expect(clippy::cast_possible_truncation, reason = "a narrower float is what the model takes")]
+            (Some(columns), DataType::Fp32) => {
+                Tensor::of(field.datatype, shape, side_by_side(&columns, |x| x as f32))
+            }
+            (Some(columns), DataType::Fp64) => {
+                Tensor::of(field.datatype, shape, side_by_side(&columns, |x| x))
+            }
+            _ => {
+                let cells = (0..self.rows()).flat_map(|row| places.iter().map(move |at| self.cell(*at, row)));
+                tensor(field, shape, cells)
+            }
+        }
+    }
+}
+
+/// The rows of columns, one behind the other.
+fn side_by_side<T>(columns: &[&[f64]], each: impl Fn(f64) -> T) -> Vec<T> {
+    let rows = columns.iter().map(|c| c.len()).min().unwrap_or(0);
+    let mut all = Vec::with_capacity(rows * columns.len());
+    for row in 0..rows {
+        all.extend(columns.iter().filter_map(|c| c.get(row)).map(|x| each(*x)));
+    }
+    all
+}
+
+fn bind<T: Table>(table: &T, signature: &Signature, metadata: &Metadata) -> Result<Vec<Tensor>, Error> {
+    let names = table.names();
+    let place = |name: &str| names.iter().flatten().position(|n| *n == name);
+    // Whether an input is a single column of these: the only one, or the one of its name.
+    let is_column =
+        |only: &Field| only.shape.get(1) == Some(&1) && (table.width() == 1 || place(&only.name).is_some());
+    let found = |name: &str| {
+        place(name).ok_or_else(|| {
+            let names = names.as_deref().unwrap_or_default().join(", ");
+            Error::wrong("columns", format!("the column `{name}` is missing: there are {names}"))
+        })
+    };
+    let length = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let rows = length(table.rows());
+    if let [only] = signature.inputs.as_slice()
+        && only.shape.len() == 2
+        && !is_column(only)
+    {
+        let places: Vec<usize> = match (&names, metadata.features.as_slice()) {
+            (Some(_), features @ [_, ..]) => features.iter().map(|f| found(f)).collect::<Result<_, _>>()?,
+            _ => (0..table.width()).collect(),
+        };
+        let (wanted, given) = (only.shape.get(1).copied().unwrap_or(DYNAMIC), length(places.len()));
         if wanted != DYNAMIC && wanted != given {
             let m = format!("{given} columns are given, and the model takes {wanted}");
             return Err(Error::wrong("columns", m));
         }
-        let rows = self.rows();
-        let cells = (0..rows).flat_map(|r| columns.iter().filter_map(move |c| c.get(r)));
-        tensor(field, vec![i64::try_from(rows).unwrap_or(i64::MAX), given], cells)
+        return Ok(vec![table.matrix(&places, only, vec![rows, given])?]);
     }
+    let takes = signature.inputs.len();
+    if names.is_none() && table.width() != takes {
+        let m = format!("{} columns are given, and the model takes {takes}", table.width());
+        return Err(Error::wrong("columns", m));
+    }
+    let each = |(at, field): (usize, &Field)| {
+        let at = match &names {
+            None => at,
+            // A single column needs no name.
+            Some(_) if takes == 1 && table.width() == 1 => at,
+            Some(_) => found(&field.name)?,
+        };
+        let mut shape = vec![1; field.shape.len().max(1)];
+        if let Some(first) = shape.first_mut() {
+            *first = rows;
+        }
+        table.column(at, field, shape)
+    };
+    signature.inputs.iter().enumerate().map(each).collect()
 }
 
 /// What inputs that are not the model's own become: one tensor of columns, or columns of one tensor. Anything else is left as it is.
@@ -173,10 +291,10 @@ fn parted(tensor: &Tensor, signature: &Signature) -> Option<Vec<Input<'static>>>
 }
 
 /// Cells as elements of a type.
-fn tensor<'a>(
+fn tensor<C: Borrow<Cell>>(
     field: &Field,
     shape: Vec<i64>,
-    cells: impl Iterator<Item = &'a Cell>,
+    cells: impl Iterator<Item = C>,
 ) -> Result<Tensor, Error> {
     let name = field.name.as_str();
     let wrong = |cell: &Cell| {
@@ -190,22 +308,28 @@ fn tensor<'a>(
     };
     macro_rules! whole {
         ($type:ty) => {{
-            let one = |c: &Cell| whole(c).and_then(|n| <$type>::try_from(n).ok()).ok_or_else(|| wrong(c));
+            let one = |c: C| {
+                let c = c.borrow();
+                whole(c).and_then(|n| <$type>::try_from(n).ok()).ok_or_else(|| wrong(c))
+            };
             Tensor::of(field.datatype, shape, cells.map(one).collect::<Result<Vec<$type>, _>>()?)
         }};
     }
     macro_rules! float {
         ($type:ty, $narrow:expr) => {{
-            let one = |c: &Cell| float(c).map($narrow).ok_or_else(|| wrong(c));
+            let one = |c: C| {
+                let c = c.borrow();
+                float(c).map($narrow).ok_or_else(|| wrong(c))
+            };
             Tensor::of(field.datatype, shape, cells.map(one).collect::<Result<Vec<$type>, _>>()?)
         }};
     }
     match field.datatype {
         DataType::Bool => {
-            let one = |c: &Cell| match c {
+            let one = |c: C| match c.borrow() {
                 Cell::Bool(b) => Ok(u8::from(*b)),
                 Cell::Int(n @ (0 | 1)) => Ok(u8::from(*n == 1)),
-                c => Err(wrong(c)),
+                other => Err(wrong(other)),
             };
             Tensor::of(field.datatype, shape, cells.map(one).collect::<Result<Vec<u8>, _>>()?)
         }
@@ -222,8 +346,8 @@ fn tensor<'a>(
         DataType::Fp32 => float!(f32, |x| x as f32),
         DataType::Fp64 => float!(f64, |x| x),
         DataType::Bytes => {
-            let one = |c: &Cell| match c {
-                Cell::Null => Err(wrong(c)),
+            let one = |c: C| match c.borrow() {
+                none @ Cell::Null => Err(wrong(none)),
                 Cell::Bool(b) => Ok(b.to_string()),
                 Cell::Int(n) => Ok(n.to_string()),
                 Cell::Float(x) => Ok(x.to_string()),

@@ -4,9 +4,10 @@
 //! aside.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use contract::Clock;
-use predict::tabular::{Cell, Frame as Table};
+use predict::tabular::{Columns, Values as Given};
 use predict::{Artifact, Backend, DataType, Error, LoadSettings, Model, Tensor};
 
 use super::record;
@@ -14,7 +15,7 @@ use crate::evaluate::{self, Key, Rows, Truth};
 use crate::gate::{Measured, ModelSignature};
 use crate::onnx::Classes;
 use crate::train::frozen::Frozen;
-use crate::train::{Frame, Label, Values};
+use crate::train::{Column, Frame, Label, Values};
 
 /// Rows that are asked at once.
 const ROWS: usize = 2_048;
@@ -67,9 +68,9 @@ impl Asked {
     /// A column that it takes is not there, or holds what it does not take.
     pub fn answers(&mut self, frame: &Frame) -> Result<Answers, Error> {
         let mut all = Vec::with_capacity(frame.rows());
-        let rows: Vec<usize> = (0..frame.rows()).collect();
-        for piece in rows.chunks(ROWS) {
-            let inputs = self.inputs(frame, piece)?;
+        for from in (0..frame.rows()).step_by(ROWS) {
+            let piece = from..frame.rows().min(from + ROWS);
+            let inputs = self.inputs(frame, piece.clone())?;
             let given = self.model.run(&inputs, &[self.output])?;
             let tensor = given.first().ok_or_else(|| Error::Defect("a run gave nothing".to_owned()))?;
             let numbers = numbers(tensor)?;
@@ -83,25 +84,8 @@ impl Asked {
         Ok(all)
     }
 
-    fn inputs(&self, frame: &Frame, rows: &[usize]) -> Result<Vec<Tensor>, Error> {
-        let (mut names, mut columns) = (Vec::new(), Vec::new());
-        for column in frame.columns() {
-            let number = |x: &f64| if x.is_nan() { Cell::Null } else { Cell::Float(*x) };
-            let cells: Vec<Cell> = match &column.values {
-                Values::Number(all) => {
-                    rows.iter().map(|row| all.get(*row).map_or(Cell::Null, number)).collect()
-                }
-                Values::Category { codes, words } => {
-                    let word = |row: &usize| codes.get(*row).and_then(|code| words.get(*code as usize));
-                    rows.iter().map(|row| Cell::Text(word(row).cloned().unwrap_or_default())).collect()
-                }
-                // No model takes a time.
-                Values::Time(_) => continue,
-            };
-            names.push(column.name.clone());
-            columns.push(cells);
-        }
-        Table { names: Some(names), columns }.bind(self.model.signature(), self.model.metadata())
+    fn inputs(&self, frame: &Frame, rows: Range<usize>) -> Result<Vec<Tensor>, Error> {
+        columns(frame, &rows).bind(self.model.signature(), self.model.metadata())
     }
 
     /// How long an answer to a single row takes on this machine, the way to the model apart, and what it holds.
@@ -118,7 +102,7 @@ impl Asked {
             return Ok(measured);
         }
         let each: Vec<Vec<Tensor>> = (0..frame.rows().min(MEASURED))
-            .map(|row| self.inputs(frame, &[row]))
+            .map(|row| self.inputs(frame, row..row + 1))
             .collect::<Result<_, _>>()?;
         let mut taken = Vec::with_capacity(MEASURED);
         for (at, inputs) in each.iter().cycle().take(WARM + MEASURED).enumerate() {
@@ -132,6 +116,20 @@ impl Asked {
         measured.latency_p99_ms = evaluate::metrics::calibration::quantile(&taken, 0.99);
         Ok(measured)
     }
+}
+
+/// What a model is asked about some rows of a table with.
+pub(super) fn columns<'a>(frame: &'a Frame, rows: &Range<usize>) -> Columns<'a> {
+    let column = |column: &'a Column| -> Option<(&'a str, Given<'a>)> {
+        let values = match &column.values {
+            Values::Number(all) => Given::Numbers(all.get(rows.clone())?),
+            Values::Category { codes, words } => Given::Texts { codes: codes.get(rows.clone())?, words },
+            // No model takes a time.
+            Values::Time(_) => return None,
+        };
+        Some((column.name.as_str(), values))
+    };
+    Columns(frame.columns().iter().filter_map(column).collect())
 }
 
 fn numbers(tensor: &Tensor) -> Result<Vec<f64>, Error> {

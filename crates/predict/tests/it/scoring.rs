@@ -157,3 +157,74 @@ fn a_model_of_one_column_takes_the_one_of_its_name() {
         assert_eq!(of(shape, &single), Ok(1.0), "{shape:?}");
     }
 }
+
+mod columns {
+    use predict::tabular::{Cell, Columns, Frame, Values};
+    use predict::{DataType, Field, Metadata, Signature};
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone)]
+    enum Own {
+        Numbers(Vec<f64>),
+        Texts(Vec<u32>),
+    }
+
+    const ROWS: usize = 5;
+    const WORDS: [&str; 2] = ["a", "é"];
+
+    fn own() -> impl Strategy<Value = Own> {
+        let number = prop_oneof![Just(f64::NAN), (-3i8..3).prop_map(f64::from), any::<f64>()];
+        prop_oneof![
+            proptest::collection::vec(number, ROWS).prop_map(Own::Numbers),
+            proptest::collection::vec(prop_oneof![0u32..2, Just(u32::MAX)], ROWS).prop_map(Own::Texts),
+        ]
+    }
+
+    fn signature() -> impl Strategy<Value = Signature> {
+        let datatype = prop_oneof![
+            Just(DataType::Fp32),
+            Just(DataType::Fp64),
+            Just(DataType::Fp16),
+            Just(DataType::Int64),
+            Just(DataType::Bytes),
+            Just(DataType::Bool),
+        ];
+        let shape = prop_oneof![Just(vec![-1]), Just(vec![-1, 1]), Just(vec![-1, 2]), Just(vec![-1, -1]),];
+        proptest::collection::vec(("[a-c]", datatype, shape), 1..4).prop_map(|all| Signature {
+            inputs: all.into_iter().map(|(name, datatype, shape)| Field { name, datatype, shape }).collect(),
+            outputs: Vec::new(),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn columns_in_memory_become_what_their_cells_do(
+            own in proptest::collection::vec(own(), 1..4),
+            signature in signature(),
+            features in prop_oneof![Just(vec![]), Just(vec!["b", "a"]), Just(vec!["x"])],
+        ) {
+            let words = WORDS.map(str::to_owned);
+            let values = own.iter().map(|column| match column {
+                Own::Numbers(all) => Values::Numbers(all),
+                Own::Texts(codes) => Values::Texts { codes, words: &words },
+            });
+            let columns = Columns(["a", "b", "c"].into_iter().zip(values).collect());
+            let cells = |column: &Own| match column {
+                Own::Numbers(all) => {
+                    all.iter().map(|x| if x.is_nan() { Cell::Null } else { Cell::Float(*x) }).collect()
+                }
+                Own::Texts(codes) => {
+                    let word = |code: &u32| WORDS.get(*code as usize).copied().unwrap_or_default();
+                    codes.iter().map(|code| Cell::Text(word(code).to_owned())).collect()
+                }
+            };
+            let names = ["a", "b", "c"].iter().take(own.len()).map(|n| (*n).to_owned()).collect();
+            let frame = Frame { names: Some(names), columns: own.iter().map(cells).collect() };
+            let metadata = Metadata {
+                features: features.into_iter().map(str::to_owned).collect(),
+                ..Metadata::default()
+            };
+            prop_assert_eq!(columns.bind(&signature, &metadata), frame.bind(&signature, &metadata));
+        }
+    }
+}
