@@ -49,8 +49,8 @@ mod warehouse;
 mod watched;
 
 pub use dataset::{
-    Added, At, Attempt, Batch, Change, Collected, Dataset, Diff, Effect, Gate, Gated, Gc, How, Policy,
-    Quarantined, Released, Rows, Select, Shown, Tag, Version,
+    Added, Adds, At, Attempt, Batch, Change, Collected, Dataset, Diff, Effect, Gate, Gated, Gc, How, Policy,
+    Quarantined, Released, Rows, Select, Shown, Tag, Values, Version,
 };
 pub use error::{Error, Place};
 pub use fingerprint::Name;

@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
 
-use crate::{Column, ColumnType, Dataset, Error};
+use crate::{Column, ColumnType, Dataset, Error, Schema};
 
 /// The values of a column, one for each row.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +45,30 @@ pub struct Typed {
     pub left_out: Vec<String>,
 }
 
+impl Typed {
+    /// The columns of a batch of rows under `schema`.
+    ///
+    /// # Errors
+    /// [`Error::Query`] for an array that is not of its column's type.
+    pub(crate) fn of(schema: &Schema, batch: &RecordBatch) -> Result<Typed, Error> {
+        let mut typed = Typed { rows: batch.num_rows() as u64, ..Typed::default() };
+        for (column, array) in schema.columns.iter().zip(batch.columns()) {
+            match Growing::of(column) {
+                Some(mut growing) => {
+                    growing.take(array).ok_or_else(|| unreadable(&column.name, array))?;
+                    typed.columns.push((column.name.clone(), growing.cells));
+                }
+                None => typed.left_out.push(column.name.clone()),
+            }
+        }
+        Ok(typed)
+    }
+}
+
+fn unreadable(column: &str, array: &ArrayRef) -> Error {
+    Error::Query(format!("the column `{column}` is {}, and cannot be read", array.data_type()))
+}
+
 impl Dataset {
     /// All columns of a version. They are in memory, whole: eight bytes a number or a time, four and its texts once a text.
     ///
@@ -64,9 +88,7 @@ impl Dataset {
             typed.rows += batch.num_rows() as u64;
             for ((growing, array), name) in columns.iter_mut().zip(batch.columns()).zip(&names) {
                 let Some(growing) = growing else { continue };
-                growing.take(array).ok_or_else(|| {
-                    Error::Query(format!("the column `{name}` is {}, and cannot be read", array.data_type()))
-                })?;
+                growing.take(array).ok_or_else(|| unreadable(name, array))?;
             }
         }
         typed.columns =
@@ -105,6 +127,9 @@ impl Growing {
                 DataType::Int64 => {
                     let each = array.as_primitive::<Int64Type>().iter();
                     all.extend(each.map(|n| n.map_or(f64::NAN, |n| n as f64)));
+                }
+                DataType::Float64 if array.null_count() == 0 => {
+                    all.extend_from_slice(array.as_primitive::<Float64Type>().values());
                 }
                 DataType::Float64 => {
                     all.extend(array.as_primitive::<Float64Type>().iter().map(|x| x.unwrap_or(f64::NAN)));

@@ -93,7 +93,7 @@ impl Facts {
         Name::parse(&self.name)
     }
 
-    fn fingerprint(&self) -> Option<Fingerprint> {
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
         Some(Fingerprint { sum: Sum::from_hex(&self.sum)?, rows: self.rows })
     }
 }

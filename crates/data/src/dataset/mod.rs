@@ -6,6 +6,7 @@ mod commit;
 mod diff;
 mod effect;
 mod export;
+mod extend;
 mod facts;
 #[cfg(test)]
 mod faults;
@@ -45,6 +46,8 @@ use crate::{Error, Schema, store};
 pub use add::{Added, Change, Effect, How};
 pub use at::At;
 pub use diff::Diff;
+pub use extend::{Adds, Values};
+pub(crate) use extend::{Extending, Unmade};
 pub use gate::{Gate, Gated, Policy};
 pub use gc::{Collected, Gc};
 pub(crate) use gone::explained;

@@ -40,7 +40,7 @@ impl Dataset {
     }
 
     /// The files of a version; `None` when rows of some are deleted in place.
-    async fn files_of(&self, table: &DeltaTable) -> Result<Option<Vec<String>>, Error> {
+    pub(super) async fn files_of(&self, table: &DeltaTable) -> Result<Option<Vec<String>>, Error> {
         let failed = |e| store::table("list the files of", &self.name, &e);
         let state = table.snapshot().map_err(failed)?;
         let log = table.log_store();
@@ -52,7 +52,7 @@ impl Dataset {
         Ok(files.into_iter().collect())
     }
 
-    fn is_plain(&self, table: &DeltaTable) -> Result<bool, Error> {
+    pub(super) fn is_plain(&self, table: &DeltaTable) -> Result<bool, Error> {
         let state = table.snapshot().map_err(|e| store::table("open", &self.name, &e))?;
         let metadata = state.metadata();
         let mapped =

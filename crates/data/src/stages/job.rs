@@ -179,7 +179,7 @@ impl<'a> Job<'a> {
     }
 
     /// The effect's key as a name: of a report, and of the attempt in a quarantine.
-    fn effect_name(&self) -> String {
+    pub(super) fn effect_name(&self) -> String {
         let digest = blake3::hash(self.attempt.effect.as_bytes()).to_hex();
         digest.get(..32).unwrap_or_default().to_owned()
     }

@@ -17,6 +17,7 @@ mod columns;
 mod commit;
 mod config;
 mod error;
+mod extend;
 mod features;
 mod ingest;
 mod job;
@@ -38,6 +39,7 @@ use crate::features::FeatureView;
 use crate::{How, Policy, Source, Warehouse};
 
 pub use columns::columns;
+pub use extend::{Extension, PART, extend};
 pub use keep::{STAGING, collect};
 pub use place::place;
 pub use rows::{gather, rows};

@@ -1,6 +1,7 @@
 //! The stages of durable pipelines, each against a warehouse: what crosses a boundary, that an effect is had once, and that nothing
 //! is half visible.
 
+mod extended;
 mod flights;
 mod gates;
 mod lineage;
@@ -161,6 +162,11 @@ impl Hand {
         let wanted: Vec<_> = built.signature().inputs.keys().cloned().collect();
         let given: Inputs = inputs.iter().map(|(n, v)| ((*n).to_owned(), (*v).clone())).collect();
         assert_eq!(wanted, given.keys().cloned().collect::<Vec<_>>());
+        built.run(&self.context(stage, effect), given).await
+    }
+
+    /// What an attempt at an effect of a stage of that name works with.
+    pub(crate) fn context(&self, stage: &str, effect: &str) -> Context {
         let attempt = Attempt {
             run: RunId::of(RequestId::from_parts(UnixMillis(START), 7)),
             pipeline: "p".into(),
@@ -172,7 +178,7 @@ impl Hand {
         };
         let mut cx = context(&self.bench);
         (cx.stage, cx.attempt) = (Some(stage.into()), Some(Arc::new(attempt)));
-        built.run(&cx, given).await
+        cx
     }
 
     /// The same, which has to go well.
