@@ -1,18 +1,23 @@
 //! What the stages that make models are given of the project: tables as columns, who grows trees, who runs models, who signs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::{BoxFuture, Code, Error as Refusal};
+use contract::{BoxFuture, Code, Context, Error as Refusal, Value};
+use data::stages::{Extension, PART};
+use data::{Adds, Typed};
 use models::artifacts::Folder;
 use models::gate::seal::Signer;
-use models::stages::{Means, Tracked};
+use models::stages::{Configured, Means, Scores, Scoring, Tracked};
 use models::train::{Column, Frame, Values};
 use pipeline::Git;
 use pipeline::artifacts::Artifacts as Files;
 use predict::Backend;
 use store::tracking::Tracking;
 
+use crate::config::Config;
+use crate::config::model::ModelConfig;
 use crate::signing::Key;
 use crate::stages::Project;
 use crate::worker::beside;
@@ -23,8 +28,23 @@ pub(crate) struct Learning {
     /// Its tables.
     pub(crate) project: Arc<Project>,
     pub(crate) files: Files,
+    /// The models of the configuration.
+    pub(crate) models: BTreeMap<String, Configured>,
     /// Nothing where a configuration is only checked.
     pub(crate) tracked: Option<Tracked>,
+}
+
+/// The models of a configuration, as stages ask them.
+pub(crate) fn configured(config: &Config) -> BTreeMap<String, Configured> {
+    let one = |(name, m): (&String, &ModelConfig)| {
+        let of = match (&m.onnx, &m.registry) {
+            (Some(file), _) => Configured::File(file.into()),
+            (None, Some(name)) => Configured::Registered { name: name.clone(), alias: m.alias().to_owned() },
+            (None, None) => Configured::Language,
+        };
+        (name.clone(), of)
+    };
+    config.models.iter().map(one).collect()
 }
 
 /// Where the project's artifacts of runs and models are.
@@ -43,13 +63,24 @@ impl Means for Learning {
     }
 
     fn frame<'a>(&'a self, table: &'a str) -> BoxFuture<'a, Result<Frame, Refusal>> {
-        Box::pin(async move {
-            let typed = data::stages::columns(&*self.project, table).await?;
-            let columns =
-                typed.columns.into_iter().map(|(name, cells)| Column { name, values: values(cells) });
-            Frame::new(columns.collect())
-                .map_err(|e| Refusal::new(Code::InvalidRequest, format!("cannot {e}")))
-        })
+        Box::pin(async move { framed(data::stages::columns(&*self.project, table).await?) })
+    }
+
+    fn model(&self, name: &str) -> Option<Configured> {
+        self.models.get(name).cloned()
+    }
+
+    fn scored<'a>(
+        &'a self,
+        cx: &'a Context,
+        table: &'a str,
+        scoring: Scoring,
+    ) -> BoxFuture<'a, Result<Value, Refusal>> {
+        let Scoring { keep, stamp, model, .. } = &scoring;
+        let (keep, stamp, made_of) = (keep.clone(), stamp.clone(), vec![model.clone()]);
+        let adds: Box<dyn Adds> = Box::new(Scored(scoring));
+        let extension = Extension { keep, stamp, made_of, part: PART, adds };
+        Box::pin(async move { data::stages::extend(&*self.project, cx, table, extension).await })
     }
 
     fn files(&self) -> Files {
@@ -78,6 +109,42 @@ impl Means for Learning {
     fn git<'a>(&'a self) -> BoxFuture<'a, Option<Git>> {
         Box::pin(pipeline::git(&self.folder))
     }
+}
+
+/// Columns that a model works out, as the tables take them.
+struct Scored(Scoring);
+
+impl Adds for Scored {
+    fn needs(&self) -> Option<Vec<String>> {
+        self.0.needs.clone()
+    }
+
+    fn columns(&self) -> Vec<data::Column> {
+        let columns = self.0.columns.iter();
+        let column = |(name, scores): &(String, Scores)| data::Column {
+            name: name.clone(),
+            ty: added(scores.clone()).column_type(),
+        };
+        columns.map(column).collect()
+    }
+
+    fn add(&mut self, rows: Typed) -> Result<Vec<data::Values>, Refusal> {
+        let scores = (self.0.score)(&framed(rows)?)?;
+        Ok(scores.into_iter().map(added).collect())
+    }
+}
+
+fn added(scores: Scores) -> data::Values {
+    match scores {
+        Scores::Numbers(all) => data::Values::Numbers(all),
+        Scores::Wholes(all) => data::Values::Wholes(all),
+        Scores::Texts(all) => data::Values::Texts(all),
+    }
+}
+
+fn framed(typed: Typed) -> Result<Frame, Refusal> {
+    let columns = typed.columns.into_iter().map(|(name, cells)| Column { name, values: values(cells) });
+    Frame::new(columns.collect()).map_err(|e| Refusal::new(Code::InvalidRequest, format!("cannot {e}")))
 }
 
 fn values(cells: data::Cells) -> Values {

@@ -253,6 +253,7 @@ pub(crate) fn register(registry: &mut Registry, folder: &Path, config: Option<&C
         folder: folder.to_owned(),
         project: project.clone(),
         files: artifacts(folder, config),
+        models: config.map(learning::configured).unwrap_or_default(),
         tracked: reach.tracking.map(|tracking| learning::tracked(folder, tracking)),
     };
     data::stages::register(registry, project);

@@ -73,11 +73,20 @@ fn project(folder: &Path) {
              - release: {{register: {{model: lateness, gate: gate.yaml, purpose: Says what is late.}}, from: scores}}\n"
         )
     };
+    let asks = |name: &str, asks: &str| {
+        format!(
+            "  {name}:\n    stages:\n      - rows: {{ingest: {{files: [rows.csv]}}}}\n      \
+             - answers: {{batch_predict: {{model: lateness, {asks}}}, from: rows}}\n      \
+             - kept: {{commit: {{dataset: scored, how: overwrite}}, from: answers}}\n"
+        )
+    };
     let config = format!(
-        "models:\n  late: {{registry: lateness}}\ndatasets: {{table: {{}}}}\npipelines:\n{}{}{}{}",
+        "models:\n  late: {{registry: lateness}}\ndatasets: {{table: {{}}}}\npipelines:\n{}{}{}{}{}{}",
         pipeline("good", "linear: {target: late}, permutation_importance: true"),
         pipeline("other", "linear: {target: late, l2: 0.001}"),
         pipeline("worse", "linear: {target: late}, features: [noise]"),
+        asks("scored", "keep: [at, late]"),
+        asks("wrong", "outputs: [odds]"),
         pipeline("long", "gbdt: {target: late, rounds: 100000, early_stopping: 0}"),
     );
     std::fs::write(folder.join("forebay.yaml"), config).unwrap();
@@ -202,6 +211,41 @@ fn a_table_becomes_a_champion_and_a_worse_challenger_is_refused_with_the_evidenc
     let row = r#"{"hour": 23, "carrier": "UA", "noise": 0.5}"#;
     let late = made.json(&["predict", "late", "--row", row]);
     assert!(late["predictions"][0]["probabilities"][1].as_f64().unwrap() > 0.8, "{late}");
+}
+
+#[test]
+fn every_row_of_a_table_is_answered_as_whoever_serves_would() {
+    let Some(made) = Made::new() else { return };
+    let (fine, said) = made.said(&["run", "scored"]);
+    assert!(!fine && said.contains("lateness"), "no version is there yet: {said}");
+    made.done(&["run", "good"]);
+    let said = made.done(&["run", "scored"]);
+    assert!(said.contains("by version 1"), "{said}");
+    let rows = made.json(&["data", "read", "scored", "--limit", "5000"]);
+    let rows = rows["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 3_000);
+    let mut names: Vec<&String> = rows[0].as_object().unwrap().keys().collect();
+    names.sort();
+    assert_eq!(names, ["at", "label", "late", "probabilities_0", "probabilities_1"]);
+    let file = made.folder.path().join("rows.csv");
+    let asked = made.json(&["predict", "late", "--file", file.to_str().unwrap()]);
+    let file = std::fs::read_to_string(file).unwrap();
+    let mut expected: std::collections::HashMap<String, &Json> = std::collections::HashMap::new();
+    for (line, answer) in file.lines().skip(1).zip(asked["predictions"].as_array().unwrap()) {
+        expected.insert(line.split(',').next().unwrap().to_owned(), answer);
+    }
+    for row in rows {
+        let answer = expected[row["at"].as_str().unwrap()];
+        assert_eq!(row["label"], answer["label"], "{row} {answer}");
+        for (at, name) in ["probabilities_0", "probabilities_1"].into_iter().enumerate() {
+            let (own, other) = (row[name].as_f64().unwrap(), answer["probabilities"][at].as_f64().unwrap());
+            assert!((own - other).abs() < 1e-6, "{row} {answer}");
+        }
+    }
+    let lineage = made.done(&["lineage", "scored", "--up"]);
+    assert!(lineage.contains("lateness") && lineage.contains("model.onnx"), "{lineage}");
+    let (fine, said) = made.said(&["run", "wrong"]);
+    assert!(!fine && said.contains("has no output `odds`: it gives"), "{said}");
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(super) trait ModelStage: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     /// Its input, and what that is.
     const INPUT: (&'static str, Kind);
+    /// What it gives.
+    const OUTPUT: Kind = Kind::Json(None);
     /// The fields that name files.
     const PATHS: &'static [&'static str] = &[];
     /// What it occupies while it works.
@@ -71,7 +73,7 @@ impl<S: ModelStage> StageKind for ModelKind<S> {
         let (name, kind) = S::INPUT;
         let signature = Signature {
             inputs: [(name.to_owned(), kind)].into_iter().collect(),
-            output: Kind::Json(None),
+            output: S::OUTPUT,
             streams: false,
             instant: false,
             effort: S::EFFORT,
@@ -120,4 +122,9 @@ impl<S: ModelStage> Stage for Built<S> {
 
 pub(super) fn problem(pointer: &str, message: &str, remedy: &str) -> Problem {
     Problem { pointer: pointer.into(), message: message.into(), remedy: remedy.into() }
+}
+
+/// Whether a text is still to be filled in: a run does so before it builds the stage.
+pub(super) fn open(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
 }

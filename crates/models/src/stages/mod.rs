@@ -1,10 +1,12 @@
-//! The stages of durable pipelines that make models and let them answer: `train`, `evaluate`, `register`, `rollout`.
+//! The stages of durable pipelines that make models and let them answer: `train`, `evaluate`, `register`, `rollout`, `batch_predict`.
 //!
 //! ```text
 //! table ─▶ train ─▶ Candidate ─▶ evaluate ─▶ Candidate ─▶ register ── accepted ─▶ the alias stands for the new version
 //!           │ model.onnx, forebay.json       │ figures      └─ refused ─▶ the stage fails; the alias stays
 //!           └──────────── a tracked run, its parameters, figures, inputs and artifacts ────────────┘
 //! ```
+//!
+//! `batch_predict` asks a model about every row of a table.
 //!
 //! A version that `register` gave the alias `challenger` instead, `rollout` brings to the champion's place beside the champion.
 //!
@@ -20,6 +22,7 @@
 //! **Nothing is opened** before a stage runs: kinds are made, and stages are built, from the configuration alone.
 
 mod asked;
+mod batch;
 mod both;
 mod candidate;
 mod error;
@@ -38,7 +41,7 @@ mod train;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::BoxFuture;
+use contract::{BoxFuture, Context, Value};
 use pipeline::artifacts::Artifacts as Files;
 use pipeline::{Git, Registry};
 use predict::Backend;
@@ -49,6 +52,7 @@ use crate::gate::seal::Signer;
 use crate::train::Frame;
 
 pub use asked::{Answers, Asked};
+pub use batch::{Configured, Score, Scores, Scoring};
 pub use candidate::Candidate;
 pub use rebuild::{Rebuilt, rebuild};
 pub use record::{RECORD, Recorded};
@@ -62,6 +66,18 @@ pub trait Means: Send + Sync {
 
     /// The columns of a version of a table (`DATASET@NAME`), in an order that is the same whenever they are read.
     fn frame<'a>(&'a self, table: &'a str) -> BoxFuture<'a, Result<Frame, contract::Error>>;
+
+    /// The model that the configuration calls so.
+    fn model(&self, name: &str) -> Option<Configured>;
+
+    /// The rows of a version of a table with the columns that `scoring` works out beside their own, as a version of the stage's own
+    /// dataset; once for the attempt's effect. An attempt goes on behind what an earlier one has done of it.
+    fn scored<'a>(
+        &'a self,
+        cx: &'a Context,
+        table: &'a str,
+        scoring: Scoring,
+    ) -> BoxFuture<'a, Result<Value, contract::Error>>;
 
     /// Where files are that stages leave.
     fn files(&self) -> Files;
@@ -100,4 +116,5 @@ pub fn register(registry: &mut Registry, means: &Arc<dyn Means>) {
     registry.register(kind::ModelKind::<evaluate::EvaluateStage>::new(means));
     registry.register(kind::ModelKind::<register::RegisterStage>::new(means));
     registry.register(kind::ModelKind::<rollout::RolloutStage>::new(means));
+    registry.register(kind::ModelKind::<batch::BatchStage>::new(means));
 }

@@ -19,7 +19,7 @@ use super::candidate::{Candidate, parted};
 use super::error::{evaluated, kept, stored, written};
 use super::evaluate::Held;
 use super::job::Job;
-use super::kind::{ModelStage, problem};
+use super::kind::{ModelStage, open, problem};
 use super::released::{self, Released, keep_decision};
 use super::{Means, track};
 use crate::card::Record;
@@ -163,10 +163,6 @@ impl ModelStage for RegisterStage {
             Err(contract::Error::new(Code::StorageUnavailable, m))
         })
     }
-}
-
-fn open(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%")
 }
 
 /// A gate's file.

@@ -15,7 +15,7 @@ use super::super::storage::clean;
 use super::super::{Global, print, print_json, project};
 use super::registered::{Registry, failed};
 use crate::Error;
-use crate::learning::Learning;
+use crate::learning::{self, Learning};
 use crate::stages::{self, Project};
 
 /// `diff`'s arguments.
@@ -154,6 +154,7 @@ async fn made_again(global: &Global, registry: &Registry, args: &Reproduce) -> R
         folder: global.project.clone(),
         project: Project::new(&global.project, Some(&config), clock.clone()),
         files: stages::artifacts(&global.project, Some(&config)),
+        models: learning::configured(&config),
         tracked: Some(registry.tracked.clone()),
     };
     let of = (&registry.tracked, &registry.tenant, &version);
