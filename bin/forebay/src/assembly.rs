@@ -312,6 +312,10 @@ impl Assembly {
                 let stages = config.pipelines.values().flat_map(|p| &p.stages).map(|s| &s.0);
                 stages.filter_map(|s| models::stages::gated(&s.kind, &s.config)).collect()
             },
+            lookups: {
+                let looks = config.models.iter().filter(|(_, m)| !m.features.is_empty());
+                looks.map(|(name, m)| (name.clone(), config.features.lookup(&m.features))).collect()
+            },
             ..gateway::Settings::default()
         }
     }

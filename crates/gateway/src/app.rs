@@ -23,6 +23,7 @@ use crate::configuration::Configuration;
 use crate::drain::Drain;
 use crate::ended::{Ended, EndedRequests};
 use crate::features::Features;
+use crate::inference::Lookup;
 use crate::jobs::Jobs;
 use crate::ladder::{Rung, WhenBusy};
 use crate::metrics::Metrics;
@@ -127,6 +128,8 @@ pub struct Settings {
     pub lineage: String,
     /// The project's registered models with an alias that a gate watches: nobody moves it through MLflow's surface.
     pub gated: BTreeSet<(String, String)>,
+    /// Where columns of predictive models are looked up that a request leaves out, by the model's name.
+    pub lookups: BTreeMap<String, Lookup>,
 }
 
 impl Default for Settings {
@@ -147,6 +150,7 @@ impl Default for Settings {
             drain: Duration::from_secs(30),
             lineage: "forebay".to_owned(),
             gated: BTreeSet::new(),
+            lookups: BTreeMap::new(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! nothing is charged, and there is no record of it in the ledger. Loading and unloading is the operator's.
 
 mod grpc;
+mod lookup;
 mod run;
 mod scoring;
 mod seen;
@@ -31,6 +32,7 @@ use crate::openai::json_response;
 use crate::{admin, errors, headers};
 
 pub(crate) use grpc::{call as grpc_call, is_grpc};
+pub use lookup::{Lookup, LookupUse};
 
 /// How long the JSON of a body is that binary elements follow.
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");

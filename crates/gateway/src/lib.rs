@@ -71,6 +71,7 @@ pub use features::{
     FeatureColumn, FeatureRows, FeatureStatus, FeatureValue, Features, FeaturesMaterialized, FeaturesNamed,
     FeaturesPush, FeaturesState,
 };
+pub use inference::{Lookup, LookupUse};
 pub use jobs::{Job, Jobs, JobsSettings, Line};
 pub use ladder::{KeptAnswers, Rung, WhenBusy};
 pub use monitors::{MonitorState, Monitors};

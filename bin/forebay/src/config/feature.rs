@@ -104,3 +104,31 @@ impl FeatureViewConfig {
         }
     }
 }
+
+/// How a predictive model's columns are looked up in a feature view, where a request leaves them out.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LookupConfig {
+    /// The view. Unless given: the one of the same name.
+    pub view: Option<String>,
+    /// The column of a request for a key of the view, where they are called differently.
+    pub keys: IndexMap<String, String>,
+}
+
+impl FeaturesConfig {
+    /// Where the columns of a model are looked up.
+    pub fn lookup(&self, uses: &IndexMap<String, LookupConfig>) -> gateway::Lookup {
+        let one = |(name, own): (&String, &LookupConfig)| {
+            let view = own.view.as_ref().unwrap_or(name);
+            let FeatureViewConfig { keys, features, .. } = self.views.get(view)?;
+            let key = |key: &String| (key.clone(), own.keys.get(key).unwrap_or(key).clone());
+            Some(gateway::LookupUse {
+                name: name.clone(),
+                view: view.clone(),
+                keys: keys.iter().map(key).collect(),
+                features: features.clone(),
+            })
+        };
+        gateway::Lookup { uses: uses.iter().filter_map(one).collect() }
+    }
+}

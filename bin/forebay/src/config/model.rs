@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::capture::CaptureConfig;
 use super::dataset::DatasetConfig;
-use super::feature::FeaturesConfig;
+use super::feature::{FeaturesConfig, LookupConfig};
 use super::jobs::JobsConfig;
 use super::lineage::LineageConfig;
 use super::monitor::{AlertsConfig, MonitorConfig};
@@ -178,6 +178,9 @@ pub struct ModelConfig {
     pub registry: Option<String>,
     /// The alias whose version of a `registry` model answers. Unless given: `champion`.
     pub alias: Option<String>,
+    /// Feature views in which columns of an `onnx` or `registry` model are looked up when a request leaves them out: each by the keys that
+    /// the request says, as it is at that moment. A column is the feature of its name, or `VIEW__FEATURE`, as in a training set.
+    pub features: IndexMap<String, LookupConfig>,
     /// How requests to an `onnx` or `registry` model are brought together.
     pub batch: BatchConfig,
     /// How often an `onnx` or `registry` model is in memory, and so may run at once. Unless given: once, or once for each core when its runs are

@@ -121,9 +121,13 @@ impl<'a> Semantics<'a> {
                         remedy.into(),
                     );
                 }
-                ["local"] => self.local(&pointer, model),
                 ["onnx"] => self.onnx(&pointer, model),
                 ["registry"] => self.registered(&pointer, model),
+                [_] if model.get("features").is_some() => {
+                    let message = "`features` are looked up for predictive models alone";
+                    self.at_key(&join(&pointer, "features"), message.into(), "remove it".into());
+                }
+                ["local"] => self.local(&pointer, model),
                 [_] if model.get("endpoints").is_some() => self.endpoints(&pointer, model),
                 [provider] if is_nowhere(model) => {
                     let message = format!("a missing secret: the model `{name}` has no `api_key`");
@@ -174,7 +178,8 @@ impl<'a> Semantics<'a> {
     }
 
     fn registered(&mut self, pointer: &str, model: &Json) {
-        self.nothing_but(pointer, model, &["registry", "alias", "batch", "instances", "threads"]);
+        self.looked_up(pointer, model);
+        self.nothing_but(pointer, model, &["registry", "alias", "features", "batch", "instances", "threads"]);
         if let Some(name) = model.get("registry").and_then(Json::as_str)
             && let Err(refused) = ::models::check::model_name(name)
         {
@@ -184,7 +189,8 @@ impl<'a> Semantics<'a> {
     }
 
     fn onnx(&mut self, pointer: &str, model: &Json) {
-        self.nothing_but(pointer, model, &["onnx", "batch", "instances", "threads"]);
+        self.looked_up(pointer, model);
+        self.nothing_but(pointer, model, &["onnx", "features", "batch", "instances", "threads"]);
         let Some(file) = model.get("onnx").and_then(Json::as_str) else { return };
         if !self.folder.join(file).is_file() {
             let pointer = join(pointer, "onnx");
@@ -193,6 +199,33 @@ impl<'a> Semantics<'a> {
             let remedy = "check the path: it is relative to this file";
             let problem = Problem::new(at, pointer, message, remedy);
             self.problems.push(Problem { absent: true, ..problem });
+        }
+    }
+
+    /// Views in which a model's columns are looked up.
+    fn looked_up(&mut self, pointer: &str, model: &Json) {
+        let views: BTreeMap<&str, &Json> =
+            map(self.json, "/features/views").map(|(name, view)| (name.as_str(), view)).collect();
+        for (name, own) in map(model, "/features") {
+            let own_pointer = join(&join(pointer, "features"), name);
+            let view = own.get("view").and_then(Json::as_str).unwrap_or(name);
+            let Some(found) = views.get(view) else {
+                let remedy = suggest(view, "the views are", views.keys().copied());
+                self.at_key(&own_pointer, format!("there is no feature view `{view}`"), remedy);
+                continue;
+            };
+            let keys: Vec<&str> = found
+                .get("keys")
+                .and_then(Json::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Json::as_str)
+                .collect();
+            for (key, _) in map(own, "/keys").filter(|(key, _)| !keys.contains(&key.as_str())) {
+                let remedy = suggest(key, "its keys are", keys.iter().copied());
+                let place = join(&join(&own_pointer, "keys"), key);
+                self.at_key(&place, format!("the feature view `{view}` has no key `{key}`"), remedy);
+            }
         }
     }
 

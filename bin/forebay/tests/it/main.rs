@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod asking;
 mod batches_crash;
 mod bench;
 mod budgets;

@@ -94,13 +94,13 @@ fn project(folder: &Path) {
     std::fs::write(folder.join("rows.csv"), rows(3_000)).unwrap();
 }
 
-struct Made {
-    folder: tempfile::TempDir,
+pub struct Made {
+    pub folder: tempfile::TempDir,
     library: PathBuf,
 }
 
 impl Made {
-    fn new() -> Option<Made> {
+    pub fn new() -> Option<Made> {
         let library = fixture("libonnxruntime.so")?;
         let folder = tempfile::tempdir().unwrap();
         project(folder.path());
@@ -114,19 +114,19 @@ impl Made {
     }
 
     /// Whether it succeeded, and all that it said.
-    fn said(&self, args: &[&str]) -> (bool, String) {
+    pub fn said(&self, args: &[&str]) -> (bool, String) {
         let out = self.command(args).output().unwrap();
         let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
         (out.status.success(), text)
     }
 
-    fn done(&self, args: &[&str]) -> String {
+    pub fn done(&self, args: &[&str]) -> String {
         let (fine, text) = self.said(args);
         assert!(fine, "{args:?}: {text}");
         text
     }
 
-    fn json(&self, args: &[&str]) -> Json {
+    pub fn json(&self, args: &[&str]) -> Json {
         let out = self.command(args).arg("--json").output().unwrap();
         assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
         serde_json::from_slice(&out.stdout).unwrap()
@@ -136,7 +136,7 @@ impl Made {
         self.json(&["models", "show", "lateness", "@champion"])["version"].clone()
     }
 
-    fn serve(self) -> Server {
+    pub fn serve(self) -> Server {
         Server::in_folder_with(
             self.folder,
             &[("ORT_DYLIB_PATH", self.library.to_str().unwrap()), ("USER", "ada")],
@@ -214,41 +214,6 @@ fn a_table_becomes_a_champion_and_a_worse_challenger_is_refused_with_the_evidenc
 }
 
 #[test]
-fn every_row_of_a_table_is_answered_as_whoever_serves_would() {
-    let Some(made) = Made::new() else { return };
-    let (fine, said) = made.said(&["run", "scored"]);
-    assert!(!fine && said.contains("lateness"), "no version is there yet: {said}");
-    made.done(&["run", "good"]);
-    let said = made.done(&["run", "scored"]);
-    assert!(said.contains("by version 1"), "{said}");
-    let rows = made.json(&["data", "read", "scored", "--limit", "5000"]);
-    let rows = rows["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 3_000);
-    let mut names: Vec<&String> = rows[0].as_object().unwrap().keys().collect();
-    names.sort();
-    assert_eq!(names, ["at", "label", "late", "probabilities_0", "probabilities_1"]);
-    let file = made.folder.path().join("rows.csv");
-    let asked = made.json(&["predict", "late", "--file", file.to_str().unwrap()]);
-    let file = std::fs::read_to_string(file).unwrap();
-    let mut expected: std::collections::HashMap<String, &Json> = std::collections::HashMap::new();
-    for (line, answer) in file.lines().skip(1).zip(asked["predictions"].as_array().unwrap()) {
-        expected.insert(line.split(',').next().unwrap().to_owned(), answer);
-    }
-    for row in rows {
-        let answer = expected[row["at"].as_str().unwrap()];
-        assert_eq!(row["label"], answer["label"], "{row} {answer}");
-        for (at, name) in ["probabilities_0", "probabilities_1"].into_iter().enumerate() {
-            let (own, other) = (row[name].as_f64().unwrap(), answer["probabilities"][at].as_f64().unwrap());
-            assert!((own - other).abs() < 1e-6, "{row} {answer}");
-        }
-    }
-    let lineage = made.done(&["lineage", "scored", "--up"]);
-    assert!(lineage.contains("lateness") && lineage.contains("model.onnx"), "{lineage}");
-    let (fine, said) = made.said(&["run", "wrong"]);
-    assert!(!fine && said.contains("has no output `odds`: it gives"), "{said}");
-}
-
-#[test]
 fn a_model_that_waits_for_somebodys_word_answers_when_it_is_given() {
     let Some(made) = Made::new() else { return };
     let gate = format!("{GATE}approval: {{people: 2, roles: [owner]}}\n");
@@ -291,7 +256,7 @@ fn walk(folder: &Path, name: &str) -> Vec<PathBuf> {
     found
 }
 
-const INFER: &str = r#"{"inputs": [
+pub const INFER: &str = r#"{"inputs": [
     {"name": "hour", "shape": [1, 1], "datatype": "FP64", "data": [23]},
     {"name": "carrier", "shape": [1, 1], "datatype": "BYTES", "data": ["UA"]},
     {"name": "noise", "shape": [1, 1], "datatype": "FP64", "data": [0.5]}]}"#;
@@ -440,7 +405,19 @@ fn what_cannot_be_is_told_with_its_place_before_anything_runs() {
     let two = checked(l2, "linear: {target: late}, gbdt: {target: late, leaves: 1}");
     let typed = checked(slices, "threshhold: 1, slices: [carrier], groups");
     let named = checked("registry: lateness", "registry: late/ness, price: {input: 1, output: 1}");
+    let looked = checked(
+        "registry: lateness",
+        "registry: lateness, features: {weather: {}, planes: {view: plane, keys: {tail: tail}}}",
+    );
+    let none = checked(
+        "models:\n",
+        "features: {views: {plane: {dataset: table, keys: [id], event_time: at, features: [hour]}}}\nmodels:\n  gpt: {openai: gpt, api_key: x, features: {plane: {}}}\n  known: {registry: known, features: {plane: {keys: {tail: tail}}}}\n",
+    );
     for (text, said) in [
+        (&looked, "there is no feature view `weather`"),
+        (&looked, "there is no feature view `plane`"),
+        (&none, "the feature view `plane` has no key `tail`"),
+        (&none, "`features` are looked up for predictive models alone"),
         (&two, "forebay.yaml:16:"),
         (&two, "one trainer is needed, and only one"),
         (&two, "a tree has between 2"),

@@ -11,7 +11,7 @@ use predict::protocol::{Answer, Input, Wanted};
 use predict::served::Version;
 use predict::{Models, Tensor, tabular};
 
-use super::{models, seen};
+use super::{lookup, models, seen};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::drain;
@@ -125,10 +125,10 @@ pub(super) async fn infer(app: &App, asked: Asked<'_>, given: Given<'_>) -> Resu
             (version, arm, None)
         }
     };
-    let signature = version.batcher.signature();
-    let inputs = match given {
+    let (signature, metadata) = (version.batcher.signature(), version.batcher.metadata());
+    let inputs = match lookup::fill(app, (asked.model, asked.tenant), given, (signature, metadata))? {
         Given::Tensors(inputs) => signature.bind(tabular::fit(inputs, signature))?,
-        Given::Scored(scored) => scored.bind(signature, version.batcher.metadata())?,
+        Given::Scored(scored) => scored.bind(signature, metadata)?,
     };
     let places: Arc<[usize]> = match asked.wanted {
         [] => (0..signature.outputs.len()).collect(),

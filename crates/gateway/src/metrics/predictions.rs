@@ -33,6 +33,12 @@ struct ByOutcome {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByFound {
+    model: String,
+    result: &'static str,
+}
+
 /// The figures of predictive models.
 pub(super) struct Predictions {
     took: Histograms<ByModel>,
@@ -43,6 +49,7 @@ pub(super) struct Predictions {
     queue_time: Family<ByVersion, Counter<f64, AtomicU64>>,
     waiting: Family<ByVersion, Gauge>,
     memory: Family<ByVersion, Gauge>,
+    looked_up: Family<ByFound, Counter>,
 }
 
 /// From 50 µs to about 3 s.
@@ -61,6 +68,7 @@ impl Default for Predictions {
             queue_time: Family::default(),
             waiting: Family::default(),
             memory: Family::default(),
+            looked_up: Family::default(),
         }
     }
 }
@@ -98,6 +106,11 @@ impl Predictions {
             "What a model in memory takes, about",
             Unit::Bytes,
             self.memory.clone(),
+        );
+        r.register(
+            "prediction_features",
+            "Values of features that requests left out, by whether they were found",
+            self.looked_up.clone(),
         );
     }
 
@@ -158,6 +171,16 @@ impl Metrics {
     /// A prediction took so long.
     pub(crate) fn predicted(&self, model: &str, took: Duration, well: bool) {
         self.predictions.took(model, took, well);
+    }
+
+    /// So many values were looked up for a model, and so many more were not known.
+    pub(crate) fn looked_up(&self, model: &str, found: usize, missing: usize) {
+        for (result, n) in [("found", found), ("missing", missing)] {
+            if n > 0 {
+                let label = ByFound { model: model.to_owned(), result };
+                self.predictions.looked_up.get_or_create(&label).inc_by(n as u64);
+            }
+        }
     }
 
     /// What predictive models counted.
