@@ -2,13 +2,14 @@
 //!
 //! The rows of a version stand in one order whenever they are read, so that what is computed of a version is the same each time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
 
-use crate::{Column, ColumnType, Dataset, Error, Schema};
+use crate::query::Query;
+use crate::{Column, ColumnType, Dataset, Error, Rows, Schema, Warehouse};
 
 /// The values of a column, one for each row.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,26 +76,43 @@ impl Dataset {
     /// # Errors
     /// [`Error::NoVersion`], [`Error::Storage`] for a data file that is missing or damaged, [`Error::Memory`].
     pub async fn typed(&self, version: u64) -> Result<Typed, Error> {
-        let mut rows = self.in_order(version).await?;
-        let mut typed = Typed::default();
-        let mut columns: Vec<Option<Growing>> = rows.schema().columns.iter().map(Growing::of).collect();
-        for (column, growing) in rows.schema().columns.iter().zip(&columns) {
-            if growing.is_none() {
-                typed.left_out.push(column.name.clone());
-            }
-        }
-        let names: Vec<String> = rows.schema().names().map(str::to_owned).collect();
-        while let Some(batch) = rows.next_arrow().await? {
-            typed.rows += batch.num_rows() as u64;
-            for ((growing, array), name) in columns.iter_mut().zip(batch.columns()).zip(&names) {
-                let Some(growing) = growing else { continue };
-                growing.take(array).ok_or_else(|| unreadable(name, array))?;
-            }
-        }
-        typed.columns =
-            names.into_iter().zip(columns).filter_map(|(name, c)| Some((name, c?.cells))).collect();
-        Ok(typed)
+        gathered(self.in_order(version).await?).await
     }
+}
+
+impl Warehouse {
+    /// The columns of a query over versions, by the names that it calls them, in memory.
+    ///
+    /// # Errors
+    /// [`Error::Query`] for what is no query or cannot be planned; then as [`Dataset::read`].
+    pub async fn ask(&self, sql: &str, tables: &[(&str, Dataset, u64)]) -> Result<Typed, Error> {
+        let query = Query::parse(sql).map_err(Error::Query)?;
+        let tables: Vec<(String, Dataset, u64)> = tables
+            .iter()
+            .map(|(name, dataset, version)| ((*name).to_owned(), dataset.clone(), *version))
+            .collect();
+        gathered(Box::pin(self.query(&query, &tables, &BTreeMap::new())).await?).await
+    }
+}
+
+async fn gathered(mut rows: Rows) -> Result<Typed, Error> {
+    let mut typed = Typed::default();
+    let mut columns: Vec<Option<Growing>> = rows.schema().columns.iter().map(Growing::of).collect();
+    for (column, growing) in rows.schema().columns.iter().zip(&columns) {
+        if growing.is_none() {
+            typed.left_out.push(column.name.clone());
+        }
+    }
+    let names: Vec<String> = rows.schema().names().map(str::to_owned).collect();
+    while let Some(batch) = rows.next_arrow().await? {
+        typed.rows += batch.num_rows() as u64;
+        for ((growing, array), name) in columns.iter_mut().zip(batch.columns()).zip(&names) {
+            let Some(growing) = growing else { continue };
+            growing.take(array).ok_or_else(|| unreadable(name, array))?;
+        }
+    }
+    typed.columns = names.into_iter().zip(columns).filter_map(|(name, c)| Some((name, c?.cells))).collect();
+    Ok(typed)
 }
 
 /// A column that grows by batches.

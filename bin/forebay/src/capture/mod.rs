@@ -15,8 +15,8 @@ mod spool;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use contract::{BoxFuture, Clock, Code, Error};
@@ -84,7 +84,7 @@ impl Capture {
         let seen = Arc::new(Seen { models, answers, telling, dropped: AtomicU64::new(0) });
         let folder = project.join(".forebay").join("capture");
         let spools = Arc::new(Mutex::new(Spools::new(folder.clone(), clock.clone())));
-        let writing = task::spawn("capture", write(answered, told, spools));
+        let writing = task::spawn("capture", write(answered, told, (spools, Arc::downgrade(&seen))));
         let versions = Versions { warehouse: Lazily::of(project, config, env, clock.clone()), clock };
         let committing = behind.spawn("capture", versions.work(folder));
         Capture { seen, work: Mutex::new(vec![writing, committing]) }
@@ -109,6 +109,14 @@ impl Capture {
     /// Keeps nothing more. What is in files becomes versions when the next server begins.
     pub fn stop(&self) {
         self.work.lock().clear();
+    }
+}
+
+impl Seen {
+    /// How often feedback becomes a version: as often as the answers that it is of.
+    fn soonest(&self) -> Duration {
+        let all = self.models.lock();
+        all.values().map(|config| config.every.0).min().unwrap_or(CaptureConfig::default().every.0)
     }
 }
 
@@ -148,7 +156,7 @@ fn sampled(id: &str, share: f64) -> bool {
 async fn write(
     mut answers: mpsc::Receiver<(Arc<Answered>, CaptureConfig)>,
     mut telling: mpsc::Receiver<(Vec<Told>, Acknowledge)>,
-    spools: Arc<Mutex<Spools>>,
+    (spools, seen): (Arc<Mutex<Spools>>, Weak<Seen>),
 ) {
     let mut came: Vec<(Arc<Answered>, CaptureConfig)> = Vec::new();
     loop {
@@ -163,6 +171,7 @@ async fn write(
             came.push(one);
         }
         let (took, spools) = (std::mem::take(&mut came), spools.clone());
+        let Some(every) = seen.upgrade().map(|seen| seen.soonest()) else { return };
         let written = task::reading("capture", move || {
             let mut spools = spools.lock();
             for (answered, config) in &took {
@@ -173,8 +182,8 @@ async fn write(
             }
             spools.rotate();
             let all: Vec<&Told> = told.iter().flat_map(|(told, _)| told).collect();
-            let written =
-                feedback(&mut spools, &all).map_err(|e| format!("feedback cannot be written down: {e}"));
+            let written = feedback(&mut spools, &all, every)
+                .map_err(|e| format!("feedback cannot be written down: {e}"));
             told.into_iter().for_each(|(_, acknowledge)| drop(acknowledge.send(written.clone())));
         });
         if written.await.is_err() {
@@ -190,13 +199,13 @@ fn keep(spools: &mut Spools, answered: &Answered, config: &CaptureConfig) -> std
     spools.append(&spool, &types, &rows, false)
 }
 
-fn feedback(spools: &mut Spools, told: &[&Told]) -> std::io::Result<()> {
+fn feedback(spools: &mut Spools, told: &[&Told], every: Duration) -> std::io::Result<()> {
     if told.is_empty() {
         return Ok(());
     }
     let config = CaptureConfig::default();
     let rows: Vec<_> = told.iter().map(|told| captured::told(told)).collect();
-    let spool = Spool { dataset: FEEDBACK.to_owned(), every: config.every.0, rows: config.rows.0 };
+    let spool = Spool { dataset: FEEDBACK.to_owned(), every, rows: config.rows.0 };
     spools.append(&spool, &captured::told_types(), &rows, true)
 }
 

@@ -3,6 +3,7 @@
 
 use ::watch::alert::{Listed, Matcher, Silence, State};
 use ::watch::monitor::Monitor;
+use ::watch::performance::Maturity;
 use clap::Subcommand;
 use comfy_table::{Table, presets};
 use contract::UnixMillis;
@@ -218,18 +219,50 @@ async fn show(global: &Global, config: &Config, reader: &Reader, name: &str) -> 
         "monitor": name, "problem": monitor.problem(), "looked_at": at(monitor.looked().map(|l| l.0)),
         "version": monitor.looked().map(|l| l.1), "window_end": at(monitor.seen()), "newest": at(monitor.newest()),
         "retraining": monitor.retraining(), "running": monitor.running(), "waiting": monitor.waiting().len(),
-        "lost": monitor.lost(), "series": rows,
+        "lost": monitor.lost(), "performance": monitor.performance(), "estimates": monitor.estimates(), "series": rows,
     });
     if global.json {
         return print_json(&all);
     }
-    for (key, value) in all.as_object().into_iter().flatten().filter(|(k, v)| *k != "series" && !v.is_null())
-    {
+    let apart = |key: &str| matches!(key, "series" | "performance" | "estimates");
+    for (key, value) in all.as_object().into_iter().flatten().filter(|(k, v)| !apart(k) && !v.is_null()) {
         let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
         print(&format!("{key}: {}", clean(&text)));
     }
     print(&series(&rows).trim_fmt());
+    if !monitor.performance().is_empty() {
+        print(&performance(&monitor).trim_fmt());
+    }
+    if let Some(test) = monitor.estimates() {
+        let (n, off, bias) = (test.windows, test.mean_absolute_error, test.bias);
+        print(&format!("estimates of {n} windows were off by {off:.4} on average, {bias:+.4} with its sign"));
+    }
     Ok(())
+}
+
+/// How right the model was, window by window.
+fn performance(monitor: &Monitor) -> Table {
+    let mut table = table(["until", "rows", "labelled", "labels", "measured", "estimated"]);
+    let number = |x: Option<f64>| x.map_or_else(String::new, |x| format!("{x:.4}"));
+    for p in monitor.performance() {
+        let maturity = match p.maturity {
+            Maturity::Open | Maturity::Waiting => "come",
+            Maturity::Mature => "are in",
+            Maturity::Incomplete => "too few",
+        };
+        let sure = p.interval.map_or_else(String::new, |i| format!(" ({:.4} to {:.4})", i.low, i.high));
+        let measured = format!("{}{sure}", number(p.value));
+        let row = [
+            time::show(p.end),
+            p.rows.to_string(),
+            p.labelled.to_string(),
+            maturity.to_owned(),
+            measured,
+            number(p.estimate),
+        ];
+        table.add_row(row);
+    }
+    table
 }
 
 async fn silence(global: &Global, config: &Config, reader: &Reader, args: &SilenceArgs) -> Result<(), Error> {

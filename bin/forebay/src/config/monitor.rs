@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::str::FromStr;
 use std::time::Duration;
 
+use indexmap::IndexMap;
+use models::evaluate::Metric;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value as Json;
@@ -23,6 +25,9 @@ pub struct MonitorConfig {
     /// Whether a window of rows is like those that it is compared with.
     #[serde(default)]
     pub drift: Option<DriftConfig>,
+    /// How right a model is, once it is known what was true of what it answered.
+    #[serde(default)]
+    pub performance: Option<PerformanceConfig>,
     /// How old the newest row may be.
     #[serde(default)]
     pub freshness: Option<Time>,
@@ -66,6 +71,69 @@ pub struct DriftConfig {
     /// Columns of numbers that are names of something, such as a month.
     #[serde(default)]
     pub categories: Vec<String>,
+}
+
+/// How right a model is in windows of the time of its answers, once their labels are in.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PerformanceConfig {
+    /// How long a window is.
+    pub window: Time,
+    /// How long after the end of a window its labels come. Until then there is an estimate, which raises no alert.
+    pub wait: Time,
+    /// What is measured: auc, average_precision, accuracy, precision, recall, f1, fpr, fnr, log_loss, brier, ece or recall@precision=0.9 of a
+    /// classifier of two classes; mae, rmse or r2 of a model of numbers.
+    pub metric: Metric,
+    /// It is an alert when the value is surely below this: the whole of its 95 % interval.
+    #[serde(default)]
+    pub below: Option<f64>,
+    /// It is an alert when the value is surely above this.
+    #[serde(default)]
+    pub above: Option<f64>,
+    /// The column with the probability of the positive class, or with the number. Unless given: the captured model's.
+    #[serde(default)]
+    pub score: Option<String>,
+    /// Where it is said what was true. Unless given: what is told at `/v1/feedback` of what the model answered.
+    #[serde(default)]
+    pub labels: Option<LabelsConfig>,
+    /// The label that is positive. Unless given: 1 or true.
+    #[serde(default)]
+    pub positive: Option<String>,
+    /// From this score on a row is called positive.
+    #[serde(default = "half")]
+    pub cut: f64,
+    /// The share of a window's rows that has to be labelled by then; a window with less is not measured.
+    #[serde(default = "most")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub labelled: f64,
+    /// Columns whose values are looked at each by itself, too.
+    #[serde(default)]
+    pub slices: Vec<String>,
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn most() -> f64 {
+    0.8
+}
+
+/// Where it is said what was true.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabelsConfig {
+    /// The dataset. Unless given: the one that is watched, whose rows have their labels beside them.
+    #[serde(default)]
+    pub dataset: Option<String>,
+    /// Its columns that say which row a label is of, each with the column there: `{flight: entity}`.
+    #[serde(default)]
+    pub on: IndexMap<String, String>,
+    /// The column of the label; of several for a row the first counts.
+    pub column: String,
+    /// The column that says when a label became known. All that became known before the newest of it is taken to be there.
+    #[serde(default)]
+    pub known_at: Option<String>,
 }
 
 /// Which effect is asked.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
-use super::monitor::MonitorConfig;
+use super::monitor::{MonitorConfig, PerformanceConfig};
 use super::problem::suggest;
 use super::semantics::{Semantics, map};
 use super::tree::join;
+use crate::watching::performance::{binary, number};
 use crate::watching::settings::{Against, against, threshold};
 
 impl Semantics<'_> {
@@ -61,8 +62,8 @@ impl Semantics<'_> {
             let remedy = "take up to 64 letters, digits, `_`, `-` and `.`";
             self.at_key(pointer, format!("`{name}` cannot be the name of a monitor"), remedy.into());
         }
-        if config.drift.is_none() && config.freshness.is_none() {
-            let remedy = "add `drift: {window: 7d}`, or `freshness: 6h`";
+        if config.drift.is_none() && config.freshness.is_none() && config.performance.is_none() {
+            let remedy = "add `drift: {window: 7d}`, `freshness: 6h`, or `performance`";
             self.at_key(
                 pointer,
                 format!("the monitor `{name}` does not say what it looks at"),
@@ -88,6 +89,9 @@ impl Semantics<'_> {
                 self.at_value(&join(&own, "reference"), why, remedy.into());
             }
         }
+        if let Some(performance) = &config.performance {
+            self.performance(&join(pointer, "performance"), config, performance);
+        }
         let (fire, clear) = threshold(config);
         if clear > fire {
             let message = format!("it would fire from {fire} on, and go on until {clear}");
@@ -104,6 +108,70 @@ impl Semantics<'_> {
         if config.freshness.is_some_and(|f| f.0.is_zero()) {
             let remedy = "write how old the newest row may be, such as `6h`";
             self.at_value(&join(pointer, "freshness"), "rows are never that new".into(), remedy.into());
+        }
+    }
+
+    /// How right a model is.
+    fn performance(&mut self, pointer: &str, config: &MonitorConfig, own: &PerformanceConfig) {
+        let mut wrong = |field: &str, message: String, remedy: &str| match field {
+            "" => self.at_key(pointer, message, remedy.to_owned()),
+            field => self.at_value(&join(pointer, field), message, remedy.to_owned()),
+        };
+        if own.window.0.as_millis() == 0 {
+            wrong(
+                "window",
+                "a window without length holds no rows".into(),
+                "write how long it is, such as `7d`",
+            );
+        }
+        if binary(own.metric).is_none() && number(own.metric).is_none() {
+            let remedy = "take a figure of two classes such as `auc`, or `mae`, `rmse` or `r2`";
+            wrong("metric", format!("`{}` is not measured over time", own.metric), remedy);
+        }
+        match (own.below, own.above) {
+            (None, None) => {
+                wrong(
+                    "",
+                    "nobody says when it is an alert".into(),
+                    "add `below: 0.7`, or `above` where less is better",
+                );
+            }
+            (Some(_), Some(_)) => {
+                wrong(
+                    "above",
+                    "it is an alert on one side alone".into(),
+                    "leave one of `below` and `above` out",
+                );
+            }
+            _ => {}
+        }
+        if !(own.labelled > 0.0 && own.labelled <= 1.0) {
+            wrong("labelled", "this is no share".into(), "write more than 0 and at most 1");
+        }
+        if !(0.0..=1.0).contains(&own.cut) {
+            wrong("cut", "this is no probability".into(), "write a number from 0 to 1");
+        }
+        match &own.labels {
+            Some(labels) if labels.dataset.is_some() && labels.on.is_empty() => {
+                let message = "nobody says which row a label is of".into();
+                wrong("labels", message, "add `on: {COLUMN: COLUMN_OF_THE_ROW}`");
+            }
+            Some(labels)
+                if labels.dataset.is_none() && !(labels.on.is_empty() && labels.known_at.is_none()) =>
+            {
+                let message = "labels that stand beside their rows are found without that".into();
+                wrong("labels", message, "name the `dataset` they are in, or leave `on` and `known_at` out");
+            }
+            Some(_) => {}
+            None if map(self.json, "/capture").any(|(model, _)| *model == config.watch) => {}
+            None => {
+                let message = format!(
+                    "`{}` is no model whose answers are kept, and nobody says where its labels are",
+                    config.watch
+                );
+                let remedy = "add `labels: {column: COLUMN}`, or watch a model of `capture`";
+                self.at_key(pointer, message, remedy.into());
+            }
         }
     }
 

@@ -67,7 +67,7 @@ pub async fn look(
     Ok(Some(found))
 }
 
-async fn only_time(dataset: &Dataset, at: &At) -> Result<String, String> {
+pub(super) async fn only_time(dataset: &Dataset, at: &At) -> Result<String, String> {
     let times = dataset.times(at).await.map_err(|e| format!("cannot {e}"))?;
     match times.as_slice() {
         [one] => Ok(one.clone()),

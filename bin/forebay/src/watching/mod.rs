@@ -7,6 +7,7 @@
 //! What to do is decided by [`watch::monitor`]; runs are started by the triggers of their pipelines alone.
 
 pub mod look;
+pub mod performance;
 pub mod settings;
 pub mod tell;
 
@@ -68,6 +69,8 @@ struct Plan {
     settings: MonitorSettings,
     /// What the pipeline that it starts is, by a sum.
     code: String,
+    /// How long rows and labels are on their way to their datasets, in milliseconds.
+    lag: i64,
 }
 
 struct Plans {
@@ -131,6 +134,7 @@ impl Plans {
             config: settings::of_dataset(config, monitor),
             settings: settings::settings(name, monitor, &config.alerts),
             code: monitor.then.run.as_ref().map(|run| code(config, run)).unwrap_or_default(),
+            lag: settings::lag(config, monitor),
         };
         Plans { all: config.monitors.iter().map(plan).collect(), tell: Tell::of(config, clock) }
     }
@@ -260,6 +264,7 @@ impl Inner {
                 None
             }
         };
+        self.perform(plan, monitor, now).await;
         if let (Some(_), Some(newest)) = (plan.config.freshness, monitor.newest()) {
             let age = (now.0.saturating_sub(newest.0)).max(0) / 1000;
             let figure = Figure {
@@ -272,6 +277,30 @@ impl Inner {
             monitor.figures(now, now, &Window { end: now, rows: 0, figures: vec![figure] });
         }
         report
+    }
+
+    /// Looks at how right the model was in windows whose labels are in.
+    async fn perform(&self, plan: &Plan, monitor: &mut Monitor, now: UnixMillis) {
+        let Some(performance) = &plan.config.performance else { return };
+        let found = match self.warehouse.get() {
+            Ok(warehouse) => {
+                let of = (&plan.config, performance);
+                Box::pin(performance::look(warehouse, of, monitor, (now, plan.lag))).await
+            }
+            Err(why) => Err(why.to_string()),
+        };
+        match found {
+            Ok(all) => {
+                all.into_iter()
+                    .for_each(|found| monitor.performed(now, found.performed, found.window.as_ref()));
+            }
+            Err(why) => {
+                if monitor.problem() != Some(&why) {
+                    tracing::warn!(monitor = %plan.name, "{why}");
+                }
+                monitor.failed(why);
+            }
+        }
     }
 
     async fn report(&self, plan: &Plan, report: &str) -> Result<(), String> {

@@ -118,6 +118,14 @@ pub fn settings(name: &str, config: &MonitorConfig, alerts: &AlertsConfig) -> Mo
         let few = Rule { direction, fire: volume.below, min_samples: 0, inhibited_by, ..base.clone() };
         rules.insert(rule(name, "volume"), few);
     }
+    if let Some(performance) = &config.performance {
+        let (direction, fire) = match (performance.below, performance.above) {
+            (Some(below), _) => (Direction::Below, below),
+            (None, above) => (Direction::Above, above.unwrap_or(f64::INFINITY)),
+        };
+        let right = Rule { direction, fire, ..base.clone() };
+        rules.insert(rule(name, "performance"), lasting(config, right));
+    }
     if let Some(freshness) = config.freshness {
         let fire = freshness.0.as_secs_f64();
         rules.insert(rule(name, "freshness"), Rule { fire, min_samples: 0, ..base });
@@ -179,6 +187,13 @@ pub fn of_dataset(config: &Config, monitor: &MonitorConfig) -> MonitorConfig {
         drift.except.extend(OWN.map(str::to_owned));
     }
     own
+}
+
+/// How long what is captured and told is on its way to its dataset, in milliseconds.
+pub fn lag(config: &Config, monitor: &MonitorConfig) -> i64 {
+    /// What it takes to write a version down.
+    const SLACK: i64 = 5_000;
+    config.capture.get(&monitor.watch).map_or(0, |own| millis(own.every).saturating_add(SLACK))
 }
 
 /// The alerts that start pipelines, each with the pipeline.

@@ -156,3 +156,84 @@ fn what_is_silenced_is_not_told_and_a_monitor_that_cannot_look_says_why() {
     assert!(ended.status.success());
     until("it is told when the silence is over", || told.lock().unwrap().len() == 1);
 }
+
+/// Rows of so many days of 2026 with what a model said of each, and labels a day later: from `turns` on the model is wrong as often as right.
+fn scored(days: std::ops::Range<u32>, turns: u32) -> (String, String) {
+    let (mut rows, mut labels) = ("id,at,carrier,score\n".to_owned(), "of,known,late\n".to_owned());
+    let mut state = 7_u64 + u64::from(days.start);
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f64 / f64::from(1_u32 << 24)
+    };
+    let day = |n: u32| format!("2026-{:02}-{:02}", 1 + n / 28, 1 + n % 28);
+    for n in days {
+        for hour in 0..24 {
+            let (score, carrier) = (next(), ["AA", "UA"][hour % 2]);
+            let chance = if n < turns || carrier == "UA" { score } else { 0.5 };
+            let late = next() < chance;
+            rows += &format!("{n}-{hour},{}T{hour:02}:00:00Z,{carrier},{score:.4}\n", day(n));
+            labels += &format!("{n}-{hour},{}T{hour:02}:00:00Z,{late}\n", day(n + 1));
+        }
+    }
+    (rows, labels)
+}
+
+#[test]
+fn what_was_true_tells_that_a_model_became_worse_once_it_is_known_and_starts_a_run() {
+    let (hook, told) = receiver();
+    let monitor = "performance: {window: 7d, wait: 1d, metric: auc, below: 0.75, score: score, slices: [carrier], \
+                   labels: {dataset: landed, on: {of: id}, column: late, known_at: known}}, \
+                   then: [notify, run: learn], retrain: {quiet: 0s, cooldown: 0s}";
+    let folder = project(hook, monitor);
+    let put = |folder: &Path, dataset: &str, text: &str| {
+        std::fs::write(folder.join("some.csv"), text).unwrap();
+        let mut add = forebay(folder);
+        let done = add.current_dir(folder).args(["data", "add", dataset, "some.csv"]).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    let written = std::fs::read_to_string(folder.path().join("forebay.yaml")).unwrap();
+    std::fs::write(folder.path().join("forebay.yaml"), written.replace("watch: flights", "watch: answers"))
+        .unwrap();
+    let (rows, labels) = scored(0..28, 28);
+    put(folder.path(), "answers", &rows);
+    put(folder.path(), "landed", &labels);
+    let server = Server::in_folder(folder);
+    let path = server.folder.path().to_owned();
+    let performed =
+        || json(&path, &["alerts", "show", "weather"])["performance"].as_array().cloned().unwrap_or_default();
+    let shown =
+        || forebay(&path).args(["alerts", "show", "weather", "--json"]).output().unwrap().status.success();
+    until("the windows are measured", || {
+        shown() && performed().iter().filter(|p| p["maturity"] == "mature").count() >= 3
+    });
+    for window in performed().iter().filter(|p| p["maturity"] == "mature") {
+        let (value, estimate) = (window["value"].as_f64().unwrap(), window["estimate"].as_f64().unwrap());
+        assert!(value > 0.75 && (value - estimate).abs() < 0.12, "{window}");
+        assert!(window["interval"]["low"].as_f64().unwrap() < value, "{window}");
+    }
+    assert!(told.lock().unwrap().is_empty(), "a model that is right raises nothing: {told:?}");
+
+    // From then on it is wrong about one carrier. Nobody knows before the labels come.
+    let (rows, labels) = scored(28..44, 28);
+    put(&path, "answers", &rows);
+    until("there is an estimate of what waits", || {
+        performed().last().is_some_and(|p| p["maturity"] == "waiting")
+    });
+    assert!(
+        performed().last().unwrap()["estimate"].as_f64().unwrap() > 0.75,
+        "the model still believes in itself"
+    );
+    assert!(told.lock().unwrap().is_empty(), "an estimate raises nothing");
+    put(&path, "landed", &labels);
+    until("somebody is told", || !told.lock().unwrap().is_empty());
+    let event = told.lock().unwrap()[0].to_string();
+    assert!(event.contains("weather/performance") && event.contains("carrier=AA"), "{event}");
+    assert!(!event.contains("carrier=UA"), "of the other carrier it is as right as ever: {event}");
+    until("it is retrained", || {
+        let runs = json(&path, &["runs", "list"]);
+        runs["data"].as_array().unwrap().iter().any(|r| r["status"] == "succeeded")
+    });
+    let text = String::from_utf8(forebay(&path).args(["alerts", "show", "weather"]).output().unwrap().stdout)
+        .unwrap();
+    assert!(text.contains("are in") && text.contains("estimates of"), "{text}");
+}

@@ -21,7 +21,7 @@ use contract::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 pub use message::{Text, text};
-pub use state::{Monitor, MonitorSettings, Pending, Running, Sent};
+pub use state::{Monitor, MonitorSettings, Pending, Performed, Running, Sent};
 
 /// A figure of a window, of one series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use crate::Error;
 use crate::alert::{
     Action, AlertKey, Alerts, AlertsSettings, Because, Listed, Notification, Rule, Sample, Silence, State,
 };
+use crate::performance::{BackTest, Interval, Maturity, back_test};
 use crate::retrain::{self, Ended, Inputs, Reason, RetrainSettings, Retraining, Start};
 
 /// Figures whose words are kept: those of the last window.
@@ -87,6 +88,25 @@ pub struct Running {
     pub run: Option<String>,
 }
 
+/// How right a model was in a window of the time of its answers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Performed {
+    /// The first moment past the window.
+    pub end: UnixMillis,
+    /// Its rows.
+    pub rows: u64,
+    /// Those of which it is known what was true.
+    pub labelled: u64,
+    /// How far its labels are.
+    pub maturity: Maturity,
+    /// What was measured; nothing before the labels are in, or when they are too few.
+    pub value: Option<f64>,
+    /// Where the true value is likely to be.
+    pub interval: Option<Interval>,
+    /// What was to be expected by the model's own probabilities: an estimate, and no measurement.
+    pub estimate: Option<f64>,
+}
+
 /// A monitor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Monitor {
@@ -103,6 +123,9 @@ pub struct Monitor {
     newest: Option<UnixMillis>,
     /// Rows of the last windows.
     counts: Vec<(UnixMillis, u64)>,
+    /// How right the model was in the last windows, the oldest first.
+    #[serde(default)]
+    performance: Vec<Performed>,
     /// Words of the last figures, by series.
     said: BTreeMap<String, String>,
     /// Why nothing can be looked at.
@@ -123,6 +146,7 @@ impl Monitor {
             looked: None,
             newest: None,
             counts: Vec::new(),
+            performance: Vec::new(),
             said: BTreeMap::new(),
             problem: None,
             lost: 0,
@@ -180,6 +204,17 @@ impl Monitor {
     /// Rows of the last windows, the oldest first, and where each ends.
     pub fn counts(&self) -> &[(UnixMillis, u64)] {
         &self.counts
+    }
+
+    /// How right the model was in the last windows, the oldest first.
+    pub fn performance(&self) -> &[Performed] {
+        &self.performance
+    }
+
+    /// How right the model's estimates of itself were in windows whose labels came; nothing without such.
+    pub fn estimates(&self) -> Option<BackTest> {
+        let both = |p: &Performed| Some((p.estimate?, p.interval, p.value?));
+        back_test(&self.performance.iter().filter_map(both).collect::<Vec<_>>())
     }
 
     /// Why nothing can be looked at.
@@ -250,6 +285,23 @@ impl Monitor {
         }
         let from = self.counts.len().saturating_sub(COUNTS);
         self.counts.drain(..from);
+    }
+
+    /// A window was measured, or is said to wait for its labels; its figures raise alerts. What was said of it before is forgotten. One
+    /// whose labels were in is not measured again.
+    pub fn performed(&mut self, now: UnixMillis, performed: Performed, window: Option<&Window>) {
+        let settled = |p: &Performed| p.end == performed.end && p.maturity != Maturity::Waiting;
+        if self.performance.iter().any(settled) {
+            return;
+        }
+        self.performance.retain(|p| p.end != performed.end);
+        let at = self.performance.partition_point(|p| p.end < performed.end);
+        self.performance.insert(at, performed);
+        let from = self.performance.len().saturating_sub(COUNTS);
+        self.performance.drain(..from);
+        if let Some(window) = window {
+            self.figures(now, now, window);
+        }
     }
 
     /// Figures that are of no window: how old the data are.
