@@ -3,9 +3,9 @@
 
 Usage: run.py FOREBAY [--runs N] [--seconds S] [--only forebay|mlflow]
 
-Run it by a Python that has tests/mlflow/requirements.txt. The load is a closed loop over plain sockets, eight connections, in a
-process of its own, so that the client is no part of what is measured; every answer is checked. Both servers start over an empty
-folder. Writes bench/results/mlflow.md.
+Run it by a Python that has tests/mlflow/requirements.txt, with `wrk` (`apt-get install wrk`). The load is a closed loop over eight
+connections, in a process of its own; `log-metric` is asked by wrk, since a loop in Python ends at some 20,000 requests a second.
+Every answer is checked. Both servers start over an empty folder. Writes bench/results/mlflow.md.
 
 What is durable differs: `mlflow server` syncs each commit; Forebay answers when a commit is with the operating system (a kill -9 of
 the process cannot undo it, a power cut can), and syncs with the next run that is made or ended.
@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import pathlib
 import platform
+import re
 import selectors
 import signal
 import socket
@@ -139,6 +140,35 @@ def closed(port, seconds, connections, make, out):
     out.put((count / elapsed, took[len(took) // 2] * 1e3, took[len(took) * 99 // 100] * 1e3))
 
 
+LUA = """local n = 0
+function request()
+  n = n + 1
+  local body = string.format('{"run_id":"%s","key":"m%%d","value":%%.1f,"timestamp":%%d,"step":%%d}', n %% 8, n * 0.5, n, n)
+  return wrk.format("POST", "%sruns/log-metric", {["Content-Type"] = "application/json"}, body)
+end"""
+
+
+def milliseconds(text):
+    n, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
+    return float(n) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
+
+
+def log_metric(port, seconds, connections, run):
+    """Metrics of a run one by one. How many a second, and the latencies."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(LUA % (run, A))
+        script.flush()
+        said = subprocess.run(
+            ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--latency", "-s", script.name, f"http://127.0.0.1:{port}"],
+            check=True, capture_output=True, text=True).stdout
+    assert "Non-2xx" not in said, said
+    found = lambda what: re.search(what + r"\s+(\S+)", said).group(1)
+    last = json.loads(ask(connect(port), request("runs/search", {"experiment_ids": ["0"], "max_results": 1}))[1])["runs"][0]
+    newest = max(m["step"] for m in last["data"]["metrics"])
+    assert int(newest) >= int(re.search(r"(\d+) requests in", said).group(1)), "what was answered is not there"
+    return float(found("Requests/sec:")), milliseconds(found("50%")), milliseconds(found("99%"))
+
+
 def load(port, seconds, connections, make):
     out = multiprocessing.Queue()
     child = multiprocessing.get_context("fork").Process(target=closed, args=(port, seconds, connections, make, out))
@@ -202,8 +232,7 @@ def measure(server, options):
     rows = {"start until /health": f"{server.start * 1e3:,.0f} ms", "RSS after the start": f"{rss(pid):,.0f} MiB"}
     sock = connect(port)
     run = json.loads(ask(sock, request("runs/create", {"experiment_id": "0", "start_time": 1}))[1])["run"]["info"]["run_id"]
-    one = lambda n: request("runs/log-metric", {"run_id": run, "key": f"m{n % 8}", "value": n * 0.5, "timestamp": n, "step": n})
-    rate, p50, p99 = load(port, options.seconds, 8, one)
+    rate, p50, p99 = log_metric(port, options.seconds, 8, run)
     rows["log-metric, 8 connections"] = f"{rate:,.0f}/s (p50 {p50:.2f} ms, p99 {p99:.2f} ms)"
     bodies = [request("runs/log-batch", {"run_id": run, "metrics": [
         {"key": f"b{n % 10}", "value": n * 0.25, "timestamp": of * 1000 + n, "step": of * 1000 + n} for n in range(1000)]}) for of in range(200)]
