@@ -1,4 +1,7 @@
-//! `forebay explain ID`: what happened to a request, from its record in the ledger, as a tree.
+//! `forebay explain ID`: what happened to a request, from its record in the ledger, as a tree; of a prediction, from what is kept of
+//! answers.
+
+mod prediction;
 
 use contract::{AttemptRecord, RequestId, RequestRecord, StageRecord, Usage};
 use serde::Serialize;
@@ -24,9 +27,20 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
         source.close().await;
         found
     })?;
-    let record = found.ok_or_else(|| {
-        Error::new(format!("there is no record of {id}: it is unknown, or still running"), HELP)
-    })?;
+    let unknown = || Error::new(format!("there is no record of {id}: it is unknown, or still running"), HELP);
+    let Some(record) = found else {
+        if global.server().is_some() {
+            return Err(unknown());
+        }
+        // Nothing is charged for a prediction: it has no record in the ledger.
+        let found =
+            super::data::block_with(prediction::find(global, &id.to_string()))?.ok_or_else(unknown)?;
+        if global.json {
+            return print_json(&found.json());
+        }
+        print(&found.tree().whole());
+        return Ok(());
+    };
     if global.json {
         return print_json(&record);
     }
@@ -43,6 +57,13 @@ struct Node {
 impl Node {
     fn new(line: impl AsRef<str>) -> Self {
         Node { line: clean(line.as_ref()), below: Vec::new() }
+    }
+
+    /// It and all that hangs below it.
+    fn whole(&self) -> String {
+        let mut out = self.line.clone();
+        self.write("", &mut out);
+        out
     }
 
     fn write(&self, indent: &str, out: &mut String) {
@@ -74,9 +95,7 @@ fn render(r: &RequestRecord) -> String {
         node.below = r.facts.iter().map(|(name, value)| Node::new(fact(name, value))).collect();
         root.below.push(node);
     }
-    let mut out = root.line.clone();
-    root.write("", &mut out);
-    out
+    root.whole()
 }
 
 fn heading(r: &RequestRecord) -> String {

@@ -126,3 +126,65 @@ fn iso(seconds: i64) -> String {
     let contract::Date { year, month, day } = contract::Date::of_day(day);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
 }
+
+#[test]
+fn an_answer_is_explained_with_what_was_true_and_where_its_version_came_from() {
+    let Some(made) = Made::new() else { return };
+    let folder = made.folder.path().to_owned();
+    let written = std::fs::read_to_string(folder.join("forebay.yaml")).unwrap();
+    std::fs::write(folder.join("forebay.yaml"), written + "capture: {late: {every: 100ms}}\n").unwrap();
+    made.done(&["run", "good"]);
+    let explain = |id: &str, json: bool| {
+        let mut command = crate::server::forebay(&folder);
+        let command = command.args(["explain", id]);
+        let out = if json { command.arg("--json") } else { command }.output().unwrap();
+        (
+            out.status.success(),
+            String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr),
+        )
+    };
+    let server = made.serve();
+    let records = json!({"dataframe_records": [{"hour": 23, "carrier": "UA", "noise": 0.5}, {"hour": 4, "carrier": "AA", "noise": 0.1}]});
+    let mut head = String::new();
+    eventually("the model answers", || {
+        let headers = [("content-type", "application/json"), ("forebay-entity", "UA1")];
+        let (status, own, _) = server.ask("POST", "/invocations?model=late", &headers, &records.to_string());
+        head = own;
+        status == 200
+    });
+    let id = head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap().trim().to_owned();
+    let told = json!([{"id": id, "row": 0, "label": 1}, {"id": id, "row": 1, "key": "judge", "score": 0.5, "comment": "unsure"}]);
+    assert_eq!(server.ask("POST", "/v1/feedback", &[], &told.to_string()).0, 202);
+    crate::watching::until("it is kept, and what was true of it", || {
+        let (fine, said) = explain(&id, false);
+        fine && said.contains("it was 1") && said.contains("judge 0.5")
+    });
+    let (_, said) = explain(&id, false);
+    for part in [
+        &format!("{id}  answered"),
+        "model late, version 1, as champion",
+        "about UA1",
+        "row 0: carrier UA, hour 23",
+        "row 1: carrier AA, hour 4",
+        "unsure",
+        "version 1 of lateness",
+        "learnt from table@",
+        "gate: ",
+        "which verifies",
+        "`champion` from",
+    ] {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
+    let (_, found) = explain(&id, true);
+    let found: Json = serde_json::from_str(&found).unwrap();
+    assert_eq!(
+        (&found["version"]["version"], &found["version"]["decision_verified"]),
+        (&json!(1), &json!(true))
+    );
+    assert_eq!(
+        (found["rows"].as_array().unwrap().len(), found["feedback"].as_array().unwrap().len()),
+        (2, 2)
+    );
+    let (fine, said) = explain(&format!("{}0", &id[..id.len() - 1]), false);
+    assert!(!fine && said.contains("there is no record of"), "{said}");
+}

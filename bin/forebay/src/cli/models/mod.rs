@@ -5,7 +5,7 @@ mod download;
 mod made;
 mod moves;
 mod pull;
-mod registered;
+pub(super) mod registered;
 mod rollouts;
 
 use clap::Subcommand;

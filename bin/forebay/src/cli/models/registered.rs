@@ -19,15 +19,15 @@ use crate::{Error, learning};
 const MOST: u64 = 1_000;
 
 /// The registry of the project in the folder.
-pub(super) struct Registry {
-    pub(super) reader: Reader,
-    pub(super) tracked: Tracked,
-    pub(super) tenant: TenantId,
+pub(in crate::cli) struct Registry {
+    pub(in crate::cli) reader: Reader,
+    pub(in crate::cli) tracked: Tracked,
+    pub(in crate::cli) tenant: TenantId,
 }
 
 impl Registry {
     /// Opens it, also beside a server that runs: what is changed here it follows at once.
-    pub(super) async fn open(global: &Global) -> Result<Registry, Error> {
+    pub(in crate::cli) async fn open(global: &Global) -> Result<Registry, Error> {
         if global.server().is_some() {
             return Err(Error::new(
                 "this command works on the project's folder, not on a server",
@@ -64,7 +64,7 @@ impl Registry {
     }
 
     /// The version that is named: by its number, or by an alias.
-    pub(super) async fn version(&self, name: &str, which: &str) -> Result<ModelVersion, Error> {
+    pub(in crate::cli) async fn version(&self, name: &str, which: &str) -> Result<ModelVersion, Error> {
         let which = which.trim_start_matches('@');
         let named = which.parse::<i64>().map_or(Ok(which), Err);
         let found = find(&self.tracked, &self.tenant, name, named).await.map_err(|e| failed(&e))?;
@@ -75,12 +75,16 @@ impl Registry {
     }
 
     /// What was decided about a version, when its signature holds.
-    pub(super) async fn decided(&self, global: &Global, of: &ModelVersion) -> Result<Option<Decided>, Error> {
+    pub(in crate::cli) async fn decided(
+        &self,
+        global: &Global,
+        of: &ModelVersion,
+    ) -> Result<Option<Decided>, Error> {
         let keys = public(global)?;
         decided(&self.tracked, &self.tenant, of, &keys).await.map_err(|e| failed(&e))
     }
 
-    pub(super) async fn close(&self) {
+    pub(in crate::cli) async fn close(&self) {
         self.reader.close().await;
     }
 }
@@ -99,7 +103,7 @@ pub(super) fn key(global: &Global) -> Result<Key, Error> {
 }
 
 /// A failure of the registry, with what to do.
-pub(super) fn failed(e: &models::Error) -> Error {
+pub(in crate::cli) fn failed(e: &models::Error) -> Error {
     let help = match e {
         _ if e.is_missing() => {
             "`forebay models list` shows the registered models, `forebay models show NAME` their versions"
