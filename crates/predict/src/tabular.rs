@@ -3,7 +3,7 @@
 //! Models from tables take either one tensor of rows by features, or one tensor for each column; callers send either, or a
 //! frame. A frame's columns are found by name where the model has names (its inputs', or its feature names), else in their
 //! order. Numbers are fitted to the model's type where nothing is lost, and floats to narrower floats; a missing value is NaN
-//! and fits floats alone.
+//! of floats, and an empty text; it fits nothing else.
 
 use std::borrow::Borrow;
 
@@ -347,7 +347,8 @@ fn tensor<C: Borrow<Cell>>(
         DataType::Fp64 => float!(f64, |x| x),
         DataType::Bytes => {
             let one = |c: C| match c.borrow() {
-                none @ Cell::Null => Err(wrong(none)),
+                // As in the tables that models learn from: nothing is an empty text.
+                Cell::Null => Ok(String::new()),
                 Cell::Bool(b) => Ok(b.to_string()),
                 Cell::Int(n) => Ok(n.to_string()),
                 Cell::Float(x) => Ok(x.to_string()),

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use contract::{BoxFuture, Clock, Code, Error};
+use contract::{BoxFuture, Clock, Code, Error, UnixMillis};
 use data::{Change, ColumnType, Dataset, Effect, Source};
 use parking_lot::Mutex;
 use pipeline::task::{self, Behind, Task};
@@ -52,6 +52,12 @@ pub(crate) const CAPTURED: &str = "captured_";
 pub fn dataset(model: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '_' };
     format!("{CAPTURED}{}", model.chars().map(plain).collect::<String>())
+}
+
+/// Since when answers of a model, or what was told of them, wait that are no rows of their datasets yet.
+pub fn waiting(project: &std::path::Path, dataset: &str) -> Option<UnixMillis> {
+    let folder = project.join(".forebay").join("capture");
+    [dataset, FEEDBACK].into_iter().filter_map(|dataset| spool::waiting(&folder, dataset)).min()
 }
 
 type Acknowledge = oneshot::Sender<Result<(), String>>;

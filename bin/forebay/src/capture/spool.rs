@@ -129,6 +129,17 @@ pub(super) fn ready(folder: &Path) -> Vec<PathBuf> {
     listed(folder, "jsonl")
 }
 
+/// Since when rows of a dataset wait that are no version yet; nothing when none do.
+pub(super) fn waiting(folder: &Path, dataset: &str) -> Option<UnixMillis> {
+    let files = ["part", "jsonl"].into_iter().flat_map(|ending| listed(folder, ending));
+    let since = |file: PathBuf| {
+        let (of, rest) = file.file_stem()?.to_str()?.rsplit_once('~')?;
+        let since = rest.split_once('-')?.0.parse().ok()?;
+        (of == dataset).then_some(UnixMillis(since))
+    };
+    files.filter_map(since).min()
+}
+
 /// Cuts a row off that is not whole.
 fn whole(path: &Path) -> io::Result<()> {
     let mut reader = BufReader::new(File::open(path)?);
@@ -216,6 +227,8 @@ mod tests {
         OpenOptions::new().append(true).open(&part).unwrap().write_all(b"{\"id\":\"r3").unwrap();
         spools.rotate();
         assert!(ready(folder.path()).is_empty(), "it is neither old nor long");
+        assert_eq!(waiting(folder.path(), "captured_m"), Some(UnixMillis(5)));
+        assert_eq!(waiting(folder.path(), "captured"), None);
         drop(spools);
 
         let mut spools = Spools::new(folder.path().to_owned(), clock.clone());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use models::evaluate::Metric;
 use serde_json::Value as Json;
 
 use super::monitor::{MonitorConfig, PerformanceConfig};
@@ -143,7 +144,20 @@ impl Semantics<'_> {
                     "leave one of `below` and `above` out",
                 );
             }
-            _ => {}
+            (below, above) => {
+                let (side, limit) = below.map_or(("above", above), |limit| ("below", Some(limit)));
+                let better = own.metric.higher_is_better();
+                if better != (side == "below") {
+                    let other = if better { "below" } else { "above" };
+                    let more = if better { "more" } else { "less" };
+                    let message = format!("of `{}` {more} is better", own.metric);
+                    wrong(side, message, &format!("write `{other}: …`"));
+                }
+                let share = binary(own.metric).is_some() && own.metric != Metric::LogLoss;
+                if share && !limit.is_some_and(|limit| (0.0..=1.0).contains(&limit)) {
+                    wrong(side, format!("`{}` is between 0 and 1", own.metric), "write such a number");
+                }
+            }
         }
         if !(own.labelled > 0.0 && own.labelled <= 1.0) {
             wrong("labelled", "this is no share".into(), "write more than 0 and at most 1");

@@ -12,6 +12,7 @@ pub mod settings;
 pub mod tell;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ use tell::Tell;
 const TICK: Duration = Duration::from_secs(1);
 /// Messages that are sent in one round of a monitor.
 const MESSAGES: usize = 20;
+/// How long an answer is on its way to the file where it waits, in milliseconds.
+const ON_ITS_WAY: i64 = 2_000;
 /// Under which name silences are kept.
 pub const SILENCES: &str = "silences";
 
@@ -69,8 +72,8 @@ struct Plan {
     settings: MonitorSettings,
     /// What the pipeline that it starts is, by a sum.
     code: String,
-    /// How long rows and labels are on their way to their datasets, in milliseconds.
-    lag: i64,
+    /// Whether it is of what is captured here.
+    captured: bool,
 }
 
 struct Plans {
@@ -86,6 +89,7 @@ pub struct Watching {
 
 struct Inner {
     means: Means,
+    project: PathBuf,
     warehouse: Lazily,
     plans: Mutex<Arc<Plans>>,
     /// How each stood in its last round.
@@ -94,16 +98,10 @@ struct Inner {
 
 impl Watching {
     /// Begins to watch what a configuration names.
-    pub fn begin(
-        config: &Config,
-        project: std::path::PathBuf,
-        env: Env,
-        means: Means,
-        behind: &Behind,
-    ) -> Watching {
+    pub fn begin(config: &Config, project: PathBuf, env: Env, means: Means, behind: &Behind) -> Watching {
         let plans = Mutex::new(Arc::new(Plans::of(config, means.clock.clone())));
-        let warehouse = Lazily::of(project, config, env, means.clock.clone());
-        let inner = Arc::new(Inner { means, warehouse, plans, states: Mutex::default() });
+        let warehouse = Lazily::of(project.clone(), config, env, means.clock.clone());
+        let inner = Arc::new(Inner { means, project, warehouse, plans, states: Mutex::default() });
         let work = behind.spawn("monitors", inner.clone().work());
         Watching { inner, work: Mutex::new(Some(work)) }
     }
@@ -134,7 +132,7 @@ impl Plans {
             config: settings::of_dataset(config, monitor),
             settings: settings::settings(name, monitor, &config.alerts),
             code: monitor.then.run.as_ref().map(|run| code(config, run)).unwrap_or_default(),
-            lag: settings::lag(config, monitor),
+            captured: config.capture.contains_key(&monitor.watch),
         };
         Plans { all: config.monitors.iter().map(plan).collect(), tell: Tell::of(config, clock) }
     }
@@ -285,7 +283,13 @@ impl Inner {
         let found = match self.warehouse.get() {
             Ok(warehouse) => {
                 let of = (&plan.config, performance);
-                Box::pin(performance::look(warehouse, of, monitor, (now, plan.lag))).await
+                // What waits to be a version is yet to come, however long that takes.
+                let waits = || crate::capture::waiting(&self.project, &plan.config.watch);
+                let upto = match plan.captured {
+                    true => waits().map_or(now, |since| since.min(now)).0.saturating_sub(ON_ITS_WAY),
+                    false => now.0,
+                };
+                Box::pin(performance::look(warehouse, of, monitor, (now, upto))).await
             }
             Err(why) => Err(why.to_string()),
         };

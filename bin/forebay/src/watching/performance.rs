@@ -38,7 +38,7 @@ pub struct Found {
     pub window: Option<Window>,
 }
 
-/// Looks at the windows whose labels are in, or of which nothing was said yet; the oldest first. `lag` is how long rows are on their way.
+/// Looks at the windows whose labels are in, or of which nothing was said yet; the oldest first. `by_now` is until when all rows, and what was told of them, have come.
 ///
 /// # Errors
 /// Why it cannot be looked at, in words for who wrote the monitor.
@@ -46,7 +46,7 @@ pub async fn look(
     warehouse: &Warehouse,
     (config, performance): (&MonitorConfig, &PerformanceConfig),
     monitor: &Monitor,
-    (now, lag): (UnixMillis, i64),
+    (now, by_now): (UnixMillis, i64),
 ) -> Result<Vec<Found>, String> {
     let failed = |e: data::Error| format!("cannot {e}");
     let dataset = warehouse.dataset(&config.watch).map_err(failed)?;
@@ -63,8 +63,7 @@ pub async fn look(
         let due = |at: i64| watermark >= (at * width).saturating_add(settings::millis(performance.wait));
         (first..=last).filter(|at| due(*at) || known(*at).is_none()).collect()
     };
-    // What is told is told by now; that is seen without a look at the tables.
-    let by_now = now.0.saturating_sub(lag);
+    // That is seen without a look at the tables.
     if performance.labels.is_none() && wanted((by_now, by_now)).is_empty() {
         return Ok(Vec::new());
     }
@@ -151,6 +150,9 @@ impl<'a> Source<'a> {
                     true => {
                         let version = labels.resolve(&At::Newest).await.map_err(failed)?;
                         Some((labels, version))
+                    }
+                    false if performance.labels.is_some() => {
+                        return Err(format!("cannot find the dataset `{name}`, in which the labels are"));
                     }
                     // Nobody has said anything yet.
                     false => None,
@@ -330,12 +332,12 @@ impl<'a> Source<'a> {
         (measure, samples): (Option<Measure>, usize),
         said: String,
     ) -> Figure {
-        let sure = |m: Measure| match (self.performance.below.is_some(), m.interval) {
-            (true, Some(interval)) => interval.high,
-            (false, Some(interval)) => interval.low,
-            (_, None) => m.value,
+        // Without an interval nobody knows how sure a value is.
+        let sure = |m: Measure| {
+            let interval = m.interval?;
+            Some(if self.performance.below.is_some() { interval.high } else { interval.low })
         };
-        Figure { rule: rule.to_owned(), labels, value: measure.map(sure), samples: samples as u64, said }
+        Figure { rule: rule.to_owned(), labels, value: measure.and_then(sure), samples: samples as u64, said }
     }
 
     fn said(&self, measure: Option<Measure>, rows: usize, all: usize) -> String {

@@ -189,13 +189,6 @@ pub fn of_dataset(config: &Config, monitor: &MonitorConfig) -> MonitorConfig {
     own
 }
 
-/// How long what is captured and told is on its way to its dataset, in milliseconds.
-pub fn lag(config: &Config, monitor: &MonitorConfig) -> i64 {
-    /// What it takes to write a version down.
-    const SLACK: i64 = 5_000;
-    config.capture.get(&monitor.watch).map_or(0, |own| millis(own.every).saturating_add(SLACK))
-}
-
 /// The alerts that start pipelines, each with the pipeline.
 pub fn started(config: &Config) -> impl Iterator<Item = (&str, &str)> {
     config.monitors.iter().filter_map(|(name, m)| Some((name.as_str(), m.then.run.as_deref()?)))

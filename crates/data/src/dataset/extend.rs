@@ -77,6 +77,8 @@ pub(crate) struct Extending<'a> {
     pub(crate) part: u64,
     pub(crate) change: &'a Change,
     pub(crate) source: String,
+    /// Is told what a person should know.
+    pub(crate) say: &'a (dyn Fn(String) + Send + Sync),
 }
 
 /// Why a version could not be extended.
@@ -157,6 +159,9 @@ impl Dataset {
             None => self.table()?,
         };
         let mut taken = parts.rows();
+        if taken > 0 {
+            (of.say)(format!("going on behind {taken} rows, which an attempt before has done"));
+        }
         told(taken);
         let (given, read) = mpsc::channel(AHEAD);
         let (widened, mut made) = mpsc::channel(AHEAD);

@@ -59,6 +59,7 @@ pub async fn extend(
         part: extension.part,
         change: &change,
         source: text.to_string(),
+        say: &|line| job.say(line),
     };
     let told = |done| job.attempt.log.progress(done, rows);
     let added = match Box::pin(staging.extend(of, extension.adds, &told)).await {

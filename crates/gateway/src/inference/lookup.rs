@@ -57,13 +57,14 @@ impl Lookup {
 
 /// A request's columns, as far as they have names.
 trait Columned {
-    fn has(&self, name: &str) -> bool;
     /// The values of a column, as keys of entities are said.
     fn key(&self, name: &str) -> Option<Result<Vec<Json>, Error>>;
     /// Adds a column for that field of the model.
     fn add(&mut self, field: &Field, found: FeatureColumn) -> Result<(), Error>;
-    /// Leaves out what the model does not take, and puts the rest in the order of `columns`.
-    fn only(&mut self, columns: &[Field]);
+    /// Leaves out keys that the model does not take, and puts what it takes in the order of `columns`.
+    fn without(&mut self, keys: &[&str], columns: &[Field]);
+    /// How many columns are called so.
+    fn count(&self, name: &str) -> usize;
 }
 
 /// The columns that a model takes, each as a field.
@@ -114,17 +115,21 @@ fn filled(
     all: &[Field],
 ) -> Result<(), Error> {
     let mut missing: Vec<Vec<(&Field, &str)>> = vec![Vec::new(); lookup.uses.len()];
-    for field in all.iter().filter(|field| !given.has(&field.name)) {
+    for field in all.iter().filter(|field| given.count(&field.name) == 0) {
         if let Some((at, feature)) = lookup.find(&field.name)
             && let Some(of) = missing.get_mut(at)
         {
             of.push((field, feature));
         }
     }
-    let mut looked_up = false;
+    let mut keys: Vec<&str> = Vec::new();
     for (own, wanted) in lookup.uses.iter().zip(missing).filter(|(_, wanted)| !wanted.is_empty()) {
         let mut entities = FeatureRows::with_capacity(own.keys.len());
         for (key, column) in &own.keys {
+            if given.count(column) > 1 {
+                let m = format!("`{column}` is given twice");
+                return Err(Error::new(Code::InvalidRequest, m).param(column.clone()));
+            }
             let values = given.key(column).ok_or_else(|| {
                 let names: Vec<&str> = wanted.iter().map(|(field, _)| field.name.as_str()).collect();
                 let m = format!(
@@ -151,18 +156,16 @@ fn filled(
             app.inner.metrics.looked_up(model, there, column.statuses.len() - there);
             given.add(field, column)?;
         }
-        looked_up = true;
+        keys.extend(own.keys.iter().map(|(_, column)| column.as_str()));
     }
-    if looked_up {
-        given.only(all);
+    if !keys.is_empty() {
+        given.without(&keys, all);
     }
     Ok(())
 }
 
-/// A value as a cell; what a text's column has none of is an empty one, as in the table that a model learnt from.
-fn cell(value: FeatureValue, datatype: DataType) -> Cell {
+fn cell(value: FeatureValue) -> Cell {
     match value {
-        FeatureValue::Null if datatype == DataType::Bytes => Cell::Text(String::new()),
         FeatureValue::Null => Cell::Null,
         FeatureValue::Bool(flag) => Cell::Bool(flag),
         FeatureValue::Int(n) => Cell::Int(n),
@@ -183,8 +186,8 @@ fn json(cell: &Cell) -> Json {
 }
 
 impl Columned for Frame {
-    fn has(&self, name: &str) -> bool {
-        self.names.iter().flatten().any(|own| own == name)
+    fn count(&self, name: &str) -> usize {
+        self.names.iter().flatten().filter(|own| *own == name).count()
     }
 
     fn key(&self, name: &str) -> Option<Result<Vec<Json>, Error>> {
@@ -194,18 +197,18 @@ impl Columned for Frame {
 
     fn add(&mut self, field: &Field, found: FeatureColumn) -> Result<(), Error> {
         self.names.get_or_insert_default().push(field.name.clone());
-        self.columns.push(found.values.into_iter().map(|value| cell(value, field.datatype)).collect());
+        self.columns.push(found.values.into_iter().map(cell).collect());
         Ok(())
     }
 
-    fn only(&mut self, _: &[Field]) {
+    fn without(&mut self, _: &[&str], _: &[Field]) {
         // Columns are found by their names.
     }
 }
 
 impl Columned for Vec<(Option<String>, Json)> {
-    fn has(&self, name: &str) -> bool {
-        self.iter().any(|(own, _)| own.as_deref() == Some(name))
+    fn count(&self, name: &str) -> usize {
+        self.iter().filter(|(own, _)| own.as_deref() == Some(name)).count()
     }
 
     fn key(&self, name: &str) -> Option<Result<Vec<Json>, Error>> {
@@ -222,23 +225,28 @@ impl Columned for Vec<(Option<String>, Json)> {
 
     fn add(&mut self, field: &Field, found: FeatureColumn) -> Result<(), Error> {
         let values = found.values.into_iter().map(|value| {
-            let value = json(&cell(value, field.datatype));
+            let value = json(&match cell(value) {
+                Cell::Null if field.datatype == DataType::Bytes => Cell::Text(String::new()),
+                cell => cell,
+            });
             if field.shape.len() == 1 { value } else { Json::Array(vec![value]) }
         });
         self.push((Some(field.name.clone()), Json::Array(values.collect())));
         Ok(())
     }
 
-    fn only(&mut self, columns: &[Field]) {
+    fn without(&mut self, keys: &[&str], columns: &[Field]) {
         let place = |name: &Option<String>| columns.iter().position(|f| name.as_ref() == Some(&f.name));
-        self.retain(|(name, _)| name.is_none() || place(name).is_some());
+        self.retain(|(name, _)| {
+            place(name).is_some() || !keys.iter().any(|key| name.as_deref() == Some(*key))
+        });
         self.sort_by_key(|(name, _)| place(name));
     }
 }
 
 impl Columned for Vec<Input<'_>> {
-    fn has(&self, name: &str) -> bool {
-        self.iter().any(|input| input.name == name)
+    fn count(&self, name: &str) -> usize {
+        self.iter().filter(|input| input.name == name).count()
     }
 
     fn key(&self, name: &str) -> Option<Result<Vec<Json>, Error>> {
@@ -247,7 +255,7 @@ impl Columned for Vec<Input<'_>> {
     }
 
     fn add(&mut self, field: &Field, found: FeatureColumn) -> Result<(), Error> {
-        let cells = found.values.into_iter().map(|value| cell(value, field.datatype)).collect();
+        let cells = found.values.into_iter().map(cell).collect();
         let frame = Frame { names: Some(vec![field.name.clone()]), columns: vec![cells] };
         let alone = Signature { inputs: vec![field.clone()], outputs: Vec::new() };
         let tensors = frame.bind(&alone, &Metadata::default())?;
@@ -255,9 +263,9 @@ impl Columned for Vec<Input<'_>> {
         Ok(())
     }
 
-    fn only(&mut self, columns: &[Field]) {
+    fn without(&mut self, keys: &[&str], columns: &[Field]) {
         let place = |input: &Input<'_>| columns.iter().position(|f| input.name == f.name);
-        self.retain(|input| place(input).is_some());
+        self.retain(|input| place(input).is_some() || !keys.iter().any(|key| input.name == *key));
         self.sort_by_key(|input| place(input));
     }
 }
@@ -287,7 +295,11 @@ fn keys(name: &str, tensor: &Tensor) -> Result<Vec<Json>, Error> {
         DataType::Uint16 => whole!(u16),
         DataType::Uint8 => whole!(u8),
         DataType::Bytes => {
-            let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(Json::from).map_err(|_| no_list(name));
+            let unread = || {
+                let m = format!("`{name}` is a key, and one of its values is not UTF-8");
+                Error::new(Code::InvalidRequest, m).param(name.to_owned())
+            };
+            let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(Json::from).map_err(|_| unread());
             tensor.strings().map(text).collect()
         }
         other => {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use contract::lineage::{Thing, ThingKind};
 use contract::{BoxFuture, Code, Inputs, Kind, Value};
 use pipeline::{Problem, task};
+use predict::batch::probe::{Found as Shared, shares};
 use predict::{Artifact, DYNAMIC, DataType, Field, LoadSettings, Model, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,9 @@ use super::released::{self, Released};
 use crate::check;
 use crate::onnx::Classes;
 use crate::train::Frame;
+
+/// Threads of one piece of rows, at most.
+const THREADS: usize = 256;
 
 /// Asks a predictive model about every row of a table. The result is the table with the model's outputs as columns: one
 /// of a number or a text a row is called as the output is, one of several a row gives a column for each, `OUTPUT_CLASS` where the
@@ -84,29 +88,32 @@ enum Of {
     File(PathBuf),
     /// A registered model, and its alias or the number of a version.
     Registered(String, Result<String, i64>),
+    /// None can be: the configuration is only known as a whole when a run begins.
+    Nobody(String),
 }
 
 impl Of {
-    fn new(config: &BatchConfig, means: &dyn Means) -> Result<Of, Problem> {
+    fn new(config: &BatchConfig, means: &dyn Means) -> Of {
         let (name, alias) = match means.model(&config.model) {
             Some(Configured::Language) => {
-                let m = format!("`{}` is a language model", config.model);
-                let remedy =
-                    "name a model with `onnx` or `registry`; `generate` with `each` asks a language model";
-                return Err(problem("/model", &m, remedy));
+                let m = format!("`{}` is a language model: `generate` with `each` asks one", config.model);
+                return Of::Nobody(m);
             }
             Some(Configured::File(file)) => match (&config.alias, config.version) {
-                (None, None) => return Ok(Of::File(file)),
+                (None, None) => return Of::File(file),
                 _ => {
-                    let m = format!("`{}` is a file, which has no versions", config.model);
-                    return Err(problem("/model", &m, "leave `alias` and `version` out"));
+                    let m = format!(
+                        "`{}` is a file, which has no versions: leave `alias` and `version` out",
+                        config.model
+                    );
+                    return Of::Nobody(m);
                 }
             },
             Some(Configured::Registered { name, alias }) => (name, alias),
             None => (config.model.clone(), "champion".to_owned()),
         };
         let alias = || config.alias.clone().unwrap_or(alias);
-        Ok(Of::Registered(name, config.version.map_or_else(|| Ok(alias()), Err)))
+        Of::Registered(name, config.version.map_or_else(|| Ok(alias()), Err))
     }
 }
 
@@ -123,6 +130,7 @@ struct Found {
 impl Found {
     async fn of(job: &Job<'_>, of: &Of, named: &str) -> Result<Found, contract::Error> {
         let (name, which) = match of {
+            Of::Nobody(why) => return Err(refused(why.clone())),
             Of::Registered(name, which) => (name, which.as_deref().map_err(|number| *number)),
             Of::File(path) => {
                 let (own, path) = (path.clone(), job.means.folder().join(path));
@@ -206,17 +214,27 @@ impl ModelStage for BatchStage {
         if config.version.is_some_and(|number| number < 1) {
             problems.push(problem("/version", "versions are counted from 1", "write the version's number"));
         }
+        if config.threads.is_some_and(|threads| threads.get() > THREADS) {
+            let remedy = format!("write up to {THREADS}, or leave it out: one for each core");
+            problems.push(problem("/threads", "so many threads only wait for each other", &remedy));
+        }
         for (name, list) in [("outputs", &config.outputs), ("features", &config.features)] {
+            let twice = list
+                .iter()
+                .flatten()
+                .enumerate()
+                .find(|(at, own)| list.iter().flatten().take(*at).any(|o| o == *own));
+            if let Some((at, own)) = twice {
+                let pointer = format!("/{name}/{at}");
+                problems.push(problem(&pointer, &format!("`{own}` is there twice"), "name each once"));
+            }
             if list.as_ref().is_some_and(Vec::is_empty) {
                 let pointer = format!("/{name}");
                 problems.push(problem(&pointer, "the list is empty", "name at least one, or leave it out"));
             }
         }
-        match Of::new(&config, means) {
-            Ok(of) if problems.is_empty() => Ok(BatchStage { config, of }),
-            Ok(_) => Err(problems),
-            Err(problem) => Err(problems.into_iter().chain([problem]).collect()),
-        }
+        let of = Of::new(&config, means);
+        if problems.is_empty() { Ok(BatchStage { config, of }) } else { Err(problems) }
     }
 
     fn cached(config: &BatchConfig) -> bool {
@@ -263,7 +281,14 @@ impl Asking {
     ) -> Result<Asking, contract::Error> {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let settings = LoadSettings { threads: config.threads.unwrap_or_else(cores) };
-        let model = backend.load(&found.file, &settings).map_err(|e| predicted(&e))?;
+        let mut model = backend.load(&found.file, &settings).map_err(|e| predicted(&e))?;
+        if shares(&mut *model) == Shared::Differs {
+            let m = format!(
+                "`{}` answers rows that are asked together otherwise than each alone: ask it row by row, over a server",
+                config.model
+            );
+            return Err(refused(m));
+        }
         let signature = model.signature();
         if !signature.may_batch() {
             let m = format!(

@@ -15,9 +15,9 @@ use super::{AlertKey, AlertsSettings, Severity};
 pub enum NotificationKind {
     /// Something fires that was not said before.
     Firing,
-    /// Something is resolved, and nothing new fires.
+    /// What was said to fire is resolved, and nothing fires any more.
     Resolved,
-    /// Nothing is new, and it still fires.
+    /// Nothing new fires, and something still does: it is said again, or some of it is resolved.
     Repeat,
 }
 
@@ -129,7 +129,12 @@ impl Group {
                     None => now >= after(since, settings.group_wait),
                     Some(sent) => now >= after(sent, settings.group_interval),
                 };
-                (if new { NotificationKind::Firing } else { NotificationKind::Resolved }, due)
+                let kind = match (new, audible.is_empty()) {
+                    (true, _) => NotificationKind::Firing,
+                    (false, true) => NotificationKind::Resolved,
+                    (false, false) => NotificationKind::Repeat,
+                };
+                (kind, due)
             }
         };
         if !due {

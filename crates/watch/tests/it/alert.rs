@@ -168,14 +168,26 @@ fn what_breaks_together_is_told_together_once_and_again_after_hours() {
     }
     let again = sent(alerts.tick(at(242)));
     assert_eq!((again.len(), again[0].kind), (1, NotificationKind::Repeat));
+    // What is resolved while others fire is told, and the whole is not called resolved.
     for minute in [243, 249] {
-        for feature in ["a", "b", "c"] {
+        for (feature, value) in [("a", 0.0), ("b", 0.5), ("c", 0.5)] {
+            let key = key("drift", &[("model", "m"), ("feature", feature)]);
+            alerts.observe(at(minute), &key, sample(minute, value));
+        }
+    }
+    let part = sent(alerts.tick(at(250)));
+    assert_eq!(
+        (part[0].kind, part[0].firing.len(), part[0].resolved.len()),
+        (NotificationKind::Repeat, 2, 1)
+    );
+    for minute in [251, 257] {
+        for feature in ["b", "c"] {
             let key = key("drift", &[("model", "m"), ("feature", feature)]);
             alerts.observe(at(minute), &key, sample(minute, 0.0));
         }
     }
-    let last = sent(alerts.tick(at(250)));
-    assert_eq!((last[0].kind, last[0].resolved.len()), (NotificationKind::Resolved, 3));
+    let last = sent(alerts.tick(at(490)));
+    assert_eq!((last[0].kind, last[0].resolved.len()), (NotificationKind::Resolved, 2));
     assert!(sent(alerts.tick(at(2_000))).is_empty());
     assert!(alerts.told().is_empty());
 }
