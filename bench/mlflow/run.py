@@ -4,7 +4,7 @@
 Usage: run.py FOREBAY [--runs N] [--seconds S] [--only forebay|mlflow]
 
 Run it by a Python that has tests/mlflow/requirements.txt, with `wrk` (`apt-get install wrk`). The load is a closed loop over eight
-connections, in a process of its own; `log-metric` is asked by wrk, since a loop in Python ends at some 20,000 requests a second.
+connections, in a process of its own; `log-metric` is asked by wrk, which takes less of the cores that both share than a loop in Python.
 Every answer is checked. Both servers start over an empty folder. Writes bench/results/mlflow.md.
 
 What is durable differs: `mlflow server` syncs each commit; Forebay answers when a commit is with the operating system (a kill -9 of
