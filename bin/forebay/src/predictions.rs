@@ -78,6 +78,8 @@ impl Predictions {
         let followed: Vec<Follow> = config.models.iter().filter_map(followed).collect();
         let named =
             |name: &str| followed.iter().any(|f| f.name == name) || sources.iter().any(|s| s.0 == name);
+        let names = config.models.iter().filter(|(_, m)| m.predicts()).map(|(name, _)| name.clone());
+        self.models.expect(names.collect());
         self.models.retain(named);
         self.rolling.retain(|name| followed.iter().any(|f| f.name == name));
         let (models, tracked, rolling) = (self.models.clone(), self.tracked.clone(), self.rolling.clone());

@@ -11,7 +11,7 @@
 //! least used goes, those that are served last. Invariant: looking up a version that is in memory takes no lock that a load
 //! holds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -40,6 +40,8 @@ struct Inner {
     limit: u64,
     clock: Arc<dyn Clock>,
     table: ArcSwap<Table>,
+    /// Models that are to come, whether or not they are here yet.
+    expected: ArcSwap<BTreeSet<String>>,
     /// Held by whoever changes what there is; never over a load.
     changes: Mutex<()>,
 }
@@ -58,7 +60,13 @@ impl Models {
     /// None yet. `limit` is how many bytes of models may be in memory.
     pub fn new(backend: Arc<dyn Backend>, limit: u64, clock: Arc<dyn Clock>) -> Self {
         let table = ArcSwap::from_pointee(Table::default());
-        Models(Arc::new(Inner { backend, limit, clock, table, changes: Mutex::new(()) }))
+        let expected = ArcSwap::default();
+        Models(Arc::new(Inner { backend, limit, clock, table, expected, changes: Mutex::new(()) }))
+    }
+
+    /// These models are to come: who asks for one before it is here is told so, and not that there is none.
+    pub fn expect(&self, models: BTreeSet<String>) {
+        self.0.expected.store(Arc::new(models));
     }
 
     /// What runs them.
@@ -100,8 +108,13 @@ impl Models {
     }
 
     fn known(&self, model: &str) -> Result<Arc<Named>, Error> {
-        self.named(model).ok_or_else(|| {
-            Error::NotFound(format!("there is no model `{model}`: POST /v2/repository/index lists them"))
+        self.named(model).ok_or_else(|| match self.0.expected.load().contains(model) {
+            true => Error::NotReady(format!(
+                "the model `{model}` is not loaded yet, or nothing stands for it yet"
+            )),
+            false => {
+                Error::NotFound(format!("there is no model `{model}`: POST /v2/repository/index lists them"))
+            }
         })
     }
 

@@ -244,7 +244,7 @@ async fn show(global: &Global, config: &Config, reader: &Reader, name: &str) -> 
 fn performance(monitor: &Monitor) -> Table {
     let mut table = table(["until", "rows", "labelled", "labels", "measured", "estimated"]);
     let number = |x: Option<f64>| x.map_or_else(String::new, |x| format!("{x:.4}"));
-    for p in monitor.performance() {
+    for p in monitor.performance().iter().filter(|p| p.rows > 0) {
         let maturity = match p.maturity {
             Maturity::Open | Maturity::Waiting => "come",
             Maturity::Mature => "are in",

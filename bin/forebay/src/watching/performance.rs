@@ -38,7 +38,8 @@ pub struct Found {
     pub window: Option<Window>,
 }
 
-/// Looks at the windows whose labels are in, or of which nothing was said yet; the oldest first. `by_now` is until when all rows, and what was told of them, have come.
+/// Looks at the windows whose labels are in, or of which nothing was said yet; the oldest first. `by_now` is until when all that is
+/// captured, and what was told of it, has come.
 ///
 /// # Errors
 /// Why it cannot be looked at, in words for who wrote the monitor.
@@ -74,9 +75,9 @@ pub async fn look(
     let mut all = Vec::new();
     for at in wanted {
         let found = source.window((monitor.name(), at * width, width), (now, watermark)).await?;
-        // What still waits was said before; what has no rows is no window.
-        let waits = found.performed.maturity == Maturity::Waiting && known(at).is_some();
-        if !waits && found.performed.rows > 0 {
+        // What still waits was said before, or has nothing to say yet.
+        let waits = found.performed.maturity == Maturity::Waiting;
+        if !(waits && (known(at).is_some() || found.performed.rows == 0)) {
             all.push(found);
         }
     }
@@ -175,7 +176,9 @@ impl<'a> Source<'a> {
             (Some(_), None) => i64::MIN,
             (None, _) => by_now,
         };
-        Ok((newest.max(told).min(by_now), told.min(by_now)))
+        // Rows of a dataset may come at any time: a window has ended when a row, or a label, behind it has come.
+        let ended = if labels.known_at.is_some() { newest.max(told) } else { newest };
+        Ok((ended.min(by_now), told.min(by_now)))
     }
 
     /// The query for a window's rows with what was said of each first, and the tables it reads.
@@ -256,11 +259,14 @@ impl<'a> Source<'a> {
         }
         windows.advance(UnixMillis(watermark));
         let state = windows.states(now).pop();
+        // What has no rows when their labels would be in never will.
+        let due = watermark >= end.saturating_add(settings::millis(performance.wait));
+        let none = if due { Maturity::Incomplete } else { Maturity::Waiting };
         let mut performed = Performed {
             end: UnixMillis(end),
             rows: state.map_or(0, |s| s.predicted),
             labelled: state.map_or(0, |s| s.labelled),
-            maturity: state.map_or(Maturity::Waiting, |s| s.maturity),
+            maturity: state.map_or(none, |s| s.maturity),
             value: None,
             interval: None,
             estimate: self.estimated(&read.scores),
@@ -268,7 +274,7 @@ impl<'a> Source<'a> {
         let rule = settings::rule(monitor, "performance");
         let mut window = Window { end: UnixMillis(end), rows: performed.rows, figures: Vec::new() };
         match windows.matured(now, start) {
-            Err(_) if performed.maturity == Maturity::Waiting => {
+            Err(_) if performed.maturity == Maturity::Waiting || performed.rows == 0 => {
                 return Ok(Found { performed, window: None });
             }
             Err(_) => window.figures.push(Figure {

@@ -148,7 +148,9 @@ fn an_answer_is_explained_with_what_was_true_and_where_its_version_came_from() {
     let mut head = String::new();
     eventually("the model answers", || {
         let headers = [("content-type", "application/json"), ("forebay-entity", "UA1")];
-        let (status, own, _) = server.ask("POST", "/invocations?model=late", &headers, &records.to_string());
+        let (status, own, said) =
+            server.ask("POST", "/invocations?model=late", &headers, &records.to_string());
+        assert!(matches!(status, 200 | 503), "a model that is to come is not unknown: {status} {said}");
         head = own;
         status == 200
     });

@@ -110,6 +110,11 @@ async fn a_version_that_cannot_be_loaded_says_why_and_changes_nothing() {
     for (model, version) in [("n", None), ("m", Some("9"))] {
         assert!(matches!(models.find(model, version).await, Err(Error::NotFound(_))));
     }
+    // One that is to come is not unknown.
+    models.expect(["n".to_owned()].into());
+    assert!(matches!(models.find("n", None).await, Err(Error::NotReady(_))));
+    models.expect(Default::default());
+    assert!(matches!(models.find("n", None).await, Err(Error::NotFound(_))));
 }
 
 #[tokio::test]

@@ -39,7 +39,8 @@ struct Made {
 
 /// What is kept of an answer; nothing when nothing is.
 pub(super) async fn find(global: &Global, id: &str) -> Result<Option<Prediction>, Error> {
-    let config = project::checked_but_for_models(global)?;
+    // What a configuration that is not there or cannot be read would have kept, nobody knows.
+    let Ok(config) = project::checked_but_for_models(global) else { return Ok(None) };
     if config.capture.is_empty() {
         return Ok(None);
     }
