@@ -166,9 +166,9 @@ impl Dataset {
         let (given, read) = mpsc::channel(AHEAD);
         let (widened, mut made) = mpsc::channel(AHEAD);
         let reading = reading(of.from.clone(), (of.version, files), shape.read.clone(), (taken, given));
-        let _reading = task::spawn("data-read", reading);
+        let reading = task::spawn("data-read", reading);
         let adding = task::blocking("data-add", widening(adds, shape.clone(), read, widened));
-        let _adding = task::spawn("data-add", adding);
+        let adding = task::spawn("data-add", adding);
         let clock = &*self.warehouse.inner.clock;
         let mut open: Option<(Stager, u64, Tick)> = None;
         loop {
@@ -196,6 +196,10 @@ impl Dataset {
                 break;
             }
         }
+        // Who crashed has said nothing: what came before is not all.
+        let crashed = |crashed: task::Crashed| self.defect("work out the columns of", &crashed.to_string());
+        adding.await.flatten().map_err(crashed)?;
+        reading.await.map_err(crashed)?;
         let staged = parts.staged().ok_or_else(|| self.defect("go on with the parts of", "a sum is none"))?;
         let pending = Pending {
             change: of.change,

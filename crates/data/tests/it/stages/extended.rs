@@ -57,6 +57,25 @@ async fn attempt(
     (done, rows)
 }
 
+/// Falls over at its second piece of rows.
+struct Crashing(usize);
+
+impl Adds for Crashing {
+    fn needs(&self) -> Option<Vec<String>> {
+        None
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![Column { name: "one".to_owned(), ty: ColumnType::Int }]
+    }
+
+    fn add(&mut self, rows: Typed) -> Result<Vec<Values>, Error> {
+        self.0 += 1;
+        assert!(self.0 < 2, "a defect");
+        Ok(vec![Values::Wholes(vec![1; usize::try_from(rows.rows).unwrap()])])
+    }
+}
+
 const ROWS: usize = 40;
 
 /// A table of four files of ten rows.
@@ -143,6 +162,17 @@ async fn attempts_at_once_at_one_effect_make_one_table_and_take_nothing_from_eac
     assert!(made.iter().all(|one| *one == made[0]), "{made:?}");
     assert_eq!(hand.rows(&made[0]).await, doubled());
     assert_eq!(hand.versions("staging.p.s").await, 1);
+}
+
+#[tokio::test]
+async fn what_a_crash_leaves_is_not_taken_for_the_whole() {
+    let hand = Hand::new();
+    let table = table(&hand).await;
+    let adds = Box::new(Crashing(0));
+    let extension = Extension { keep: None, stamp: String::new(), made_of: Vec::new(), part: 10, adds };
+    let failed = extend(&*hand.project, &hand.context("s", "e"), &table, extension).await.unwrap_err();
+    assert!(failed.message.contains("work out the columns"), "{failed:?}");
+    assert!(!hand.bench.warehouse.dataset("staging.p.s").unwrap().exists().await.unwrap());
 }
 
 #[tokio::test]
