@@ -17,7 +17,6 @@ import multiprocessing
 import os
 import pathlib
 import platform
-import re
 import selectors
 import signal
 import socket
@@ -28,6 +27,10 @@ import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from wrk import wrk  # noqa: E402
+
 sys.path.insert(0, str(HERE.parents[1] / "tests" / "mlflow"))
 A = "/api/2.0/mlflow/"
 
@@ -148,25 +151,16 @@ function request()
 end"""
 
 
-def milliseconds(text):
-    n, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
-    return float(n) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
-
-
 def log_metric(port, seconds, connections, run):
     """Metrics of a run one by one. How many a second, and the latencies."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(LUA % (run, A))
         script.flush()
-        said = subprocess.run(
-            ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--latency", "-s", script.name, f"http://127.0.0.1:{port}"],
-            check=True, capture_output=True, text=True).stdout
-    assert "Non-2xx" not in said, said
-    found = lambda what: re.search(what + r"\s+(\S+)", said).group(1)
+        said = wrk(f"http://127.0.0.1:{port}", script.name, seconds, connections)
     last = json.loads(ask(connect(port), request("runs/search", {"experiment_ids": ["0"], "max_results": 1}))[1])["runs"][0]
     newest = max(m["step"] for m in last["data"]["metrics"])
-    assert int(newest) >= int(re.search(r"(\d+) requests in", said).group(1)), "what was answered is not there"
-    return float(found("Requests/sec:")), milliseconds(found("50%")), milliseconds(found("99%"))
+    assert int(newest) >= said["requests"], "what was answered is not there"
+    return said["requests_per_second"], said["p50_ms"], said["p99_ms"]
 
 
 def load(port, seconds, connections, make):

@@ -19,9 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-PINS = ["onnxruntime==1.32.0", "onnx==1.23.2", "scikit-learn==1.9.1", "skl2onnx==1.20.0", "lightgbm==4.7.0", "onnxmltools==1.16.0", "pyarrow==25.0.1"]
+from run import ROOT, venv
 
 MAKE = """
 import sys, numpy, pyarrow, pyarrow.parquet
@@ -58,17 +56,6 @@ print(json.dumps({"rows": rows, "seconds": time.perf_counter() - began, "cpu": u
 """
 
 
-def python(folder):
-    """The interpreter of the loop's own environment."""
-    made = folder / "batch"
-    interpreter = made / "bin/python"
-    if not (made / "done").exists():
-        subprocess.run([sys.executable, "-m", "venv", made], check=True)
-        subprocess.run([interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PINS], check=True)
-        (made / "done").touch()
-    return interpreter
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--forebay", required=True, help="the binary")
@@ -81,7 +68,7 @@ def main():
     args = parser.parse_args()
     peers = Path(args.peers)
     peers.mkdir(parents=True, exist_ok=True)
-    loop = python(peers)
+    loop = venv(peers, "batch")
     model = peers / "trees.onnx"
     if not model.exists():
         subprocess.run([loop, ROOT / "engines/onnx/oracles/models.py", "bench", model], check=True)
@@ -131,4 +118,5 @@ def main():
     print("\n".join(lines))
 
 
-main()
+if __name__ == "__main__":
+    main()

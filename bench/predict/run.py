@@ -31,8 +31,14 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE.parent))
+
+from wrk import wrk  # noqa: E402
+
+TRAIN = ["onnxruntime==1.32.0", "onnx==1.23.2", "scikit-learn==1.9.1", "skl2onnx==1.20.0", "lightgbm==4.7.0", "onnxmltools==1.16.0"]
 PINS = {
-    "train": ["onnxruntime==1.32.0", "onnx==1.23.2", "scikit-learn==1.9.1", "skl2onnx==1.20.0", "lightgbm==4.7.0", "onnxmltools==1.16.0"],
+    "train": TRAIN,
+    "batch": [*TRAIN, "pyarrow==25.0.1"],
     "mlserver": ["mlserver==1.7.1", "onnxruntime"],
     "litserve": ["litserve==0.2.19", "onnxruntime"],
 }
@@ -136,29 +142,13 @@ def cpu(pid):
     return total / TICK
 
 
-def milliseconds(text):
-    n, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
-    return float(n) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
-
-
 def measured(url, pid, body, args):
     script = Path(args.scratch) / "post.lua"
     script.write_text(f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nwrk.body = {json.dumps(body)}\n')
-    run = lambda seconds: subprocess.run(
-        ["wrk", "-t1", f"-c{args.connections}", f"-d{seconds}s", "--latency", "-s", script, url], capture_output=True, text=True, check=True
-    ).stdout
-    run(2)
+    wrk(url, script, 2, args.connections)
     before = cpu(pid)
-    said = run(args.seconds)
-    used = cpu(pid) - before
-    done = int(re.search(r"(\d+) requests in", said).group(1))
-    assert "Non-2xx" not in said, said
-    found = {
-        "requests_per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", said).group(1)),
-        "p50_ms": milliseconds(re.search(r"50%\s+(\S+)", said).group(1)),
-        "p99_ms": milliseconds(re.search(r"99%\s+(\S+)", said).group(1)),
-        "cpu_us": used / done * 1e6,
-    }
+    found = wrk(url, script, args.seconds, args.connections)
+    found["cpu_us"] = (cpu(pid) - before) / found.pop("requests") * 1e6
     if shutil.which("hey"):
         each = args.rate // args.connections
         count = args.rate * args.seconds
@@ -245,4 +235,5 @@ def main():
     (out / "predict.md").write_text("\n".join(lines) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -61,6 +61,14 @@ impl Schema {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    /// The column of that name, which `of` has to have.
+    pub(crate) fn named(&self, name: &str, of: &str) -> Result<&Column, Error> {
+        self.column(name).ok_or_else(|| {
+            let names: Vec<_> = self.names().collect();
+            Error::invalid(format!("the column `{name}`"), format!("`{of}` has {}", names.join(", ")))
+        })
+    }
+
     /// The names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.columns.iter().map(|column| column.name.as_str())

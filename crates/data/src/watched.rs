@@ -132,7 +132,7 @@ impl Source {
         aside(move || {
             let schema = source.infer()?;
             let (mut newest, of) = (None, source.describe());
-            has(&schema, &column, &of)?;
+            schema.named(&column, &of)?;
             let mut reader = source.open(&schema)?;
             while let Some(batch) = reader.next()? {
                 newest = newest.max(latest(&batch, &column, &of)?);
@@ -167,14 +167,6 @@ fn times(schema: &Schema) -> Vec<String> {
     schema.columns.iter().filter(|c| is_time(&c.ty)).map(|c| c.name.clone()).collect()
 }
 
-fn has(schema: &Schema, column: &str, of: &str) -> Result<(), Error> {
-    if schema.column(column).is_some() {
-        return Ok(());
-    }
-    let names: Vec<_> = schema.names().collect();
-    Err(Error::invalid(format!("the column `{column}`"), format!("`{of}` has {}", names.join(", "))))
-}
-
 /// How a column is summed up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -194,7 +186,7 @@ impl Sums {
     fn new(schema: &Schema, what: &Watching, spans: &[Span], of: &str) -> Result<Sums, Error> {
         let named = what.columns.iter().chain(&what.except).chain(&what.categories);
         for name in named.chain(spans.iter().map(|span| &span.column)) {
-            has(schema, name, of)?;
+            schema.named(name, of)?;
         }
         let (mut columns, mut left_out) = (Vec::new(), Vec::new());
         for column in &schema.columns {

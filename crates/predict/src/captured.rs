@@ -13,6 +13,19 @@ use crate::{DataType, Tensor};
 /// Values of a tensor a row that become columns, at most.
 const WIDEST: usize = 256;
 
+/// The columns that say which request a row is of, and nothing of what was asked: each with its type.
+pub const OWN: [(&str, &str); 9] = [
+    ("id", "text"),
+    ("row", "int"),
+    ("at", "timestamp"),
+    ("tenant", "text"),
+    ("version", "text"),
+    ("arm", "text"),
+    ("entity", "text"),
+    ("took_ms", "float"),
+    ("error", "text"),
+];
+
 /// The rows of an answer. `redacted` says which inputs and outputs are not kept.
 pub fn rows(answered: &Answered, redacted: impl Fn(&str) -> bool) -> Vec<Map<String, Json>> {
     let rows = answered.rows();
@@ -44,18 +57,7 @@ pub fn rows(answered: &Answered, redacted: impl Fn(&str) -> bool) -> Vec<Map<Str
 
 /// The types of the columns of an answer's rows, in the words of a dataset.
 pub fn types(answered: &Answered) -> BTreeMap<String, &'static str> {
-    let own = [
-        ("id", "text"),
-        ("row", "int"),
-        ("at", "timestamp"),
-        ("tenant", "text"),
-        ("version", "text"),
-        ("arm", "text"),
-        ("entity", "text"),
-        ("took_ms", "float"),
-        ("error", "text"),
-    ];
-    let mut types: BTreeMap<String, &'static str> = own.map(|(name, ty)| (name.to_owned(), ty)).into();
+    let mut types: BTreeMap<String, &'static str> = OWN.map(|(name, ty)| (name.to_owned(), ty)).into();
     let given = answered.inputs.iter().map(|tensor| (tensor, ""));
     let made = answered.outputs.iter().map(|tensor| (tensor, "output_"));
     for (named, before) in given.chain(made) {

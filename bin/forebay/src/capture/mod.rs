@@ -14,7 +14,7 @@
 mod spool;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -54,9 +54,14 @@ pub fn dataset(model: &str) -> String {
     format!("{CAPTURED}{}", model.chars().map(plain).collect::<String>())
 }
 
+/// Where what is kept waits to become versions.
+fn folder(project: &Path) -> PathBuf {
+    project.join(".forebay").join("capture")
+}
+
 /// Since when answers of a model, or what was told of them, wait that are no rows of their datasets yet.
-pub fn waiting(project: &std::path::Path, dataset: &str) -> Option<UnixMillis> {
-    let folder = project.join(".forebay").join("capture");
+pub fn waiting(project: &Path, dataset: &str) -> Option<UnixMillis> {
+    let folder = folder(project);
     [dataset, FEEDBACK].into_iter().filter_map(|dataset| spool::waiting(&folder, dataset)).min()
 }
 
@@ -88,7 +93,7 @@ impl Capture {
         let (telling, told) = mpsc::channel(TELLING);
         let models = Mutex::new(Arc::new(config.capture.clone().into_iter().collect()));
         let seen = Arc::new(Seen { models, answers, telling, dropped: AtomicU64::new(0) });
-        let folder = project.join(".forebay").join("capture");
+        let folder = folder(&project);
         let spools = Arc::new(Mutex::new(Spools::new(folder.clone(), clock.clone())));
         let writing = task::spawn("capture", write(answered, told, (spools, Arc::downgrade(&seen))));
         let versions = Versions { warehouse: Lazily::of(project, config, env, clock.clone()), clock };
@@ -243,7 +248,7 @@ impl Versions {
     }
 
     /// Makes the rows of a file a version, once, and removes it.
-    async fn commit(&self, file: &std::path::Path) -> Result<(), String> {
+    async fn commit(&self, file: &Path) -> Result<(), String> {
         let Some(spooled) = spool::Spooled::of(file) else { return Ok(()) };
         let warehouse = self.warehouse.get().map_err(|e| e.to_string())?;
         let dataset = warehouse.dataset(&spooled.dataset).map_err(|e| format!("cannot {e}"))?;

@@ -132,12 +132,8 @@ pub(super) fn ready(folder: &Path) -> Vec<PathBuf> {
 /// Since when rows of a dataset wait that are no version yet; nothing when none do.
 pub(super) fn waiting(folder: &Path, dataset: &str) -> Option<UnixMillis> {
     let files = ["part", "jsonl"].into_iter().flat_map(|ending| listed(folder, ending));
-    let since = |file: PathBuf| {
-        let (of, rest) = file.file_stem()?.to_str()?.rsplit_once('~')?;
-        let since = rest.split_once('-')?.0.parse().ok()?;
-        (of == dataset).then_some(UnixMillis(since))
-    };
-    files.filter_map(since).min()
+    let spooled = files.filter_map(|file| Spooled::of(&file)).filter(|spooled| spooled.dataset == dataset);
+    spooled.filter_map(|spooled| spooled.since()).min()
 }
 
 /// Cuts a row off that is not whole.
@@ -165,6 +161,12 @@ impl Spooled {
         let name = path.file_stem()?.to_str()?.to_owned();
         let (dataset, _) = name.rsplit_once('~')?;
         Some(Spooled { path: path.to_owned(), dataset: dataset.to_owned(), name: name.clone() })
+    }
+
+    /// When it was begun.
+    fn since(&self) -> Option<UnixMillis> {
+        let (_, rest) = self.name.rsplit_once('~')?;
+        Some(UnixMillis(rest.split_once('-')?.0.parse().ok()?))
     }
 
     /// The types of its columns.

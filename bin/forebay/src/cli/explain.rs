@@ -33,8 +33,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
             return Err(unknown());
         }
         // Nothing is charged for a prediction: it has no record in the ledger.
-        let found =
-            super::data::block_with(prediction::find(global, &id.to_string()))?.ok_or_else(unknown)?;
+        let found = super::data::block_on(prediction::find(global, &id.to_string()))?.ok_or_else(unknown)?;
         if global.json {
             return print_json(&found.json());
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use data::{At, Watching};
+use predict::captured::OWN;
 use watch::alert::{AlertsSettings, Direction, Inhibition, Rule, Severity};
 use watch::drift::DriftLimits;
 use watch::monitor::MonitorSettings;
@@ -172,9 +173,6 @@ fn lasting(config: &MonitorConfig, rule: Rule) -> Rule {
     }
 }
 
-/// Columns of what is captured that say which request a row is of, and nothing of what was asked.
-const OWN: [&str; 9] = ["id", "row", "at", "tenant", "version", "arm", "entity", "took_ms", "error"];
-
 /// The monitor as one of a dataset: that of a model is of the rows that are captured of it.
 pub fn of_dataset(config: &Config, monitor: &MonitorConfig) -> MonitorConfig {
     let mut own = monitor.clone();
@@ -184,7 +182,7 @@ pub fn of_dataset(config: &Config, monitor: &MonitorConfig) -> MonitorConfig {
     own.watch = crate::capture::dataset(&monitor.watch);
     own.time.get_or_insert_with(|| "at".to_owned());
     if let Some(drift) = &mut own.drift {
-        drift.except.extend(OWN.map(str::to_owned));
+        drift.except.extend(OWN.map(|(name, _)| name.to_owned()));
     }
     own
 }

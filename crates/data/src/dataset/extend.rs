@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use crate::dataset::add::Pending;
 use crate::dataset::put::Told;
 use crate::dataset::stage::{Staged, Stager};
-use crate::dataset::{Added, Change, Dataset, Rows, Select};
+use crate::dataset::{Added, Change, Dataset, Rows, Select, number};
 use crate::fingerprint::{Fingerprint, Sum, schema_hash};
 use crate::{Column, ColumnType, Error, Schema, Typed, store};
 
@@ -144,7 +144,8 @@ impl Dataset {
         told: Told<'_>,
     ) -> Result<Added, Unmade> {
         let table = of.from.at_version(of.version).await?;
-        let shape = Shape::of(&of, &of.from.schema_of(&table)?, &*adds)?;
+        let held = of.from.schema_of(&table)?;
+        let shape = Shape::of(&of, &held, &*adds)?;
         // Where rows stand nowhere in particular, nobody knows which are done.
         let files = of.from.in_files(&table).await?;
         let made_of = made_of(&of, &shape, files.as_deref());
@@ -165,7 +166,7 @@ impl Dataset {
         told(taken);
         let (given, read) = mpsc::channel(AHEAD);
         let (widened, mut made) = mpsc::channel(AHEAD);
-        let reading = reading(of.from.clone(), (of.version, files), shape.read.clone(), (taken, given));
+        let reading = reading(of.from.clone(), (table, held, files), shape.read.clone(), (taken, given));
         let reading = task::spawn("data-read", reading);
         let adding = task::blocking("data-add", widening(adds, shape.clone(), read, widened));
         let adding = task::spawn("data-add", adding);
@@ -287,22 +288,18 @@ struct Shape {
 
 impl Shape {
     fn of(of: &Extending<'_>, held: &Schema, adds: &dyn Adds) -> Result<Shape, Error> {
-        let (keep, needs) = (of.keep.map(<[String]>::to_vec), adds.needs());
-        for name in keep.iter().chain(&needs).flatten() {
-            if held.column(name).is_none() {
-                let names: Vec<_> = held.names().collect();
-                let why = format!("`{}` has {}", of.from.name(), names.join(", "));
-                return Err(Error::invalid(format!("the column `{name}`"), why));
-            }
+        let needs = adds.needs();
+        let (keep, needs) = (of.keep, needs.as_deref());
+        for name in keep.iter().chain(&needs).copied().flatten() {
+            held.named(name, of.from.name())?;
         }
-        let among =
-            |names: &Option<Vec<String>>, c: &Column| names.as_ref().is_none_or(|n| n.contains(&c.name));
+        let among = |names: Option<&[String]>, c: &Column| names.is_none_or(|n| n.contains(&c.name));
         let read: Vec<Column> =
-            held.columns.iter().filter(|c| among(&keep, c) || among(&needs, c)).cloned().collect();
-        let places = |names: &Option<Vec<String>>| -> Vec<usize> {
+            held.columns.iter().filter(|c| among(keep, c) || among(needs, c)).cloned().collect();
+        let places = |names: Option<&[String]>| -> Vec<usize> {
             read.iter().enumerate().filter(|(_, c)| among(names, c)).map(|(at, _)| at).collect()
         };
-        let (kept, looked_at) = (places(&keep), places(&needs));
+        let (kept, looked_at) = (places(keep), places(needs));
         let mut columns: Vec<Column> = kept.iter().filter_map(|at| read.get(*at)).cloned().collect();
         for column in adds.columns() {
             if columns.iter().any(|own| own.name == column.name) {
@@ -331,7 +328,7 @@ fn made_of(of: &Extending<'_>, shape: &Shape, files: Option<&[String]>) -> Strin
 /// Reads the rows behind the first `skip` of a version: file by file where these are known.
 async fn reading(
     from: Dataset,
-    (version, files): (u64, Option<Vec<String>>),
+    (table, held, files): (DeltaTable, Schema, Option<Vec<String>>),
     columns: Schema,
     (mut skip, to): (u64, mpsc::Sender<Result<RecordBatch, Error>>),
 ) {
@@ -340,19 +337,19 @@ async fn reading(
             Some(files) => files.into_iter().map(Some).collect(),
             None => vec![None],
         };
+        let session = from.warehouse.session_of_one();
         for piece in pieces {
             let mut rows = match piece {
                 Some(file) => {
-                    let session = from.warehouse.session_of_one();
-                    let frame = from.files_frame(&session, &[file], version).await?;
+                    let frame = from.paths_frame(&session, [file.as_str()].into_iter(), &held).await?;
                     let frame = frame.select(columns.names().map(ident).collect::<Vec<_>>());
                     let frame = frame.map_err(|e| store::query("read rows", &e))?;
-                    Rows::run_of(frame, columns.clone(), vec![(from.clone(), version)]).await?
+                    Rows::run_of(frame, columns.clone(), vec![(from.clone(), number(&table))]).await?
                 }
                 None => {
                     let select =
                         Select { columns: columns.names().map(str::to_owned).collect(), ..Select::default() };
-                    from.scan(&from.at_version(version).await?, &select).await?
+                    from.scan(&table, &select).await?
                 }
             };
             while let Some(batch) = rows.next_arrow().await? {

@@ -82,12 +82,7 @@ impl Dataset {
         if !select.columns.is_empty() {
             let mut columns = Vec::with_capacity(select.columns.len());
             for name in &select.columns {
-                let Some(column) = schema.column(name) else {
-                    let names: Vec<_> = schema.names().collect();
-                    let why = format!("`{}` has {}", self.name, names.join(", "));
-                    return Err(Error::invalid(format!("the column `{name}`"), why));
-                };
-                columns.push(column.clone());
+                columns.push(schema.named(name, &self.name)?.clone());
             }
             let names: Vec<&str> = select.columns.iter().map(String::as_str).collect();
             // Names as they are, and not as SQL folds their case.

@@ -139,7 +139,7 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f64>, Error> {
     }
 }
 
-fn names(classes: &Classes) -> Vec<String> {
+pub(super) fn names(classes: &Classes) -> Vec<String> {
     match classes {
         Classes::Numbers(all) => all.iter().map(ToString::to_string).collect(),
         Classes::Texts(all) => all.clone(),

@@ -11,7 +11,7 @@ use contract::lineage::{Thing, ThingKind};
 use contract::{BoxFuture, Code, Inputs, Kind, Value};
 use pipeline::{Problem, task};
 use predict::batch::probe::{Found as Shared, shares};
-use predict::{Artifact, DYNAMIC, DataType, Field, LoadSettings, Model, Tensor};
+use predict::{Artifact, DataType, LoadSettings, Model};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +19,9 @@ use super::Means;
 use super::asked::columns;
 use super::error::{crashed, kept, predicted};
 use super::job::Job;
-use super::kind::{ModelStage, open, problem};
+use super::kind::{ModelStage, misnamed, problem};
 use super::released::{self, Released};
-use crate::check;
+use super::scores::{Scores, columns_of, nothing, scores};
 use crate::onnx::Classes;
 use crate::train::Frame;
 
@@ -153,10 +153,7 @@ impl Found {
         };
         let released = Released::of(job.tracked(), job.tenant(), version).await.map_err(kept)?;
         let (number, bytes) = (released.version.version, released.file);
-        let thing = Thing {
-            number: u64::try_from(number).ok(),
-            ..Thing::new(ThingKind::Model, name).at(number.to_string())
-        };
+        let thing = released::thing(name, number);
         let classes = released.record.and_then(|record| record.classes);
         let said = format!("version {number} of {name}");
         Ok(Found { file: Artifact::Content(bytes.clone()), bytes, classes, thing, said })
@@ -182,17 +179,6 @@ pub struct Scoring {
 /// What works columns out of some rows.
 pub type Score = Box<dyn FnMut(&Frame) -> Result<Vec<Scores>, contract::Error> + Send>;
 
-/// Values of a column that was worked out, one for each row.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Scores {
-    /// Of numbers.
-    Numbers(Vec<f64>),
-    /// Of whole numbers.
-    Wholes(Vec<i64>),
-    /// Of texts.
-    Texts(Vec<String>),
-}
-
 impl ModelStage for BatchStage {
     const NAME: &'static str = "batch_predict";
     const INPUT: (&'static str, Kind) = ("table", Kind::Table);
@@ -200,13 +186,7 @@ impl ModelStage for BatchStage {
     type Config = BatchConfig;
 
     fn build(config: BatchConfig, means: &dyn Means) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        if let Err(refused) = check::model_name(&config.model)
-            && !open(&config.model)
-        {
-            let remedy = "a name has no `/`, `:`, `%` and quotes, and is not empty";
-            problems.push(problem("/model", &refused.message, remedy));
-        }
+        let mut problems: Vec<Problem> = misnamed(&config.model).into_iter().collect();
         if config.alias.is_some() && config.version.is_some() {
             let m = "an alias and a version are two answers to one question";
             problems.push(problem("/version", m, "leave one of `alias` and `version` out"));
@@ -372,66 +352,4 @@ impl Asking {
         }
         Ok(all)
     }
-}
-
-/// What an output's columns are called; `None` when it is not known how many there are.
-fn columns_of(field: &Field, classes: Option<&Classes>) -> Option<Vec<String>> {
-    let width = match field.shape.as_slice() {
-        [_] | [_, 1] => return Some(vec![field.name.clone()]),
-        [_, width] if *width != DYNAMIC => usize::try_from(*width).ok()?,
-        _ => return None,
-    };
-    let classes: Option<Vec<String>> = match classes {
-        Some(Classes::Numbers(all)) => Some(all.iter().map(ToString::to_string).collect()),
-        Some(Classes::Texts(all)) => Some(all.clone()),
-        None => None,
-    };
-    let named = classes.filter(|all| all.len() == width);
-    let names = named.unwrap_or_else(|| (0..width).map(|n| n.to_string()).collect());
-    Some(names.into_iter().map(|name| format!("{}_{name}", field.name)).collect())
-}
-
-/// No values, of the type that elements of a tensor become.
-fn nothing(ty: DataType) -> Scores {
-    match ty {
-        DataType::Fp16 | DataType::Fp32 | DataType::Fp64 => Scores::Numbers(Vec::new()),
-        DataType::Bytes => Scores::Texts(Vec::new()),
-        _ => Scores::Wholes(Vec::new()),
-    }
-}
-
-/// The columns of a tensor of rows.
-fn scores(tensor: &Tensor, width: usize, to: &mut Vec<Scores>) -> Result<(), predict::Error> {
-    macro_rules! columns {
-        ($type:ty, $kind:path, $each:expr) => {{
-            let values = tensor.values::<$type>()?;
-            let each = $each;
-            for at in 0..width {
-                to.push($kind(values.iter().skip(at).step_by(width).map(|x| each(*x)).collect()));
-            }
-        }};
-    }
-    match tensor.datatype() {
-        DataType::Fp32 => columns!(f32, Scores::Numbers, f64::from),
-        DataType::Fp64 => columns!(f64, Scores::Numbers, |x| x),
-        DataType::Fp16 => columns!(u16, Scores::Numbers, |x| half::f16::from_bits(x).to_f64()),
-        DataType::Int64 => columns!(i64, Scores::Wholes, |x| x),
-        DataType::Int32 => columns!(i32, Scores::Wholes, i64::from),
-        DataType::Int16 => columns!(i16, Scores::Wholes, i64::from),
-        DataType::Int8 => columns!(i8, Scores::Wholes, i64::from),
-        DataType::Uint32 => columns!(u32, Scores::Wholes, i64::from),
-        DataType::Uint16 => columns!(u16, Scores::Wholes, i64::from),
-        DataType::Uint8 | DataType::Bool => columns!(u8, Scores::Wholes, i64::from),
-        DataType::Uint64 => {
-            columns!(u64, Scores::Wholes, |x: u64| i64::try_from(x).unwrap_or(i64::MAX))
-        }
-        DataType::Bytes => {
-            let texts: Vec<String> =
-                tensor.strings().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
-            for at in 0..width {
-                to.push(Scores::Texts(texts.iter().skip(at).step_by(width).cloned().collect()));
-            }
-        }
-    }
-    Ok(())
 }

@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 
 use super::Means;
 use super::job::Job;
+use crate::check;
 
 /// A kind of this module.
 pub(super) trait ModelStage: Sized + Send + Sync + 'static {
@@ -122,6 +123,13 @@ impl<S: ModelStage> Stage for Built<S> {
 
 pub(super) fn problem(pointer: &str, message: &str, remedy: &str) -> Problem {
     Problem { pointer: pointer.into(), message: message.into(), remedy: remedy.into() }
+}
+
+/// What is wrong with the name of a registered model, as far as it is known.
+pub(super) fn misnamed(name: &str) -> Option<Problem> {
+    let refused = check::model_name(name).err().filter(|_| !open(name))?;
+    let remedy = "a name has no `/`, `:`, `%` and quotes, and is not empty";
+    Some(problem("/model", &refused.message, remedy))
 }
 
 /// Whether a text is still to be filled in: a run does so before it builds the stage.

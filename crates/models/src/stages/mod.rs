@@ -35,6 +35,7 @@ mod record;
 mod register;
 mod released;
 mod rollout;
+mod scores;
 mod track;
 mod train;
 
@@ -52,12 +53,13 @@ use crate::gate::seal::Signer;
 use crate::train::Frame;
 
 pub use asked::{Answers, Asked};
-pub use batch::{Configured, Score, Scores, Scoring};
+pub use batch::{Configured, Score, Scoring};
 pub use candidate::Candidate;
 pub use rebuild::{Rebuilt, rebuild};
 pub use record::{RECORD, Recorded};
 pub use register::gated;
 pub use released::{Released, decision_of, file_of, find, keep_decision};
+pub use scores::Scores;
 
 /// What the program around knows, and the stages ask for when they need it.
 pub trait Means: Send + Sync {

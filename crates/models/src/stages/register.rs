@@ -19,7 +19,7 @@ use super::candidate::{Candidate, parted};
 use super::error::{evaluated, kept, stored, written};
 use super::evaluate::Held;
 use super::job::Job;
-use super::kind::{ModelStage, open, problem};
+use super::kind::{ModelStage, misnamed, open, problem};
 use super::released::{self, Released, keep_decision};
 use super::{Means, track};
 use crate::card::Record;
@@ -86,13 +86,7 @@ impl ModelStage for RegisterStage {
     type Config = RegisterConfig;
 
     fn build(config: RegisterConfig, means: &dyn Means) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        if let Err(refused) = check::model_name(&config.model)
-            && !open(&config.model)
-        {
-            let remedy = "a name has no `/`, `:`, `%` and quotes, and is not empty";
-            problems.push(problem("/model", &refused.message, remedy));
-        }
+        let mut problems: Vec<Problem> = misnamed(&config.model).into_iter().collect();
         if config.alias.is_empty() || config.alias.eq_ignore_ascii_case("latest") {
             let remedy = "write `champion`, or another name but `latest`, which always is the newest version";
             problems.push(problem("/alias", "no alias can be called so", remedy));
@@ -134,10 +128,7 @@ impl ModelStage for RegisterStage {
             let candidate = Candidate::given(inputs)?;
             self.registered(job).await?;
             let version = self.version(job, &candidate).await?;
-            let made = Thing {
-                number: u64::try_from(version.version).ok(),
-                ..Thing::new(ThingKind::Model, &self.config.model).at(version.version.to_string())
-            };
+            let made = released::thing(&self.config.model, version.version);
             job.attempt.log.lineage(Lineage {
                 inputs: vec![
                     Thing::new(ThingKind::Artifact, &candidate.model.name).at(&candidate.model.hash),

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use contract::TenantId;
+use contract::lineage::{Thing, ThingKind};
 use store::tracking::{ModelVersion, Refused};
 
 use super::record::{RECORD, Recorded};
@@ -51,6 +52,12 @@ pub async fn find(
         }
     };
     Ok(Some(of.version(name, number).await?))
+}
+
+/// A version as lineage names it.
+pub(super) fn thing(name: &str, version: i64) -> Thing {
+    let of = Thing::new(ThingKind::Model, name).at(version.to_string());
+    Thing { number: u64::try_from(version).ok(), ..of }
 }
 
 /// The ONNX file of a version.

@@ -77,7 +77,7 @@ impl Tx {
     }
 
     /// Takes everything back. So does dropping it, at the price of another connection.
-    pub(super) async fn take_back(mut self) -> Result<(), Error> {
+    async fn take_back(mut self) -> Result<(), Error> {
         if self.begun {
             sqlx::query("ROLLBACK").execute(&mut *self.conn).await?;
             self.done = true;

@@ -95,12 +95,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
 
 /// On as many threads as there are cores: queries run beside each other. Ctrl-C ends the command between two steps, so that a
 /// change that is not committed takes its files back.
-pub(super) fn block_on(future: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    block_with(future)
-}
-
-/// The same, with a result.
-pub(super) fn block_with<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
         Error::new(format!("cannot start: {e}"), "check the limits on open files and threads (`ulimit -a`)")
     })?;

@@ -4,6 +4,7 @@
 use models::release::Decided;
 use models::rolling::happened;
 use models::stages::Released;
+use predict::captured::OWN;
 use serde_json::{Map, Value, json};
 use store::tracking::{AliasChange, ModelVersion};
 
@@ -107,8 +108,6 @@ fn word(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Columns that say which request a row is of.
-const OWN: [&str; 9] = ["id", "row", "at", "tenant", "version", "arm", "entity", "took_ms", "error"];
 const OUTPUT: &str = "output_";
 
 impl Prediction {
@@ -146,7 +145,9 @@ impl Prediction {
     fn row(&self, row: &Row) -> Node {
         let said = |output: bool| -> String {
             let all = row.iter().filter(|(name, value)| {
-                !OWN.contains(&name.as_str()) && name.starts_with(OUTPUT) == output && !value.is_null()
+                !OWN.iter().any(|(own, _)| own == name)
+                    && name.starts_with(OUTPUT) == output
+                    && !value.is_null()
             });
             let all = all.map(|(name, value)| {
                 format!("{} {}", name.strip_prefix(OUTPUT).unwrap_or(name), word(value))
