@@ -4,6 +4,10 @@ import os
 import pathlib
 import shutil
 import socket
+import subprocess
+import sys
+import time
+import urllib.request
 
 import anthropic
 import openai
@@ -117,3 +121,37 @@ def predictions():
 def triton(predictions):
     """Where `tritonclient` finds them."""
     return predictions
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """How to reach an S3 with the bucket `lake`."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        signed = {"authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request"}
+        put = urllib.request.Request(f"{url}/lake", method="PUT", headers=signed)
+        urllib.request.urlopen(put, timeout=10).close()
+        yield {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+        }
+    finally:
+        server.kill()
+        server.wait()

@@ -3,11 +3,7 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
-import sys
-import time
-import urllib.request
 
 import duckdb
 import polars
@@ -98,39 +94,6 @@ def test_what_they_write_is_a_version_here(project):
     frame.write_delta(table, mode="append")
     assert forebay(project, "show", "t")["rows"] == 4
     assert forebay(project, "add", "t", "more.csv")["rows"] == 6
-
-
-@pytest.fixture(scope="module")
-def s3():
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        signed = {"authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request"}
-        put = urllib.request.Request(f"{url}/lake", method="PUT", headers=signed)
-        urllib.request.urlopen(put, timeout=10).close()
-        yield {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_REGION": "us-east-1",
-        }
-    finally:
-        server.kill()
-        server.wait()
 
 
 def on_s3(project, s3, prefix):

@@ -14,6 +14,7 @@ use admission::{Gate, Room, Scope};
 use contract::{Clock, ModelName, Surface, TenantId};
 use gateway::{App, Current, FairSlots};
 use llm::{Hedge, Models};
+use models::stages::Tracked;
 use pipeline::durable::{Definitions, Durable};
 use pipeline::exec::Notes;
 use store::{Reader, Store};
@@ -40,6 +41,8 @@ pub struct Means {
     pub open: bool,
     /// Who is told of requests that ended, if anybody.
     pub export: Option<Sink>,
+    /// Where runs and models are noted.
+    pub tracked: Tracked,
 }
 
 /// Where a model is asked, as long as nothing about that changes.
@@ -189,8 +192,8 @@ impl Assembly {
         models.prepare(settings);
         let outside = wiring::outside(config, self.reader.runs.clone(), &self.means.clock)?;
         let noting: Arc<dyn Notes> = Arc::new(self.noting.clone());
-        let tracking = Some(self.reader.tracking.clone());
-        let reach = Reach { outside, tracking, notes: Some(noting) };
+        let tracked = Some(self.means.tracked.clone());
+        let reach = Reach { outside, tracked, notes: Some(noting) };
         let cache: Arc<dyn llm::PartCache> = self.cache.clone();
         let calls = self.durable.calls();
         let registry = wiring::kinds(&models, &self.project, Some(config), Some(cache), reach, calls);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use contract::{BoxFuture, Code, Context, Error as Refusal, Value};
 use data::stages::{Extension, PART};
-use data::{Adds, Typed};
-use models::artifacts::Folder;
+use data::{Adds, Bucket, Typed};
+use models::artifacts::{Artifacts, Folder};
 use models::gate::seal::Signer;
 use models::stages::{Configured, Means, Scores, Scoring, Tracked};
 use models::train::{Column, Frame, Values};
@@ -16,8 +16,10 @@ use pipeline::artifacts::Artifacts as Files;
 use predict::Backend;
 use store::tracking::Tracking;
 
-use crate::config::Config;
+use crate::Error;
+use crate::bucket::InBucket;
 use crate::config::model::ModelConfig;
+use crate::config::{Config, Env};
 use crate::signing::Key;
 use crate::stages::Project;
 use crate::worker::beside;
@@ -47,14 +49,25 @@ pub(crate) fn configured(config: &Config) -> BTreeMap<String, Configured> {
     config.models.iter().map(one).collect()
 }
 
-/// Where the project's artifacts of runs and models are.
-pub(crate) fn artifacts(project: &Path) -> Folder {
-    Folder::new(project.join(".forebay").join("tracking"))
-}
-
-/// Where runs and models are noted, with their artifacts in the project's folder.
-pub(crate) fn tracked(folder: &Path, tracking: Tracking) -> Tracked {
-    Tracked { tracking, artifacts: Arc::new(artifacts(folder)) }
+/// Where runs and models are noted, with their artifacts where `storage.artifacts` says, or else in the project's folder.
+///
+/// # Errors
+/// What is configured names no bucket.
+pub(crate) fn tracked(
+    project: &Path,
+    configured: Option<&str>,
+    env: &Env,
+    tracking: Tracking,
+) -> Result<Tracked, Error> {
+    let artifacts: Arc<dyn Artifacts> = match configured {
+        None => Arc::new(Folder::new(project.join(".forebay").join("tracking"))),
+        Some(root) => {
+            let bucket = Bucket::open(root, &env.beginning_with("AWS_"));
+            let help = "correct `storage.artifacts` in forebay.yaml: `s3://BUCKET/PREFIX`";
+            Arc::new(InBucket::new(bucket.map_err(|e| Error::new(format!("cannot {e}"), help))?))
+        }
+    };
+    Ok(Tracked { tracking, artifacts })
 }
 
 impl Means for Learning {

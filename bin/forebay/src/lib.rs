@@ -4,6 +4,7 @@
 
 mod aside;
 pub mod assembly;
+mod bucket;
 pub mod capture;
 pub mod cli;
 pub mod config;

@@ -11,13 +11,13 @@ use contract::{BoxFuture, Clock, Code, Context, Error as Refusal, SystemClock, U
 use data::features::FeatureView;
 use data::stages::{Configured, Fetched, Means, place};
 use data::{Format, Gc, Warehouse};
+use models::stages::Tracked;
 use pipeline::Registry;
 use pipeline::artifacts::Artifacts;
 use pipeline::durable::{Keeper, Named};
 use pipeline::exec::Notes;
 use pipeline::exec::{ExecParts, Place, TableFormat};
 use pipeline::outside::Outside;
-use store::tracking::Tracking;
 
 use crate::config::{Config, Env, load_sections};
 use crate::learning::{self, Learning};
@@ -231,8 +231,8 @@ pub(crate) fn artifacts(folder: &Path, config: Option<&Config>) -> Artifacts {
 pub(crate) struct Reach {
     /// Who asks addresses and brings webhooks.
     pub(crate) outside: Outside,
-    /// Who notes runs and models.
-    pub(crate) tracking: Option<Tracking>,
+    /// Who notes runs and models, and keeps their artifacts.
+    pub(crate) tracked: Option<Tracked>,
     /// Where commands note theirs.
     pub(crate) notes: Option<Arc<dyn Notes>>,
 }
@@ -254,7 +254,7 @@ pub(crate) fn register(registry: &mut Registry, folder: &Path, config: Option<&C
         project: project.clone(),
         files: artifacts(folder, config),
         models: config.map(learning::configured).unwrap_or_default(),
-        tracked: reach.tracking.map(|tracking| learning::tracked(folder, tracking)),
+        tracked: reach.tracked,
     };
     data::stages::register(registry, project);
     models::stages::register(registry, &(Arc::new(learning) as Arc<dyn models::stages::Means>));

@@ -30,6 +30,7 @@
 //! guessed that can be silently wrong: no encoding from bytes, no day from `01/02/2013`, no number from `007`.
 
 mod batch;
+mod bucket;
 mod canonical;
 mod columns;
 mod dataset;
@@ -48,6 +49,7 @@ mod typed;
 mod warehouse;
 mod watched;
 
+pub use bucket::{Bucket, BucketReader, BucketWriter, Listed};
 pub use dataset::{
     Added, Adds, At, Attempt, Batch, Change, Collected, Dataset, Diff, Effect, Gate, Gated, Gc, How, Policy,
     Quarantined, Released, Rows, Select, Shown, Tag, Values, Version,

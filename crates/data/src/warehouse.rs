@@ -9,14 +9,13 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::ObjectStore;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use url::Url;
 
 use crate::dataset::Dataset;
 use crate::turns::Turns;
-use crate::{Error, store};
+use crate::{Error, bucket, store};
 
 /// What work on datasets may use.
 #[derive(Clone)]
@@ -102,18 +101,7 @@ impl Warehouse {
     /// none (`If-None-Match: *`), which S3 and what speaks its protocol does since 2024.
     fn bucket(url: &Url, clock: Arc<dyn Clock>, settings: Settings) -> Result<Warehouse, Error> {
         let refused = |why: String| Error::invalid(format!("the warehouse `{url}`"), why);
-        let Some(bucket) = url.host_str() else {
-            return Err(refused("it names no bucket; write `s3://BUCKET/PREFIX`".to_owned()));
-        };
-        let mut builder =
-            AmazonS3Builder::new().with_bucket_name(bucket).with_conditional_put(S3ConditionalPut::ETagMatch);
-        for (name, value) in &settings.store {
-            // Variables that are about other programs of AWS's are passed over.
-            if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
-                builder = builder.with_config(key, value);
-            }
-        }
-        let store = builder.build().map_err(|e| refused(e.to_string()))?;
+        let store = bucket::open(url, &settings.store).map_err(refused)?;
         let mut root = url.clone();
         if !root.path().ends_with('/') {
             root.set_path(&format!("{}/", url.path()));

@@ -62,9 +62,11 @@ def flights(fixtures):
 
 
 class Project:
-    def __init__(self, folder, binary, fixtures, without):
+    def __init__(self, folder, binary, fixtures, without, speed):
         self.folder, self.binary = folder, binary
-        self.env = {"ORT_DYLIB_PATH": str(fixtures / "libonnxruntime.so"), **os.environ}
+        # What the monitors of forebay.yaml wait for, in seconds of the clock.
+        spans = {name: f"{days * 86_400_000 // speed}ms" for name, days in (("DAY", 1), ("WEEK", 7), ("TWO_WEEKS", 14))}
+        self.env = {"ORT_DYLIB_PATH": str(fixtures / "libonnxruntime.so"), **os.environ, **spans}
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(HERE / "gates", folder / "gates")
         config = (HERE / "forebay.yaml").read_text()
@@ -119,7 +121,7 @@ def play(options):
     every = flights(fixtures)
     begin = datetime(2013, 3, 1, tzinfo=NEW_YORK)
     until = datetime.fromisoformat(options.until).replace(tzinfo=NEW_YORK)
-    project = Project(Path(options.folder).resolve(), options.forebay, fixtures, options.without)
+    project = Project(Path(options.folder).resolve(), options.forebay, fixtures, options.without, options.speed)
     project.add([f for f in every if f[0] < begin - timedelta(hours=6)])
     print("the model of the winter learns", flush=True)
     project.run("run", "learn")

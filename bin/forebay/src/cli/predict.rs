@@ -16,7 +16,7 @@ use super::client::whole;
 use super::remote::{Refused, Remote};
 use super::storage::{self, Need, clean};
 use super::{Global, block_on, print, print_json, project};
-use crate::{Error, learning};
+use crate::Error;
 
 /// The largest answer that is taken.
 const LIMIT: usize = 256 << 20;
@@ -137,7 +137,7 @@ async fn artifact(global: &Global, name: &str) -> Result<Artifact, Error> {
         None => (name.to_owned(), "champion".to_owned()),
     };
     let reader = storage::open(global, Need::Records).await?;
-    let tracked = learning::tracked(&global.project, reader.tracking.clone());
+    let tracked = storage::tracked(global, &reader)?;
     let tenant = TenantId::of_the_project();
     let found = async {
         match find(&tracked, &tenant, &registered, Ok(alias.as_str())).await? {

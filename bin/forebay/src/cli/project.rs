@@ -7,6 +7,7 @@ use std::sync::Arc;
 use contract::{Clock, Surface, SystemClock};
 use data::features::online::Mode;
 use gateway::{App, Current, EndedRequests, Jobs};
+use models::stages::Tracked;
 use pipeline::task::Behind;
 use store::Store;
 use tokio::runtime::Handle;
@@ -84,6 +85,7 @@ pub(super) struct Opened {
     watching: Option<Arc<Watching>>,
     /// Who else is told of lineage.
     telling: Option<Telling>,
+    tracked: Tracked,
 }
 
 impl Opened {
@@ -122,7 +124,10 @@ impl Opened {
         let export = telemetry::start(config)?;
         let sink = export.as_ref().map(Export::sink);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let means = Means { clock: clock.clone(), surface, open, export: sink };
+        let env = Env::of_process(&global.project);
+        let artifacts = config.storage.artifacts.as_deref();
+        let tracked = learning::tracked(&global.project, artifacts, &env, store.reader.tracking.clone())?;
+        let means = Means { clock: clock.clone(), surface, open, export: sink, tracked: tracked.clone() };
         let (assembly, app) = Assembly::start(&global.project, config, &store, means).await?;
         let ended = app.ended();
         let telling = lineage::start(&global.project, config, clock.clone())?;
@@ -144,6 +149,7 @@ impl Opened {
             capture,
             watching,
             telling,
+            tracked,
         };
         Ok((opened, assembly, app))
     }
@@ -167,13 +173,13 @@ impl Opened {
         Ok(())
     }
 
-    /// Keeps artifacts of runs and models in the project's folder. What a process that died had half written goes first.
+    /// Keeps artifacts of runs and models. What a process that died had half written goes first.
     fn keep_artifacts(&self, app: &App) -> Result<(), Error> {
-        let artifacts = learning::artifacts(&self.project);
+        let artifacts = &self.tracked.artifacts;
         let unwritable =
             |e: models::Error| Error::new(format!("cannot {e}"), "give this user write access to the folder");
         artifacts.clear().map_err(unwritable)?;
-        app.keep_artifacts(Arc::new(artifacts));
+        app.keep_artifacts(artifacts.clone());
         Ok(())
     }
 
@@ -184,7 +190,7 @@ impl Opened {
         app: &App,
         capture: Option<&Capture>,
     ) -> Predictions {
-        let tracked = learning::tracked(&self.project, self.store.reader.tracking.clone());
+        let tracked = self.tracked.clone();
         let predictions =
             Predictions::new(&self.project, self.clock.clone(), tracked, app.observers().clone());
         app.serve_predictions(predictions.models());

@@ -1,10 +1,13 @@
 //! The project's storage as commands see it: opened beside a running server, its failures with a remedy.
 
+use models::stages::Tracked;
 use store::Reader;
 
 use super::Global;
 use crate::config::{self, Env};
-use crate::{Error, wiring};
+use crate::{Error, learning, wiring};
+
+const TOLD: &str = "correct `storage` in forebay.yaml, or set the variable that it names";
 
 /// What a command needs of the storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +25,7 @@ pub(super) async fn open(global: &Global, need: Need) -> Result<Reader, Error> {
         let message = format!("there is no folder {}", folder.display());
         return Err(Error::new(message, "name the project's folder with --project"));
     }
-    let told = "correct `storage` in forebay.yaml, or set the variable that it names";
-    let url = config::storage_url(folder, &Env::of_process(folder)).map_err(|why| Error::new(why, told))?;
+    let url = config::storage_url(folder, &Env::of_process(folder)).map_err(|why| Error::new(why, TOLD))?;
     if let Some(url) = url {
         let database = wiring::database(folder, &url).await.map_err(failed)?;
         return Reader::open_on(folder, database).map_err(failed);
@@ -36,6 +38,13 @@ pub(super) async fn open(global: &Global, need: Need) -> Result<Reader, Error> {
         ));
     }
     Reader::open(folder).await.map_err(failed)
+}
+
+/// Where runs and models of the project are noted, with their artifacts wherever its configuration says that they are.
+pub(super) fn tracked(global: &Global, reader: &Reader) -> Result<Tracked, Error> {
+    let env = Env::of_process(&global.project);
+    let place = config::artifacts_place(&global.project, &env).map_err(|why| Error::new(why, TOLD))?;
+    learning::tracked(&global.project, place.as_deref(), &env, reader.tracking.clone())
 }
 
 /// A failure of the storage: its message and, behind the last semicolon, its remedy.

@@ -36,7 +36,7 @@ pub use env::Env;
 pub use model::Config;
 pub use problem::Problem;
 pub use rules::Rules;
-pub use storage::storage_url;
+pub use storage::{artifacts_place, storage_url};
 use tree::{Data, Node};
 pub use yaml::{problem, spans, tree};
 

@@ -292,6 +292,17 @@ impl<'a> Semantics<'a> {
             let message = format!("this is not the address of a PostgreSQL database: {why}");
             self.at_value("/storage/url", message, remedy.into());
         }
+        let artifacts =
+            json.pointer("/storage/artifacts").and_then(Json::as_str).filter(|t| !t.contains("${"));
+        let opened = artifacts.map(|root| data::Bucket::open(root, &BTreeMap::new()));
+        if let Some(Err(data::Error::Invalid { why, .. })) = opened {
+            let remedy = "write `s3://BUCKET/PREFIX`, or remove it to keep them in `.forebay/tracking`";
+            self.at_value(
+                "/storage/artifacts",
+                format!("artifacts cannot be kept there: {why}"),
+                remedy.into(),
+            );
+        }
         let listen = json.pointer("/server/listen").and_then(Json::as_str);
         if listen.is_some_and(|l| l.parse::<std::net::SocketAddr>().is_err() && !l.contains("${")) {
             let remedy = "write an IP address and a port, such as `127.0.0.1:8080` or `0.0.0.0:8080`";

@@ -18,6 +18,9 @@ pub struct StorageConfig {
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "Option<String>")]
     pub url: Option<Secret>,
+    /// Where the artifacts of tracked runs and models are: `s3://BUCKET/PREFIX`, with the credentials of the environment
+    /// (`AWS_ACCESS_KEY_ID`, …), which several servers may share. Unless given: `.forebay/tracking`.
+    pub artifacts: Option<String>,
 }
 
 fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Secret>, D::Error> {
@@ -29,6 +32,19 @@ fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Secret>, D::Error> {
 /// # Errors
 /// Why that cannot be told: it says where, and that cannot be read. Never the address.
 pub fn storage_url(folder: &Path, env: &Env) -> Result<Option<Secret>, String> {
+    Ok(said(folder, env, "url")?.map(Secret::new))
+}
+
+/// The same of where it keeps artifacts of runs and models.
+///
+/// # Errors
+/// As [`storage_url`].
+pub fn artifacts_place(folder: &Path, env: &Env) -> Result<Option<String>, String> {
+    said(folder, env, "artifacts")
+}
+
+/// What `storage` says under a name.
+fn said(folder: &Path, env: &Env, name: &str) -> Result<Option<String>, String> {
     let Ok(text) = std::fs::read_to_string(folder.join(FILE)) else { return Ok(None) };
     let Some(mut root) = spans::parse(&text).root else {
         // A file that does not speak of it keeps nobody from a storage that is in the folder.
@@ -39,13 +55,14 @@ pub fn storage_url(folder: &Path, env: &Env) -> Result<Option<Secret>, String> {
     };
     let mut problems = Vec::new();
     let _ = env::substitute(&mut root, env, &mut problems);
-    if problems.iter().any(|p| p.path == "/storage/url") {
-        return Err(format!("a variable of `storage.url` in {FILE} is not set"));
+    let pointer = format!("/storage/{name}");
+    if problems.iter().any(|p| p.path == pointer) {
+        return Err(format!("a variable of `storage.{name}` in {FILE} is not set"));
     }
-    match root.to_json().pointer("/storage/url") {
+    match root.to_json().pointer(&pointer) {
         None | Some(serde_json::Value::Null) => Ok(None),
-        Some(serde_json::Value::String(url)) => Ok(Some(Secret::new(url.clone()))),
-        Some(_) => Err(format!("`storage.url` in {FILE} is not an address")),
+        Some(serde_json::Value::String(said)) => Ok(Some(said.clone())),
+        Some(_) => Err(format!("`storage.{name}` in {FILE} is not an address")),
     }
 }
 

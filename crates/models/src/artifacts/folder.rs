@@ -13,7 +13,7 @@ use store::tracking::Refused;
 use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Artifact, ArtifactPath, ArtifactReader, ArtifactWriter, Artifacts};
+use super::{Artifact, ArtifactPath, ArtifactReader, ArtifactWriter, Artifacts, root_of};
 use crate::Error;
 
 /// Read at once.
@@ -35,31 +35,9 @@ impl Folder {
         Folder { root }
     }
 
-    /// Removes what a process that died had half written. Only the one writer of the folder may.
-    ///
-    /// # Errors
-    /// A folder that cannot be read or changed.
-    pub fn clear(&self) -> Result<(), Error> {
-        match std::fs::remove_dir_all(self.root.join(PARTS)) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn of(&self, tenant: &TenantId) -> PathBuf {
-        let name = tenant.as_str();
-        let plain = name.len() <= 64
-            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        let folder = match plain && !name.is_empty() {
-            true => format!("t-{name}"),
-            false => format!("h-{}", blake3::hash(name.as_bytes()).to_hex()),
-        };
-        self.root.join(folder)
-    }
-
     /// The place of a path, with no link on the way to it.
     async fn place(&self, tenant: &TenantId, path: &ArtifactPath) -> Result<PathBuf, Error> {
-        let mut place = self.of(tenant);
+        let mut place = self.root.join(root_of(tenant));
         for name in path.as_str().split('/').filter(|n| !n.is_empty()) {
             place.push(name);
             match fs::symlink_metadata(&place).await {
@@ -235,5 +213,12 @@ impl Artifacts for Folder {
                 Err(e) => Err(e.into()),
             }
         })
+    }
+
+    fn clear(&self) -> Result<(), Error> {
+        match std::fs::remove_dir_all(self.root.join(PARTS)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
+            _ => Ok(()),
+        }
     }
 }

@@ -12,6 +12,17 @@ pub use path::ArtifactPath;
 
 use crate::Error;
 
+/// The name of a tenant's root, which no other tenant's is.
+pub fn root_of(tenant: &TenantId) -> String {
+    let name = tenant.as_str();
+    let plain =
+        name.len() <= 64 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    match plain && !name.is_empty() {
+        true => format!("t-{name}"),
+        false => format!("h-{}", blake3::hash(name.as_bytes()).to_hex()),
+    }
+}
+
 /// Something in a folder of artifacts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
@@ -66,4 +77,11 @@ pub trait Artifacts: Send + Sync + std::fmt::Debug {
         tenant: &'a TenantId,
         path: &'a ArtifactPath,
     ) -> BoxFuture<'a, Result<bool, Error>>;
+    /// Removes what a process that died had half written. Only the one writer of the place may.
+    ///
+    /// # Errors
+    /// A place that cannot be read or changed.
+    fn clear(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }

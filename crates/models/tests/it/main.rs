@@ -16,6 +16,7 @@ mod card;
 mod evaluate;
 mod gate;
 mod golden;
+mod keeps;
 mod linear;
 mod online;
 mod reproduce;

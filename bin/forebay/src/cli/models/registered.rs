@@ -12,8 +12,8 @@ use store::tracking::{ModelVersion, RegisteredModel, Search};
 
 use super::super::storage::{self, Need, clean};
 use super::super::{Global, print, print_json, time};
+use crate::Error;
 use crate::signing::Key;
-use crate::{Error, learning};
 
 /// The most versions and lines that are listed.
 const MOST: u64 = 1_000;
@@ -35,7 +35,7 @@ impl Registry {
             ));
         }
         let reader = storage::open(global, Need::Records).await?;
-        let tracked = learning::tracked(&global.project, reader.tracking.clone());
+        let tracked = storage::tracked(global, &reader)?;
         Ok(Registry { reader, tracked, tenant: TenantId::of_the_project() })
     }
 
