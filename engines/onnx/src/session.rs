@@ -126,7 +126,8 @@ fn metadata(session: &Session) -> Metadata {
     let own = |key: String| said.custom(&key).map(|value| (key, value));
     let properties: BTreeMap<String, String> =
         said.custom_keys().unwrap_or_default().into_iter().filter_map(own).collect();
-    let features = properties.get("feature_names").map(|names| {
+    let own = properties.get("forebay.feature_names").and_then(|names| serde_json::from_str(names).ok());
+    let python = properties.get("feature_names").map(|names| {
         let bare = names.trim().trim_start_matches('[').trim_end_matches(']');
         bare.split(',')
             .map(|n| n.trim().trim_matches(['"', '\'']).to_owned())
@@ -136,7 +137,7 @@ fn metadata(session: &Session) -> Metadata {
     Metadata {
         producer: said.producer().unwrap_or_default(),
         description: said.description().unwrap_or_default(),
-        features: features.unwrap_or_default(),
+        features: own.or(python).unwrap_or_default(),
         properties,
     }
 }

@@ -34,7 +34,7 @@ sys.path.insert(0, str(HERE.parent))
 from traffic import NEW_YORK, WEATHER, number, weather  # noqa: E402
 
 COLUMNS = ("hour", "weekday", "carrier", "origin", "dest", "distance", *WEATHER)
-TICK = 0.01  # Seconds of the clock: flights of one tick are one request.
+TICK = 0.004  # Seconds of the clock: flights of one tick are one request.
 
 
 def moment(row):
@@ -65,7 +65,7 @@ class Project:
     def __init__(self, folder, binary, fixtures, without, speed):
         self.folder, self.binary = folder, binary
         # What the monitors of forebay.yaml wait for, in seconds of the clock.
-        spans = {name: f"{days * 86_400_000 // speed}ms" for name, days in (("DAY", 1), ("WEEK", 7), ("TWO_WEEKS", 14))}
+        spans = {name: f"{days * 86_400_000 // speed}ms" for name, days in (("DAY", 1), ("WEEK", 7), ("TWO_WEEKS", 14), ("FOUR_WEEKS", 28))}
         self.env = {"ORT_DYLIB_PATH": str(fixtures / "libonnxruntime.so"), **os.environ, **spans}
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(HERE / "gates", folder / "gates")

@@ -98,14 +98,24 @@ impl Spools {
         Ok(Open { file, path, since, length, rows: 0, every: spool.every, most: spool.rows })
     }
 
-    /// Closes what is old or long enough to become a version.
+    /// Closes what is old or long enough to become a version. What is only old stays open while another file of its dataset still
+    /// waits: versions that take long are fewer and larger ones.
     pub(super) fn rotate(&mut self) {
         let now = self.clock.wall();
-        let ripe = |open: &Open| {
+        let old = |open: &Open| {
             let age = u128::try_from(now.0.saturating_sub(open.since.0)).unwrap_or(0);
-            open.rows >= open.most || age >= open.every.as_millis()
+            age >= open.every.as_millis()
         };
-        let ripe: Vec<String> = self.open.iter().filter(|(_, o)| ripe(o)).map(|(d, _)| d.clone()).collect();
+        let long = |open: &Open| open.rows >= open.most;
+        let mut ripe: Vec<String> =
+            self.open.iter().filter(|(_, o)| long(o) || old(o)).map(|(d, _)| d.clone()).collect();
+        if !ripe.is_empty() {
+            let waiting: Vec<Spooled> =
+                ready(&self.folder).iter().filter_map(|file| Spooled::of(file)).collect();
+            ripe.retain(|dataset| {
+                self.open.get(dataset).is_some_and(long) || waiting.iter().all(|w| w.dataset != *dataset)
+            });
+        }
         for dataset in ripe {
             let Some(open) = self.open.remove(&dataset) else { continue };
             if let Err(error) = std::fs::rename(&open.path, open.path.with_extension("jsonl")) {
@@ -245,5 +255,28 @@ mod tests {
         clock.advance(Duration::from_secs(60));
         spools.rotate();
         assert_eq!(ready(folder.path()).len(), 1);
+    }
+
+    #[test]
+    fn while_a_file_waits_to_become_a_version_the_next_one_grows_up_to_its_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::starting_at(UnixMillis(5)));
+        let types = [("id".to_owned(), "text"), ("x".to_owned(), "int")].into();
+        let of = |dataset: &str| Spool { dataset: dataset.into(), every: Duration::from_secs(1), rows: 5 };
+        let mut spools = Spools::new(folder.path().to_owned(), clock.clone());
+        let passed = |spools: &mut Spools, dataset: &str, n: u64| {
+            spools.append(&of(dataset), &types, &[row(n)], false).unwrap();
+            clock.advance(Duration::from_secs(1));
+            spools.rotate();
+            ready(folder.path()).len()
+        };
+        assert_eq!(passed(&mut spools, "captured_m", 1), 1);
+        assert_eq!((2..6).map(|n| passed(&mut spools, "captured_m", n)).max(), Some(1), "it grows");
+        assert_eq!(passed(&mut spools, "feedback", 1), 2, "another dataset does not wait for it");
+        assert_eq!(passed(&mut spools, "captured_m", 6), 3, "it is as long as it may be");
+        assert_eq!(passed(&mut spools, "captured_m", 7), 3);
+        ready(folder.path()).iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        spools.rotate();
+        assert_eq!(ready(folder.path()).len(), 1, "its turn has come");
     }
 }

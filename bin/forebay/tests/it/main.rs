@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod adopting;
 mod asking;
 mod batches_crash;
 mod bench;

@@ -6,6 +6,7 @@
 use prost::Message as _;
 use serde::Serialize;
 
+use super::model::FEATURES;
 use super::proto::{self, element};
 use super::{About, Error, Forest, Scorer, lightgbm, ubjson, write, xgboost};
 
@@ -97,6 +98,15 @@ pub fn adopt(bytes: &[u8], about: &About) -> Result<Adopted, Error> {
     };
     let (inputs, outputs) = check(&onnx)?;
     Ok(Adopted { found, onnx, inputs, outputs })
+}
+
+/// The same model, that also says how the columns are called that it takes side by side.
+#[must_use]
+pub fn with_features(mut onnx: Vec<u8>, names: &[String]) -> Vec<u8> {
+    let entry = proto::Entry { key: FEATURES.to_owned(), value: serde_json::json!(names).to_string() };
+    // Of a message that comes in two pieces, the lists are one behind the other.
+    onnx.extend(proto::Model { metadata_props: vec![entry], ..proto::Model::default() }.encode_to_vec());
+    onnx
 }
 
 fn converted(forest: &Forest, about: &About) -> Result<Vec<u8>, Error> {

@@ -19,7 +19,7 @@ mod trees;
 pub mod ubjson;
 pub mod xgboost;
 
-pub use adopt::{Adopted, Found, Port, adopt, recognise};
+pub use adopt::{Adopted, Found, Port, adopt, recognise, with_features};
 pub use error::Error;
 pub use features::Feature;
 pub use forest::{Forest, Link, Node, Step, Test, Tree};

@@ -99,13 +99,16 @@ pub fn write(scorer: Scorer<'_>, classes: Option<&Classes>, about: &About) -> Re
         builder.output(&answer, "prediction", element::DOUBLE, Some(graph::long(width)));
         json!([{"name": "prediction", "type": "double", "shape": [-1, width]}])
     };
-    let metadata = metadata(about, &inputs, &outputs);
+    let metadata = metadata(about, (&inputs, names(scorer, &inputs)), &outputs);
     Ok(builder.finish(metadata).encode_to_vec())
 }
 
+/// An input of a model: its name, the type of its elements, and how many of them a row has.
+type Input = (String, i32, i64);
+
 /// The columns that a model takes, each once and as many as it asks for.
-fn inputs(scorer: Scorer<'_>) -> Result<Vec<(String, i32, i64)>, Error> {
-    let columns: Vec<(String, i32, i64)> = match scorer {
+fn inputs(scorer: Scorer<'_>) -> Result<Vec<Input>, Error> {
+    let columns: Vec<Input> = match scorer {
         Scorer::Matrix(forest) => {
             vec![("input".to_owned(), element::DOUBLE, graph::long(forest.names.len()))]
         }
@@ -128,6 +131,9 @@ fn inputs(scorer: Scorer<'_>) -> Result<Vec<(String, i32, i64)>, Error> {
         None => Ok(columns),
     }
 }
+
+/// Under what a file says how the columns are called that it takes, as a JSON list.
+pub(super) const FEATURES: &str = "forebay.feature_names";
 
 fn no_column() -> Error {
     Error::Unsupported {
@@ -174,8 +180,24 @@ fn classified(builder: &mut Builder, probabilities: &Edge, classes: &Classes) ->
     ])
 }
 
-fn metadata(about: &About, inputs: &[(String, i32, i64)], outputs: &serde_json::Value) -> Vec<Entry> {
-    let names: Vec<&String> = inputs.iter().map(|(name, ..)| name).collect();
+/// How the columns are called that a model takes; nothing when nobody called them anything.
+fn names(scorer: Scorer<'_>, inputs: &[Input]) -> Option<Vec<String>> {
+    let Scorer::Matrix(forest) = scorer else {
+        return Some(inputs.iter().map(|(name, ..)| name.clone()).collect());
+    };
+    // What LightGBM and XGBoost call columns that came without names.
+    let numbered = |name: &String| {
+        let number = name.strip_prefix("Column_").or_else(|| name.strip_prefix('f'));
+        number.is_some_and(|n| n.parse::<usize>().is_ok())
+    };
+    (!forest.names.iter().all(numbered)).then(|| forest.names.clone())
+}
+
+fn metadata(
+    about: &About,
+    (inputs, names): (&[Input], Option<Vec<String>>),
+    outputs: &serde_json::Value,
+) -> Vec<Entry> {
     let typed = |(name, element, width): &(String, i32, i64)| {
         let kind = if *element == element::STRING { "string" } else { "double" };
         json!({"name": name, "type": kind, "shape": [-1, width]})
@@ -184,7 +206,7 @@ fn metadata(about: &About, inputs: &[(String, i32, i64)], outputs: &serde_json::
     let mut all = about.more.clone();
     all.insert("forebay.model_id".to_owned(), about.model_id.clone());
     all.insert("forebay.data_version".to_owned(), about.data_version.clone());
-    all.insert("forebay.feature_names".to_owned(), json!(names).to_string());
+    all.extend(names.map(|names| (FEATURES.to_owned(), json!(names).to_string())));
     all.insert("forebay.signature".to_owned(), signature.to_string());
     all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| Entry { key, value }).collect()
 }

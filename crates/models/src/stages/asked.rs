@@ -59,7 +59,7 @@ impl Asked {
 
     /// What it takes and gives.
     pub fn signature(&self) -> ModelSignature {
-        record::signature(self.model.signature())
+        record::signature(self.model.signature(), &self.model.metadata().features)
     }
 
     /// What it says of each row of a table.

@@ -181,7 +181,7 @@ pub type Score = Box<dyn FnMut(&Frame) -> Result<Vec<Scores>, contract::Error> +
 
 impl ModelStage for BatchStage {
     const NAME: &'static str = "batch_predict";
-    const INPUT: (&'static str, Kind) = ("table", Kind::Table);
+    const INPUTS: &'static [(&'static str, Kind)] = &[("table", Kind::Table)];
     const OUTPUT: Kind = Kind::Table;
     type Config = BatchConfig;
 

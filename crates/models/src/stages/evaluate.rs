@@ -25,7 +25,7 @@ pub(super) struct EvaluateStage(EvaluateConfig);
 
 impl ModelStage for EvaluateStage {
     const NAME: &'static str = "evaluate";
-    const INPUT: (&'static str, Kind) = ("model", Kind::Json(None));
+    const INPUTS: &'static [(&'static str, Kind)] = &[("model", Kind::Json(None))];
     type Config = EvaluateConfig;
 
     fn build(config: EvaluateConfig, _: &dyn Means) -> Result<Self, Vec<Problem>> {

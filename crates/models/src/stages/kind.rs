@@ -17,8 +17,8 @@ use crate::check;
 /// A kind of this module.
 pub(super) trait ModelStage: Sized + Send + Sync + 'static {
     const NAME: &'static str;
-    /// Its input, and what that is.
-    const INPUT: (&'static str, Kind);
+    /// Its inputs, and what each is.
+    const INPUTS: &'static [(&'static str, Kind)];
     /// What it gives.
     const OUTPUT: Kind = Kind::Json(None);
     /// The fields that name files.
@@ -71,9 +71,9 @@ impl<S: ModelStage> StageKind for ModelKind<S> {
             vec![problem("", &e.to_string(), &format!("see the fields of `{}` in the reference", S::NAME))]
         })?;
         let stage = S::build(config, &*self.means)?;
-        let (name, kind) = S::INPUT;
+        let inputs = S::INPUTS.iter().map(|(name, kind)| ((*name).to_owned(), kind.clone()));
         let signature = Signature {
-            inputs: [(name.to_owned(), kind)].into_iter().collect(),
+            inputs: inputs.collect(),
             output: S::OUTPUT,
             streams: false,
             instant: false,

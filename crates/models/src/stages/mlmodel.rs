@@ -1,14 +1,37 @@
 //! A model's folder as MLflow's clients read it: `MLmodel` and `requirements.txt` beside `model.onnx`.
 
+use contract::Error;
+use pipeline::artifacts::Artifact;
 use serde_json::{Value, json};
 
+use super::error::written;
+use super::job::Job;
+use super::record::{RECORD, Recorded};
+use super::track::Tracking;
 use crate::onnx::{Adopted, Port};
 
 /// What the model's file is called in its folder.
 pub(super) const FILE: &str = "model.onnx";
 
+/// Puts a model and its record where the run's artifacts are, as a folder that MLflow's clients load, and keeps both as files of the
+/// stage.
+pub(super) async fn put(
+    job: &Job<'_>,
+    tracking: &Tracking<'_>,
+    model: &Adopted,
+    record: &Recorded,
+) -> Result<(Artifact, Artifact), Error> {
+    let noted = serde_json::to_vec_pretty(record).map_err(|e| written(&e))?;
+    let folder = |name: &str| format!("model/{name}");
+    tracking.put(&folder(FILE), model.onnx.clone()).await?;
+    tracking.put(&folder(RECORD), noted.clone()).await?;
+    tracking.put(&folder("requirements.txt"), REQUIREMENTS.into()).await?;
+    tracking.put(&folder("MLmodel"), file(&tracking.run.info.id, "model", &record.id, model).into()).await?;
+    Ok((job.keep(FILE, model.onnx.clone()).await?, job.keep(RECORD, noted).await?))
+}
+
 /// The file `MLmodel`: YAML, of which JSON is a part.
-pub(super) fn file(run: &str, path: &str, id: &str, model: &Adopted) -> String {
+fn file(run: &str, path: &str, id: &str, model: &Adopted) -> String {
     let text = json!({
         "artifact_path": path,
         "flavors": {
@@ -38,4 +61,4 @@ fn tensors(ports: &[Port]) -> String {
 }
 
 /// What a client needs to load it.
-pub(super) const REQUIREMENTS: &str = "mlflow\nonnx\nonnxruntime\n";
+const REQUIREMENTS: &str = "mlflow\nonnx\nonnxruntime\n";

@@ -21,6 +21,7 @@
 //!
 //! **Nothing is opened** before a stage runs: kinds are made, and stages are built, from the configuration alone.
 
+mod adopt;
 mod asked;
 mod batch;
 mod both;
@@ -115,6 +116,7 @@ pub struct Tracked {
 /// Adds the kinds of this module.
 pub fn register(registry: &mut Registry, means: &Arc<dyn Means>) {
     registry.register(kind::ModelKind::<train::TrainStage>::new(means));
+    registry.register(kind::ModelKind::<adopt::AdoptStage>::new(means));
     registry.register(kind::ModelKind::<evaluate::EvaluateStage>::new(means));
     registry.register(kind::ModelKind::<register::RegisterStage>::new(means));
     registry.register(kind::ModelKind::<rollout::RolloutStage>::new(means));

@@ -36,7 +36,8 @@ pub async fn rebuild(
     watch: &dyn Watch,
 ) -> Result<Rebuilt, contract::Error> {
     let record = Released::record_of(tracked, tenant, version).await.map_err(error::kept)?;
-    let record = record.ok_or_else(|| {
+    let made_here = record.filter(|record| record.config.adopted.is_none());
+    let record = made_here.ok_or_else(|| {
         let m = format!(
             "version {} of `{}` was not made by a stage `train`: nothing says how to make it again",
             version.version, version.name

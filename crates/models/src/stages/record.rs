@@ -43,9 +43,10 @@ pub struct Recorded {
 impl Recorded {
     /// The kind of model, in words: `gradient-boosted trees, 120 rounds`.
     pub fn kind(&self) -> String {
-        match (&self.config.gbdt, &self.config.linear) {
+        match (&self.config.gbdt, &self.config.adopted) {
             (Some(_), _) => format!("gradient-boosted trees, {} rounds", self.report.rounds),
-            (None, _) => format!("linear model, {} steps of the solver", self.report.rounds),
+            (None, Some(own)) => format!("made elsewhere, {}", own.found),
+            (None, None) => format!("linear model, {} steps of the solver", self.report.rounds),
         }
     }
 
@@ -61,8 +62,9 @@ impl Recorded {
     }
 }
 
-/// The signature of a loaded model, in the words of gates.
-pub(super) fn signature(of: &predict::Signature) -> ModelSignature {
+/// The signature of a loaded model, in the words of gates. One that takes columns side by side, and says how they are called, takes
+/// each of them.
+pub(super) fn signature(of: &predict::Signature, features: &[String]) -> ModelSignature {
     use predict::DataType;
     let word = |ty: DataType| match ty {
         DataType::Bool => "bool",
@@ -74,8 +76,12 @@ pub(super) fn signature(of: &predict::Signature) -> ModelSignature {
     };
     let field =
         |f: &predict::Field| Field { name: f.name.clone(), ty: word(f.datatype).to_owned(), optional: false };
-    ModelSignature {
-        inputs: of.inputs.iter().map(field).collect(),
-        outputs: of.outputs.iter().map(field).collect(),
-    }
+    let inputs = match of.inputs.as_slice() {
+        [only] if only.shape.len() == 2 && !features.is_empty() => {
+            let ty = word(only.datatype);
+            features.iter().map(|f| Field { name: f.clone(), ty: ty.to_owned(), optional: false }).collect()
+        }
+        all => all.iter().map(field).collect(),
+    };
+    ModelSignature { inputs, outputs: of.outputs.iter().map(field).collect() }
 }

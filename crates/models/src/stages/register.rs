@@ -81,7 +81,7 @@ pub(super) struct RegisterStage {
 
 impl ModelStage for RegisterStage {
     const NAME: &'static str = "register";
-    const INPUT: (&'static str, Kind) = ("model", Kind::Json(None));
+    const INPUTS: &'static [(&'static str, Kind)] = &[("model", Kind::Json(None))];
     const PATHS: &'static [&'static str] = &["gate"];
     type Config = RegisterConfig;
 
@@ -303,7 +303,7 @@ impl RegisterStage {
             owner: self.config.owner.clone(),
             kind: of.kind(),
             trained_at: Some(of.trained_at),
-            training_seconds: Some(of.training_seconds),
+            training_seconds: of.config.adopted.is_none().then_some(of.training_seconds),
             measured: asked.challenger.measured,
             signature: Some(asked.challenger.signature.clone()),
             made_of: of.made_of.clone(),

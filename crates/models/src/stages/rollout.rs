@@ -35,7 +35,7 @@ struct Registered {
 
 impl ModelStage for RolloutStage {
     const NAME: &'static str = "rollout";
-    const INPUT: (&'static str, Kind) = ("version", Kind::Json(None));
+    const INPUTS: &'static [(&'static str, Kind)] = &[("version", Kind::Json(None))];
     const EFFORT: Effort = Effort::Waits;
     type Config = RolloutConfig;
 

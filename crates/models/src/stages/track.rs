@@ -97,8 +97,12 @@ impl<'a> Tracking<'a> {
         put(tracked, self.job.tenant(), &self.run.info.location, path, bytes).await.map_err(kept)
     }
 
-    /// Notes the table that it reads.
-    pub(super) async fn reads(&self, table: &str, target: &str) -> Result<(), contract::Error> {
+    /// Notes the table that it reads, what is to be predicted of it, and for what it reads it.
+    pub(super) async fn reads(
+        &self,
+        table: &str,
+        (target, context): (&str, &str),
+    ) -> Result<(), contract::Error> {
         let (name, version) = parted(table);
         let dataset = Dataset {
             name: name.to_owned(),
@@ -109,7 +113,7 @@ impl<'a> Tracking<'a> {
             schema: None,
             profile: Some(serde_json::json!({"target": target}).to_string()),
         };
-        let tags = vec![("mlflow.data.context".to_owned(), "training".to_owned())];
+        let tags = vec![("mlflow.data.context".to_owned(), context.to_owned())];
         let inputs = [DatasetInput { dataset, tags }];
         self.job.tracking().log_inputs(&self.run.info.id, &inputs, &[]).await.map_err(stored)
     }

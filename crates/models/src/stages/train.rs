@@ -11,8 +11,8 @@ use serde_json::Value as Json;
 use super::candidate::{Candidate, parted};
 use super::error::{trained, written};
 use super::job::Job;
-use super::kind::ModelStage;
-use super::record::{RECORD, Recorded};
+use super::kind::{ModelStage, problem};
+use super::record::Recorded;
 use super::track::Tracking;
 use super::{Means, mlmodel};
 use crate::gate::{Field, ModelSignature};
@@ -30,11 +30,15 @@ pub(super) struct TrainStage(TrainConfig);
 
 impl ModelStage for TrainStage {
     const NAME: &'static str = "train";
-    const INPUT: (&'static str, Kind) = ("table", Kind::Table);
+    const INPUTS: &'static [(&'static str, Kind)] = &[("table", Kind::Table)];
     type Config = TrainConfig;
 
     fn build(config: TrainConfig, _: &dyn Means) -> Result<Self, Vec<Problem>> {
-        let problems = train::problems(&config);
+        let mut problems = train::problems(&config);
+        if config.adopted.is_some() {
+            let m = "a model that somebody else made is not trained";
+            problems.push(problem("/adopted", m, "write a stage `adopt`"));
+        }
         if problems.is_empty() { Ok(TrainStage(config)) } else { Err(problems) }
     }
 
@@ -140,20 +144,13 @@ impl TrainStage {
             report,
         };
         tell(job, &record);
-        let noted = serde_json::to_vec_pretty(&record).map_err(|e| written(&e))?;
         let run = &tracking.run.info.id;
-        let folder = |name: &str| format!("model/{name}");
-        let card = mlmodel::file(run, "model", &id, &adopted);
-        tracking.put(&folder(mlmodel::FILE), onnx.clone()).await?;
-        tracking.put(&folder(RECORD), noted.clone()).await?;
-        tracking.put(&folder("requirements.txt"), mlmodel::REQUIREMENTS.into()).await?;
-        tracking.put(&folder("MLmodel"), card.into()).await?;
+        let files = mlmodel::put(job, tracking, &adopted, &record).await?;
         let (target, report) = (target(config), &record.report);
-        tracking.reads(table, target).await?;
+        tracking.reads(table, (target, "training")).await?;
         let metric = serde_json::to_value(report.metric).map_err(|e| written(&e))?;
         let curve = format!("validation_{}", metric.as_str().unwrap_or_default());
         tracking.log(params(config), &figures(&record), (&curve, &report.curve)).await?;
-        let files = (job.keep(mlmodel::FILE, onnx).await?, job.keep(RECORD, noted).await?);
         job.attempt.log.lineage(Lineage {
             inputs: vec![thing(table)],
             outputs: vec![Thing::new(ThingKind::Artifact, mlmodel::FILE).at(files.0.hash.clone()).into()],

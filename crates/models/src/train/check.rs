@@ -10,7 +10,7 @@ pub fn problems(config: &TrainConfig) -> Vec<Problem> {
     let mut say = |pointer: &str, message: &str, remedy: &str| {
         found.push(Problem { pointer: pointer.into(), message: message.into(), remedy: remedy.into() });
     };
-    if config.gbdt.is_some() == config.linear.is_some() {
+    if config.adopted.is_none() && config.gbdt.is_some() == config.linear.is_some() {
         say("", "one trainer is needed, and only one", "keep one of `gbdt` and `linear`");
     }
     let split = &config.split;

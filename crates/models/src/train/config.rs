@@ -24,6 +24,10 @@ pub struct TrainConfig {
     /// Linear or logistic regression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linear: Option<LinearConfig>,
+    /// In the record of a model that was made elsewhere: what it predicts, and what it is held to. No training has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub adopted: Option<AdoptedConfig>,
     /// The columns that are learnt from; all that have no other role when it is empty.
     #[serde(default)]
     pub features: Vec<String>,
@@ -64,6 +68,45 @@ pub struct TrainConfig {
     /// What is drawn is drawn from it.
     #[serde(default)]
     pub seed: u64,
+}
+
+impl TrainConfig {
+    /// What the record of a model says that was made elsewhere; nothing is divided unless `split` is set.
+    pub fn adopted(own: AdoptedConfig) -> TrainConfig {
+        TrainConfig {
+            gbdt: None,
+            linear: None,
+            adopted: Some(own),
+            features: Vec::new(),
+            exclude: Vec::new(),
+            time: None,
+            weight: None,
+            group: None,
+            class_weights: None,
+            split: SplitConfig::default(),
+            folds: None,
+            search: None,
+            metric: None,
+            refit: false,
+            permutation_importance: false,
+            seed: 0,
+        }
+    }
+}
+
+/// A model that was made elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdoptedConfig {
+    /// The column that it predicts.
+    pub target: String,
+    /// Classification of words and 0/1, regression of other numbers, when nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
+    /// Whether all rows of the table are held back from it.
+    pub whole: bool,
+    /// What its file was: `ONNX`, `LightGBM`, `XGBoost`.
+    pub found: String,
 }
 
 /// How trees are grown.

@@ -5,7 +5,7 @@
 
 use super::config::TrainConfig;
 use super::run::roles;
-use super::split::split;
+use super::split::{Parts, split};
 use super::table::{Frame, Label, Table, labelled};
 use super::{Column, Error, Values};
 
@@ -32,7 +32,10 @@ impl Frozen {
     pub fn of(frame: &Frame, config: &TrainConfig) -> Result<Frozen, Error> {
         let roles = roles(config);
         let table = Table::of(frame, &roles)?;
-        let parts = split(&table, &config.split, config.seed)?;
+        let parts = match config.adopted.as_ref().is_some_and(|own| own.whole) {
+            true => Parts { holdout: (0..).take(table.rows()).collect(), ..Parts::default() },
+            false => split(&table, &config.split, config.seed)?,
+        };
         let numbers = labelled(frame.column(&roles.target)?)?;
         let rows = parts.holdout.iter().filter_map(|row| numbers.get(*row as usize).copied()).collect();
         let held = table.only(&parts.holdout);

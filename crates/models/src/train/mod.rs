@@ -26,7 +26,7 @@ mod trial;
 pub mod worker;
 
 pub use check::problems;
-pub use config::TrainConfig;
+pub use config::{AdoptedConfig, SplitConfig, Task, TrainConfig};
 pub use error::Error;
 pub use fitted::Model;
 pub use importance::Importance;

@@ -201,10 +201,11 @@ pub async fn run(job: Job, trees: &dyn Grow, clock: &dyn Clock, watch: &dyn Watc
 
 /// Which columns are what.
 pub(super) fn roles(config: &TrainConfig) -> Roles {
-    let (target, task) = match (&config.gbdt, &config.linear) {
-        (Some(gbdt), _) => (gbdt.target.clone(), gbdt.task),
-        (None, Some(linear)) => (linear.target.clone(), linear.task),
-        (None, None) => (String::new(), None),
+    let (target, task) = match (&config.gbdt, &config.linear, &config.adopted) {
+        (Some(gbdt), ..) => (gbdt.target.clone(), gbdt.task),
+        (None, Some(linear), _) => (linear.target.clone(), linear.task),
+        (None, None, Some(own)) => (own.target.clone(), own.task),
+        (None, None, None) => (String::new(), None),
     };
     Roles {
         target,
