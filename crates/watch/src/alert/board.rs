@@ -179,6 +179,11 @@ impl Alerts {
         changes.into_iter().map(|t| Action::Changed(key.clone(), t)).collect()
     }
 
+    /// The alert of a series; nothing of one that nothing was seen of.
+    pub fn alert(&self, key: &AlertKey) -> Option<&Alert> {
+        self.alerts.get(key)
+    }
+
     /// Lets time pass, and says what is to be sent: to be called after a round of windows, and every few seconds.
     pub fn tick(&mut self, now: UnixMillis) -> Vec<Action> {
         self.now = self.now.max(now);

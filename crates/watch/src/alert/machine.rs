@@ -124,6 +124,11 @@ impl Alert {
         self.seen
     }
 
+    /// Whether it fires, and its last window is one of those that it fires for.
+    pub fn is_bad(&self) -> bool {
+        self.state == State::Firing && self.windows.back().is_some_and(|(fire, _)| *fire)
+    }
+
     /// How often it began to fire within the time that flapping is counted in.
     pub fn flaps(&self) -> u32 {
         u32::try_from(self.fires.len()).unwrap_or(u32::MAX)

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Window;
 use crate::Error;
 use crate::alert::{
-    Action, AlertKey, Alerts, AlertsSettings, Because, Listed, Notification, Rule, Sample, Silence, State,
+    Action, Alert, AlertKey, Alerts, AlertsSettings, Because, Listed, Notification, Rule, Sample, Silence, State,
 };
 use crate::performance::{BackTest, Interval, Maturity, back_test};
 use crate::retrain::{self, Ended, Inputs, Reason, RetrainSettings, Retraining, Start};
@@ -131,6 +131,16 @@ pub struct Monitor {
     /// Why nothing can be looked at.
     problem: Option<String>,
     lost: u64,
+}
+
+/// The reason to train that an alert is; none where data are old, few or broken.
+fn reason(key: &AlertKey) -> Option<Reason> {
+    match key.rule.rsplit_once('/').map_or("", |(_, kind)| kind) {
+        "performance" => Some(Reason::Performance),
+        "fairness" => Some(Reason::Fairness),
+        "" => Some(Reason::Drift),
+        _ => None,
+    }
 }
 
 impl Monitor {
@@ -314,8 +324,14 @@ impl Monitor {
                 self.said.insert(key.to_string(), figure.said.clone());
             }
             let sample = Sample { at, value: figure.value, samples: figure.samples };
+            let before = self.alerts.alert(&key).map(Alert::last_seen);
             let changed = self.alerts.observe(now, &key, sample);
             self.reasons(now, &changed);
+            let news = |alert: &&Alert| before.is_some_and(|before| alert.last_seen() > before);
+            let bad = self.alerts.alert(&key).filter(news).is_some_and(Alert::is_bad);
+            if let (true, Some(reason), Some(retraining)) = (bad, reason(&key), &mut self.retraining) {
+                retraining.still(now, reason, &key.to_string());
+            }
         }
     }
 
@@ -327,14 +343,9 @@ impl Monitor {
             if t.to != State::Firing || t.because != Because::Value {
                 continue;
             }
-            let reason = match key.rule.rsplit_once('/').map_or("", |(_, kind)| kind) {
-                "performance" => Reason::Performance,
-                "fairness" => Reason::Fairness,
-                "" => Reason::Drift,
-                // Data that are old, few or broken are no reason to train on them.
-                _ => continue,
-            };
-            retraining.ask(now, reason, &key.to_string());
+            if let Some(reason) = reason(key) {
+                retraining.ask(now, reason, &key.to_string());
+            }
         }
     }
 

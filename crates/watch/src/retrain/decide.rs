@@ -207,6 +207,16 @@ impl Retraining {
         }
     }
 
+    /// A reason that was there goes on in what came since: a run that has ended did not do away with it, so it is a reason again once
+    /// the pause behind that run is over. Before the first run it is none beside the one that it was when it began.
+    pub fn still(&mut self, now: UnixMillis, reason: Reason, detail: &str) {
+        self.pass(now);
+        let rested = self.ended.is_some_and(|ended| self.now >= after(ended, self.settings.cooldown));
+        if self.running.is_none() && rested {
+            self.ask(now, reason, detail);
+        }
+    }
+
     /// Whether the data of the next run passed their validation; until it is said that they failed, they did.
     pub fn validated(&mut self, passed: bool) {
         self.invalid = !passed;

@@ -158,6 +158,40 @@ fn broken_data_are_no_reason_to_train_and_drift_starts_one_run_that_a_crash_does
     assert_eq!(monitor.retraining().unwrap().rejected, 1);
 }
 
+#[test]
+fn what_goes_on_behind_a_run_is_a_reason_again_when_its_pause_is_over_and_a_window_says_so() {
+    let retrain = RetrainSettings {
+        quiet: Duration::ZERO,
+        cooldown: minutes(10),
+        per_day: 99,
+        ..RetrainSettings::default()
+    };
+    let mut monitor = monitor(Some(retrain));
+    let mut started = Vec::new();
+    let mut pass = |monitor: &mut Monitor, minute: i64, window: Option<Window>| {
+        monitor.observe(at(minute), (minute as u64, None), window.as_slice());
+        let inputs = Inputs { data: format!("flights@{minute}"), code: "c".into() };
+        if let Some(start) = monitor.tick(at(minute), &[], Some(&inputs)) {
+            started.push(minute);
+            monitor.started(&start.key, "r");
+            monitor.ended(at(minute + 1), &start.key, Ended::Promoted);
+        }
+    };
+    // It fires all the time: at first, and again with the first window past each pause.
+    for minute in 1..60 {
+        pass(&mut monitor, minute, Some(window(minute, "m", "a", 0.5)));
+        monitor = again(&monitor);
+    }
+    // It still fires, but no window says anything new; then one that is between the two thresholds.
+    let day = 24 * 60;
+    pass(&mut monitor, day, None);
+    pass(&mut monitor, day + 1, Some(window(59, "m", "a", 0.5)));
+    pass(&mut monitor, day + 2, Some(window(day + 2, "m", "a", 0.15)));
+    pass(&mut monitor, day + 3, Some(window(day + 3, "m", "a", 0.5)));
+    assert_eq!(monitor.list()[0].0.state, State::Firing);
+    assert_eq!(started, [1, 12, 23, 34, 45, 56, day + 3]);
+}
+
 proptest::proptest! {
     #[test]
     fn a_column_that_flaps_for_a_week_starts_no_more_runs_than_configured(
