@@ -38,6 +38,7 @@ dist: setup  ## Builds the binaries that are handed out, optimised over all crat
 demo: setup fixtures build  ## Flights become checked datasets, and a model that is gated and answers; a document of more than 50,000 tokens is summarised
 	examples/flights/demo.sh
 	examples/flight-delay/demo.sh
+	examples/flight-delay/replay/demo.sh
 	examples/summarize/demo.sh
 
 lint: setup  ## What a machine can check without running anything

@@ -2,11 +2,14 @@
 records (record.py makes it again). What is ours alone (keys, tenants, kill -9) is tested below."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
 import threading
 
+import mlflow
+import pandas
 import pytest
 
 import checks
@@ -139,3 +142,33 @@ def test_a_script_with_autolog_works_as_a_stage(tmp_path):
     assert (tags["forebay.pipeline"], tags["forebay.stage"], tags["estimator_name"]) == ("train", "fit", "LogisticRegression")
     assert {p["key"]: p["value"] for p in run["data"]["params"]}["C"] == "0.5"
     assert run["info"]["status"] == "FINISHED" and any(m["key"] == "training_accuracy_score" for m in run["data"]["metrics"])
+
+
+def test_a_model_that_was_trained_here_is_loaded_by_pyfunc_and_asked_with_a_frame(tmp_path, monkeypatch):
+    library = pathlib.Path(os.environ.get("FOREBAY_FIXTURES") or pathlib.Path.home() / ".cache/forebay/fixtures") / "libonnxruntime.so"
+    if not library.is_file():
+        pytest.skip(f"SKIPPED: {library} is missing: cargo run -p xtask -- fixtures")
+    monkeypatch.setenv("ORT_DYLIB_PATH", str(library))
+    rows = [{"hour": n % 24, "carrier": "AA" if n % 3 else "UA", "late": int(n % 24 > 12 + n % 5)} for n in range(600)]
+    pandas.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    stages = [
+        {"rows": {"ingest": {"files": ["rows.csv"]}}},
+        {"table": {"commit": {"dataset": "table"}, "from": "rows"}},
+        {"model": {"train": {"linear": {"target": "late"}, "split": {"holdout": 0.25}}, "from": "table"}},
+        {"release": {"register": {"model": "lateness"}, "from": "model"}},
+    ]
+    (tmp_path / "forebay.yaml").write_text(json.dumps({"datasets": {"table": {}}, "pipelines": {"learn": {"stages": stages}}}))
+    done = subprocess.run([stack.FOREBAY, "--project", str(tmp_path), "run", "learn"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    server = stack.Forebay(tmp_path)
+    try:
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", server.token)
+        mlflow.set_tracking_uri(server.url)
+        model = mlflow.pyfunc.load_model("models:/lateness/1")
+    finally:
+        server.stop()
+    # Whole numbers are taken for numbers, and a column that nobody asked for is passed over.
+    asked = pandas.DataFrame({"carrier": ["AA", "UA", "??"], "hour": [1, 23, 23], "late": [0, 1, 1]})
+    answer = model.predict(asked)
+    assert answer["label"].tolist() == [0, 1, 1]
+    assert answer["probabilities"].shape == (3, 2) and answer["probabilities"][0, 1] < 0.1 < 0.9 < answer["probabilities"][1, 1]

@@ -127,14 +127,25 @@ def play(options):
     project.run("run", "learn")
     child, port = project.serve()
     try:
-        weeks, versions = asked(project, port, [f for f in every if begin <= f[0] < until], begin, options.speed)
-        time.sleep(3)
+        weeks, versions, first = asked(project, port, [f for f in every if begin <= f[0] < until], begin, options.speed)
+        # What is captured becomes a version every two seconds.
+        time.sleep(6)
         history = json.loads(project.run("models", "history", "flight-delay", "--json"))["changes"]
         shown = {name: json.loads(project.run("alerts", "show", name, "--json")) for name in ("delay-inputs", "delay-quality")}
         runs = json.loads(project.run("runs", "list", "--json"))["data"]
     finally:
         child.send_signal(signal.SIGTERM)
         child.wait()
+    if not options.without:
+        print("\nwhat moved:")
+        print(project.run("alerts", "list", "--all"))
+        print("how right the answers were, week by week of the replay, as the monitor saw it:")
+        print(project.run("alerts", "show", "delay-quality"))
+        print("who answered, and since when:")
+        print(project.run("models", "history", "flight-delay"))
+        newest = max(first, key=int)
+        print(f"one of the first predictions of version {newest}:")
+        print(project.run("explain", first[newest]))
     whole = area([pair for week in weeks for pair in week.pop("pairs")])
     result = {"auc": whole, "weeks": weeks, "versions": versions, "history": history, "alerts": shown, "runs": runs}
     (project.folder / "replay.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -155,7 +166,7 @@ def asked(project, port, todo, begin, speed):
     while ask("/invocations?model=delay", {"dataframe_records": [dict(zip(COLUMNS, todo[0][3]))]})[0].status != 200:
         time.sleep(0.05)
     began, place, tick, day, late_by = time.monotonic(), 0, 0, begin, 0.0
-    flying, landed, weeks, versions, adding = [], [], {}, {}, None
+    flying, landed, weeks, versions, first_of, adding = [], [], {}, {}, {}, None
     while place < len(todo) or flying:
         tick += 1
         pause = began + tick * TICK - time.monotonic()
@@ -171,6 +182,7 @@ def asked(project, port, todo, begin, speed):
             assert answer.status == 200, said
             version, own = answer.headers["forebay-model-version"], answer.headers["x-request-id"]
             versions[version] = versions.get(version, 0) + len(some)
+            first_of.setdefault(version, own)
             for row, (flight, found) in enumerate(zip(some, json.loads(said)["predictions"])):
                 heapq.heappush(flying, (flight[1], first + row, {"id": own, "row": row, "label": flight[4]}))
                 week = weeks.setdefault((flight[0] - begin).days // 7, {"pairs": [], "versions": set()})
@@ -196,7 +208,7 @@ def asked(project, port, todo, begin, speed):
         {"from": f"{begin + timedelta(weeks=n):%Y-%m-%d}", "flights": len(w["pairs"]), "auc": area(w["pairs"]), "versions": sorted(w["versions"], key=int), "pairs": w["pairs"]}
         for n, w in sorted(weeks.items())
     ]
-    return shown, versions
+    return shown, versions, first_of
 
 
 def plot(options):

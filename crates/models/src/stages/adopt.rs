@@ -104,18 +104,8 @@ impl ModelStage for AdoptStage {
             let id = made_of.id().map_err(|e| sealed(&e))?;
             let taken = self.take(job, &file, table).await.inspect_err(|e| job.say(&e.message))?;
             let tracking = Tracking::begin(job, &id).await?;
-            job.say(format!("tracked as {} ({})", tracking.run.info.name, tracking.run.info.id));
-            match self.keep(job, &tracking, (&file, table), (taken, made_of, id)).await {
-                Ok(value) => {
-                    tracking.end("FINISHED").await?;
-                    Ok(value)
-                }
-                Err(e) => {
-                    job.say(&e.message);
-                    tracking.end("FAILED").await?;
-                    Err(e)
-                }
-            }
+            let done = self.keep(job, &tracking, (&file, table), (taken, made_of, id)).await;
+            tracking.ended(done).await
         })
     }
 }

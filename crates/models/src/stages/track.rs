@@ -58,6 +58,7 @@ impl<'a> Tracking<'a> {
             }
             Err(e) => return Err(stored(e)),
         };
+        job.say(format!("tracked as {} ({})", run.info.name, run.info.id));
         Ok(Tracking { job, run, ended: false })
     }
 
@@ -137,8 +138,16 @@ impl<'a> Tracking<'a> {
         self.job.tracking().log(&self.run.info.id, logged).await.map_err(stored)
     }
 
-    /// It ended: well, or not.
-    pub(super) async fn end(mut self, status: &str) -> Result<(), contract::Error> {
+    /// The work ended, and this came of it.
+    pub(super) async fn ended<T>(self, done: Result<T, contract::Error>) -> Result<T, contract::Error> {
+        if let Err(e) = &done {
+            self.job.say(&e.message);
+        }
+        self.end(if done.is_ok() { "FINISHED" } else { "FAILED" }).await?;
+        done
+    }
+
+    async fn end(mut self, status: &str) -> Result<(), contract::Error> {
         let update =
             RunUpdate { status: Some(status.to_owned()), ended_at: Some(self.job.now()), name: None };
         self.job.tracking().update_run(&self.run.info.id, &update).await.map_err(stored)?;

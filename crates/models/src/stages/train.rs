@@ -59,18 +59,8 @@ impl ModelStage for TrainStage {
             let made_of = description(&self.0, table)?;
             let id = made_of.id().map_err(|e| super::error::sealed(&e))?;
             let tracking = Tracking::begin(job, &id).await?;
-            job.say(format!("tracked as {} ({})", tracking.run.info.name, tracking.run.info.id));
-            match self.train(job, &tracking, (table, frame), made_of, id).await {
-                Ok(value) => {
-                    tracking.end("FINISHED").await?;
-                    Ok(value)
-                }
-                Err(e) => {
-                    job.say(&e.message);
-                    tracking.end("FAILED").await?;
-                    Err(e)
-                }
-            }
+            let done = self.train(job, &tracking, (table, frame), made_of, id).await;
+            tracking.ended(done).await
         })
     }
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::Window;
 use crate::Error;
 use crate::alert::{
-    Action, Alert, AlertKey, Alerts, AlertsSettings, Because, Listed, Notification, Rule, Sample, Silence, State,
+    Action, Alert, AlertKey, Alerts, AlertsSettings, Because, Listed, Notification, Rule, Sample, Silence,
+    State,
 };
 use crate::performance::{BackTest, Interval, Maturity, back_test};
 use crate::retrain::{self, Ended, Inputs, Reason, RetrainSettings, Retraining, Start};
