@@ -12,6 +12,7 @@
 mod backend;
 mod batches;
 mod cache;
+mod delivery;
 mod error;
 mod files;
 pub mod journal;
@@ -28,6 +29,7 @@ pub mod tracking;
 pub use backend::{Backend, journal_name};
 pub use batches::{BatchChange, BatchStore, PartOutput, StoredBatch};
 pub use cache::{CacheKey, CacheStats, CacheStore};
+pub use delivery::{Delivery, DeliveryState, DueDelivery, NewDelivery, SecretNumber, Tried, receiver};
 pub use error::Error;
 pub use files::{FileInfo, FilePage, FileStore, FileWriter};
 pub use keys::{
@@ -44,8 +46,7 @@ pub use memory::{MemoryStore, StoredMemory};
 pub use project::{Reader, Store};
 pub use results::{KeyedValue, ResultStore, StageResult};
 pub use runs::{
-    Change, Delivery, DeliveryState, DueDelivery, LaneCount, NewDelivery, NewRun, Output, Part, Room,
-    RunHead, RunStore, SecretNumber, StoredRun, SubmitKey, Submitted, Tried,
+    Change, LaneCount, NewRun, Output, Part, Room, RunHead, RunStore, StoredRun, SubmitKey, Submitted,
 };
 pub use sqlite::{
     Database, SqliteBatches, SqliteCache, SqliteFiles, SqliteKeys, SqliteLedger, SqliteLineage, SqliteMemory,

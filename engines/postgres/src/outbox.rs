@@ -5,7 +5,7 @@ use std::time::Duration;
 use contract::{RunId, TenantId, UnixMillis};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
-use store::{Delivery, DeliveryState, DueDelivery, Error, NewDelivery, SecretNumber, Tried};
+use store::{Delivery, DeliveryState, DueDelivery, Error, NewDelivery, SecretNumber, Tried, receiver};
 
 use crate::database::Postgres;
 use crate::values::{count, id, text, time};
@@ -41,13 +41,6 @@ fn delivery(row: &PgRow) -> Result<Delivery, Error> {
         answer: row.try_get::<Option<i64>, _>(10)?.and_then(|n| u16::try_from(n).ok()),
         problem: row.try_get(11)?,
     })
-}
-
-/// Whom an address leads to: all of it before its path.
-fn receiver(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
-    format!("{scheme}://{authority}").to_ascii_lowercase()
 }
 
 /// What a message is about.

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::runs::id;
 use super::{Database, Script, count};
-use crate::{Delivery, DeliveryState, DueDelivery, Error, NewDelivery, SecretNumber, Tried};
+use crate::{Delivery, DeliveryState, DueDelivery, Error, NewDelivery, SecretNumber, Tried, receiver};
 
 /// The columns, in the order of [`delivery`].
 macro_rules! select {
@@ -39,13 +39,6 @@ fn delivery(row: &SqliteRow) -> Result<Delivery, Error> {
         answer: row.try_get::<Option<i64>, _>(10)?.and_then(|n| u16::try_from(n).ok()),
         problem: row.try_get(11)?,
     })
-}
-
-/// Whom an address leads to: all of it before its path.
-fn receiver(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
-    format!("{scheme}://{authority}").to_ascii_lowercase()
 }
 
 /// What a message is about.
