@@ -106,7 +106,7 @@ pub async fn promote(
         };
         if decision.verdict == Verdict::WaitsForApproval {
             decision = decision.agreed(word, now);
-            keep_decision(tracked, tenant, &version, &decision, signer).await?;
+            keep_decision(tracked, tenant, &version, &decision, signer, now.0).await?;
         }
         if decision.verdict != Verdict::Accepted {
             return Err(state(decision.sentence()));

@@ -1,4 +1,4 @@
-//! Messages of the outbox: what is to be told, to whom, and how it is doing.
+//! Messages of the outbox: what is to be told, to whom, and how it is doing. They are about a run or a batch, or about the registry.
 
 use contract::{RunId, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,17 @@ pub struct Delivery {
     pub answer: Option<u16>,
     /// What went wrong last.
     pub problem: Option<String>,
+    /// Whom it is for, if the registry tells it: then `run` stands for that webhook.
+    pub webhook: Option<DeliveryWebhook>,
+}
+
+/// A webhook of the registry, as far as its messages need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryWebhook {
+    /// Its id.
+    pub id: String,
+    /// What messages to it are signed with now, sealed.
+    pub secret: Option<String>,
 }
 
 /// What became of a try.

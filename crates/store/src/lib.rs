@@ -29,7 +29,9 @@ pub mod tracking;
 pub use backend::{Backend, journal_name};
 pub use batches::{BatchChange, BatchStore, PartOutput, StoredBatch};
 pub use cache::{CacheKey, CacheStats, CacheStore};
-pub use delivery::{Delivery, DeliveryState, DueDelivery, NewDelivery, SecretNumber, Tried, receiver};
+pub use delivery::{
+    Delivery, DeliveryState, DeliveryWebhook, DueDelivery, NewDelivery, SecretNumber, Tried, receiver,
+};
 pub use error::Error;
 pub use files::{FileInfo, FilePage, FileStore, FileWriter};
 pub use keys::{

@@ -243,8 +243,8 @@ pub trait RunStore: Send + Sync {
         let _ = (worker, within);
         Box::pin(async { Ok(Vec::new()) })
     }
-    /// Is done when another process may have made something due, or put a message into the outbox: never, on a store that one
-    /// process works on. What comes while nobody waits here may be missed.
+    /// Is done when another process may have made something due, or somebody put a message into the outbox that is not about a run.
+    /// What another process does on a store that one works on is not heard, and what comes while nobody waits here may be missed.
     fn woken(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(std::future::pending())
     }

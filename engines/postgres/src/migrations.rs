@@ -263,6 +263,7 @@ CREATE TABLE watching (
 ",
     // Always empty: a change that would put a row here is not made.
     "CREATE TABLE expected (met BIGINT CONSTRAINT what_is_decided_on CHECK (met <> 0));",
+    crate::tracking::WEBHOOKS,
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that. `shown` is where the database is.

@@ -1,11 +1,13 @@
-//! The outbox of [`store::RunStore`]: messages about runs, until their receivers have them.
+//! The outbox of [`store::RunStore`]: messages about runs, and what webhooks of the registry are told, until their receivers have them.
 
 use std::time::Duration;
 
 use contract::{RunId, TenantId, UnixMillis};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
-use store::{Delivery, DeliveryState, DueDelivery, Error, NewDelivery, SecretNumber, Tried, receiver};
+use store::{
+    Delivery, DeliveryState, DeliveryWebhook, DueDelivery, Error, NewDelivery, SecretNumber, Tried, receiver,
+};
 
 use crate::database::Postgres;
 use crate::values::{count, id, text, time};
@@ -15,7 +17,8 @@ use crate::workers;
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, run, tenant, url, body, state, created_at, next_at, tries, tried_at, answer, problem FROM deliveries ",
+            "SELECT d.id, d.run, d.tenant, d.url, d.body, d.state, d.created_at, d.next_at, d.tries, d.tried_at, d.answer, d.problem, w.id, w.secret \
+             FROM deliveries d LEFT JOIN ml_webhooks w ON w.about = d.run ",
             $rest
         )
     };
@@ -40,6 +43,10 @@ fn delivery(row: &PgRow) -> Result<Delivery, Error> {
         tried_at: time(row, 9)?,
         answer: row.try_get::<Option<i64>, _>(10)?.and_then(|n| u16::try_from(n).ok()),
         problem: row.try_get(11)?,
+        webhook: match row.try_get(12)? {
+            Some(id) => Some(DeliveryWebhook { id, secret: row.try_get(13)? }),
+            None => None,
+        },
     })
 }
 
@@ -116,7 +123,7 @@ pub(crate) async fn due(db: &Postgres, now: UnixMillis, each: u32) -> Result<Vec
 }
 
 pub(crate) async fn one(db: &Postgres, id: &str) -> Result<Option<Delivery>, Error> {
-    let row = sqlx::query(select!("WHERE id = $1")).bind(id).fetch_optional(&db.pool).await?;
+    let row = sqlx::query(select!("WHERE d.id = $1")).bind(id).fetch_optional(&db.pool).await?;
     row.as_ref().map(delivery).transpose()
 }
 
@@ -129,10 +136,11 @@ pub(crate) async fn take(
     lease: Duration,
 ) -> Result<Option<Delivery>, Error> {
     let row = sqlx::query(
-        "UPDATE deliveries SET taken_by = $4, taken_until = clock_timestamp() + make_interval(secs => $2) WHERE id = (SELECT id FROM deliveries \
+        "UPDATE deliveries d SET taken_by = $4, taken_until = clock_timestamp() + make_interval(secs => $2) WHERE id = (SELECT id FROM deliveries \
          WHERE id = $1 AND next_at IS NOT NULL AND (next_at <= $3 OR COALESCE(tried_at, created_at) > $3) AND (taken_until IS NULL OR taken_by = $4 OR taken_until <= clock_timestamp()) \
          FOR UPDATE SKIP LOCKED) \
-         RETURNING id, run, tenant, url, body, state, created_at, next_at, tries, tried_at, answer, problem",
+         RETURNING id, run, tenant, url, body, state, created_at, next_at, tries, tried_at, answer, problem, \
+         (SELECT w.id FROM ml_webhooks w WHERE w.about = d.run), (SELECT w.secret FROM ml_webhooks w WHERE w.about = d.run)",
     )
     .bind(id)
     .bind(lease.as_secs_f64())
@@ -179,7 +187,7 @@ pub(crate) async fn next(db: &Postgres, now: UnixMillis) -> Result<Option<UnixMi
 }
 
 pub(crate) async fn of(db: &Postgres, run: RunId) -> Result<Vec<Delivery>, Error> {
-    let rows = sqlx::query(select!("WHERE run = $1 ORDER BY created_at, id"))
+    let rows = sqlx::query(select!("WHERE d.run = $1 ORDER BY d.created_at, d.id"))
         .bind(run.as_bytes().as_slice())
         .fetch_all(&db.pool)
         .await?;
@@ -205,7 +213,9 @@ pub(crate) async fn tried(db: &Postgres, id: &str, tries: u32, tried: &Tried) ->
     if updated.rows_affected() != 1 {
         return Ok(false);
     }
-    if tried.state == DeliveryState::Disabled {
+    if tried.state != DeliveryState::Waiting && end_of_webhook(&mut tx, id, tried.state).await? {
+        // Nobody asks for it any more.
+    } else if tried.state == DeliveryState::Disabled {
         sqlx::query(
             "INSERT INTO webhooks_off (tenant, url, at) SELECT tenant, url, $1::bigint FROM deliveries WHERE id = $2 \
              ON CONFLICT (tenant, url) DO NOTHING",
@@ -224,6 +234,25 @@ pub(crate) async fn tried(db: &Postgres, id: &str, tries: u32, tried: &Tried) ->
         .await?;
     }
     tx.commit().await?;
+    Ok(true)
+}
+
+/// Removes a message of a webhook of the registry that was delivered or given up; whether it was one. A webhook whose receiver is
+/// gone is disabled, and nothing waits for it.
+async fn end_of_webhook(conn: &mut PgConnection, id: &str, state: DeliveryState) -> Result<bool, Error> {
+    let one =
+        "DELETE FROM deliveries d USING ml_webhooks w WHERE d.id = $1 AND w.about = d.run RETURNING w.about";
+    let row = sqlx::query(one).bind(id).fetch_optional(&mut *conn).await?;
+    let Some(row) = row else { return Ok(false) };
+    if state == DeliveryState::Disabled {
+        let about: Vec<u8> = row.try_get(0)?;
+        for sql in [
+            "DELETE FROM deliveries WHERE run = $1",
+            "UPDATE ml_webhooks SET status = 'DISABLED' WHERE about = $1",
+        ] {
+            sqlx::query(sql).bind(about.as_slice()).execute(&mut *conn).await?;
+        }
+    }
     Ok(true)
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::database::Postgres;
 
-/// The channel; what is said on it is who says it.
+/// The channel; what is said on it is who says it, or nothing.
 const CHANNEL: &str = "forebay_runs";
 /// What becomes due within this many milliseconds is said at once: clocks of two machines are never quite equal.
 const SOON: i64 = 1_000;
@@ -68,7 +68,13 @@ pub(crate) async fn wake(conn: &mut PgConnection, db: &Postgres) -> Result<(), E
     Ok(())
 }
 
-/// The same, if `at` is now or soon. Most changes push a lease on: nobody is told of those.
+/// The same, and this process too: what is due was made so by no worker.
+pub(crate) async fn wake_all(conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(conn).await?;
+    Ok(())
+}
+
+/// The same as [`wake`], if `at` is now or soon. Most changes push a lease on: nobody is told of those.
 pub(crate) async fn wake_if_due(conn: &mut PgConnection, db: &Postgres, at: UnixMillis) -> Result<(), Error> {
     sqlx::query(
         "SELECT pg_notify($1, $2) WHERE $3 <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $4",

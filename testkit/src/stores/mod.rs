@@ -23,6 +23,7 @@ pub mod results;
 pub mod rollouts;
 pub mod runs;
 pub mod tracking;
+pub mod webhooks;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -156,6 +157,16 @@ macro_rules! store_suite {
         $crate::store_suite!($open, rollouts:
             a_rollout_is_saved_with_what_it_does_or_not_at_all
             of_those_who_save_rollouts_at_once_one_wins
+        );
+        $crate::store_suite!($open, webhooks:
+            a_webhook_is_made_listed_in_pages_changed_and_removed
+            what_happened_is_told_and_what_was_refused_is_not
+            what_happens_to_a_prompt_is_told_as_that
+            who_is_disabled_or_listens_to_something_else_or_is_another_tenants_is_not_told
+            what_waits_goes_to_a_webhooks_new_address_with_its_new_secret
+            a_message_goes_when_it_was_delivered_or_given_up_and_a_receiver_that_is_gone_disables_its_webhook
+            what_a_rollout_does_to_aliases_is_told_with_it_or_not_at_all
+            whoever_brings_messages_is_woken_by_a_change_that_tells
         );
         $crate::store_suite!($open, memory:
             one_text_is_kept_for_each_name

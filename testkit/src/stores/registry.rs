@@ -135,9 +135,9 @@ pub async fn versions_are_numbered_moved_and_deleted_and_no_number_is_given_twic
     let latest: Vec<(i64, &str)> = known.latest.iter().map(|v| (v.version, v.stage.as_str())).collect();
     assert_eq!((latest, known.updated_at), (vec![(1, "Archived"), (2, "Production"), (3, "None")], 21));
     t.describe_version("m", 3, Some("third"), 22).await.unwrap();
-    t.tag_version("m", 3, ("b", Some("x"))).await.unwrap();
-    t.tag_version("m", 3, ("a", None)).await.unwrap();
-    t.tag_version("m", 3, ("a", None)).await.unwrap();
+    t.tag_version("m", 3, ("b", Some("x")), 23).await.unwrap();
+    t.tag_version("m", 3, ("a", None), 24).await.unwrap();
+    t.tag_version("m", 3, ("a", None), 24).await.unwrap();
     let third = t.version("m", 3).await.unwrap();
     assert_eq!((third.description.as_deref(), third.tags), (Some("third"), vec![pair("b", "x")]));
     t.delete_version("m", 3, 30).await.unwrap();

@@ -152,7 +152,7 @@ pub(super) async fn set_tag(cx: &Cx) -> Answer {
     let (key, value) = (cx.asked.str("key"), cx.asked.str("value"));
     let name = name(cx)?;
     check::registry_tag(key, value)?;
-    cx.tracking().tag_registered(name, key, Some(value)).await?;
+    cx.tracking().tag_registered(name, (key, Some(value)), cx.now).await?;
     done()
 }
 
@@ -160,7 +160,7 @@ pub(super) async fn delete_tag(cx: &Cx) -> Answer {
     check(&cx.asked, &[NAME, must("key", Sort::Text)])?;
     let (name, key) = (name(cx)?, cx.asked.str("key"));
     check::key(key, "key")?;
-    cx.tracking().tag_registered(name, key, None).await?;
+    cx.tracking().tag_registered(name, (key, None), cx.now).await?;
     done()
 }
 

@@ -242,7 +242,7 @@ pub(super) async fn set_tag(cx: &Cx) -> Answer {
     let (key, value) = (cx.asked.str("key"), cx.asked.str("value"));
     let (name, number) = (name(cx)?, number(cx)?);
     check::registry_tag(key, value)?;
-    cx.tracking().tag_version(name, number, (key, Some(value))).await?;
+    cx.tracking().tag_version(name, number, (key, Some(value)), cx.now).await?;
     done()
 }
 
@@ -250,6 +250,6 @@ pub(super) async fn delete_tag(cx: &Cx) -> Answer {
     check(&cx.asked, &[NAME, VERSION, must("key", Sort::Text)])?;
     let (name, number, key) = (name(cx)?, number(cx)?, cx.asked.str("key"));
     check::key(key, "key")?;
-    cx.tracking().tag_version(name, number, (key, None)).await?;
+    cx.tracking().tag_version(name, number, (key, None), cx.now).await?;
     done()
 }

@@ -245,7 +245,8 @@ impl RegisterStage {
         let case = asked.case((name, version), held);
         let decision = decide(gate, &case, job.clock().wall()).map_err(|e| evaluated(&e))?;
         let signer = job.means.signer()?;
-        let sealed_as = keep_decision(job.tracked(), job.tenant(), version, &decision, &*signer).await;
+        let (tracked, tenant) = (job.tracked(), job.tenant());
+        let sealed_as = keep_decision(tracked, tenant, version, &decision, &*signer, job.now()).await;
         let sealed_as = sealed_as.map_err(kept)?;
         self.card(job, candidate, version, (&decision, &asked, held)).await?;
         tell(job, &decision);

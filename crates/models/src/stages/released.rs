@@ -111,6 +111,7 @@ pub async fn keep_decision(
     version: &ModelVersion,
     decision: &Decision,
     signer: &(dyn Signer + Send + Sync),
+    now: i64,
 ) -> Result<String, Error> {
     let unsigned = |e: SealError| Error::from(Refused::state(format!("failed to {e}")));
     let sealed = Sealed::seal(decision, DECISION, signer).map_err(unsigned)?;
@@ -124,7 +125,7 @@ pub async fn keep_decision(
     };
     for (key, value) in [(DECIDED_AS, name.as_str()), (VERDICT, verdict)] {
         let of = tracked.tracking.of(tenant);
-        of.tag_version(&version.name, version.version, (key, Some(value))).await?;
+        of.tag_version(&version.name, version.version, (key, Some(value)), now).await?;
     }
     Ok(name)
 }

@@ -256,6 +256,7 @@ CREATE INDEX lineage_ends_by_version ON lineage_ends (version) WHERE version <> 
     "CREATE TABLE watching (name TEXT PRIMARY KEY, version BIGINT NOT NULL, memory TEXT NOT NULL);",
     // Always empty: a change that would put a row here is not made.
     "CREATE TABLE expected (met BIGINT CONSTRAINT what_is_decided_on CHECK (met <> 0));",
+    super::tracking::WEBHOOKS,
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that.

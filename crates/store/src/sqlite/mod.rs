@@ -31,6 +31,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{Connection as _, QueryBuilder, Sqlite, Transaction};
+use tokio::sync::Notify;
 
 pub use batches::SqliteBatches;
 pub use cache::SqliteCache;
@@ -65,6 +66,8 @@ pub struct Database {
     pub(crate) write: SqlitePool,
     /// For changes that are not synced. Used only by who has the connection of `write`.
     unsynced: SqlitePool,
+    /// Notified when something other than a run's change put a message into the outbox.
+    told: Arc<Notify>,
 }
 
 impl Database {
@@ -92,7 +95,7 @@ impl Database {
         migrations::run(&write, path).await?;
         let unsynced = pool(1).connect_lazy_with(options.clone().synchronous(SqliteSynchronous::Normal));
         let read = pool(READERS).connect_with(options).await.map_err(explain)?;
-        Ok(Database { path: path.to_owned(), read, write, unsynced })
+        Ok(Database { path: path.to_owned(), read, write, unsynced, told: Arc::default() })
     }
 
     /// A transaction for changes, with the lock of writers.

@@ -1,18 +1,21 @@
-//! The outbox of [`crate::RunStore`]: messages about runs, until their receivers have them.
+//! The outbox of [`crate::RunStore`]: messages about runs, and what webhooks of the registry are told, until their receivers have them.
 
 use contract::{RunId, TenantId, UnixMillis};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::runs::id;
 use super::{Database, Script, count};
-use crate::{Delivery, DeliveryState, DueDelivery, Error, NewDelivery, SecretNumber, Tried, receiver};
+use crate::{
+    Delivery, DeliveryState, DeliveryWebhook, DueDelivery, Error, NewDelivery, SecretNumber, Tried, receiver,
+};
 
 /// The columns, in the order of [`delivery`].
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, run, tenant, url, body, state, created_at, next_at, tries, tried_at, answer, problem FROM deliveries ",
+            "SELECT d.id, d.run, d.tenant, d.url, d.body, d.state, d.created_at, d.next_at, d.tries, d.tried_at, d.answer, d.problem, w.id, w.secret \
+             FROM deliveries d LEFT JOIN ml_webhooks w ON w.about = d.run ",
             $rest
         )
     };
@@ -38,6 +41,10 @@ fn delivery(row: &SqliteRow) -> Result<Delivery, Error> {
         tried_at: time(9)?,
         answer: row.try_get::<Option<i64>, _>(10)?.and_then(|n| u16::try_from(n).ok()),
         problem: row.try_get(11)?,
+        webhook: match row.try_get(12)? {
+            Some(id) => Some(DeliveryWebhook { id, secret: row.try_get(13)? }),
+            None => None,
+        },
     })
 }
 
@@ -93,7 +100,7 @@ pub(super) async fn due(db: &Database, now: UnixMillis, each: u32) -> Result<Vec
 }
 
 pub(super) async fn one(db: &Database, id: &str) -> Result<Option<Delivery>, Error> {
-    let row = sqlx::query(select!("WHERE id = $1")).bind(id).fetch_optional(&db.read).await?;
+    let row = sqlx::query(select!("WHERE d.id = $1")).bind(id).fetch_optional(&db.read).await?;
     row.as_ref().map(delivery).transpose()
 }
 
@@ -133,7 +140,7 @@ pub(super) async fn next(db: &Database, now: UnixMillis) -> Result<Option<UnixMi
 }
 
 pub(super) async fn of(db: &Database, run: RunId) -> Result<Vec<Delivery>, Error> {
-    let rows = sqlx::query(select!("WHERE run = $1 ORDER BY created_at, id"))
+    let rows = sqlx::query(select!("WHERE d.run = $1 ORDER BY d.created_at, d.id"))
         .bind(run.as_bytes().as_slice())
         .fetch_all(&db.read)
         .await?;
@@ -159,7 +166,9 @@ pub(super) async fn tried(db: &Database, id: &str, tries: u32, tried: &Tried) ->
     if updated.rows_affected() != 1 {
         return Ok(false);
     }
-    if tried.state == DeliveryState::Disabled {
+    if tried.state != DeliveryState::Waiting && end_of_webhook(&mut tx, id, tried.state).await? {
+        // Nobody asks for it any more.
+    } else if tried.state == DeliveryState::Disabled {
         sqlx::query(
             "INSERT INTO webhooks_off (tenant, url, at) SELECT tenant, url, $1 FROM deliveries WHERE id = $2 \
              ON CONFLICT (tenant, url) DO NOTHING",
@@ -178,6 +187,24 @@ pub(super) async fn tried(db: &Database, id: &str, tries: u32, tried: &Tried) ->
         .await?;
     }
     tx.commit().await?;
+    Ok(true)
+}
+
+/// Removes a message of a webhook of the registry that was delivered or given up; whether it was one. A webhook whose receiver is
+/// gone is disabled, and nothing waits for it.
+async fn end_of_webhook(conn: &mut SqliteConnection, id: &str, state: DeliveryState) -> Result<bool, Error> {
+    let one = "DELETE FROM deliveries WHERE id = $1 AND EXISTS (SELECT 1 FROM ml_webhooks w WHERE w.about = run) RETURNING run";
+    let row = sqlx::query(one).bind(id).fetch_optional(&mut *conn).await?;
+    let Some(row) = row else { return Ok(false) };
+    if state == DeliveryState::Disabled {
+        let about: Vec<u8> = row.try_get(0)?;
+        for sql in [
+            "DELETE FROM deliveries WHERE run = $1",
+            "UPDATE ml_webhooks SET status = 'DISABLED' WHERE about = $1",
+        ] {
+            sqlx::query(sql).bind(about.as_slice()).execute(&mut *conn).await?;
+        }
+    }
     Ok(true)
 }
 

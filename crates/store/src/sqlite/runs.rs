@@ -376,6 +376,13 @@ impl RunStore for SqliteRuns {
         Box::pin(expiry::shrink(&self.0, pages))
     }
 
+    fn woken(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async {
+            self.0.told.notified().await;
+            Ok(())
+        })
+    }
+
     fn deliveries_due(&self, now: UnixMillis, each: u32) -> BoxFuture<'_, Result<Vec<DueDelivery>, Error>> {
         Box::pin(outbox::due(&self.0, now, each))
     }

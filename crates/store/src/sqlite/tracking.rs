@@ -1,8 +1,11 @@
 //! [`Sql`] on SQLite: what tracking and the registry are carried out with.
 
+use std::sync::Arc;
+
 use contract::BoxFuture;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, TypeInfo as _, ValueRef as _};
+use tokio::sync::Notify;
 
 use super::tx::Tx;
 use super::{Database, Script};
@@ -195,6 +198,27 @@ CREATE TABLE ml_rollout_events (
 CREATE INDEX ml_rollout_events_by_name ON ml_rollout_events (tenant, name, num);
 ";
 
+/// Whom the registry tells. `about` is what a webhook's messages are about, where others are about a run.
+pub(super) const WEBHOOKS: &str = "
+CREATE TABLE ml_webhooks (
+  num INTEGER PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  id TEXT NOT NULL,
+  about BLOB NOT NULL,
+  name TEXT NOT NULL,
+  url TEXT NOT NULL,
+  receiver TEXT NOT NULL,
+  events BIGINT NOT NULL,
+  description TEXT NOT NULL,
+  status TEXT NOT NULL,
+  secret TEXT,
+  created_at BIGINT NOT NULL,
+  updated_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX ml_webhooks_by_id ON ml_webhooks (tenant, id);
+CREATE UNIQUE INDEX ml_webhooks_by_about ON ml_webhooks (about);
+";
+
 /// Values in one script of several statements at most.
 const TOGETHER: usize = 512;
 
@@ -249,7 +273,8 @@ impl Sql for SqliteSql {
     fn begin(&self, commit: Commit) -> BoxFuture<'_, Result<Box<dyn SqlTx>, Error>> {
         Box::pin(async move {
             let tx = self.0.change(commit == Commit::Synced).await?;
-            Ok(Box::new(Open { tx, waiting: Waiting::default() }) as Box<dyn SqlTx>)
+            let told = self.0.told.clone();
+            Ok(Box::new(Open { tx, waiting: Waiting::default(), tells: false, told }) as Box<dyn SqlTx>)
         })
     }
 }
@@ -257,6 +282,9 @@ impl Sql for SqliteSql {
 struct Open {
     tx: Tx,
     waiting: Waiting,
+    /// Whether it puts messages into the outbox, and who is woken then.
+    tells: bool,
+    told: Arc<Notify>,
 }
 
 /// Statements that insert rows and have not run yet: they go with what comes next. Their places have no numbers: SQLite looks for
@@ -313,10 +341,19 @@ impl SqlTx for Open {
         Box::pin(async { Ok(()) })
     }
 
+    fn tell(&mut self) -> BoxFuture<'_, Result<(), Error>> {
+        self.tells = true;
+        Box::pin(async { Ok(()) })
+    }
+
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(async move {
-            let Open { tx, waiting } = *self;
-            tx.finish(waiting.appended()?).await
+            let Open { tx, waiting, tells, told } = *self;
+            tx.finish(waiting.appended()?).await?;
+            if tells {
+                told.notify_one();
+            }
+            Ok(())
         })
     }
 }

@@ -4,6 +4,7 @@
 //! never changed: a correction is one more line. So it can be asked what an alias stood for at a time, and what was known of that at
 //! another [test: what_an_alias_stood_for_at_a_time_can_be_asked_as_it_was_known_then].
 
+use super::events::Happened;
 use super::sql::Statement;
 use super::{Arg, SqlTx, TenantTracking, run};
 use crate::Error;
@@ -52,10 +53,9 @@ impl TenantTracking<'_> {
         let valid = valid.min(now);
         self.log_alias(&mut *tx, (name, alias), Some(version), (valid, now)).await?;
         let current = run(&mut *tx, self.stands_for((name, alias), (now, now))).await?;
+        // It may be a correction of the past alone.
         if current.first().map(|r| r.maybe_int(0)).transpose()?.flatten() == Some(version) {
-            let sql = "INSERT INTO ml_aliases (registered, alias, version) VALUES ($1, $2, $3) \
-                       ON CONFLICT (registered, alias) DO UPDATE SET version = excluded.version";
-            tx.query(sql, vec![num.into(), alias.into(), version.into()]).await?;
+            self.put_alias(&mut *tx, (num, name, alias), Some(version), now).await?;
         }
         tx.commit().await
     }
@@ -81,9 +81,7 @@ impl TenantTracking<'_> {
             return Ok(false);
         }
         self.log_alias(&mut *tx, (name, alias), Some(to), (now, now)).await?;
-        let sql = "INSERT INTO ml_aliases (registered, alias, version) VALUES ($1, $2, $3) \
-                   ON CONFLICT (registered, alias) DO UPDATE SET version = excluded.version";
-        tx.query(sql, vec![num.into(), alias.into(), to.into()]).await?;
+        self.put_alias(&mut *tx, (num, name, alias), Some(to), now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -99,8 +97,35 @@ impl TenantTracking<'_> {
         s.bind(num).push(" AND alias = ").bind(alias).push(" RETURNING version");
         if !run(&mut *tx, s).await?.is_empty() {
             self.log_alias(&mut *tx, (name, alias), None, (now, now)).await?;
+            self.tell(&mut *tx, num, Happened::Alias { name, alias, version: None }, now).await?;
         }
         tx.commit().await
+    }
+
+    /// Lets an alias stand for a version, or for none, and tells of it.
+    pub(super) async fn put_alias(
+        &self,
+        tx: &mut dyn SqlTx,
+        (num, name, alias): (i64, &str, &str),
+        version: Option<i64>,
+        now: i64,
+    ) -> Result<(), Error> {
+        let mut s = Statement::default();
+        match version {
+            Some(version) => {
+                s.push("INSERT INTO ml_aliases (registered, alias, version) VALUES (").bind(num).push(", ");
+                s.bind(alias).push(", ").bind(version);
+                s.push(") ON CONFLICT (registered, alias) DO UPDATE SET version = excluded.version");
+            }
+            None => {
+                s.push("DELETE FROM ml_aliases WHERE registered = ")
+                    .bind(num)
+                    .push(" AND alias = ")
+                    .bind(alias);
+            }
+        }
+        run(tx, s).await?;
+        self.tell(tx, num, Happened::Alias { name, alias, version }, now).await
     }
 
     fn stands_for(&self, (name, alias): (&str, &str), (valid, known): (i64, i64)) -> Statement {

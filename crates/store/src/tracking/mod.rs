@@ -1,5 +1,5 @@
 //! Tracking and the registry of models: **experiments**, **runs** with what was logged of them, **logged models**, **registered
-//! models** with their versions and aliases. The semantics are those of MLflow's tracking server, so that its clients are at home.
+//! models** with their versions and aliases, and the **webhooks** that are told of those. The semantics are those of MLflow's tracking server, so that its clients are at home.
 //!
 //! All of it is written once over [`Sql`], which each database carries out (one conformance suite runs on each). Whatever is read or
 //! changed goes by way of a tenant ([`Tracking::of`]): the tenant is part of every key by which something is found, so that nobody
@@ -12,6 +12,7 @@
 
 mod aliases;
 mod entities;
+mod events;
 mod experiments;
 pub mod filter;
 mod group;
@@ -27,6 +28,7 @@ mod runs;
 mod search;
 mod sql;
 mod versions;
+mod webhooks;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ pub use entities::{
     Dataset, DatasetInput, Experiment, Logged, Metric, NewTrackedRun, Page, Pair, Run, RunInfo, RunUpdate,
     Search, Stage, View,
 };
+pub use events::Event;
 pub use logged_models::{DatasetNamed, LoggedModel, ModelOrder, ModelSearch, NewLoggedModel};
 pub use metrics::RunMetric;
 pub use refused::{Refused, Why};
@@ -46,6 +49,7 @@ pub use registry::{PROMPT, RegisteredModel, is_prompt};
 pub use rollouts::{AliasMove, RolloutChange, RolloutEvent, SavedRollouts};
 pub use sql::{Arg, Commit, Dialect, Insert, Row, Sql, SqlTx};
 pub use versions::{ModelVersion, NewModelVersion};
+pub use webhooks::{MOST_WEBHOOKS, NewRegistryWebhook, RegistryWebhook, WebhookUpdate, webhook_id};
 
 use crate::Error;
 use group::Group;

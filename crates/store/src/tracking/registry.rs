@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::events::Happened;
 use super::filter::{self, Clause, Entity, Op, Value, Vocabulary};
 use super::search::{compare, orders};
 use super::sql::{Dialect, Row, Statement};
@@ -128,6 +129,7 @@ impl TenantTracking<'_> {
         for (key, value) in last {
             set_tag(&mut *tx, num, key, value).await?;
         }
+        self.tell(&mut *tx, num, Happened::Made { name, description, tags }, now).await?;
         tx.commit().await?;
         self.registered(name).await
     }
@@ -220,6 +222,9 @@ impl TenantTracking<'_> {
         for (alias, version) in &model.aliases {
             self.log_alias(&mut *tx, (name, alias), None, (now, now)).await?;
             self.log_alias(&mut *tx, (to, alias), Some(*version), (now, now)).await?;
+            for (name, version) in [(name, None), (to, Some(*version))] {
+                self.tell(&mut *tx, num, Happened::Alias { name, alias, version }, now).await?;
+            }
         }
         tx.commit().await?;
         self.registered(to).await
@@ -234,6 +239,7 @@ impl TenantTracking<'_> {
         let (num, model) = self.find_registered(&mut *tx, name).await?;
         for (alias, _) in &model.aliases {
             self.log_alias(&mut *tx, (name, alias), None, (now, now)).await?;
+            self.tell(&mut *tx, num, Happened::Alias { name, alias, version: None }, now).await?;
         }
         for table in ["ml_aliases", "ml_version_tags", "ml_versions", "ml_registered_tags"] {
             let mut s = Statement::new(format!("DELETE FROM {table} WHERE registered = "));
@@ -250,16 +256,27 @@ impl TenantTracking<'_> {
     ///
     /// # Errors
     /// [`Why::Missing`](super::Why::Missing) of the model.
-    pub async fn tag_registered(&self, name: &str, key: &str, value: Option<&str>) -> Result<(), Error> {
+    pub async fn tag_registered(
+        &self,
+        name: &str,
+        (key, value): (&str, Option<&str>),
+        now: i64,
+    ) -> Result<(), Error> {
         let mut tx = self.change().await?;
         let (num, _) = self.find_registered(&mut *tx, name).await?;
-        match value {
-            Some(value) => set_tag(&mut *tx, num, key, value).await?,
+        let changed = match value {
+            Some(value) => {
+                set_tag(&mut *tx, num, key, value).await?;
+                true
+            }
             None => {
                 let mut s = Statement::new("DELETE FROM ml_registered_tags WHERE registered = ");
-                s.bind(num).push(" AND key = ").bind(key);
-                run(&mut *tx, s).await?;
+                s.bind(num).push(" AND key = ").bind(key).push(" RETURNING key");
+                !run(&mut *tx, s).await?.is_empty()
             }
+        };
+        if changed {
+            self.tell(&mut *tx, num, Happened::Tag { name, version: None, key, value }, now).await?;
         }
         tx.commit().await
     }

@@ -143,20 +143,7 @@ impl TenantTracking<'_> {
             return Ok(true);
         }
         self.log_alias(tx, (name, &step.alias), step.to, (now, now)).await?;
-        let s = match step.to {
-            Some(to) => {
-                let mut s = Statement::new("INSERT INTO ml_aliases (registered, alias, version) VALUES (");
-                s.bind(num).push(", ").bind(&step.alias).push(", ").bind(to);
-                s.push(") ON CONFLICT (registered, alias) DO UPDATE SET version = excluded.version");
-                s
-            }
-            None => {
-                let mut s = Statement::new("DELETE FROM ml_aliases WHERE registered = ");
-                s.bind(num).push(" AND alias = ").bind(&step.alias);
-                s
-            }
-        };
-        run(tx, s).await?;
+        self.put_alias(tx, (num, name, &step.alias), step.to, now).await?;
         Ok(true)
     }
 

@@ -192,6 +192,8 @@ pub trait SqlTx: Send {
     fn insert(&mut self, all: Vec<Insert>) -> BoxFuture<'_, Result<(), Error>>;
     /// Until the end of the transaction nobody else holds this number. A database with one writer has nothing to do.
     fn lock(&mut self, number: i64) -> BoxFuture<'_, Result<(), Error>>;
+    /// Who brings messages is woken by the end of the transaction: it puts some into the outbox.
+    fn tell(&mut self) -> BoxFuture<'_, Result<(), Error>>;
     /// Ends it.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>>;
 }

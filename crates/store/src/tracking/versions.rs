@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::events::Happened;
 use super::filter::{self, Vocabulary};
 use super::registry::clauses;
 use super::search::orders;
@@ -130,6 +131,7 @@ impl TenantTracking<'_> {
             set_tag(&mut *tx, (num, number), key, value).await?;
         }
         self.touch(&mut *tx, num, now).await?;
+        self.tell(&mut *tx, num, Happened::Version(new, number), now).await?;
         tx.commit().await?;
         self.version(&new.name, number).await
     }
@@ -222,7 +224,9 @@ impl TenantTracking<'_> {
         let mut s = Statement::new("DELETE FROM ml_aliases WHERE registered = ");
         s.bind(num).push(" AND version = ").bind(number).push(" RETURNING alias");
         for row in run(&mut *tx, s).await? {
-            self.log_alias(&mut *tx, (name, row.str(0)?), None, (now, now)).await?;
+            let alias = row.str(0)?;
+            self.log_alias(&mut *tx, (name, alias), None, (now, now)).await?;
+            self.tell(&mut *tx, num, Happened::Alias { name, alias, version: None }, now).await?;
         }
         let mut s = Statement::new(format!(
             "UPDATE ml_versions SET stage = '{HIDDEN}', description = NULL, user_id = NULL, run = NULL, run_link = NULL, \
@@ -243,16 +247,25 @@ impl TenantTracking<'_> {
         name: &str,
         number: i64,
         (key, value): (&str, Option<&str>),
+        now: i64,
     ) -> Result<(), Error> {
         let mut tx = self.change().await?;
         let num = self.find_version(&mut *tx, name, number).await?;
-        match value {
-            Some(value) => set_tag(&mut *tx, (num, number), key, value).await?,
+        let changed = match value {
+            Some(value) => {
+                set_tag(&mut *tx, (num, number), key, value).await?;
+                true
+            }
             None => {
                 let mut s = Statement::new("DELETE FROM ml_version_tags WHERE registered = ");
                 s.bind(num).push(" AND version = ").bind(number).push(" AND key = ").bind(key);
-                run(&mut *tx, s).await?;
+                s.push(" RETURNING key");
+                !run(&mut *tx, s).await?.is_empty()
             }
+        };
+        if changed {
+            let what = Happened::Tag { name, version: Some(number), key, value };
+            self.tell(&mut *tx, num, what, now).await?;
         }
         tx.commit().await
     }

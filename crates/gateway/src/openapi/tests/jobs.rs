@@ -80,6 +80,7 @@ fn what_is_shown_of_jobs_is_described() {
         tried_at: full.then_some(UnixMillis(1)),
         answer: full.then_some(500),
         problem: full.then(|| "no".to_owned()),
+        webhook: None,
     };
     same::<schemas::Deliveries>(&crate::jobs::view::deliveries(&[delivery(false), delivery(true)]));
     let head = store::RunHead {
