@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::Path;
 
+use contract::Secret;
 use models::gate::seal::{PublicKey, SealError, Signer};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -49,6 +50,26 @@ impl Key {
     /// Its public part.
     pub(crate) fn public(&self) -> PublicKey {
         PublicKey { id: self.id.clone(), bytes: self.pair.public_key().as_ref().to_vec() }
+    }
+}
+
+/// What secrets of others are sealed with that the project's database keeps, if it is not configured: made of the project's key, which
+/// is made too if it is to be there.
+///
+/// # Errors
+/// The file cannot be read or made, or holds no key; in words.
+pub(crate) fn sealing(project: &Path, make: bool) -> Result<Option<Secret>, String> {
+    let path = project.join(FILE);
+    if make {
+        Key::of(project)?;
+    }
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let key = blake3::derive_key("forebay 2026 secrets that the database of a project keeps", &bytes);
+            Ok(Some(Secret::new(blake3::Hash::from_bytes(key).to_hex().to_string())))
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(format!("{}: {e}", path.display())),
     }
 }
 

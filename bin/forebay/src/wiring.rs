@@ -18,14 +18,14 @@ use pipeline::runs::Deliver as _;
 use pipeline::{PipelineSpec, Registry};
 use postgres::Postgres;
 use store::{Backend, CacheKey, CacheStore, CostBy, Reader};
-use webhooks::Webhooks;
+use webhooks::{Sealing, Webhooks};
 
 use crate::Error;
 use crate::config::Config;
 use crate::config::jobs::JobsConfig;
 use crate::config::model::{AllowanceConfig, ModelConfig, PriorityConfig, TenantConfig};
 use crate::stages::Reach;
-use crate::{inventory, stages};
+use crate::{inventory, signing, stages};
 
 /// Every kind of stage this binary has.
 pub(crate) fn kinds(
@@ -260,13 +260,14 @@ pub(crate) fn secrets(c: &JobsConfig) -> Vec<contract::Secret> {
 /// # Errors
 /// A webhook's secret that is none, or an address that cannot be told.
 pub fn jobs(
+    project: &Path,
     config: &Config,
     current: &Current,
     durable: &Durable,
     clock: Arc<dyn Clock>,
 ) -> Result<Jobs, Error> {
     let c = &config.jobs;
-    let deliver = deliver(c, clock)?;
+    let deliver = deliver(c, sealing(project, c), clock)?;
     let settings = JobsSettings {
         groups: config
             .runs
@@ -297,17 +298,28 @@ pub(crate) fn outside(
     let caller = webhooks::Caller::new(config.jobs.webhook.allow_private, clock.clone());
     Ok(Outside {
         call: Some(Arc::new(caller)),
-        webhooks: Some((deliver(&config.jobs, clock.clone())?, runs)),
+        webhooks: Some((deliver(&config.jobs, Sealing::default(), clock.clone())?, runs)),
+    })
+}
+
+/// What the secrets of the registry's webhooks are kept with: what is configured, which servers on one database share, and the
+/// folder's own.
+fn sealing(project: &Path, c: &JobsConfig) -> Sealing {
+    let (project, configured) = (project.to_owned(), secrets(c));
+    Sealing::new(move || {
+        let own = signing::sealing(&project, configured.is_empty())?;
+        Ok(configured.iter().cloned().chain(own).collect())
     })
 }
 
 /// Who brings webhooks.
-fn deliver(c: &JobsConfig, clock: Arc<dyn Clock>) -> Result<Arc<Webhooks>, Error> {
+fn deliver(c: &JobsConfig, sealing: Sealing, clock: Arc<dyn Clock>) -> Result<Arc<Webhooks>, Error> {
     let settings = webhooks::Settings {
         secrets: secrets(c),
         own: c.webhook.url.clone(),
         allow_private: c.webhook.allow_private,
         timeout: WEBHOOK,
+        sealing,
     };
     let help = "correct `jobs.webhook` in forebay.yaml";
     let deliver = Webhooks::new(&settings, clock).map_err(|e| Error::new(format!("failed to {e}"), help))?;

@@ -41,7 +41,7 @@ mod work;
 
 pub use counts::Counts;
 pub use entry::{Contract, Entry, Lane, Plan, Retry, StagePlan};
-pub use outbox::{Deliver, Delivered, Message, Outbox, next_delivery, signed_with};
+pub use outbox::{Deliver, Delivered, Message, Outbox, Signed, next_delivery, signed_with};
 pub(crate) use retry::{Tried, Verdict, decide};
 pub use run::Run;
 pub(crate) use scheduler::unavailable;

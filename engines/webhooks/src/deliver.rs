@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use contract::{BoxFuture, Clock, Secret};
+use contract::{BoxFuture, Clock, Secret, UnixMillis};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{Request, Response, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use pipeline::runs::{Deliver, Delivered, Message};
+use http::{Request, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use pipeline::runs::{Deliver, Delivered, Message, Signed};
 
 use crate::client::{Guard, Why, address, client, wait, why};
 use crate::guard::NotPublic;
-use crate::{Error, Signer};
+use crate::{Error, Sealing, Signer};
 
-/// An answer is read up to here, to be polite; what it says is nobody's business.
+/// An answer is read up to here, to be polite; what it says is told to who tries a receiver out alone.
 const ANSWER_LIMIT: usize = 16 << 10;
 
 /// How webhooks are sent.
@@ -29,6 +30,8 @@ pub struct Settings {
     pub allow_private: bool,
     /// How long one try may take.
     pub timeout: Duration,
+    /// What keeps the secrets of the registry's webhooks.
+    pub sealing: Sealing,
 }
 
 /// Sends webhooks.
@@ -39,6 +42,7 @@ pub struct Webhooks {
     own: Option<String>,
     allow_private: bool,
     timeout: Duration,
+    sealing: Sealing,
     clock: Arc<dyn Clock>,
 }
 
@@ -52,7 +56,8 @@ impl Webhooks {
         let client = client(allow_private, settings.timeout);
         let signer = Signer::new(&settings.secrets)?;
         let own = settings.own.clone();
-        Ok(Webhooks { client, signer, own, allow_private, timeout: settings.timeout, clock })
+        let (timeout, sealing) = (settings.timeout, settings.sealing.clone());
+        Ok(Webhooks { client, signer, own, allow_private, timeout, sealing, clock })
     }
 
     /// The address, if it may be called as far as it says itself.
@@ -63,35 +68,58 @@ impl Webhooks {
         address(url, self.allow_private)
     }
 
-    async fn once(&self, m: &Message) -> Delivered {
-        let uri = match self.uri(&m.url) {
-            Ok(uri) => uri,
-            Err(why) => return Delivered::Forbidden(why),
+    /// The request that brings a message now.
+    fn request(&self, m: &Message, now: UnixMillis) -> Result<Request<Full<Bytes>>, Delivered> {
+        let uri = match &m.signed {
+            Signed::Tenant(_) => self.uri(&m.url),
+            Signed::Registry { .. } => address(&m.url, self.allow_private),
         };
-        let now = self.clock.wall();
         let timestamp = now.0.div_euclid(1_000);
-        let signature = match self.own.as_deref() == Some(&m.url) {
-            true => self.signer.sign(&m.id, timestamp, &m.body),
-            false => self.signer.of_tenant(&m.tenant, &m.secrets).sign(&m.id, timestamp, &m.body),
-        };
-        let request = Request::post(uri)
+        let request = Request::post(uri.map_err(Delivered::Forbidden)?)
             .header(CONTENT_TYPE, kind(&m.body))
-            .header(USER_AGENT, concat!("forebay/", env!("CARGO_PKG_VERSION")))
-            .header("webhook-id", &m.id)
-            .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", signature)
-            .body(Full::new(Bytes::from(m.body.clone())));
-        let request = match request {
+            .header(USER_AGENT, concat!("forebay/", env!("CARGO_PKG_VERSION")));
+        let request = match &m.signed {
+            Signed::Tenant(secrets) => {
+                let signature = match self.own.as_deref() == Some(&m.url) {
+                    true => self.signer.sign(&m.id, timestamp, &m.body),
+                    false => self.signer.of_tenant(&m.tenant, secrets).sign(&m.id, timestamp, &m.body),
+                };
+                request
+                    .header("webhook-id", &m.id)
+                    .header("webhook-timestamp", timestamp)
+                    .header("webhook-signature", signature)
+            }
+            Signed::Registry { webhook, secret } => {
+                let request =
+                    request.header("x-mlflow-delivery-id", &m.id).header("x-mlflow-timestamp", timestamp);
+                match secret {
+                    // Another server may know how to open it, or this one when it is configured again.
+                    Some(sealed) => {
+                        let secret = self.sealing.open(sealed, webhook).map_err(Delivered::Unreachable)?;
+                        let signer = Signer::of_text(&secret);
+                        request.header("x-mlflow-signature", signer.sign(&m.id, timestamp, &m.body))
+                    }
+                    None => request,
+                }
+            }
+        };
+        let body = Full::new(Bytes::from(m.body.clone()));
+        request.body(body).map_err(|e| Delivered::Forbidden(format!("the message cannot be sent: {e}")))
+    }
+
+    /// Brings a message. What came of it, and the beginning of what the receiver said.
+    async fn once(&self, m: &Message) -> (Delivered, Vec<u8>) {
+        let now = self.clock.wall();
+        let request = match self.request(m, now) {
             Ok(request) => request,
-            Err(e) => return Delivered::Forbidden(format!("the message cannot be sent: {e}")),
+            Err(came) => return (came, Vec::new()),
         };
         let exchange = async {
             let response = self.client.request(request).await?;
             let (head, body) = response.into_parts();
-            let _ = Limited::new(body, ANSWER_LIMIT).collect().await;
-            Ok::<_, hyper_util::client::legacy::Error>(Response::from_parts(head, ()))
+            Ok::<_, hyper_util::client::legacy::Error>((head, beginning(body).await))
         };
-        match tokio::time::timeout(self.timeout, exchange).await {
+        let came = match tokio::time::timeout(self.timeout, exchange).await {
             Err(_) => {
                 Delivered::Unreachable(format!("the receiver did not answer within {:?}", self.timeout))
             }
@@ -99,13 +127,27 @@ impl Webhooks {
                 Why::NotPublic => Delivered::Forbidden(NotPublic.to_string()),
                 Why::Other(why) => Delivered::Unreachable(format!("the receiver cannot be reached: {why}")),
             },
-            Ok(Ok(r)) => {
-                let after = r.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok());
+            Ok(Ok((head, said))) => {
+                let after = head.headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok());
                 let retry_after = after.and_then(|text| wait(text, now));
-                Delivered::Answer { status: r.status().as_u16(), retry_after }
+                return (Delivered::Answer { status: head.status.as_u16(), retry_after }, said);
             }
-        }
+        };
+        (came, Vec::new())
     }
+}
+
+/// What an answer says, up to the limit.
+async fn beginning(mut body: Incoming) -> Vec<u8> {
+    let mut said = Vec::new();
+    while said.len() < ANSWER_LIMIT
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        let data = frame.into_data().unwrap_or_default();
+        let room = ANSWER_LIMIT - said.len();
+        said.extend_from_slice(data.get(..room).unwrap_or(&data));
+    }
+    said
 }
 
 /// What a message is. Those about jobs are CloudEvents, which begin with their version; those in OpenAI's form have none.
@@ -121,8 +163,23 @@ impl Deliver for Webhooks {
         self.uri(url).map(drop)
     }
 
+    fn check_address(&self, url: &str) -> Result<(), String> {
+        address(url, self.allow_private).map(drop)
+    }
+
     fn deliver(&self, message: Message) -> BoxFuture<'_, Delivered> {
-        Box::pin(async move { self.once(&message).await })
+        Box::pin(async move { self.once(&message).await.0 })
+    }
+
+    fn try_out(&self, message: Message) -> BoxFuture<'_, (Delivered, String)> {
+        Box::pin(async move {
+            let (came, said) = self.once(&message).await;
+            (came, String::from_utf8_lossy(&said).into_owned())
+        })
+    }
+
+    fn seal(&self, secret: &Secret, webhook: &str) -> Result<String, String> {
+        self.sealing.seal(secret, webhook)
     }
 }
 
@@ -146,6 +203,7 @@ mod tests {
             own: None,
             allow_private,
             timeout: Duration::from_secs(1),
+            sealing: Sealing::default(),
         };
         for allow_private in [false, true] {
             let clock = Arc::new(contract::SystemClock::default());

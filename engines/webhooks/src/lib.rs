@@ -1,4 +1,5 @@
-//! Webhooks by the Standard Webhooks specification, version 1: signed messages to addresses that others name.
+//! Webhooks: signed messages to addresses that others name, by the Standard Webhooks specification, version 1, or, about the
+//! registry, in MLflow's headers.
 //!
 //! It sends once and says what came of it: when to try again is the outbox's ([`pipeline::runs::Outbox`]). It follows no
 //! redirect, and connects to public addresses only, unless told otherwise. By the same guard [`Caller`] asks the addresses that
@@ -9,10 +10,12 @@ mod client;
 mod deliver;
 mod error;
 mod guard;
+mod seal;
 mod sign;
 
 pub use call::Caller;
 pub use deliver::{Settings, Webhooks};
 pub use error::Error;
 pub use guard::{Guarded, is_public};
+pub use seal::Sealing;
 pub use sign::Signer;

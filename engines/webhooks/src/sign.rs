@@ -55,6 +55,11 @@ impl Signer {
         Ok(Signer { keys: secrets.iter().map(key).collect::<Result<_, _>>()? })
     }
 
+    /// With a secret that is any text, as MLflow's are.
+    pub(crate) fn of_text(secret: &Secret) -> Self {
+        Signer { keys: vec![secret.expose().as_bytes().to_vec()] }
+    }
+
     /// Whether there is nothing to sign with.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()

@@ -222,7 +222,8 @@ impl Opened {
         }
         self.keep_artifacts(&current.app())?;
         assembly.noting().serve(current);
-        self.jobs = Some(wiring::jobs(config, current, assembly.durable(), self.clock.clone())?);
+        self.jobs =
+            Some(wiring::jobs(&global.project, config, current, assembly.durable(), self.clock.clone())?);
         Ok(())
     }
 

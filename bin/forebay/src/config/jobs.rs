@@ -65,7 +65,7 @@ pub struct WebhookConfig {
     pub url: Option<String>,
     /// What messages to `url` are signed with, `whsec_…`: write `${NAME}`, not the secret itself. Messages to an address that a
     /// caller names are signed with a secret of its tenant's own, which is made from this one: `forebay webhooks secret` shows
-    /// it. Without a secret nobody is told.
+    /// it. Without a secret nobody is told. Secrets of the registry's webhooks are sealed under it, if it is there.
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "Option<String>")]
     pub secret: Option<Secret>,

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use contract::{Clock, TenantId};
 use pipeline::outside::{Asked, Call as _, Came};
-use pipeline::runs::{Deliver as _, Delivered, Message};
+use pipeline::runs::{Deliver as _, Delivered, Message, Signed};
 use serde_json::json;
 use watch::alert::{NotificationKind, Severity};
 use watch::monitor::{Pending, Sent, Text, text};
-use webhooks::{Caller, Webhooks};
+use webhooks::{Caller, Sealing, Webhooks};
 
 use crate::config::Config;
 
@@ -49,6 +49,7 @@ impl Tell {
                 own: Some(url.clone()),
                 allow_private: hook.allow_private,
                 timeout: WITHIN,
+                sealing: Sealing::default(),
             };
             match Webhooks::new(&settings, clock.clone()) {
                 Ok(webhooks) => drop(
@@ -83,7 +84,7 @@ impl Tell {
                 let message = Message {
                     id: format!("msg_{}", pending.id()),
                     tenant: TenantId::of_the_project(),
-                    secrets: Vec::new(),
+                    signed: Signed::Tenant(Vec::new()),
                     url: url.clone(),
                     body,
                 };

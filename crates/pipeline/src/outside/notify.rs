@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use super::template::{Escape, Template, Values};
 use super::{Asked, Outside, ask, host, problem, unexpected};
 use crate::registry::{Problem, Site, StageKind, TextField};
-use crate::runs::{Delivered, Message, signed_with};
+use crate::runs::{Delivered, Message, Signed, signed_with};
 use crate::word::Word;
 
 /// The longest message, in bytes.
@@ -217,7 +217,7 @@ impl Notify {
         let message = Message {
             id: id.to_owned(),
             tenant: cx.tenant.clone(),
-            secrets: signed_with(secret, cx.clock.wall()),
+            signed: Signed::Tenant(signed_with(secret, cx.clock.wall())),
             url: url.to_owned(),
             body: event.to_string().into_bytes(),
         };

@@ -1,6 +1,7 @@
-//! Tells others what became of runs: every message until its receiver has it, or has had every chance.
+//! Tells others what became of runs, and what happened in the registry: every message until its receiver has it, or has had every
+//! chance.
 //!
-//! A message is in the outbox by the transaction that ended its run, so none is forgotten and none is about what did not
+//! A message is in the outbox by the transaction that ended its run or changed the registry, so none is forgotten and none is about what did not
 //! happen. It is delivered at least once, always under the same id, by which a receiver knows it again.
 //!
 //! The tenants take turns, and each tenant's receivers: a receiver that swallows everything holds up no message but its own.
@@ -9,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{BoxFuture, Clock, TenantId, UnixMillis};
+use contract::{BoxFuture, Clock, Secret, TenantId, UnixMillis};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use store::{DeliveryState, DueDelivery, RunStore, SecretNumber, Tried};
@@ -43,12 +44,26 @@ pub struct Message {
     pub id: String,
     /// Whom it is about.
     pub tenant: TenantId,
-    /// Which of the tenant's secrets it is signed with, the current one first.
-    pub secrets: Vec<u32>,
+    /// What it is signed with.
+    pub signed: Signed,
     /// To where.
     pub url: String,
     /// What is said.
     pub body: Vec<u8>,
+}
+
+/// What a message is signed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signed {
+    /// The tenant's secrets of these numbers, the current one first: Standard Webhooks.
+    Tenant(Vec<u32>),
+    /// The own secret of a webhook of the registry, as [`Deliver::seal`] gave it, in MLflow's headers; nothing when it has none.
+    Registry {
+        /// The webhook's id.
+        webhook: String,
+        /// Sealed.
+        secret: Option<String>,
+    },
 }
 
 /// What came of a try.
@@ -75,8 +90,30 @@ pub trait Deliver: Send + Sync {
     /// The reason, in words for who gave the address.
     fn check(&self, url: &str) -> Result<(), String>;
 
+    /// The same of what the registry tells, which no secret of the configuration signs.
+    ///
+    /// # Errors
+    /// The reason, in words for who gave the address.
+    fn check_address(&self, url: &str) -> Result<(), String> {
+        self.check(url)
+    }
+
     /// Brings one. Ends within a time of its own.
     fn deliver(&self, message: Message) -> BoxFuture<'_, Delivered>;
+
+    /// The same, with the beginning of what the receiver said, for somebody who tries it out.
+    fn try_out(&self, message: Message) -> BoxFuture<'_, (Delivered, String)> {
+        Box::pin(async { (self.deliver(message).await, String::new()) })
+    }
+
+    /// Seals the secret of a webhook of the registry, so that a database may keep it; nobody else opens it, and for no other webhook.
+    ///
+    /// # Errors
+    /// It cannot, in words.
+    fn seal(&self, secret: &Secret, webhook: &str) -> Result<String, String> {
+        let _ = (secret, webhook);
+        Err("nothing is here to seal secrets with".to_owned())
+    }
 }
 
 /// What a try means for a delivery that was tried `tries` times before. 2xx is success, 410 the end of the receiver, all else
@@ -225,15 +262,19 @@ impl Outbox {
         // It may have been removed with its run, or another process has it.
         let taken = self.store.take_delivery(id, self.clock.wall(), LEASE).await?;
         let Some(d) = taken else { return Ok(()) };
-        let secrets = signed_with(self.store.secret(&d.tenant).await?, self.clock.wall());
-        let message = Message { id: d.id.clone(), tenant: d.tenant, secrets, url: d.url, body: d.body };
+        let about = d.webhook.as_ref().map_or_else(|| d.run.to_string(), |w| format!("webhook {}", w.id));
+        let signed = match d.webhook {
+            Some(w) => Signed::Registry { webhook: w.id, secret: w.secret },
+            None => Signed::Tenant(signed_with(self.store.secret(&d.tenant).await?, self.clock.wall())),
+        };
+        let message = Message { id: d.id.clone(), tenant: d.tenant, signed, url: d.url, body: d.body };
         let came = self.deliver.deliver(message).await;
         let now = self.clock.wall();
         let hash = blake3::hash(d.id.as_bytes());
         let jitter = u64::from_le_bytes(*hash.as_bytes().first_chunk::<8>().unwrap_or(&[0; 8]));
         let tried = next_delivery(d.tries, now, &came, jitter.rotate_left(d.tries));
         if let Some(problem) = &tried.problem {
-            tracing::warn!(webhook = %d.id, run = %d.run, state = tried.state.as_str(), "a webhook was not taken: {problem}");
+            tracing::warn!(webhook = %d.id, %about, state = tried.state.as_str(), "a webhook was not taken: {problem}");
         }
         self.counts.tried(tried.state);
         // It was sent: noting that is tried until it is noted, and it is not sent again for that.

@@ -5,12 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use contract::{Secret, SystemClock};
+use hmac::{Hmac, Mac as _};
 use pipeline::outside::{Asked, Call, Came};
-use pipeline::runs::{Deliver, Delivered, Message};
+use pipeline::runs::{Deliver, Delivered, Message, Signed};
+use sha2::Sha256;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use webhooks::{Caller, Settings, Signer, Webhooks};
+use webhooks::{Caller, Sealing, Settings, Signer, Webhooks};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -20,12 +24,19 @@ fn webhooks(allow_private: bool) -> Webhooks {
         own: None,
         allow_private,
         timeout: Duration::from_secs(5),
+        sealing: Sealing::new(|| Ok(vec![Secret::new("of the server")])),
     };
     Webhooks::new(&settings, Arc::new(SystemClock::default())).unwrap()
 }
 
 fn message(url: String) -> Message {
-    Message { id: "msg_1".into(), tenant: "gold".into(), secrets: vec![0], url, body: br#"{"a":1}"#.to_vec() }
+    Message {
+        id: "msg_1".into(),
+        tenant: "gold".into(),
+        signed: Signed::Tenant(vec![0]),
+        url,
+        body: br#"{"a":1}"#.to_vec(),
+    }
 }
 
 /// Answers one request, and gives what it was.
@@ -107,8 +118,13 @@ async fn private_addresses_are_refused_as_they_are_written_and_as_names_resolve(
 
 #[tokio::test]
 async fn nothing_is_sent_without_a_signature() {
-    let settings =
-        Settings { secrets: Vec::new(), own: None, allow_private: true, timeout: Duration::from_secs(5) };
+    let settings = Settings {
+        secrets: Vec::new(),
+        own: None,
+        allow_private: true,
+        timeout: Duration::from_secs(5),
+        sealing: Sealing::default(),
+    };
     let hooks = Webhooks::new(&settings, Arc::new(SystemClock::default())).unwrap();
     assert!(hooks.check("http://127.0.0.1:9/").is_err());
 }
@@ -122,6 +138,7 @@ async fn the_operators_own_receiver_knows_the_configured_secret_and_nobody_else_
         own: Some(url.clone()),
         allow_private: true,
         timeout: Duration::from_secs(5),
+        sealing: Sealing::new(|| Ok(vec![Secret::new("of the server")])),
     };
     let hooks = Webhooks::new(&settings, Arc::new(SystemClock::default())).unwrap();
     let (came, request) =
@@ -197,4 +214,54 @@ async fn an_address_that_is_silent_is_late() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let asked = Asked { timeout: Duration::from_millis(50), ..asked(url) };
     assert_eq!(caller(true).call(asked).await, Came::Late);
+}
+
+#[tokio::test]
+async fn what_the_registry_tells_is_signed_by_the_webhooks_own_secret_in_mlflows_headers() {
+    let none = webhooks(true);
+    let sealed = none.seal(&Secret::new("between us"), "w1").unwrap();
+    assert!(!sealed.contains("between us"));
+    let settings = Settings {
+        secrets: Vec::new(),
+        own: None,
+        allow_private: true,
+        timeout: Duration::from_secs(5),
+        sealing: Sealing::new(|| Ok(vec![Secret::new("another"), Secret::new("of the server")])),
+    };
+    // No secret is configured, and the one that sealed it is not the current one any more.
+    let hooks = Webhooks::new(&settings, Arc::new(SystemClock::default())).unwrap();
+    for secret in [Some(sealed.clone()), None] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let signed = Signed::Registry { webhook: "w1".into(), secret: secret.clone() };
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nthanks";
+        let (came, request) =
+            tokio::join!(hooks.try_out(Message { signed, ..message(url) }), receive(listener, answer));
+        assert_eq!(came, (Delivered::Answer { status: 200, retry_after: None }, "thanks".to_owned()));
+        assert_eq!(header(&request, "x-mlflow-delivery-id"), "msg_1");
+        assert_eq!(header(&request, "content-type"), "application/json");
+        assert!(!request.contains("webhook-id") && !request.contains("between us"));
+        let at: i64 = header(&request, "x-mlflow-timestamp").parse().unwrap();
+        match secret {
+            Some(_) => {
+                let mut mac = Hmac::<Sha256>::new_from_slice(b"between us").unwrap();
+                mac.update(format!("msg_1.{at}.{{\"a\":1}}").as_bytes());
+                let wanted = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
+                assert_eq!(header(&request, "x-mlflow-signature"), wanted);
+            }
+            None => assert!(!request.contains("x-mlflow-signature")),
+        }
+    }
+    // What was sealed for another webhook, or by a key that is not here, is not sent, and tried again later.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    for (webhook, by) in [("w2", &hooks), ("w1", &none)] {
+        let of_another = hooks.seal(&Secret::new("between us"), "w1").unwrap();
+        let signed = Signed::Registry { webhook: webhook.into(), secret: Some(of_another) };
+        let came = by.deliver(Message { signed, ..message(url.clone()) }).await;
+        assert!(matches!(&came, Delivered::Unreachable(why) if why.contains("set it again")), "{came:?}");
+    }
+    let private = Signed::Registry { webhook: "w1".into(), secret: None };
+    let came = webhooks(false).deliver(Message { signed: private, ..message(url) }).await;
+    assert!(matches!(came, Delivered::Forbidden(_)), "{came:?}");
 }
