@@ -271,6 +271,11 @@ impl Jobs {
         self.inner.runs.clone()
     }
 
+    /// Who brings messages to addresses that others name, if anybody.
+    pub(crate) fn sender(&self) -> Option<Arc<dyn Deliver>> {
+        self.inner.deliver.clone()
+    }
+
     /// Who works on them.
     pub(crate) fn scheduler(&self) -> Scheduler {
         self.inner.scheduler.clone()

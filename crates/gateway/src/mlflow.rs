@@ -20,6 +20,7 @@ mod schema;
 mod search;
 mod source;
 mod versions;
+mod webhooks;
 mod wire;
 
 use axum::Router;
@@ -155,6 +156,10 @@ fn handler<'a>(cx: &'a Cx, method: &Method, path: &'a str) -> Option<BoxFuture<'
         && of != "search"
     {
         return models::handler(cx, method, of);
+    }
+    if let Some(below) = path.strip_prefix("webhooks") {
+        let below = below.strip_prefix('/').filter(|b| !b.is_empty()).or(below.is_empty().then_some(""))?;
+        return webhooks::handler(cx, method, below);
     }
     macro_rules! to {
         ($handler:path) => {

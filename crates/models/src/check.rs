@@ -1,9 +1,12 @@
 //! What names, keys and values may be: the limits of MLflow's server, in its words. A parameter or a tag that is too long is cut, as
 //! it does.
 
+mod webhook;
+
 use store::tracking::{DatasetInput, Logged, Metric, Pair, Refused};
 
 use crate::posix::{cut, dumps, normpath, repr};
+pub use webhook::{webhook_name, webhook_text, webhook_url, webhook_without_events};
 
 type Checked<T = ()> = Result<T, Refused>;
 

@@ -88,7 +88,8 @@ fn python(v: &Json) -> &'static str {
     }
 }
 
-fn wrong(name: &str, v: &Json) -> Failed {
+/// That a value is of the wrong sort.
+pub(super) fn wrong(name: &str, v: &Json) -> Failed {
     let kind = python(v);
     Failed::invalid(format!(
         "Invalid value {} for parameter '{name}' supplied:  Hint: Value was of type '{kind}'. {DOCS}",
