@@ -25,6 +25,7 @@ class Normal:
         text = text.replace(self.url, "<url>")
         text = re.sub(r"\s+Error: .*", " Error: …", text, flags=re.S)
         text = re.sub(r"(already exists\.) Error: …", r"\1", text)
+        text = re.sub(r"\b(?!0{8})[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", lambda m: self.name("webhook", m[0]), text)
         text = re.sub(r"m-[0-9a-f]{32}", lambda m: self.name("model", m[0]), text)
         text = re.sub(r"\b[0-9a-f]{32}\b", lambda m: self.name("run", m[0]), text)
         text = re.sub(r"(mlflow-artifacts:/)(\d+)", lambda m: m[1] + self.name("experiment", m[2]), text)

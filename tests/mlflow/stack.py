@@ -13,6 +13,8 @@ import urllib.request
 
 FOREBAY = os.environ.get("FOREBAY", "forebay")
 CONFIG = "auth:\n  required: true\ntenants:\n  default: {weight: 1}\n  other: {weight: 1}\n"
+# Webhooks may go to this machine, also without TLS.
+NEAR = "jobs:\n  webhook: {allow_private: true}\n"
 
 
 def http(method, url, body=None, headers=None):
@@ -58,9 +60,9 @@ class Server:
 class Forebay(Server):
     """A `forebay up` with a key for each of two tenants."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, near=False):
         self.folder = pathlib.Path(folder)
-        (self.folder / "forebay.yaml").write_text(CONFIG)
+        (self.folder / "forebay.yaml").write_text(CONFIG + (NEAR if near else ""))
         self.token = self.key("default")
         self.other = self.key("other")
         self.start()
@@ -87,13 +89,17 @@ class Forebay(Server):
 class Mlflow(Server):
     """The real one, with a SQLite file and a folder of artifacts."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, near=False):
         self.folder = pathlib.Path(folder)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
+                 # Base64 of 32 bytes; and who is listed is looked up each time.
+                 "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", "MLFLOW_WEBHOOK_CACHE_TTL": "0"}
+        if near:
+            quiet |= {"MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "https,http", "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true"}
         self.log = open(self.folder / "server.log", "ab")
         self.child = subprocess.Popen(
             [

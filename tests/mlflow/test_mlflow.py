@@ -15,6 +15,7 @@ import pytest
 import checks
 import departures
 import stack
+import webhooks
 
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "golden.json").read_text())
 
@@ -31,14 +32,28 @@ def world(server):
     return checks.World(server)
 
 
+@pytest.fixture(scope="session")
+def near(tmp_path_factory):
+    """One that may tell this machine."""
+    server = stack.Forebay(tmp_path_factory.mktemp("near"), near=True)
+    yield server
+    server.stop()
+
+
 def test_every_check_is_recorded():
-    assert sorted(GOLDEN) == sorted(checks.CHECKS) and len(GOLDEN) >= 100
+    assert sorted(GOLDEN) == sorted([*checks.CHECKS, *webhooks.TOLD]) and len(GOLDEN) >= 100
 
 
 @pytest.mark.parametrize("name", checks.CHECKS)
 def test_it_answers_as_the_real_server(world, name):
     golden = json.loads(json.dumps(GOLDEN[name]))
     assert world.outcome(name) == departures.ours(name, golden)
+
+
+@pytest.mark.parametrize("name", webhooks.TOLD)
+def test_it_tells_as_the_real_server(near, name):
+    golden = json.loads(json.dumps(GOLDEN[name]))
+    assert checks.World(near, webhooks.TOLD).outcome(name) == departures.ours(name, golden)
 
 
 def test_a_departure_is_one():
@@ -59,6 +74,7 @@ def test_without_a_key_nobody_comes_in(server):
 
 def test_tenants_see_nothing_of_each_other(server, world):
     world.check = "tenants"
+    world.use()
     run = world.run()
     experiment = world.client.get_run(run).info.experiment_id
     world.client.log_text(run, "secret", "a.txt")

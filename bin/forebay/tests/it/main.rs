@@ -56,5 +56,6 @@ mod server;
 mod slow;
 mod socket;
 mod telemetry;
+mod told;
 mod watching;
 mod worker;

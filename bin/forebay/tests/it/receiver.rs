@@ -12,8 +12,11 @@ use sha2::{Digest as _, Sha256};
 const KEY: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
 pub const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
+/// What webhooks of the registry are signed with.
+pub const OF_MLFLOW: &str = "between us";
+
 /// HMAC-SHA256 by its definition, apart from the one under test.
-fn hmac(key: &[u8; 32], message: &[u8]) -> Vec<u8> {
+fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
     let pad = |byte: u8| {
         let mut block = [byte; 64];
         block.iter_mut().zip(key).for_each(|(b, k)| *b ^= k);
@@ -40,21 +43,27 @@ pub type Told = Arc<Mutex<Vec<Json>>>;
 
 /// Takes webhooks and verifies each, for as long as the test runs.
 pub fn receiver() -> (SocketAddr, Told) {
+    answering(|_| 204)
+}
+
+/// The same, with an answer of its own to each by how many came before it. Of MLflow's, `id` is that of their delivery.
+pub fn answering(status: impl Fn(usize) -> u16 + Send + Sync + 'static) -> (SocketAddr, Told) {
+    let status = Arc::new(status);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let told: Told = Arc::default();
     let out = told.clone();
     std::thread::spawn(move || {
         for socket in listener.incoming() {
-            let told = out.clone();
+            let (told, status) = (out.clone(), status.clone());
             // One that is cut by a kill is none.
-            std::thread::spawn(move || take(socket.unwrap(), &told).unwrap_or_default());
+            std::thread::spawn(move || take(socket.unwrap(), &told, &*status).unwrap_or_default());
         }
     });
     (address, told)
 }
 
-fn take(mut socket: TcpStream, told: &Told) -> std::io::Result<()> {
+fn take(mut socket: TcpStream, told: &Told, status: &dyn Fn(usize) -> u16) -> std::io::Result<()> {
     let mut reader = BufReader::new(socket.try_clone()?);
     let mut headers = BTreeMap::new();
     loop {
@@ -70,12 +79,26 @@ fn take(mut socket: TcpStream, told: &Told) -> std::io::Result<()> {
     }
     let mut body = vec![0; headers["content-length"].parse().unwrap()];
     reader.read_exact(&mut body)?;
-    let (id, at) = (&headers["webhook-id"], &headers["webhook-timestamp"]);
+    let of_mlflow = headers.contains_key("x-mlflow-delivery-id");
+    let names = match of_mlflow {
+        true => ["x-mlflow-delivery-id", "x-mlflow-timestamp", "x-mlflow-signature"],
+        false => ["webhook-id", "webhook-timestamp", "webhook-signature"],
+    };
+    let [id, at, signature] = names.map(|name| &headers[name]);
     let signed = [format!("{id}.{at}.").as_bytes(), &body].concat();
-    let signature = format!("v1,{}", base64(&hmac(KEY, &signed)));
-    assert_eq!(headers["webhook-signature"], signature, "it does not verify");
-    let event: Json = serde_json::from_slice(&body).unwrap();
-    assert_eq!((&event["specversion"], &event["id"]), (&json!("1.0"), &json!(id)));
-    told.lock().unwrap().push(event);
-    socket.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+    let key = if of_mlflow { OF_MLFLOW.as_bytes() } else { KEY };
+    assert_eq!(*signature, format!("v1,{}", base64(&hmac(key, &signed))), "it does not verify");
+    let mut event: Json = serde_json::from_slice(&body).unwrap();
+    if of_mlflow {
+        event["id"] = json!(id);
+    } else {
+        assert_eq!((&event["specversion"], &event["id"]), (&json!("1.0"), &json!(id)));
+    }
+    let before = {
+        let mut told = told.lock().unwrap();
+        told.push(event);
+        told.len() - 1
+    };
+    let head = format!("HTTP/1.1 {} Said\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", status(before));
+    socket.write_all(head.as_bytes())
 }

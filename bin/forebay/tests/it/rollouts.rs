@@ -1,6 +1,6 @@
 //! A challenger beside the champion on a running server: unheard, then some, then everybody; taken back; killed in the middle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,8 +9,11 @@ use std::time::Duration;
 use contract::{Clock as _, SystemClock};
 use serde_json::{Value as Json, json};
 
+use crate::chance::patiently;
 use crate::models::{asked, fixture, rows};
+use crate::receiver::receiver;
 use crate::server::{Server, eventually, forebay};
+use crate::told::listen;
 
 const GATE: &str = "primary: {metric: auc, margin: 0.02}\nfloors: {auc: 0.6}\n";
 
@@ -40,7 +43,7 @@ fn project(folder: &Path) {
         )
     };
     let config = format!(
-        "models:\n  late: {{registry: lateness}}\ndatasets: {{table: {{}}}}\npipelines:\n{}{}{}{}",
+        "jobs: {{webhook: {{allow_private: true}}}}\nmodels:\n  late: {{registry: lateness}}\ndatasets: {{table: {{}}}}\npipelines:\n{}{}{}{}",
         pipeline("first", "rows.csv", "0.0001", ""),
         pipeline("good", "rows.csv", "0.001", QUICK),
         pipeline("slow", "rows.csv", "0.002", SLOW),
@@ -195,6 +198,8 @@ fn words(shown: &Json) -> Vec<&str> {
 #[test]
 fn a_good_challenger_answers_unheard_then_some_then_everybody() {
     let Some(world) = World::new() else { return };
+    let (hook, told) = receiver();
+    listen(&world.server, hook, &[("MODEL_VERSION_ALIAS", "CREATED"), ("MODEL_VERSION_ALIAS", "DELETED")]);
     let (stop, count) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| traffic(&world.server, &stop, &count));
@@ -223,6 +228,12 @@ fn a_good_challenger_answers_unheard_then_some_then_everybody() {
     });
     let history = world.done(&["models", "history", "lateness"]);
     assert!(history.contains("challenger"), "{history}");
+    // What the gate and the rollout did to aliases is told like anybody's change.
+    patiently("it is told", || told.lock().unwrap().len() >= 3);
+    let told: BTreeSet<String> = told.lock().unwrap().iter().map(|said| said["data"].to_string()).collect();
+    let alias = |alias: &str| json!({"name": "lateness", "alias": alias, "version": "2"}).to_string();
+    let gone = json!({"name": "lateness", "alias": "challenger"}).to_string();
+    assert_eq!(told, BTreeSet::from([alias("challenger"), alias("champion"), gone]));
     let show = world.done(&["models", "rollout", "show", "lateness"]);
     assert!(show.contains("promoted: `2` is the champion of `lateness`: brier is"), "{show}");
     assert!(world.done(&["models", "rollouts"]).contains("nothing is being rolled out"));
