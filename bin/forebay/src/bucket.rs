@@ -13,7 +13,12 @@ use store::tracking::Refused;
 type Result<T> = std::result::Result<T, Error>;
 
 fn failed(error: data::Error) -> Error {
-    Error::Io(std::io::Error::other(error.to_string()))
+    match error {
+        // Nothing that is tried again makes it another answer.
+        error @ data::Error::Invalid { .. } => Refused::state(format!("failed to {error}")).into(),
+        data::Error::Storage { doing, why } => Error::Io(std::io::Error::other(format!("{doing}: {why}"))),
+        error => Error::Io(std::io::Error::other(error.to_string())),
+    }
 }
 
 /// A prefix of a bucket, with one below it for each tenant.

@@ -31,6 +31,14 @@ pub(crate) fn open(url: &Url, env: &BTreeMap<String, String>) -> Result<AmazonS3
     let bucket = url.host_str().ok_or("it names no bucket; write `s3://BUCKET/PREFIX`")?;
     let mut builder =
         AmazonS3Builder::new().with_bucket_name(bucket).with_conditional_put(S3ConditionalPut::ETagMatch);
+    let http = |name: &&&str| env.get(**name).is_some_and(|at| at.starts_with("http:"));
+    let allowed =
+        env.get("AWS_ALLOW_HTTP").is_some_and(|said| said.eq_ignore_ascii_case("true") || said == "1");
+    if let Some(name) = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"].iter().find(http)
+        && !allowed
+    {
+        return Err(format!("`{name}` is no https: set `AWS_ALLOW_HTTP=true` where nobody listens in"));
+    }
     for (name, value) in env {
         // Variables that are about other programs of AWS's are passed over.
         if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
@@ -38,6 +46,19 @@ pub(crate) fn open(url: &Url, env: &BTreeMap<String, String>) -> Result<AmazonS3
         }
     }
     builder.build().map_err(|e| e.to_string())
+}
+
+/// A failure, and whether another try makes sense: who is refused, or asks a bucket that is not there, will be so the next time.
+fn failed(doing: &'static str, error: &object_store::Error) -> Error {
+    use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
+    let refused = |why: String| Error::invalid("the bucket".to_owned(), why);
+    match error {
+        PermissionDenied { .. } | Unauthenticated { .. } => {
+            refused(format!("it refuses to {doing}: {error}"))
+        }
+        NotFound { .. } => refused(format!("it is not there: nobody can {doing}: {error}")),
+        other => store::failed(doing, other),
+    }
 }
 
 /// Files below a prefix of a bucket. Cheap to clone.
@@ -64,6 +85,14 @@ impl Bucket {
     pub fn open(root: &str, env: &BTreeMap<String, String>) -> Result<Bucket, Error> {
         let refused = |why: String| Error::invalid(format!("the bucket `{root}`"), why);
         let url = Url::parse(root).map_err(|e| refused(e.to_string()))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            let why =
+                "its address holds credentials: they come from the environment (`AWS_ACCESS_KEY_ID`, …)";
+            return Err(Error::invalid("the bucket".to_owned(), why));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(refused("it ends in what is no path; write `s3://BUCKET/PREFIX`".to_owned()));
+        }
         if url.scheme() != "s3" {
             return Err(refused("it does not begin with `s3://`".to_owned()));
         }
@@ -91,7 +120,7 @@ impl Bucket {
         match self.store.head(&self.at(path)?).await {
             Ok(file) => Ok(Some(file.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(store::failed("look for a file of the bucket", &e)),
+            Err(e) => Err(failed("look for a file of the bucket", &e)),
         }
     }
 
@@ -102,7 +131,7 @@ impl Bucket {
     pub async fn is_folder(&self, path: &str) -> Result<bool, Error> {
         let path = self.at(path)?;
         let first = self.store.list(Some(&path)).next().await.transpose();
-        Ok(first.map_err(|e| store::failed("list the bucket", &e))?.is_some())
+        Ok(first.map_err(|e| failed("list the bucket", &e))?.is_some())
     }
 
     /// What is in a folder, by name; nothing in one that there is not.
@@ -112,7 +141,7 @@ impl Bucket {
     pub async fn list(&self, path: &str) -> Result<Vec<Listed>, Error> {
         let folder = self.at(path)?;
         let listed = self.store.list_with_delimiter(Some(&folder)).await;
-        let listed = listed.map_err(|e| store::failed("list the bucket", &e))?;
+        let listed = listed.map_err(|e| failed("list the bucket", &e))?;
         let named = |path: &Path, bytes| path.filename().map(|name| Listed { name: name.to_owned(), bytes });
         let folders = listed.common_prefixes.iter().filter_map(|path| named(path, None));
         let files = listed.objects.iter().filter_map(|file| named(&file.location, Some(file.size)));
@@ -138,7 +167,7 @@ impl Bucket {
         match self.store.get(&self.at(path)?).await {
             Ok(found) => Ok(Some(BucketReader { bytes: found.meta.size, pieces: found.into_stream() })),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(store::failed("open a file of the bucket", &e)),
+            Err(e) => Err(failed("open a file of the bucket", &e)),
         }
     }
 
@@ -148,7 +177,7 @@ impl Bucket {
     /// As [`Self::bytes`].
     pub async fn remove(&self, path: &str) -> Result<bool, Error> {
         let at = self.at(path)?;
-        let failed = |e: object_store::Error| store::failed("remove files of the bucket", &e);
+        let failed = |e: object_store::Error| failed("remove files of the bucket", &e);
         let mut found = self.bytes(path).await?.is_some();
         if found {
             self.store.delete(&at).await.map_err(failed)?;
@@ -176,7 +205,7 @@ impl BucketWriter {
     /// [`Error::Storage`]: there will be no such file.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        writer.put(piece).await.map_err(|e| store::failed("write a file of the bucket", &e))
+        writer.put(piece).await.map_err(|e| failed("write a file of the bucket", &e))
     }
 
     /// Puts it in its place.
@@ -186,7 +215,10 @@ impl BucketWriter {
     pub async fn finish(mut self) -> Result<(), Error> {
         let Some(mut writer) = self.writer.take() else { return Ok(()) };
         let doing = "write a file of the bucket";
-        writer.shutdown().await.map_err(|e| Error::Storage { doing, why: e.to_string() })
+        writer.shutdown().await.map_err(|e| {
+            let below = e.get_ref().and_then(|below| below.downcast_ref::<object_store::Error>());
+            below.map_or_else(|| Error::Storage { doing, why: e.to_string() }, |below| failed(doing, below))
+        })
     }
 }
 
@@ -219,7 +251,7 @@ impl BucketReader {
     /// # Errors
     /// [`Error::Storage`].
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        self.pieces.try_next().await.map_err(|e| store::failed("read a file of the bucket", &e))
+        self.pieces.try_next().await.map_err(|e| failed("read a file of the bucket", &e))
     }
 }
 
@@ -286,8 +318,12 @@ mod tests {
 
     #[test]
     fn what_names_no_bucket_is_refused() {
-        for root in ["/a/folder", "file:///x", "s3:///x", "gs://b/x"] {
-            assert!(matches!(Bucket::open(root, &BTreeMap::new()), Err(Error::Invalid { .. })), "{root}");
+        for root in ["/a/folder", "file:///x", "s3:///x", "gs://b/x", "s3://k:s3cret@b/x", "s3://b/x?y"] {
+            let said = Bucket::open(root, &BTreeMap::new()).unwrap_err();
+            assert!(matches!(said, Error::Invalid { .. }) && !said.to_string().contains("s3cret"), "{root}");
         }
+        let http = [("AWS_ENDPOINT_URL".to_owned(), "http://10.0.0.1:9000".to_owned())];
+        let said = Bucket::open("s3://b/x", &http.into()).unwrap_err().to_string();
+        assert!(said.contains("AWS_ALLOW_HTTP=true"), "{said}");
     }
 }

@@ -40,6 +40,10 @@ shrinkage=1
 end of trees
 """
 open(os.path.join(os.environ["FOREBAY_OUTPUT"], "model.txt"), "w").write(text)
+margin = text.replace("objective=binary sigmoid:1", "objective=regression")
+open(os.path.join(os.environ["FOREBAY_OUTPUT"], "margin.txt"), "w").write(margin)
+bare = text.replace("feature_names=noise hour", "feature_names=Column_0 Column_1")
+open(os.path.join(os.environ["FOREBAY_OUTPUT"], "bare.txt"), "w").write(bare)
 open(os.path.join(os.environ["FOREBAY_OUTPUT"], "model.pkl"), "wb").write(b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00}\x94.")
 "#;
 
@@ -63,6 +67,12 @@ fn project(made: &Made) {
         pipeline("two", "all: 'model.*'", "target: late"),
         pipeline("named", "all: 'model.*'", "target: late, file: model.onnx"),
         pipeline("other", "model: model.txt", "target: carrier"),
+        pipeline("number", "model: model.txt", "target: noise"),
+        pipeline("margin", "model: margin.txt", "target: late"),
+        pipeline("bare", "model: bare.txt", "target: late"),
+        pipeline("named_so", "model: bare.txt", "target: late, time: at, features: [noise, hour]"),
+        pipeline("nothing", "model: model.txt", "target: late")
+            .replace("where at >= '2026", "where at >= '2096"),
     ];
     let written = written
         .replace("  other:\n", "  second:\n")
@@ -88,7 +98,7 @@ fn a_model_that_a_command_made_is_gated_and_answers_as_the_others_do() {
     let lineage = made.done(&["lineage", "lateness@1", "--up"]);
     assert!(lineage.contains("model.txt") && lineage.contains("rows"), "{lineage}");
     let (fine, said) = made.said(&["models", "reproduce", "lateness", "1"]);
-    assert!(!fine && said.contains("was not made by a stage `train`"), "{said}");
+    assert!(!fine && said.contains("was made by a command of its pipeline"), "{said}");
     // What comes after it is held against it, on rows of its own.
     let (fine, said) = made.said(&["run", "good"]);
     assert!(!fine && said.contains("it takes `carrier`, which nobody sends"), "{said}");
@@ -113,12 +123,24 @@ fn what_is_no_model_or_not_the_one_that_is_meant_is_refused_with_what_to_do() {
         ("two", "say by `file` which of `model.pkl`, `model.txt` is the model"),
         ("named", "has no file `model.onnx` among its outputs, but `model.pkl`, `model.txt`"),
         ("other", "the model gives 2 numbers a row, and what it is to predict has 3 classes"),
+        ("number", "has a number; `task: classification` or `regression` says which it is"),
+        ("margin", "which is no probability: export it with probabilities"),
+        ("bare", "name them by `features`, in its order"),
+        ("nothing", "its table has no rows"),
     ] {
         let (fine, said) = made.said(&["run", pipeline]);
         assert!(!fine && said.contains(wanted), "{pipeline}: {said}");
     }
+    made.done(&["run", "named_so"]);
     let folder = made.folder.path();
     let written = std::fs::read_to_string(folder.join("forebay.yaml")).unwrap();
+    std::fs::write(
+        folder.join("forebay.yaml"),
+        written.replace("features: [noise, hour]}", "features: [hour, hour]}"),
+    )
+    .unwrap();
+    let (fine, said) = made.said(&["check"]);
+    assert!(!fine && said.contains("the column `hour` is there twice"), "{said}");
     let wrong = written.replacen(
         "train: {linear: {target: late}, permutation_importance: true,",
         "train: {adopted: {target: late, whole: true, found: ONNX},",

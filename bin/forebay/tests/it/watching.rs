@@ -67,7 +67,7 @@ const DRIFT: &str = "drift: {window: 7d, reference: flights@0, except: [id]}";
 #[test]
 fn a_drift_is_told_once_over_a_kill_and_its_end_too_and_it_starts_one_run() {
     let (hook, told) = receiver();
-    let then = "then: [notify, run: learn], retrain: {quiet: 0s, cooldown: 0s}, alert: {for: 2 windows, runbook: Look outside.}";
+    let then = "then: [notify, run: learn], retrain: {quiet: 0s, cooldown: 1h}, alert: {for: 2 windows, runbook: Look outside.}";
     let folder = project(hook, &format!("{DRIFT}, {then}"));
     let server = Server::in_folder(folder);
     looked_at(server.folder.path(), 0);

@@ -29,7 +29,7 @@ use crate::train::frozen::Frozen;
 use crate::train::{AdoptedConfig, Frame, Label, Metric, Report, SplitConfig, Task, TrainConfig, problems};
 
 /// Rows that a model is asked to see whether it answers what is to be predicted.
-const TRIED: usize = 64;
+const TRIED: usize = 2_048;
 
 /// Takes the file that a command left (ONNX, a text model of LightGBM, XGBoost's JSON or UBJSON) as a model. Pickles are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -78,6 +78,16 @@ impl ModelStage for AdoptStage {
     fn build(config: AdoptConfig, _: &dyn Means) -> Result<Self, Vec<Problem>> {
         let recorded = recorded(&config);
         let mut wrong = problems(&recorded);
+        for (at, name) in config.features.iter().enumerate() {
+            if config.features.iter().take(at).any(|before| before == name) {
+                let m = format!("the column `{name}` is there twice");
+                wrong.push(problem(
+                    &format!("/features/{at}"),
+                    &m,
+                    "name each column once, in the model's order",
+                ));
+            }
+        }
         if config.split.is_none() {
             // Nothing is divided, so nothing can be wrong with how.
             wrong.retain(|p| !p.pointer.starts_with("/split"));
@@ -138,7 +148,7 @@ fn recorded(config: &AdoptConfig) -> TrainConfig {
 
 /// The file that a command left, and what it ran in.
 fn left(inputs: &Inputs, wanted: Option<&str>) -> Result<(Artifact, BTreeMap<String, String>), Error> {
-    let wrong = |m: String| Error::new(Code::InvalidRequest, format!("the input `model` {m}"));
+    let wrong = |m: String| wrong(format!("the input `model` {m}"));
     let Some(Value::Json(value)) = inputs.get("model") else {
         return Err(wrong("is nothing that a stage `exec` gives".to_owned()));
     };
@@ -198,14 +208,17 @@ impl AdoptStage {
         let (config, recorded, backend) = (self.config.clone(), self.recorded.clone(), job.means.backend());
         let work = move || {
             let about = About { data_version: String::new(), ..About::default() };
-            let mut adopted = adopt(&bytes, &about).map_err(|e| trained(&e.into()))?;
+            let mut adopted = adopt(&bytes, &about).map_err(|e| wrong(e.to_string()))?;
             if !config.features.is_empty() {
                 adopted.onnx = with_features(adopted.onnx, &config.features);
+            }
+            if frame.rows() == 0 {
+                return Err(wrong("its table has no rows: there is nothing to hold the model to".to_owned()));
             }
             let frozen = Frozen::of(&frame, &recorded).map_err(|e| trained(&e))?;
             let asked = Asked::load(&*backend, adopted.onnx.clone()).map_err(|e| predicted(&e))?;
             let signature = asked.signature();
-            fits(asked, &frozen, &frame)?;
+            fits(asked, &frozen, (&frame, config.task))?;
             let missing = frame.rows() - frozen.rows.len();
             let report = report(&frozen, if config.split.is_none() { missing } else { 0 });
             Ok(Taken { adopted, signature, frozen, report })
@@ -271,8 +284,25 @@ fn found(found: Found) -> &'static str {
     }
 }
 
-/// Whether it answers what is to be predicted: as many numbers as there are classes, or one.
-fn fits(mut asked: Asked, frozen: &Frozen, frame: &Frame) -> Result<(), Error> {
+fn wrong(m: String) -> Error {
+    Error::new(Code::InvalidRequest, m)
+}
+
+/// Whether it answers what is to be predicted: as many numbers as there are classes, or one; chances where there are classes.
+fn fits(mut asked: Asked, frozen: &Frozen, (frame, task): (&Frame, Option<Task>)) -> Result<(), Error> {
+    if asked.is_unnamed() {
+        let m = "the model takes its columns side by side and does not say how they are called: name them by `features`, in its order";
+        return Err(wrong(m.to_owned()));
+    }
+    let several = asked.several();
+    if !several.is_empty() {
+        let m = format!(
+            "the model gives {}, and nothing says which is the answer: give it one output called `probabilities` or `prediction` \
+             (skl2onnx: `options={{id(model): {{'zipmap': False}}}}`)",
+            several.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        );
+        return Err(wrong(m));
+    }
     let rows: Vec<usize> = frozen.rows.iter().copied().take(TRIED).collect();
     let answers = asked.answers(&frame.only(&rows)).map_err(|e| predicted(&e))?;
     let width = answers.first().map_or(0, Vec::len);
@@ -281,11 +311,23 @@ fn fits(mut asked: Asked, frozen: &Frozen, frame: &Frame) -> Result<(), Error> {
         Label::Value(_) => (1, "a number".to_owned()),
     };
     // One number stands for the second of two classes.
-    if width == classes || (classes == 2 && width == 1) {
-        return Ok(());
+    if width != classes && !(classes == 2 && width == 1) {
+        let hint =
+            if task.is_none() { "; `task: classification` or `regression` says which it is" } else { "" };
+        let m =
+            format!("the model gives {width} numbers a row, and what it is to predict has {wanted}{hint}");
+        return Err(wrong(m));
     }
-    let m = format!("the model gives {width} numbers a row, and what it is to predict has {wanted}");
-    Err(Error::new(Code::InvalidRequest, m))
+    let is_chance = |x: &f64| x.is_nan() || (-1e-6..=1.0 + 1e-6).contains(x);
+    let other = answers.iter().flatten().find(|x| !is_chance(x));
+    if let (Label::Class { .. }, Some(x)) = (&frozen.label, other) {
+        let m = format!(
+            "the model gives {x}, which is no probability: export it with probabilities (skl2onnx: without `raw_scores`; of a margin, \
+             as an SVM's, make some by `CalibratedClassifierCV`)"
+        );
+        return Err(wrong(m));
+    }
+    Ok(())
 }
 
 /// What a report of a training says, as far as somebody else's is known.

@@ -62,6 +62,24 @@ impl Asked {
         record::signature(self.model.signature(), &self.model.metadata().features)
     }
 
+    /// The outputs that could each be the answer, where nothing says which one is.
+    pub fn several(&self) -> Vec<String> {
+        let outputs = &self.model.signature().outputs;
+        let float = |f: &&predict::Field| matches!(f.datatype, DataType::Fp32 | DataType::Fp64);
+        let said = outputs
+            .get(self.output)
+            .is_some_and(|f| matches!(f.name.as_str(), "probabilities" | "prediction"));
+        let all: Vec<String> = outputs.iter().filter(float).map(|f| f.name.clone()).collect();
+        if said || all.len() < 2 { Vec::new() } else { all }
+    }
+
+    /// Whether it takes columns side by side and does not say how they are called.
+    pub fn is_unnamed(&self) -> bool {
+        let one = |f: &predict::Field| f.shape.len() == 2 && f.shape.get(1) != Some(&1);
+        matches!(self.model.signature().inputs.as_slice(), [only] if one(only))
+            && self.model.metadata().features.is_empty()
+    }
+
     /// What it says of each row of a table.
     ///
     /// # Errors

@@ -32,6 +32,9 @@ pub(super) async fn put(
 
 /// The file `MLmodel`: YAML, of which JSON is a part.
 fn file(run: &str, path: &str, id: &str, model: &Adopted) -> String {
+    // A classifier of scikit-learn's may give a map for each row, which no signature can say.
+    let known = model.outputs.iter().all(|port| TYPES.contains(&port.kind.as_str()));
+    let outputs = known.then(|| tensors(&model.outputs));
     let text = json!({
         "artifact_path": path,
         "flavors": {
@@ -41,10 +44,16 @@ fn file(run: &str, path: &str, id: &str, model: &Adopted) -> String {
         "mlflow_version": "3.17.2",
         "model_uuid": id.trim_start_matches("m-"),
         "run_id": run,
-        "signature": {"inputs": tensors(&model.inputs), "outputs": tensors(&model.outputs), "params": null},
+        "signature": {"inputs": tensors(&model.inputs), "outputs": outputs, "params": null},
     });
     serde_json::to_string_pretty(&text).unwrap_or_default() + "\n"
 }
+
+/// Types of elements that NumPy has too, by their names here.
+const TYPES: [&str; 13] = [
+    "double", "float", "float16", "string", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16",
+    "uint32", "uint64",
+];
 
 /// A signature of tensors: `mlflow.onnx` hands each to the model as it is, by its name.
 fn tensors(ports: &[Port]) -> String {

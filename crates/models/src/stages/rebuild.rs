@@ -36,14 +36,18 @@ pub async fn rebuild(
     watch: &dyn Watch,
 ) -> Result<Rebuilt, contract::Error> {
     let record = Released::record_of(tracked, tenant, version).await.map_err(error::kept)?;
-    let made_here = record.filter(|record| record.config.adopted.is_none());
-    let record = made_here.ok_or_else(|| {
-        let m = format!(
-            "version {} of `{}` was not made by a stage `train`: nothing says how to make it again",
-            version.version, version.name
-        );
+    let refused = |why: &str| {
+        let m = format!("version {} of `{}` {why}", version.version, version.name);
         error::kept(Refused::state(m).into())
-    })?;
+    };
+    let none =
+        "has no record of a stage `train` among its artifacts: it was not made by one, or they are gone";
+    let record = record.ok_or_else(|| refused(none))?;
+    if record.config.adopted.is_some() {
+        return Err(refused(
+            "was made by a command of its pipeline, and not by a stage `train`: run that pipeline again",
+        ));
+    }
     let differences = record.made_of.diff(&description(&record.config, &record.table)?);
     let frame = means.frame(&record.table).await?;
     let about = About { model_id: record.id.clone(), data_version: record.table.clone(), ..About::default() };
