@@ -177,11 +177,15 @@ def test_a_model_that_was_trained_here_is_loaded_by_pyfunc_and_asked_with_a_fram
     done = subprocess.run([stack.FOREBAY, "--project", str(tmp_path), "run", "learn"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     server = stack.Forebay(tmp_path)
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     try:
         monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", server.token)
         mlflow.set_tracking_uri(server.url)
+        mlflow.set_registry_uri(server.url)
         model = mlflow.pyfunc.load_model("models:/lateness/1")
     finally:
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
         server.stop()
     # Whole numbers are taken for numbers, and a column that nobody asked for is passed over.
     asked = pandas.DataFrame({"carrier": ["AA", "UA", "??"], "hour": [1, 23, 23], "late": [0, 1, 1]})
