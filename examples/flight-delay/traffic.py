@@ -24,11 +24,15 @@ def number(text):
     return None if text in ("", "NA") else float(text)
 
 
+def moment(row):
+    return datetime(int(row["year"]), int(row["month"]), int(row["day"]), int(row["hour"]), tzinfo=NEW_YORK)
+
+
 def weather(path):
     known = {}
     with open(path, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            at = datetime(int(row["year"]), int(row["month"]), int(row["day"]), int(row["hour"]), tzinfo=NEW_YORK)
+            at = moment(row)
             known[row["origin"], at] = [number(row[name]) for name in WEATHER]
     return known
 
@@ -39,7 +43,7 @@ def flights(path, known):
             late = number(row["arr_delay"])
             if late is None:
                 continue
-            at = datetime(int(row["year"]), int(row["month"]), int(row["day"]), int(row["hour"]), tzinfo=NEW_YORK)
+            at = moment(row)
             before = known.get((row["origin"], at - timedelta(hours=1)))
             if before is None:
                 continue

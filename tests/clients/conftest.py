@@ -90,13 +90,19 @@ def ant(server):
 
 
 @pytest.fixture(scope="session")
-def predictions():
-    """A server with predictive models alone, where ONNX Runtime is."""
+def onnxruntime():
+    """Where ONNX Runtime is."""
     fixtures = os.environ.get("FOREBAY_FIXTURES") or pathlib.Path.home() / ".cache/forebay/fixtures"
     library = pathlib.Path(fixtures) / "libonnxruntime.so"
     if not library.is_file():
         pytest.skip(f"SKIPPED: {library} is missing: cargo run -p xtask -- fixtures")
-    os.environ["ORT_DYLIB_PATH"] = str(library)
+    return str(library)
+
+
+@pytest.fixture(scope="session")
+def predictions(onnxruntime):
+    """A server with predictive models alone, where ONNX Runtime is."""
+    os.environ["ORT_DYLIB_PATH"] = onnxruntime
     folder = stack.temporary()
     oracles = pathlib.Path(__file__).parents[2] / "engines/onnx/oracles"
     models = {name: str(oracles / f"{name}.onnx") for name in ["trees", "words", "columns"]}

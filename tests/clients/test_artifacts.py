@@ -1,7 +1,6 @@
 """Models whose files are in a bucket: put there over MLflow's surface, listed, read, served, and taken away."""
 
 import json
-import os
 import pathlib
 import shutil
 
@@ -22,12 +21,11 @@ def server():
 
 
 @pytest.fixture
-def up(s3, monkeypatch):
+def up(s3, onnxruntime, monkeypatch):
     """Starts a server on a folder; the last one is stopped first."""
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
-    fixtures = os.environ.get("FOREBAY_FIXTURES") or pathlib.Path.home() / ".cache/forebay/fixtures"
-    monkeypatch.setenv("ORT_DYLIB_PATH", str(pathlib.Path(fixtures) / "libonnxruntime.so"))
+    monkeypatch.setenv("ORT_DYLIB_PATH", onnxruntime)
     folder, running = stack.temporary(), []
 
     def start(text):

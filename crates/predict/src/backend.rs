@@ -62,6 +62,11 @@ pub struct Metadata {
     pub features: Vec<String>,
 }
 
+impl Metadata {
+    /// Under what a file that Forebay wrote says its `features`, as a JSON list.
+    pub const FEATURES: &str = "forebay.feature_names";
+}
+
 /// A runtime.
 pub trait Backend: Send + Sync {
     /// What it is called in metadata: `onnxruntime_onnx`.

@@ -126,7 +126,7 @@ fn metadata(session: &Session) -> Metadata {
     let own = |key: String| said.custom(&key).map(|value| (key, value));
     let properties: BTreeMap<String, String> =
         said.custom_keys().unwrap_or_default().into_iter().filter_map(own).collect();
-    let own = properties.get("forebay.feature_names").and_then(|names| serde_json::from_str(names).ok());
+    let own = properties.get(Metadata::FEATURES).and_then(|names| serde_json::from_str(names).ok());
     let python = properties.get("feature_names").map(|names| {
         let bare = names.trim().trim_start_matches('[').trim_end_matches(']');
         bare.split(',')

@@ -31,14 +31,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from traffic import NEW_YORK, WEATHER, number, weather  # noqa: E402
+from traffic import NEW_YORK, WEATHER, moment, number, weather  # noqa: E402
 
 COLUMNS = ("hour", "weekday", "carrier", "origin", "dest", "distance", *WEATHER)
 TICK = 0.004  # Seconds of the clock: flights of one tick are one request.
-
-
-def moment(row):
-    return datetime(int(row["year"]), int(row["month"]), int(row["day"]), int(row["hour"]), tzinfo=NEW_YORK)
 
 
 def flights(fixtures):

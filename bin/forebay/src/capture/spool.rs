@@ -106,16 +106,13 @@ impl Spools {
             let age = u128::try_from(now.0.saturating_sub(open.since.0)).unwrap_or(0);
             age >= open.every.as_millis()
         };
-        let long = |open: &Open| open.rows >= open.most;
-        let mut ripe: Vec<String> =
-            self.open.iter().filter(|(_, o)| long(o) || old(o)).map(|(d, _)| d.clone()).collect();
-        if !ripe.is_empty() {
-            let waiting: Vec<Spooled> =
-                ready(&self.folder).iter().filter_map(|file| Spooled::of(file)).collect();
-            ripe.retain(|dataset| {
-                self.open.get(dataset).is_some_and(long) || waiting.iter().all(|w| w.dataset != *dataset)
-            });
-        }
+        let waits = |dataset: &String| {
+            let files = ready(&self.folder);
+            files.iter().filter_map(|file| Spooled::of(file)).any(|spooled| spooled.dataset == *dataset)
+        };
+        let ripe =
+            |(dataset, open): &(&String, &Open)| open.rows >= open.most || (old(open) && !waits(dataset));
+        let ripe: Vec<String> = self.open.iter().filter(ripe).map(|(dataset, _)| dataset.clone()).collect();
         for dataset in ripe {
             let Some(open) = self.open.remove(&dataset) else { continue };
             if let Err(error) = std::fs::rename(&open.path, open.path.with_extension("jsonl")) {

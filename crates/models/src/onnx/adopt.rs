@@ -3,10 +3,10 @@
 //! ONNX is checked and taken as it is; LightGBM's and XGBoost's models are turned into ONNX. Pickles (also joblib's and
 //! PyTorch's) run code when they are loaded and are refused, with what to do instead.
 
+use predict::Metadata;
 use prost::Message as _;
 use serde::Serialize;
 
-use super::model::FEATURES;
 use super::proto::{self, element};
 use super::{About, Error, Forest, Scorer, lightgbm, ubjson, write, xgboost};
 
@@ -103,7 +103,8 @@ pub fn adopt(bytes: &[u8], about: &About) -> Result<Adopted, Error> {
 /// The same model, that also says how the columns are called that it takes side by side.
 #[must_use]
 pub fn with_features(mut onnx: Vec<u8>, names: &[String]) -> Vec<u8> {
-    let entry = proto::Entry { key: FEATURES.to_owned(), value: serde_json::json!(names).to_string() };
+    let entry =
+        proto::Entry { key: Metadata::FEATURES.to_owned(), value: serde_json::json!(names).to_string() };
     // Of a message that comes in two pieces, the lists are one behind the other.
     onnx.extend(proto::Model { metadata_props: vec![entry], ..proto::Model::default() }.encode_to_vec());
     onnx

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use predict::Metadata;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -132,9 +133,6 @@ fn inputs(scorer: Scorer<'_>) -> Result<Vec<Input>, Error> {
     }
 }
 
-/// Under what a file says how the columns are called that it takes, as a JSON list.
-pub(super) const FEATURES: &str = "forebay.feature_names";
-
 fn no_column() -> Error {
     Error::Unsupported {
         format: "trained",
@@ -206,7 +204,7 @@ fn metadata(
     let mut all = about.more.clone();
     all.insert("forebay.model_id".to_owned(), about.model_id.clone());
     all.insert("forebay.data_version".to_owned(), about.data_version.clone());
-    all.extend(names.map(|names| (FEATURES.to_owned(), json!(names).to_string())));
+    all.extend(names.map(|names| (Metadata::FEATURES.to_owned(), json!(names).to_string())));
     all.insert("forebay.signature".to_owned(), signature.to_string());
     all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| Entry { key, value }).collect()
 }

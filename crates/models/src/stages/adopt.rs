@@ -64,11 +64,7 @@ pub(super) struct AdoptConfig {
 }
 
 /// Takes a model.
-pub(super) struct AdoptStage {
-    config: AdoptConfig,
-    /// What a record says of it.
-    recorded: TrainConfig,
-}
+pub(super) struct AdoptStage(AdoptConfig);
 
 impl ModelStage for AdoptStage {
     const NAME: &'static str = "adopt";
@@ -76,8 +72,7 @@ impl ModelStage for AdoptStage {
     type Config = AdoptConfig;
 
     fn build(config: AdoptConfig, _: &dyn Means) -> Result<Self, Vec<Problem>> {
-        let recorded = recorded(&config);
-        let mut wrong = problems(&recorded);
+        let mut wrong = problems(&recorded(&config, ""));
         for (at, name) in config.features.iter().enumerate() {
             if config.features.iter().take(at).any(|before| before == name) {
                 let m = format!("the column `{name}` is there twice");
@@ -88,10 +83,6 @@ impl ModelStage for AdoptStage {
                 ));
             }
         }
-        if config.split.is_none() {
-            // Nothing is divided, so nothing can be wrong with how.
-            wrong.retain(|p| !p.pointer.starts_with("/split"));
-        }
         if config.target.is_empty() {
             wrong.push(problem(
                 "/target",
@@ -99,7 +90,7 @@ impl ModelStage for AdoptStage {
                 "name the column that the model predicts",
             ));
         }
-        if wrong.is_empty() { Ok(AdoptStage { config, recorded }) } else { Err(wrong) }
+        if wrong.is_empty() { Ok(AdoptStage(config)) } else { Err(wrong) }
     }
 
     fn cached(_: &AdoptConfig) -> bool {
@@ -109,7 +100,7 @@ impl ModelStage for AdoptStage {
     fn run<'a>(&'a self, job: &'a Job<'a>, inputs: &'a Inputs) -> BoxFuture<'a, Result<Value, Error>> {
         Box::pin(async move {
             let table = contract::given_table(inputs, "table")?;
-            let (file, environment) = left(inputs, self.config.file.as_deref())?;
+            let (file, environment) = left(inputs, self.0.file.as_deref())?;
             let made_of = self.description(&file, table, environment)?;
             let id = made_of.id().map_err(|e| sealed(&e))?;
             let taken = self.take(job, &file, table).await.inspect_err(|e| job.say(&e.message))?;
@@ -124,17 +115,19 @@ impl ModelStage for AdoptStage {
 struct Taken {
     adopted: Adopted,
     signature: ModelSignature,
+    /// What its record says of it, by which its rows are held back again.
+    config: TrainConfig,
     frozen: Frozen,
     report: Report,
 }
 
-/// The configuration in the words of records: whoever evaluates holds back by it.
-fn recorded(config: &AdoptConfig) -> TrainConfig {
+/// The configuration in the words of records, of a file that was `found`.
+fn recorded(config: &AdoptConfig, found: &str) -> TrainConfig {
     let own = AdoptedConfig {
         target: config.target.clone(),
         task: config.task,
         whole: config.split.is_none(),
-        found: String::new(),
+        found: found.to_owned(),
     };
     TrainConfig {
         time: config.time.clone(),
@@ -187,7 +180,7 @@ impl AdoptStage {
         environment: BTreeMap<String, String>,
     ) -> Result<Description, Error> {
         let (dataset, version) = parted(table);
-        let params = match serde_json::to_value(&self.config).map_err(|e| written(&e))? {
+        let params = match serde_json::to_value(&self.0).map_err(|e| written(&e))? {
             Json::Object(fields) => fields.into_iter().filter(|(name, _)| name != "seed").collect(),
             _ => BTreeMap::new(),
         };
@@ -196,7 +189,7 @@ impl AdoptStage {
             features: BTreeMap::new(),
             code: [("file".to_owned(), file.hash.clone())].into(),
             params,
-            seed: self.config.seed,
+            seed: self.0.seed,
             environment,
         })
     }
@@ -205,10 +198,10 @@ impl AdoptStage {
     async fn take(&self, job: &Job<'_>, file: &Artifact, table: &str) -> Result<Taken, Error> {
         let bytes = job.read(file).await?;
         let frame = job.means.frame(table).await?;
-        let (config, recorded, backend) = (self.config.clone(), self.recorded.clone(), job.means.backend());
+        let (config, backend) = (self.0.clone(), job.means.backend());
         let work = move || {
-            let about = About { data_version: String::new(), ..About::default() };
-            let mut adopted = adopt(&bytes, &about).map_err(|e| wrong(e.to_string()))?;
+            let mut adopted = adopt(&bytes, &About::default()).map_err(|e| wrong(e.to_string()))?;
+            let recorded = recorded(&config, found(adopted.found));
             if !config.features.is_empty() {
                 adopted.onnx = with_features(adopted.onnx, &config.features);
             }
@@ -221,7 +214,7 @@ impl AdoptStage {
             fits(asked, &frozen, (&frame, config.task))?;
             let missing = frame.rows() - frozen.rows.len();
             let report = report(&frozen, if config.split.is_none() { missing } else { 0 });
-            Ok(Taken { adopted, signature, frozen, report })
+            Ok(Taken { adopted, signature, config: recorded, frozen, report })
         };
         task::blocking("adopt", work).await.map_err(|e| crashed(&e))?
     }
@@ -229,7 +222,7 @@ impl AdoptStage {
     /// Up to when its maker learnt: to the last row that was not held back, or, where all were, to before the first one.
     fn learnt_until(&self, frozen: &Frozen) -> Option<i64> {
         let before = || frozen.between.map(|(first, _)| first.saturating_sub(1));
-        frozen.learnt_until.or_else(|| before().filter(|_| self.config.split.is_none()))
+        frozen.learnt_until.or_else(|| before().filter(|_| self.0.split.is_none()))
     }
 
     async fn keep(
@@ -239,11 +232,7 @@ impl AdoptStage {
         (file, table): (&Artifact, &str),
         (taken, made_of, id): (Taken, Description, String),
     ) -> Result<Value, Error> {
-        let Taken { adopted, signature, frozen, report } = taken;
-        let mut config = self.recorded.clone();
-        if let Some(own) = &mut config.adopted {
-            own.found = found(adopted.found).to_owned();
-        }
+        let Taken { adopted, signature, config, frozen, report } = taken;
         let record = Recorded {
             schema: "forebay.record/1".to_owned(),
             id: id.clone(),
@@ -262,7 +251,7 @@ impl AdoptStage {
             report,
         };
         let files = mlmodel::put(job, tracking, &adopted, &record).await?;
-        tracking.reads(table, (&self.config.target, "evaluation")).await?;
+        tracking.reads(table, (&self.0.target, "evaluation")).await?;
         let params = vec![("file".to_owned(), file.name.clone()), ("format".to_owned(), record.kind())];
         tracking.log(params, &[], ("", &[])).await?;
         let made = |file: &Artifact| Thing::new(ThingKind::Artifact, &file.name).at(file.hash.clone());

@@ -1,8 +1,8 @@
 //! Tells others what became of runs, and what happened in the registry: every message until its receiver has it, or has had every
 //! chance.
 //!
-//! A message is in the outbox by the transaction that ended its run or changed the registry, so none is forgotten and none is about what did not
-//! happen. It is delivered at least once, always under the same id, by which a receiver knows it again.
+//! A message is in the outbox by the transaction that ended its run or changed the registry, so none is forgotten and none is
+//! about what did not happen. It is delivered at least once, always under the same id, by which a receiver knows it again.
 //!
 //! The tenants take turns, and each tenant's receivers: a receiver that swallows everything holds up no message but its own.
 
