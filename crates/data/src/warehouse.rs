@@ -17,6 +17,9 @@ use crate::dataset::Dataset;
 use crate::turns::Turns;
 use crate::{Error, bucket, store};
 
+/// Rows of a batch where all rows of a version are gone over.
+const SCAN_ROWS: usize = 16_384;
+
 /// What work on datasets may use.
 #[derive(Clone)]
 pub struct Settings {
@@ -176,8 +179,17 @@ impl Warehouse {
         self.session_with(SessionConfig::new().with_target_partitions(1))
     }
 
+    /// The same for going over all rows of a version: what is done once for each batch is done for more of them.
+    pub(crate) fn session_of_scan(&self) -> SessionContext {
+        self.session_of_batches(SessionConfig::new(), SCAN_ROWS)
+    }
+
     fn session_with(&self, config: SessionConfig) -> SessionContext {
-        let mut config = config.with_batch_size(crate::source::BATCH_ROWS);
+        self.session_of_batches(config, crate::source::BATCH_ROWS)
+    }
+
+    fn session_of_batches(&self, config: SessionConfig, rows: usize) -> SessionContext {
+        let mut config = config.with_batch_size(rows);
         // A hash join keeps a side in memory and cannot spill; a merge join sorts through files.
         config.options_mut().optimizer.prefer_hash_join = false;
         SessionContext::new_with_config_rt(config, Arc::clone(&self.inner.runtime))

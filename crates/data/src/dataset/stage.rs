@@ -4,14 +4,15 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use deltalake::DeltaTable;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::Add;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 use tokio::sync::mpsc;
 
 use crate::batch::physically;
@@ -55,8 +56,7 @@ impl Stager {
             Some(_) => dataset.physical(table, schema)?,
             None => (schema.to_arrow(), Vec::new()),
         };
-        let level = ZstdLevel::try_new(3).unwrap_or_default();
-        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+        let properties = properties(&physical);
         let config = WriterConfig::new(
             Arc::clone(&physical),
             partitions,
@@ -96,6 +96,24 @@ impl Stager {
             remove(&*self.store, &files).await;
         }
     }
+}
+
+/// How files are written. Numbers and times that do not repeat are kept as differences, which takes less room than the bytes of
+/// them compressed and is read faster.
+fn properties(columns: &arrow::datatypes::Schema) -> WriterProperties {
+    let level = ZstdLevel::try_new(3).unwrap_or_default();
+    let all = WriterProperties::builder().set_compression(Compression::ZSTD(level));
+    let whole = |field: &&FieldRef| {
+        matches!(
+            field.data_type(),
+            DataType::Int32 | DataType::Int64 | DataType::Date32 | DataType::Timestamp(..)
+        )
+    };
+    let columns = columns.fields().iter().filter(whole);
+    let path = |field: &FieldRef| ColumnPath::new(vec![field.name().clone()]);
+    columns
+        .fold(all, |all, field| all.set_column_encoding(path(field), Encoding::DELTA_BINARY_PACKED))
+        .build()
 }
 
 /// Removes files that no version names.

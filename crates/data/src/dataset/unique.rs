@@ -1,6 +1,6 @@
 //! Rows that are the same: by the hashes of a pass that went before, or by a grouping that goes through files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
@@ -17,8 +17,37 @@ use crate::dataset::validate::{COUNT, LOOKING, partitions};
 use crate::expect::{Duplicates, Hashes, Kind, Plan, hashed, plain, row};
 use crate::{Column, ColumnType, Error, Schema, store};
 
-/// Hashes that came twice: every row is looked up in them.
-type Twice = std::collections::HashSet<u64, ahash::RandomState>;
+/// Bits of a hash that [`Twice`] looks at first.
+const BITS: u32 = 16;
+
+/// Hashes that came twice: every row is looked up in them, and nearly none is there.
+struct Twice {
+    /// One bit for the lowest [`BITS`] of each.
+    likely: Vec<u64>,
+    all: HashSet<u64, ahash::RandomState>,
+}
+
+impl Twice {
+    fn new(hashes: Vec<u64>) -> Twice {
+        let mut likely = vec![0; 1 << (BITS - u64::BITS.ilog2())];
+        for hash in &hashes {
+            let (word, bit) = Twice::place(*hash);
+            likely.get_mut(word).into_iter().for_each(|word| *word |= bit);
+        }
+        Twice { likely, all: hashes.into_iter().collect() }
+    }
+
+    fn place(hash: u64) -> (usize, u64) {
+        let low = hash & ((1 << BITS) - 1);
+        ((low >> u64::BITS.ilog2()) as usize, 1 << (low % u64::from(u64::BITS)))
+    }
+
+    fn contains(&self, hash: u64) -> bool {
+        let (word, bit) = Twice::place(hash);
+        self.likely.get(word).is_some_and(|word| word & bit != 0) && self.all.contains(&hash)
+    }
+}
+
 /// A row and how often it came.
 type Counts = HashMap<Vec<u8>, (u64, Map<String, Value>)>;
 
@@ -65,7 +94,7 @@ async fn of_one(
 async fn looked_up(frame: &DataFrame, columns: Vec<Column>, twice: Vec<u64>) -> Result<Duplicates, Error> {
     let names = columns.iter().map(|c| ident(&c.name)).collect::<Vec<_>>();
     let frame = frame.clone().select(names).map_err(|e| store::query(LOOKING, &e))?;
-    let twice: Arc<Twice> = Arc::new(twice.into_iter().collect());
+    let twice = Arc::new(Twice::new(twice));
     let schema = Schema { columns };
     let plain = schema.clone();
     let look = move |counts: &mut Result<Counts, String>, batch: &RecordBatch| {
@@ -97,7 +126,7 @@ fn count_batch(
     let mut hashes = Vec::new();
     let nulls = hashed(batch.columns(), &mut hashes)?;
     let meant = |(at, hash): (usize, &u64)| {
-        let counts = twice.contains(hash) && nulls.as_ref().is_none_or(|nulls| nulls.is_valid(at));
+        let counts = twice.contains(*hash) && nulls.as_ref().is_none_or(|nulls| nulls.is_valid(at));
         counts.then_some(at as u64)
     };
     let rows: UInt64Array = hashes.iter().enumerate().filter_map(meant).collect();

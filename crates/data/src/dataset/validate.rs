@@ -44,7 +44,7 @@ impl Dataset {
     async fn look_at(&self, version: u64, suite: &Suite) -> Result<Report, Error> {
         let table = self.at_version(version).await?;
         let schema = self.schema_of(&table)?;
-        let session = self.warehouse.session();
+        let session = self.warehouse.session_of_scan();
         let mut given = self.given(&session, suite, &schema).await?;
         let wanted = histories(suite);
         let most = wanted.iter().map(|(_, versions)| *versions).fold(SHOWN, usize::max);

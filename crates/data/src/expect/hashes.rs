@@ -14,20 +14,35 @@ use datafusion::common::hash_utils::{QualityRandomState, create_hashes};
 
 /// Hashes lie apart by their highest bits, so that a part fits the processor's cache.
 const PARTS: usize = 256;
-/// Room is taken for so many hashes at least.
+/// Room is taken for so many hashes at once.
 const STEP: usize = 512;
 /// More hashes than these that come twice are not looked up one by one.
 pub(crate) const MOST: usize = 100_000;
 
+/// Hashes in pieces of [`STEP`]: what grows is not copied, so the memory touched is the memory held.
+#[derive(Debug, Clone, Default)]
+struct Part {
+    full: Vec<Vec<u64>>,
+    open: Vec<u64>,
+}
+
 /// The hashes of the rows so far, or nothing when there was no room for them.
 #[derive(Debug, Clone)]
 pub(crate) struct Hashes {
-    parts: Option<Vec<Vec<u64>>>,
+    parts: Option<Vec<Part>>,
+    /// Those of rows that others looked at.
+    others: Vec<Vec<Part>>,
 }
 
 impl Default for Hashes {
     fn default() -> Hashes {
-        Hashes { parts: Some(vec![Vec::new(); PARTS]) }
+        Hashes { parts: Some(vec![Part::default(); PARTS]), others: Vec::new() }
+    }
+}
+
+impl Part {
+    fn pieces(&self) -> impl Iterator<Item = &Vec<u64>> {
+        self.full.iter().chain([&self.open])
     }
 }
 
@@ -61,40 +76,32 @@ impl Hashes {
                 continue;
             }
             let Some(part) = parts.get_mut((hash >> 56) as usize) else { continue };
-            if part.len() == part.capacity() {
-                let more = (part.len() / 4).max(STEP);
-                let bytes = more * size_of::<u64>();
-                let take = |left: usize| left.checked_sub(bytes);
+            if part.open.len() == part.open.capacity() {
+                let take = |left: usize| left.checked_sub(STEP * size_of::<u64>());
                 if room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
                     full = true;
                     break;
                 }
-                part.reserve_exact(more);
+                let before = std::mem::replace(&mut part.open, Vec::with_capacity(STEP));
+                part.full.push(before);
             }
-            part.push(hash);
+            part.open.push(hash);
         }
         if full {
-            self.parts = None;
+            *self = Hashes { parts: None, others: Vec::new() };
         }
         Ok(())
     }
 
     /// Adds the hashes of other rows.
     pub(crate) fn merge(&mut self, other: Hashes) {
-        self.parts = match (self.parts.take(), other.parts) {
-            (Some(mut mine), Some(theirs)) => {
-                for (part, more) in mine.iter_mut().zip(theirs) {
-                    if part.is_empty() {
-                        *part = more;
-                    } else {
-                        part.reserve_exact(more.len());
-                        part.extend(more);
-                    }
-                }
-                Some(mine)
+        match other.parts {
+            Some(parts) if self.parts.is_some() => {
+                self.others.push(parts);
+                self.others.extend(other.others);
             }
-            _ => None,
-        };
+            _ => *self = Hashes { parts: None, others: Vec::new() },
+        }
     }
 
     /// The hashes that came more than once; `None` when they are not known or too many. Goes over all of them: not for a thread
@@ -102,12 +109,14 @@ impl Hashes {
     pub(crate) fn twice(self) -> Option<Vec<u64>> {
         let mut found = HashSet::new();
         let mut table: Vec<u64> = Vec::new();
-        for part in self.parts? {
+        let all: Vec<Vec<Part>> = self.others.into_iter().chain([self.parts?]).collect();
+        for part in 0..PARTS {
+            let pieces = || all.iter().filter_map(|parts| parts.get(part)).flat_map(Part::pieces);
             // Open addressing: a part and its table fit the processor's cache, which a sort goes through many times.
-            let size = (part.len() * 2).next_power_of_two().max(2);
+            let size = (pieces().map(Vec::len).sum::<usize>() * 2).next_power_of_two().max(2);
             table.clear();
             table.resize(size, 0);
-            for hash in part {
+            for hash in pieces().flatten().copied() {
                 // An empty place is 0, so a hash of 0 is kept as 1, and both are looked up when either comes twice.
                 let key = hash.max(1);
                 let mut at = key as usize & (size - 1);

@@ -10,6 +10,8 @@ use regex_syntax::hir::{Class, Hir, HirKind, Look};
 /// A compiled pattern.
 #[derive(Debug)]
 pub(crate) enum Matcher {
+    /// Texts of one length, with a range of characters for each place.
+    Fixed(Fixed),
     /// Parts one after the other.
     Parts(Vec<Part>),
     /// Anything else.
@@ -30,7 +32,7 @@ impl Matcher {
         let regex = Regex::new(pattern).ok()?;
         let hir = regex_syntax::Parser::new().parse(pattern).ok();
         Some(match hir.as_ref().and_then(parts) {
-            Some(parts) => Matcher::Parts(parts),
+            Some(parts) => Fixed::new(&parts).map_or(Matcher::Parts(parts), Matcher::Fixed),
             None => Matcher::Any(regex),
         })
     }
@@ -38,6 +40,7 @@ impl Matcher {
     /// Whether a text matches, in UTF-8.
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
         match self {
+            Matcher::Fixed(fixed) => fixed.matches(text),
             Matcher::Parts(parts) => {
                 let mut rest = text;
                 for part in parts {
@@ -52,6 +55,65 @@ impl Matcher {
             }
             Matcher::Any(regex) => std::str::from_utf8(text).is_ok_and(|text| regex.is_match(text)),
         }
+    }
+}
+
+/// Bytes of a word.
+const WORD: usize = 8;
+/// The highest bit of each byte of a word.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Ranges of ASCII characters, one for each place of a text, eight places at a time.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    len: usize,
+    words: Vec<Word>,
+}
+
+/// Eight places: where they begin, the lowest character of each, and the highest with [`HIGH`] added.
+#[derive(Debug)]
+struct Word {
+    at: usize,
+    low: u64,
+    high: u64,
+}
+
+impl Fixed {
+    fn new(parts: &[Part]) -> Option<Fixed> {
+        let mut ranges = Vec::new();
+        for part in parts {
+            let low = part.set.iter().position(|inside| *inside)?;
+            let high = part.set.iter().rposition(|inside| *inside)?;
+            let whole = part.set.get(low..=high)?.iter().all(|inside| *inside);
+            if !whole || part.least != part.most || ranges.len() + part.most > 8 * WORD {
+                return None;
+            }
+            let range = (u8::try_from(low).ok()?, u8::try_from(high).ok()?);
+            ranges.extend(std::iter::repeat_n(range, part.most));
+        }
+        let len = ranges.len();
+        // The last word overlaps the one before, so that each is whole.
+        let last = len.checked_sub(WORD)?;
+        let starts = (0..last).step_by(WORD).chain([last]);
+        let word = |at: usize| {
+            let of = ranges.get(at..at + WORD)?;
+            let word = |one: fn(&(u8, u8)) -> u8| {
+                of.iter().rev().fold(0, |word, range| (word << 8) | u64::from(one(range)))
+            };
+            Some(Word { at, low: word(|range| range.0), high: word(|range| range.1) | HIGH })
+        };
+        Some(Fixed { len, words: starts.map(word).collect::<Option<_>>()? })
+    }
+
+    fn matches(&self, text: &[u8]) -> bool {
+        let inside = |word: &Word| {
+            let Some(bytes) = text.get(word.at..).and_then(|rest| rest.first_chunk()) else { return false };
+            let bytes = u64::from_le_bytes(*bytes);
+            // The highest bit of each byte stays where its character is neither below nor above; none borrows from the next.
+            let inside = ((bytes | HIGH) - word.low) & (word.high.wrapping_sub(bytes & !HIGH)) & !bytes;
+            inside & HIGH == HIGH
+        };
+        text.len() == self.len && self.words.iter().all(inside)
     }
 }
 
@@ -132,7 +194,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn quick(pattern: &str) -> bool {
-        matches!(Matcher::new(pattern).unwrap(), Matcher::Parts(_))
+        !matches!(Matcher::new(pattern).unwrap(), Matcher::Any(_))
     }
 
     #[test]
@@ -162,6 +224,7 @@ mod tests {
             assert!(!quick(pattern), "{pattern}");
         }
         assert!(Matcher::new("(").is_none());
+        assert!(matches!(Matcher::new("^ORD-[0-9]{9}$"), Some(Matcher::Fixed(_))));
     }
 
     proptest! {
@@ -173,6 +236,34 @@ mod tests {
             text in "[abcx1é]{0,6}",
         ) {
             let pattern = format!("^{}$", parts.iter().map(|(class, times)| format!("{class}{times}")).collect::<String>());
+            let says = Regex::new(&pattern).unwrap().is_match(&text);
+            prop_assert_eq!(Matcher::new(&pattern).unwrap().matches(text.as_bytes()), says, "{} {}", pattern, text);
+        }
+    }
+
+    /// A text, mostly with a character that is another, and sometimes without its first one.
+    fn changed(text: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+        (text, any::<prop::sample::Index>(), "[A-Za-d0-9é!]?", 0usize..3).prop_map(
+            |(text, at, other, cut)| {
+                let at = at.index(text.len());
+                let one =
+                    |(n, c): (usize, char)| if n == at && cut > 0 { other.clone() } else { c.to_string() };
+                text.chars().enumerate().map(one).skip(cut / 2).collect()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn texts_of_one_length_match_as_the_regex_crate_says(
+            (classes, text) in proptest::collection::vec(("A-Z|0-9|-|a-c", 1usize..6), 3..6).prop_flat_map(|parts| {
+                let one = |(class, times): &(String, usize)| format!("[{class}]{{{times}}}");
+                let classes: String = parts.iter().map(one).collect();
+                let matching = proptest::string::string_regex(&classes).unwrap();
+                (Just(classes), changed(matching))
+            })
+        ) {
+            let pattern = format!("^{classes}$");
             let says = Regex::new(&pattern).unwrap().is_match(&text);
             prop_assert_eq!(Matcher::new(&pattern).unwrap().matches(text.as_bytes()), says, "{} {}", pattern, text);
         }

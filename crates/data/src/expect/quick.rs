@@ -14,33 +14,62 @@ use crate::expect::matcher::Matcher;
 
 /// The longest text that is whole within its view, in bytes.
 const INLINE: usize = 12;
-/// So many short texts are compared with one after the other.
-const FEW: usize = 24;
+/// The views of so many short texts are laid out so that each has a place of its own.
+const FEW: usize = 64;
+/// Places for them, of which a hash's highest bits name one.
+const PLACES: usize = 1024;
 
 /// Some texts, each once. Where a column holds views, a text of up to twelve bytes is one number there.
 #[derive(Debug)]
 pub(crate) struct Texts {
-    /// The views of the short ones, in order.
-    short: Vec<u128>,
+    places: Option<Places>,
     all: HashSet<Vec<u8>, ahash::RandomState>,
+}
+
+/// Views, each where its hash says: whether a view is there takes one comparison.
+#[derive(Debug)]
+struct Places {
+    by: u64,
+    /// Where none belongs is any of them: another view is no less another there.
+    views: Vec<u128>,
+}
+
+impl Places {
+    /// `None` for none and for too many.
+    fn new(views: &[u128]) -> Option<Places> {
+        let any = views.first().filter(|_| views.len() <= FEW)?;
+        // Each try fails about every second time with as many as there may be.
+        let tries = (1..=64u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        tries.into_iter().find_map(|by| {
+            let mut all = Places { by, views: vec![*any; PLACES] };
+            let mut taken = [false; PLACES];
+            for view in views {
+                let at = all.place(*view);
+                if std::mem::replace(taken.get_mut(at)?, true) {
+                    return None;
+                }
+                *all.views.get_mut(at)? = *view;
+            }
+            Some(all)
+        })
+    }
+
+    fn place(&self, view: u128) -> usize {
+        let mixed = (view as u64 ^ ((view >> 64) as u64).rotate_left(29)).wrapping_mul(self.by);
+        (mixed >> (u64::BITS - PLACES.ilog2())) as usize
+    }
+
+    fn has(&self, view: u128) -> bool {
+        self.views.get(self.place(view)) == Some(&view)
+    }
 }
 
 impl FromIterator<Vec<u8>> for Texts {
     fn from_iter<T: IntoIterator<Item = Vec<u8>>>(texts: T) -> Texts {
         let all: HashSet<Vec<u8>, ahash::RandomState> = texts.into_iter().collect();
         let view = |text: &Vec<u8>| (text.len() <= INLINE).then(|| make_view(text, 0, 0));
-        let mut short: Vec<u128> = all.iter().filter_map(view).collect();
-        short.sort_unstable();
-        Texts { short, all }
-    }
-}
-
-impl Texts {
-    fn has_view(&self, view: u128) -> bool {
-        match self.short.len() <= FEW {
-            true => self.short.iter().fold(false, |found, short| found | (*short == view)),
-            false => self.short.binary_search(&view).is_ok(),
-        }
+        let short: Vec<u128> = all.iter().filter_map(view).collect();
+        Texts { places: Places::new(&short), all }
     }
 }
 
@@ -90,17 +119,29 @@ impl Quick {
                 let fits = |x: &f64| *x >= *min && *x <= *max;
                 BooleanBuffer::collect_bool(rows, |row| !values.get(row).is_some_and(fits))
             }
-            (Quick::Among(set), DataType::Utf8View) => {
+            (Quick::Among(Texts { places: Some(places), all }), DataType::Utf8View) => {
                 let array = column.as_string_view();
                 let views = array.views();
                 BooleanBuffer::collect_bool(rows, |row| match views.get(row) {
                     // A view begins with the length.
-                    Some(view) if *view as u32 as usize <= INLINE => !set.has_view(*view),
-                    _ => array.is_valid(row) && !set.all.contains(array.value(row).as_bytes()),
+                    Some(view) if *view as u32 as usize <= INLINE => !places.has(*view),
+                    _ => !all.contains(array.value(row).as_bytes()),
                 })
             }
             (Quick::Among(set), _) => texts(column, |text| !set.all.contains(text))?,
             (Quick::Matches(matcher), _) => texts(column, |text| !matcher.matches(text))?,
+            (Quick::Length(min, max), DataType::Utf8View) => {
+                let array = column.as_string_view();
+                let views = array.views();
+                let wrong = |characters: usize| characters < *min || characters > *max;
+                BooleanBuffer::collect_bool(rows, |row| match views.get(row) {
+                    // Behind the length is the text.
+                    Some(view) if (*view >> 32) & ASCII == 0 && *view as u32 as usize <= INLINE => {
+                        wrong(*view as u32 as usize)
+                    }
+                    _ => wrong(characters(array.value(row).as_bytes())),
+                })
+            }
             (Quick::Length(min, max), _) => texts(column, |text| {
                 let characters = characters(text);
                 characters < *min || characters > *max
@@ -123,22 +164,24 @@ fn texts(column: &ArrayRef, wrong: impl Fn(&[u8]) -> bool) -> Option<BooleanBuff
     match column.data_type() {
         DataType::Utf8 => {
             let array = column.as_string::<i32>();
-            Some(BooleanBuffer::collect_bool(array.len(), |row| {
-                array.is_valid(row) && wrong(array.value(row).as_bytes())
-            }))
+            Some(BooleanBuffer::collect_bool(array.len(), |row| wrong(array.value(row).as_bytes())))
         }
         DataType::Utf8View => {
             let array = column.as_string_view();
-            Some(BooleanBuffer::collect_bool(array.len(), |row| {
-                array.is_valid(row) && wrong(array.value(row).as_bytes())
-            }))
+            Some(BooleanBuffer::collect_bool(array.len(), |row| wrong(array.value(row).as_bytes())))
         }
         _ => None,
     }
 }
 
+/// The bits that no ASCII character has, of the twelve bytes within a view.
+const ASCII: u128 = 0x8080_8080_8080_8080_8080_8080;
+
 /// Characters of a UTF-8 text: bytes that begin one.
 fn characters(text: &[u8]) -> usize {
+    if text.is_ascii() {
+        return text.len();
+    }
     text.iter().filter(|byte| (**byte & 0xC0) != 0x80).count()
 }
 
@@ -164,6 +207,22 @@ mod tests {
             let plain: ArrayRef = Arc::new(column.iter().map(Option::as_deref).collect::<StringArray>());
             prop_assert_eq!(among.fails(&views).unwrap(), expected.clone());
             prop_assert_eq!(among.fails(&plain).unwrap(), expected);
+        }
+
+        #[test]
+        fn a_text_has_as_many_characters_wherever_the_reader_put_it(
+            (min, more) in (0usize..14, 0usize..14),
+            column in prop::collection::vec(prop::option::of("[ab]{0,14}|[aé]{0,14}"), 0..30),
+        ) {
+            let length = Quick::Length(min, min + more);
+            let wrong = |text: &Option<String>| {
+                text.as_ref().is_some_and(|text| !(min..=min + more).contains(&text.chars().count()))
+            };
+            let expected: BooleanBuffer = column.iter().map(wrong).collect();
+            let views: ArrayRef = Arc::new(column.iter().map(Option::as_deref).collect::<StringViewArray>());
+            let plain: ArrayRef = Arc::new(column.iter().map(Option::as_deref).collect::<StringArray>());
+            prop_assert_eq!(length.fails(&views).unwrap(), expected.clone());
+            prop_assert_eq!(length.fails(&plain).unwrap(), expected);
         }
     }
 }
