@@ -183,6 +183,21 @@ impl Meter {
         self.lock().facts.insert(name.to_owned(), value);
     }
 
+    /// Keeps one of several findings of a name, apart for each `of`: `{of: value}`. The first one stays.
+    pub fn note(&self, name: &str, of: &str, value: serde_json::Value) {
+        let mut inner = self.lock();
+        let all =
+            inner.facts.entry(name).or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
+        if let Some(all) = all.as_object_mut() {
+            all.entry(of).or_insert(value);
+        }
+    }
+
+    /// What was noted under a name of `of`.
+    pub fn noted(&self, name: &str, of: &str) -> Option<serde_json::Value> {
+        self.lock().facts.get(name)?.get(of).cloned()
+    }
+
     /// Adds figures to the finding `name`, apart for each `of`: `{of: {figure: sum}}`.
     pub fn tally(&self, name: &str, of: &str, figures: &[(&str, u64)]) {
         use serde_json::{Map, Value};

@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 
 use crate::attempt::Asked;
 use crate::cache::{self, Caches};
+use crate::choice::{self, Choice};
 use crate::pool::{EndpointState, Retries};
 use crate::repair::{self, Candidate};
 use crate::rescue::Rescue;
@@ -20,6 +21,7 @@ use crate::{ChatRequest, Completion, ModelSettings, Reply, Slots};
 struct Listed {
     models: BTreeMap<ModelName, Arc<ModelSettings>>,
     dearest: BTreeMap<ModelName, Price>,
+    choices: BTreeMap<ModelName, choice::Listed>,
 }
 
 type Table = Arc<Listed>;
@@ -87,7 +89,28 @@ impl Models {
         let dearest =
             |name| chain(&models, name).iter().map(|c| c.settings.price).fold(Price::FREE, Price::dearest);
         let dearest = models.keys().map(|name| (name.clone(), dearest(name))).collect();
-        *self.table.write() = Arc::new(Listed { models, dearest });
+        *self.table.write() = Arc::new(Listed { models, dearest, choices: BTreeMap::new() });
+    }
+
+    /// Puts models in place as [`Models::prepare`] does, and names that several of them answer to.
+    pub fn prepare_with(
+        &self,
+        models: impl IntoIterator<Item = (ModelName, ModelSettings)>,
+        choices: impl IntoIterator<Item = (ModelName, Choice)>,
+    ) {
+        self.prepare(models);
+        let table = self.table.read().clone();
+        let (models, mut dearest) = (table.models.clone(), table.dearest.clone());
+        let mut listed = BTreeMap::new();
+        for (name, choice) in choices {
+            let prices = choice.options.iter().filter_map(|option| dearest.get(option).copied());
+            let price = prices.fold(Price::FREE, Price::dearest);
+            if let Some(choice) = choice::Listed::new(choice, &models) {
+                dearest.insert(name.clone(), price);
+                listed.insert(name, choice);
+            }
+        }
+        *self.table.write() = Arc::new(Listed { models, dearest, choices: listed });
     }
 
     /// Has answers kept for the models that say so, and for no other.
@@ -96,18 +119,31 @@ impl Models {
         self.caches.only(table.models.iter().filter(|(_, s)| s.cache.is_some()).map(|(n, _)| n.clone()));
     }
 
-    /// The settings of a model.
+    /// The settings of a model; of a choice what holds for all of its models, which has no endpoint.
     pub fn get(&self, name: &ModelName) -> Option<Arc<ModelSettings>> {
-        self.table.read().models.get(name).cloned()
+        let table = self.table.read();
+        let choice = || table.choices.get(name).map(|choice| &choice.settings);
+        table.models.get(name).or_else(choice).cloned()
+    }
+
+    /// Who may answer to a name: the models of a choice, else the model itself.
+    pub fn behind(&self, name: &ModelName) -> Vec<ModelName> {
+        match self.table.read().choices.get(name) {
+            Some(choice) => choice.choice.options.clone(),
+            None => vec![name.clone()],
+        }
     }
 
     pub(crate) fn caches(&self) -> &Caches {
         &self.caches
     }
 
-    /// All names, in order.
+    /// All names, in order: models, and choices among them.
     pub fn names(&self) -> Vec<ModelName> {
-        self.table.read().models.keys().cloned().collect()
+        let table = self.table.read();
+        let mut names: Vec<ModelName> = table.models.keys().chain(table.choices.keys()).cloned().collect();
+        names.sort();
+        names
     }
 
     /// The dearest price, part by part, of a model and all that may be asked in its place; free when there is none.
@@ -172,7 +208,12 @@ impl Models {
         asking: Asking,
         cx: &'a Context,
     ) -> BoxFuture<'a, Result<Reply, Error>> {
-        Box::pin(cache::answer(self, model, request, asking, cx))
+        let table = self.table.read().clone();
+        let Some(choice) = table.choices.get(model) else {
+            return Box::pin(cache::answer(self, model, request, asking, cx));
+        };
+        let chosen = choice.choose(model, cx);
+        Box::pin(async move { cache::answer(self, &chosen?, request, asking, cx).await })
     }
 
     /// Asks the model itself.

@@ -30,7 +30,7 @@ fn kept(primary: Vec<Script>) -> World {
 }
 
 /// Another request of the same caller.
-fn asker(w: &World, n: u128) -> Context {
+pub(crate) fn asker(w: &World, n: u128) -> Context {
     Context {
         request: RequestId::from_parts(UnixMillis(0), n),
         meter: Arc::new(Meter::default()),
@@ -39,7 +39,7 @@ fn asker(w: &World, n: u128) -> Context {
     }
 }
 
-fn request(text: &str) -> ChatRequest {
+pub(crate) fn request(text: &str) -> ChatRequest {
     ChatRequest { messages: vec![Message::text(Role::User, text)], ..ChatRequest::default() }
 }
 

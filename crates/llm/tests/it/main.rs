@@ -10,6 +10,7 @@ mod cache;
 mod cache_lanes;
 mod call;
 mod cascade;
+mod choices;
 mod codecs;
 mod completions;
 mod flights;
