@@ -13,6 +13,7 @@ mod batches;
 mod body;
 mod came;
 mod chat;
+mod chosen;
 mod commands;
 mod completions;
 mod configuration;

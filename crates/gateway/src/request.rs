@@ -16,6 +16,7 @@ use store::Admitted;
 
 use crate::app::{App, Pipeline};
 use crate::auth::Caller;
+use crate::chosen;
 use crate::deltas::Growth;
 use crate::drain;
 use crate::errors::Failure;
@@ -304,6 +305,10 @@ impl Request {
         }
         let inner = &self.app.inner;
         inner.metrics.left();
+        let observers = self.app.observers();
+        if observers.any() {
+            chosen::answered(&record).into_iter().for_each(|answered| observers.answered(answered));
+        }
         let tracing = self.app.generation.settings.tracing.as_ref();
         let trace = tracing.zip(self.trace).map(|(t, trace)| (t.sink.clone(), trace));
         inner.ended.put(&inner.metrics, record, trace);

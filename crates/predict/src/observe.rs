@@ -75,7 +75,8 @@ pub struct NamedTensor {
     pub tensor: Tensor,
 }
 
-/// A request that a model was asked, and what came of it.
+/// A request that a model was asked, and what came of it: a predictive model, or a chat model that was chosen among several, of
+/// which nothing is given but figures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answered {
     /// The request's id, as `x-request-id` shows it: what feedback names.
@@ -102,6 +103,8 @@ pub struct Answered {
     pub inputs: Arc<[NamedTensor]>,
     /// What was answered, in the order that was asked for; none when it failed.
     pub outputs: Arc<[NamedTensor]>,
+    /// Figures of the answer itself, by name: `cost_usd`, `first_output_ms`.
+    pub figures: Arc<[(Arc<str>, f64)]>,
     /// Why it failed, if it did.
     pub error: Option<Code>,
 }

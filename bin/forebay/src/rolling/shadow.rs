@@ -88,6 +88,7 @@ fn told(
         arm: Arm::Shadow,
         place: Some(Place { challenger: copy.challenger.clone(), step: None }),
         outputs,
+        figures: Arc::default(),
         error,
         ..Answered::clone(&copy.answered)
     }

@@ -80,6 +80,7 @@ impl Looked {
             entity,
             inputs,
             outputs,
+            figures: Arc::default(),
             error,
         });
     }

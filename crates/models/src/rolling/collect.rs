@@ -5,7 +5,7 @@
 //! step and the arm in which it was answered, also when its labels come later, and gives one value a metric: the first. A label may
 //! come before the answer that it is about: it waits.
 //!
-//! Metrics by name: `latency_ms` and `error` (0 or 1) of the answer itself; `correct`, `wrong`, `brier`, `log_loss`, `absolute_error`
+//! Metrics by name: `latency_ms`, `error` (0 or 1) and whatever other figures it brings of the answer itself; `correct`, `wrong`, `brier`, `log_loss`, `absolute_error`
 //! and `squared_error` of an answer and its label; every other name is that of a score.
 //!
 //! Bounded: the newest predictions are kept for their labels, and the newest labels for their predictions; what is older is forgotten,
@@ -135,7 +135,10 @@ impl Collector {
                 "latency_ms" => of.give(at, metric, unit, answered.took.as_secs_f64() * 1e3),
                 #[expect(clippy::cast_precision_loss, reason = "it is 0 or 1")]
                 "error" => of.give(at, metric, unit, failed as f64),
-                _ => labelled = true,
+                _ => match answered.figures.iter().find(|(name, _)| **name == **metric) {
+                    Some((_, value)) => of.give(at, metric, unit, *value),
+                    None => labelled = true,
+                },
             }
         }
         if labelled && failed == 0 {

@@ -28,6 +28,7 @@ fn answered(id: &str, entity: &str, arm: Arm, chance: f64) -> Answered {
         place: Some(Place { challenger: "2".into(), step: Some(1) }),
         entity: Some(entity.into()),
         inputs: Arc::new([]),
+        figures: Arc::default(),
         outputs: [NamedTensor { name: "probabilities".into(), tensor }].into(),
         error: None,
     }
