@@ -20,6 +20,7 @@ use pipeline::exec::Notes;
 use store::{Reader, Store};
 
 use crate::Error;
+use crate::choosing::Choices;
 use crate::config::Config;
 use crate::config::model::{ModelConfig, RatesConfig, ReplayConfig, TimeoutsConfig};
 use crate::config::pool::HedgeConfig;
@@ -69,7 +70,7 @@ fn caps(config: &Config, limits: &admission::Settings) -> Caps {
         let most = limits.model(&name.as_str().into()).max_concurrency;
         (name.clone(), upstreams::caps(m, most))
     };
-    config.models.iter().filter(|(_, m)| !m.predicts()).map(of).collect()
+    config.models.iter().filter(|(_, m)| m.is_chat()).map(of).collect()
 }
 
 /// What outlives a configuration.
@@ -88,6 +89,8 @@ pub struct Assembly {
     noting: Noting,
     /// Of the configuration in force.
     endpoints: Arc<Endpoints>,
+    /// Who answers to names that several models answer to.
+    choices: Choices,
     /// End users are counted only where something limits them.
     users: bool,
 }
@@ -143,6 +146,7 @@ impl Assembly {
             }),
             noting: Noting::new(store.reader.tracking.clone(), clock.clone()),
             endpoints: Arc::default(),
+            choices: Choices::default(),
             users,
         };
         let made = assembly.make(config)?;
@@ -171,8 +175,8 @@ impl Assembly {
         let (mut settings, mut infos, mut workers) = (Vec::new(), Vec::new(), HashMap::new());
         let mut endpoints = Endpoints::new();
         for (name, m) in &config.models {
-            // What predicts is asked elsewhere: see `predictions`.
-            if m.predicts() {
+            // What predicts is asked elsewhere: see `predictions`. A choice is a word for another model.
+            if !m.is_chat() {
                 infos.push(inventory::info(&self.project, name, m, inventory::known(m, &table, now)));
                 continue;
             }
@@ -189,7 +193,11 @@ impl Assembly {
             infos.push(inventory::info(&self.project, name, m, known));
             endpoints.insert(name.clone(), kept);
         }
-        models.prepare(settings);
+        let choice = |(name, m): (&String, &ModelConfig)| {
+            let options = m.choice.iter().map(|option| option.as_str().into()).collect();
+            (name.as_str().into(), llm::Choice { options, chooser: self.choices.of(name) as _ })
+        };
+        models.prepare_with(settings, config.models.iter().filter(|(_, m)| m.is_choice()).map(choice));
         let outside = wiring::outside(config, self.reader.runs.clone(), &self.means.clock)?;
         let noting: Arc<dyn Notes> = Arc::new(self.noting.clone());
         let tracked = Some(self.means.tracked.clone());
@@ -205,6 +213,11 @@ impl Assembly {
         let limits = wiring::limits(config);
         let caps = caps(config, &limits);
         Ok(Made { parts, limits, caps, endpoints, definitions, upstreams, notes })
+    }
+
+    /// Who answers to names that several models answer to.
+    pub(crate) fn choices(&self) -> &Choices {
+        &self.choices
     }
 
     /// Where commands of stages note what they try.

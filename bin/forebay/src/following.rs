@@ -1,25 +1,37 @@
-//! Models of the registry, served by what their aliases stand for.
+//! Models of the registry and choices of chat models, served by what their aliases stand for.
 //!
 //! Each alias is looked at again and again: moved by whomever (a gate's decision, a command, a client of MLflow, another server on the
 //! same database), it is followed within [`LOOK`] and the time that a version takes to load. To go back to a version that is in memory
 //! is to store a pointer. With each look goes one at the rollouts of the model, which divide its traffic (`rolling`). Whatever cannot be loaded changes nothing; an alias that is taken away takes the model out of service.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use contract::TenantId;
+use contract::{Clock, TenantId};
+use models::choice;
 use models::stages::{Tracked, file_of, find};
 use pipeline::task;
-use predict::served::Source;
+use predict::served::{Router, Source};
 use predict::{Artifact, Models};
 
+use crate::choosing::{Choice, option};
 use crate::rolling::{Rolling, Stands};
 
 /// How often aliases are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// What versions of a model are.
+#[derive(Clone)]
+pub(crate) enum Serves {
+    /// Predictive models: how they are run; the artifact is filled in.
+    Predictive(Box<Source>),
+    /// A word for which of these chat models answers.
+    Choice(Arc<Choice>, Vec<String>),
+}
+
 /// A model that follows an alias.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Follow {
     /// What it is called here.
     pub(crate) name: String,
@@ -27,8 +39,18 @@ pub(crate) struct Follow {
     pub(crate) registered: String,
     /// The alias.
     pub(crate) alias: String,
-    /// How it is run; its artifact is filled in.
-    pub(crate) source: Source,
+    /// What its versions are.
+    pub(crate) serves: Serves,
+}
+
+impl Follow {
+    /// Divides its requests, or no more.
+    pub(crate) fn route_by(&self, models: &Models, way: Option<Arc<dyn Router>>) {
+        match &self.serves {
+            Serves::Predictive(_) => models.route_by(&self.name, way),
+            Serves::Choice(choice, _) => choice.route_by(way),
+        }
+    }
 }
 
 /// What is known of a model that is followed.
@@ -48,12 +70,17 @@ struct Known {
 const PAUSE: u32 = 40;
 
 /// Follows these aliases until it is dropped.
-pub(crate) async fn follow(models: Models, tracked: Tracked, rolling: Rolling, all: Vec<Follow>) {
+pub(crate) async fn follow(
+    (models, clock): (Models, Arc<dyn Clock>),
+    tracked: Tracked,
+    rolling: Rolling,
+    all: Vec<Follow>,
+) {
     let mut known: BTreeMap<String, Known> = BTreeMap::new();
     loop {
         for of in &all {
             let known = known.entry(of.name.clone()).or_default();
-            look(&models, &tracked, of, known).await;
+            look((&models, &*clock), &tracked, of, known).await;
             if known.looked {
                 let Known { served, loaded, .. } = known;
                 rolling.look(of, Stands { served: *served, loaded }).await;
@@ -63,14 +90,14 @@ pub(crate) async fn follow(models: Models, tracked: Tracked, rolling: Rolling, a
     }
 }
 
-async fn look(models: &Models, tracked: &Tracked, of: &Follow, known: &mut Known) {
+async fn look(by: (&Models, &dyn Clock), tracked: &Tracked, of: &Follow, known: &mut Known) {
     if let Some((_, left)) = &mut known.failed
         && *left > 0
     {
         *left -= 1;
         return;
     }
-    match bring(models, tracked, of, known).await {
+    match bring(by, tracked, of, known).await {
         Ok(()) => (known.failed, known.looked) = (None, true),
         Err(why) => {
             if known.failed.as_ref().is_none_or(|(before, _)| *before != why) {
@@ -82,8 +109,20 @@ async fn look(models: &Models, tracked: &Tracked, of: &Follow, known: &mut Known
 }
 
 /// Serves what the alias stands for now.
-async fn bring(models: &Models, tracked: &Tracked, of: &Follow, known: &mut Known) -> Result<(), String> {
+async fn bring(
+    (models, clock): (&Models, &dyn Clock),
+    tracked: &Tracked,
+    of: &Follow,
+    known: &mut Known,
+) -> Result<(), String> {
     let tenant = TenantId::of_the_project();
+    if let Serves::Choice(_, options) = &of.serves
+        && !known.looked
+        && let Some(first) = options.first()
+    {
+        let begun = choice::begin(tracked, &tenant, (&of.registered, &of.alias), first, clock.wall()).await;
+        begun.map_err(|e| e.to_string())?;
+    }
     let version = match find(tracked, &tenant, &of.registered, Ok(of.alias.as_str())).await {
         Ok(version) => version,
         // Nobody has registered it yet.
@@ -91,10 +130,15 @@ async fn bring(models: &Models, tracked: &Tracked, of: &Follow, known: &mut Know
         Err(e) => return Err(e.to_string()),
     };
     let Some(version) = version else {
+        if let Serves::Choice(choice, _) = &of.serves {
+            choice.serve(None);
+        }
         if known.served.take().is_some() {
             known.loaded.clear();
             tracing::warn!(model = %of.name, alias = %of.alias, "the alias stands for nothing any more: the model is out of service");
-            models.unload(&of.name, None).map_err(|e| e.to_string())?;
+            if let Serves::Predictive(_) = &of.serves {
+                models.unload(&of.name, None).map_err(|e| e.to_string())?;
+            }
         }
         return Ok(());
     };
@@ -102,17 +146,30 @@ async fn bring(models: &Models, tracked: &Tracked, of: &Follow, known: &mut Know
     if known.served == Some(number) {
         return Ok(());
     }
+    let source = match &of.serves {
+        Serves::Predictive(source) => source,
+        Serves::Choice(choice, options) => {
+            choice.learn(number, option(&version, options)?);
+            choice.serve(Some(number));
+            known.loaded.insert(number);
+            said(of, number, known.served.replace(number));
+            return Ok(());
+        }
+    };
     let named = number.to_string();
     // In memory already: the way back is a pointer.
     let warm = known.loaded.contains(&number) && models.serve(&of.name, &named).is_ok();
     if !warm {
         let file = file_of(tracked, &tenant, &version).await.map_err(|e| e.to_string())?;
-        let source = Source { artifact: Artifact::Content(file), ..of.source.clone() };
+        let source = Source { artifact: Artifact::Content(file), ..Source::clone(source) };
         models.load(&of.name, &named, source).await.map_err(|e| e.to_string())?;
         models.serve(&of.name, &named).map_err(|e| e.to_string())?;
         known.loaded.insert(number);
     }
-    let before = known.served.replace(number);
-    tracing::info!(model = %of.name, registered = %of.registered, alias = %of.alias, version = number, before, "another version answers");
+    said(of, number, known.served.replace(number));
     Ok(())
+}
+
+fn said(of: &Follow, version: i64, before: Option<i64>) {
+    tracing::info!(model = %of.name, registered = %of.registered, alias = %of.alias, version, before, "another version answers");
 }

@@ -70,6 +70,7 @@ pub fn known(m: &ModelConfig, table: &History, now: UnixMillis) -> Known {
         (Some(p), _) => (p.price(), "config".to_owned()),
         (None, Some((name, dated))) => (dated.entry.price(), name.clone()),
         (None, None) if m.local.is_some() || m.predicts() => (Price::FREE, "local".to_owned()),
+        (None, None) if m.is_choice() => (Price::FREE, "choice".to_owned()),
         (None, None) => (Price::FREE, "none".to_owned()),
     };
     let entry = found.as_ref().map(|(_, dated)| &dated.entry);
@@ -123,6 +124,7 @@ pub fn info(project: &Path, name: &str, m: &ModelConfig, known: Known) -> ModelI
         (Some(model), _, _) => ("openai", model.clone()),
         (_, Some(model), _) => ("anthropic", model.clone()),
         (_, _, Some(local)) => ("local", local.clone()),
+        (None, None, None) if m.is_choice() => ("choice", m.choice.join(", ")),
         (None, None, None) => match &m.registry {
             Some(name) => ("registry", format!("{name}@{}", m.alias())),
             None => ("onnx", m.onnx.clone().unwrap_or_default()),

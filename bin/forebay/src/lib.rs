@@ -6,6 +6,7 @@ mod aside;
 pub mod assembly;
 mod bucket;
 pub mod capture;
+mod choosing;
 pub mod cli;
 pub mod config;
 pub mod datasets;

@@ -98,7 +98,8 @@ fn one(
 ) -> Result<Pipeline, Error> {
     let graph = checked(name, spec, registry)?;
     let version = version(spec);
-    let mut models: Vec<ModelName> = graph.nodes.iter().flat_map(|n| n.stage.models()).collect();
+    let mut models: Vec<ModelName> =
+        graph.nodes.iter().flat_map(|n| n.stage.models()).flat_map(|name| known.behind(&name)).collect();
     models.sort();
     models.dedup();
     let price = models.iter().map(|n| known.dearest(n)).fold(Price::FREE, Price::dearest);

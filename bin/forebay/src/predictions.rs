@@ -1,4 +1,4 @@
-//! The project's predictive models: ONNX files and models of the registry that the configuration names, loaded beside the server's
+//! The project's predictive models, and the choices of its chat models: ONNX files and models of the registry that the configuration names, loaded beside the server's
 //! work. Those of the registry are followed by `following`.
 //!
 //! A version's name is of its content: a file that changed is another version, which is served once it is loaded, and the one before
@@ -19,9 +19,10 @@ use predict::observe::Observers;
 use predict::served::{Instances, Sharing, Source};
 use predict::{Artifact, LoadSettings, Models};
 
+use crate::choosing::Choices;
 use crate::config::Config;
 use crate::config::model::ModelConfig;
-use crate::following::{Follow, follow};
+use crate::following::{Follow, Serves, follow};
 use crate::rolling::Rolling;
 
 /// How much memory predictive models may take together.
@@ -35,19 +36,26 @@ pub(crate) struct Predictions {
     /// The load that is under way; another takes its place.
     loading: Arc<Mutex<Option<Task<()>>>>,
     tracked: Tracked,
+    clock: Arc<dyn Clock>,
     rolling: Rolling,
+    choices: Choices,
     /// Who follows aliases of the registry.
     following: Arc<Mutex<Option<Task<()>>>>,
 }
 
 impl Predictions {
     /// None yet.
-    pub(crate) fn new(project: &Path, clock: Arc<dyn Clock>, tracked: Tracked, observers: Observers) -> Self {
+    pub(crate) fn new(
+        project: &Path,
+        clock: Arc<dyn Clock>,
+        tracked: Tracked,
+        (observers, choices): (Observers, Choices),
+    ) -> Self {
         let backend = Arc::new(onnx::Onnx::default());
         let models = Models::new(backend, MEMORY, clock.clone());
-        let rolling = Rolling::new(models.clone(), tracked.clone(), clock, observers);
-        let project = project.to_owned();
-        Predictions { project, models, loading: Arc::default(), tracked, rolling, following: Arc::default() }
+        let rolling = Rolling::new(models.clone(), tracked.clone(), clock.clone(), observers);
+        let (project, loading, following) = (project.to_owned(), Arc::default(), Arc::default());
+        Predictions { project, models, loading, tracked, clock, rolling, choices, following }
     }
 
     /// What the gateway serves.
@@ -68,12 +76,12 @@ impl Predictions {
         };
         let sources: Vec<(String, PathBuf, Source)> = config.models.iter().filter_map(file).collect();
         let followed = |(name, m): (&String, &ModelConfig)| {
-            Some(Follow {
-                name: name.clone(),
-                registered: m.registry.clone()?,
-                alias: m.alias().to_owned(),
-                source: source(m, Artifact::Content(Bytes::new())),
-            })
+            let serves = match m.choice.is_empty() {
+                true => Serves::Predictive(Box::new(source(m, Artifact::Content(Bytes::new())))),
+                false => Serves::Choice(self.choices.of(name), m.choice.clone()),
+            };
+            let registered = m.registry.clone().or_else(|| m.is_choice().then(|| name.clone()))?;
+            Some(Follow { name: name.clone(), registered, alias: m.alias().to_owned(), serves })
         };
         let followed: Vec<Follow> = config.models.iter().filter_map(followed).collect();
         let named =
@@ -83,9 +91,11 @@ impl Predictions {
         self.models.retain(named);
         self.rolling.retain(|name| followed.iter().any(|f| f.name == name));
         let (models, tracked, rolling) = (self.models.clone(), self.tracked.clone(), self.rolling.clone());
+        let clock = self.clock.clone();
         *self.following.lock() = (!followed.is_empty()).then(|| {
             task::kept("follow aliases", move || {
-                follow(models.clone(), tracked.clone(), rolling.clone(), followed.clone())
+                let models = (models.clone(), clock.clone());
+                follow(models, tracked.clone(), rolling.clone(), followed.clone())
             })
         });
         if sources.is_empty() {

@@ -87,7 +87,7 @@ impl Telemetry for Sink {
 
 /// Who answers for each model, in the words of the conventions.
 pub(crate) fn upstreams(config: &Config) -> impl Iterator<Item = (ModelName, Upstream)> + '_ {
-    let asked = config.models.iter().filter(|(_, m)| !m.predicts());
+    let asked = config.models.iter().filter(|(_, m)| m.is_chat());
     asked.map(|(name, m)| (name.as_str().into(), upstream(name, m)))
 }
 

@@ -64,7 +64,8 @@ fn versions(
         // Who stands in for them too.
         for at in 0.. {
             let Some(model) = wanted.get(at).and_then(|name| config.models.get(*name)) else { break };
-            let next = model.fallback.iter().filter_map(|f| config.models.get_key_value(&f.model));
+            let others = model.fallback.iter().map(|f| &f.model).chain(&model.choice);
+            let next = others.filter_map(|name| config.models.get_key_value(name));
             for (name, _) in next {
                 if !wanted.contains(&name) {
                     wanted.push(name);

@@ -11,6 +11,7 @@
 //! - [`onnx`]: models as ONNX files with their pre-processing inside; models of other libraries, turned into such files or refused.
 //! - [`stages`]: `train`, `evaluate` and `register`, as stages of durable pipelines.
 //! - [`release`]: which version answers, moved by people: forward by what a gate decided, back by what was before.
+//! - [`choice`]: which model of the configuration answers to a name, as versions of a registered model.
 //! - [`check`], [`uri`]: what a name, a value, a path and an address may be. The words of refusals are those of MLflow 3.17, whose
 //!   clients read them.
 //! - [`artifacts`]: where files of runs and models are.
@@ -21,6 +22,7 @@
 pub mod artifacts;
 pub mod card;
 pub mod check;
+pub mod choice;
 mod error;
 pub mod evaluate;
 pub mod gate;

@@ -129,6 +129,7 @@ impl Opened {
         let tracked = learning::tracked(&global.project, artifacts, &env, store.reader.tracking.clone())?;
         let means = Means { clock: clock.clone(), surface, open, export: sink, tracked: tracked.clone() };
         let (assembly, app) = Assembly::start(&global.project, config, &store, means).await?;
+        assembly.choices().look(config, &tracked).await;
         let ended = app.ended();
         let telling = lineage::start(&global.project, config, clock.clone())?;
         if let Some(telling) = &telling {
@@ -189,10 +190,11 @@ impl Opened {
         config: &Config,
         app: &App,
         capture: Option<&Capture>,
+        assembly: &Assembly,
     ) -> Predictions {
         let tracked = self.tracked.clone();
-        let predictions =
-            Predictions::new(&self.project, self.clock.clone(), tracked, app.observers().clone());
+        let seen = (app.observers().clone(), assembly.choices().clone());
+        let predictions = Predictions::new(&self.project, self.clock.clone(), tracked, seen);
         app.serve_predictions(predictions.models());
         let rolling = Arc::new(predictions.rolling());
         let all = capture.map(Capture::observer).into_iter().chain([rolling.clone() as _]);

@@ -93,7 +93,7 @@ async fn serve(
     assembly.durable().heavy_on(heavy.clone());
     Box::pin(opened.serve_features(global, &config, &app, &heavy)).await?;
     let capture = opened.capture(global, &config, &heavy);
-    let predictions = opened.serve_predictions(&config, &app, capture.as_deref());
+    let predictions = opened.serve_predictions(&config, &app, capture.as_deref(), &assembly);
     let current = Current::new(app);
     let starting = opened.work(global, &config, &current, &assembly)?;
     let watching = opened.watch((global, &config), &current.app(), &starting, &heavy);

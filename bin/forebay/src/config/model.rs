@@ -1,6 +1,7 @@
 //! The configuration as a person writes it: one struct for each section. These docs are the manual: they become the
 //! descriptions of the JSON Schema that editors show.
 
+use ::models::rollout::RolloutConfig;
 use contract::{Price, Secret};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -160,7 +161,7 @@ pub struct AuthConfig {
     pub required: Option<bool>,
 }
 
-/// A model: exactly one of `openai`, `anthropic`, `local`, `onnx` and `registry`.
+/// A model: exactly one of `openai`, `anthropic`, `local`, `onnx`, `registry` and `choice`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
@@ -176,7 +177,13 @@ pub struct ModelConfig {
     /// The name of a registered model: a predictive model whose version is the one that `alias` stands for. When the alias moves, the
     /// other version is loaded and then served; the one before stays in memory for the way back.
     pub registry: Option<String>,
-    /// The alias whose version of a `registry` model answers. Unless given: `champion`.
+    /// Chat models of this file of which one answers to this name: which one is kept in the registry, under the same name, and moved by
+    /// `forebay models choose`; the first one until somebody does. Whoever calls it, and every stage, asks the name of the choice.
+    pub choice: Vec<String>,
+    /// How another model of a `choice` comes to answer: some users first, compared with those who are answered as before. Without it,
+    /// everybody is answered by it at once.
+    pub rollout: Option<RolloutConfig>,
+    /// The alias whose version of a `registry` model or a `choice` answers. Unless given: `champion`.
     pub alias: Option<String>,
     /// Feature views in which columns of an `onnx` or `registry` model are looked up when a request leaves them out: each by the keys that
     /// the request says, as it is at that moment. A column is the feature of its name, or `VIEW__FEATURE`, as in a training set.
@@ -342,6 +349,16 @@ impl ModelConfig {
     /// Whether it is a predictive model, which is asked by other routes than language models.
     pub fn predicts(&self) -> bool {
         self.onnx.is_some() || self.registry.is_some()
+    }
+
+    /// Whether it is a name that several chat models answer to.
+    pub fn is_choice(&self) -> bool {
+        !self.choice.is_empty()
+    }
+
+    /// Whether it is a chat model itself.
+    pub fn is_chat(&self) -> bool {
+        !self.predicts() && !self.is_choice()
     }
 
     /// The alias of a model of the registry.

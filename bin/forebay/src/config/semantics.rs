@@ -108,13 +108,13 @@ impl<'a> Semantics<'a> {
             map(json, "/models").map(|(name, m)| (name.as_str(), fallbacks(m))).collect();
         for (name, model) in map(json, "/models").filter(|(_, m)| m.is_object()) {
             let pointer = join("/models", name);
-            let kinds: Vec<&str> = ["openai", "anthropic", "local", "onnx", "registry"]
+            let kinds: Vec<&str> = ["openai", "anthropic", "local", "onnx", "registry", "choice"]
                 .into_iter()
                 .filter(|k| model.get(k).is_some())
                 .collect();
             match kinds.as_slice() {
                 [] => {
-                    let remedy = "add one of `openai: MODEL`, `anthropic: MODEL`, `local: FILE`, `onnx: FILE`, `registry: NAME`";
+                    let remedy = "add one of `openai: MODEL`, `anthropic: MODEL`, `local: FILE`, `onnx: FILE`, `registry: NAME`, `choice: [MODEL, …]`";
                     self.at_key(
                         &pointer,
                         format!("the model `{name}` does not say what it is"),
@@ -123,6 +123,12 @@ impl<'a> Semantics<'a> {
                 }
                 ["onnx"] => self.onnx(&pointer, model),
                 ["registry"] => self.registered(&pointer, model),
+                ["choice"] => self.choice(&pointer, name, model),
+                [_] if model.get("rollout").is_some() => {
+                    let message = "a `rollout` is of a `choice` alone";
+                    let remedy = "remove it, or make a `choice` of this model and the one that comes";
+                    self.at_key(&join(&pointer, "rollout"), message.into(), remedy.into());
+                }
                 [_] if model.get("features").is_some() => {
                     let message = "`features` are looked up for predictive models alone";
                     self.at_key(&join(&pointer, "features"), message.into(), "remove it".into());
@@ -147,9 +153,8 @@ impl<'a> Semantics<'a> {
             }
             for (i, target) in fallbacks(model).iter().enumerate() {
                 let own = format!("{pointer}/fallback/{i}");
-                let predicts = json.pointer(&join(&join("/models", target), "onnx")).is_some();
-                if predicts {
-                    let message = format!("the model `{target}` predicts and does not write");
+                if let Some(what) = no_chat_model(json, target) {
+                    let message = format!("the model `{target}` {what}");
                     self.at_value(&own, message, "name a model that answers in text".into());
                 } else if !models.contains_key(target.as_str()) {
                     let remedy = suggest(target, "the models are", models.keys().copied());
@@ -185,6 +190,62 @@ impl<'a> Semantics<'a> {
         {
             let message = format!("no registered model is called `{name}`: {}", refused.message);
             self.at_key(&join(pointer, "registry"), message, "write the name that `register` has".into());
+        }
+    }
+
+    /// A name that several chat models answer to.
+    fn choice(&mut self, pointer: &str, name: &str, model: &Json) {
+        self.nothing_but(pointer, model, &["choice", "rollout", "alias"]);
+        let json = self.json;
+        if let Err(refused) = ::models::check::model_name(name) {
+            let message = format!("no registered model can be called `{name}`: {}", refused.message);
+            self.at_key(
+                pointer,
+                message,
+                "give the choice another name: the registry keeps it under this one".into(),
+            );
+        }
+        let options: Vec<&str> = model
+            .get("choice")
+            .and_then(Json::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_str)
+            .collect();
+        if options.is_empty() {
+            let remedy = "name the models, the one that answers now first";
+            self.at_key(&join(pointer, "choice"), "there is nothing to choose".into(), remedy.into());
+        }
+        for (i, option) in options.iter().enumerate() {
+            let own = format!("{pointer}/choice/{i}");
+            if options.iter().take(i).any(|before| before == option) {
+                self.at_value(&own, format!("`{option}` is there twice"), "name it once".into());
+            } else if json.pointer(&join("/models", option)).is_none() {
+                let models = map(json, "/models").map(|(name, _)| name.as_str());
+                let remedy = suggest(option, "the models are", models);
+                self.at_value(&own, format!("there is no model `{option}`"), remedy);
+            } else if let Some(what) = no_chat_model(json, option) {
+                let message = format!("the model `{option}` {what}");
+                self.at_value(&own, message, "name a model that answers in text".into());
+            }
+        }
+        let rollout = model.get("rollout").cloned();
+        let Some(Ok(rollout)) = rollout.map(serde_json::from_value::<::models::rollout::RolloutConfig>)
+        else {
+            return;
+        };
+        let own = join(pointer, "rollout");
+        if rollout.shadow.is_some() {
+            let message =
+                "a chat model that nobody hears costs what one costs that is heard, and is not asked";
+            self.at_key(
+                &join(&own, "shadow"),
+                message.into(),
+                "remove it, and begin the canary with a small share".into(),
+            );
+        }
+        for problem in ::models::rollout::Settings::new(&rollout).err().into_iter().flatten() {
+            self.at_key(&format!("{own}{}", problem.pointer), problem.message, problem.remedy);
         }
     }
 
@@ -231,10 +292,11 @@ impl<'a> Semantics<'a> {
 
     /// Reports the fields of a predictive model that mean nothing for one.
     fn nothing_but(&mut self, pointer: &str, model: &Json, own: &[&str]) {
+        let what = if own.contains(&"choice") { "choice" } else { "predictive model" };
         let others =
             model.as_object().into_iter().flat_map(|m| m.keys()).filter(|k| !own.contains(&k.as_str()));
         for field in others {
-            let message = format!("`{field}` means nothing for a predictive model");
+            let message = format!("`{field}` means nothing for a {what}");
             self.at_key(&join(pointer, field), message, "remove it".into());
         }
     }
@@ -417,6 +479,17 @@ impl<'a> Semantics<'a> {
                 _ => {}
             }
         }
+    }
+}
+
+/// Why a model of the configuration is none that can be asked in another's place.
+fn no_chat_model(json: &Json, name: &str) -> Option<&'static str> {
+    let model = json.pointer(&join("/models", name))?;
+    let is = |kind: &str| model.get(kind).is_some();
+    match () {
+        () if is("onnx") || is("registry") => Some("predicts and does not write"),
+        () if is("choice") => Some("is itself a choice"),
+        () => None,
     }
 }
 

@@ -14,7 +14,8 @@ use predict::served::Source;
 
 use super::table::{Table, Way};
 use super::{OfModel, Rolling};
-use crate::following::Follow;
+use crate::choosing::option;
+use crate::following::{Follow, Serves};
 
 /// How often what was seen is saved, when nothing is urgent; and how often time passes.
 const SAVE: Duration = Duration::from_secs(1);
@@ -57,23 +58,23 @@ impl Rolling {
         };
         if kept.state.alias != of.alias || kept.state.releases.rollouts().is_empty() {
             own.looked.lock().kept = Some(kept);
-            self.end(&own);
+            self.end(of, &own);
             return Ok(());
         }
         self.watch(&own, &kept.state);
         let Stands { served, loaded } = stands;
         let kept = self.load(of, &own, kept, (served, &mut *loaded)).await?;
-        self.install(&own, &kept.state, loaded);
+        self.install(of, &own, &kept.state, loaded);
         let kept = self.tell(of, &own, kept, served).await?;
-        self.install(&own, &kept.state, loaded);
+        self.install(of, &own, &kept.state, loaded);
         own.looked.lock().kept = Some(kept);
         Ok(())
     }
 
     /// Nothing is rolled out any more: whoever is served answers.
-    fn end(&self, own: &OfModel) {
+    fn end(&self, of: &Follow, own: &OfModel) {
         if own.table.swap(None).is_some() {
-            self.0.models.route_by(&own.name, None);
+            of.route_by(&self.0.models, None);
             own.collector.lock().watch(&[]);
             own.looked.lock().unloadable.clear();
             self.count();
@@ -91,7 +92,7 @@ impl Rolling {
     }
 
     /// Divides traffic as a state says.
-    fn install(&self, own: &OfModel, state: &State, loaded: &BTreeSet<i64>) {
+    fn install(&self, of: &Follow, own: &OfModel, state: &State, loaded: &BTreeSet<i64>) {
         let loaded: BTreeSet<String> = loaded.iter().map(ToString::to_string).collect();
         let before = own.table.load_full();
         let same = |t: &Arc<Table>| t.releases == state.releases && t.loaded == loaded;
@@ -100,7 +101,7 @@ impl Rolling {
         }
         let table = Arc::new(Table { releases: state.releases.clone(), loaded });
         own.table.store(Some(table.clone()));
-        self.0.models.route_by(&own.name, Some(Arc::new(Way(table))));
+        of.route_by(&self.0.models, Some(Arc::new(Way(table))));
         self.0.busy.store(true, Ordering::Relaxed);
     }
 
@@ -116,7 +117,12 @@ impl Rolling {
         for challenger in all.collect::<Vec<_>>() {
             let Ok(number) = challenger.parse::<i64>() else { continue };
             let there = loaded.contains(&number)
-                && self.0.models.peek(&of.name, &challenger).is_ok_and(|v| v.is_some());
+                && match &of.serves {
+                    Serves::Predictive(_) => {
+                        self.0.models.peek(&of.name, &challenger).is_ok_and(|v| v.is_some())
+                    }
+                    Serves::Choice(..) => true,
+                };
             if there || own.looked.lock().unloadable.contains(&challenger) {
                 continue;
             }
@@ -140,8 +146,15 @@ impl Rolling {
         let said = |e: models::Error| e.to_string();
         let version = find(tracked, &tenant, &of.registered, Err(number)).await.map_err(said)?;
         let version = version.ok_or_else(|| "the version is gone".to_owned())?;
+        let source = match &of.serves {
+            Serves::Predictive(source) => source,
+            Serves::Choice(choice, options) => {
+                choice.learn(number, option(&version, options)?);
+                return Ok(());
+            }
+        };
         let file = file_of(tracked, &tenant, &version).await.map_err(said)?;
-        let source = Source { artifact: Artifact::Content(file), ..of.source.clone() };
+        let source = Source { artifact: Artifact::Content(file), ..Source::clone(source) };
         let named = number.to_string();
         let loaded = self.0.models.load(&of.name, &named, source).await.map_err(|e| e.to_string())?;
         // What requests to the champion do not hold, nobody will give it.

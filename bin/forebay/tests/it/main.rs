@@ -20,6 +20,7 @@ mod caching;
 mod cancel;
 mod capture;
 mod chance;
+mod choices;
 mod collector;
 mod commands;
 mod cut;

@@ -1,6 +1,7 @@
 //! `forebay models …`: the models of the configuration or of a running server, files for local ones, and the registry: versions, what
 //! was decided about them, and which of them answers.
 
+mod choose;
 mod download;
 mod made;
 mod moves;
@@ -37,6 +38,8 @@ enum Command {
     Show(registered::Show),
     /// List what aliases stood for, and when that was known.
     History(registered::History),
+    /// Let another model of a choice answer to its name: some users first when the configuration gives it a rollout.
+    Choose(choose::Args),
     /// Let a version answer that its gate accepted, or give the word that it waits for.
     Promote(moves::Promote),
     /// Go back to the version that answered before; while another is being rolled out, take that back.
@@ -65,6 +68,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
         Command::Pull(args) => pull::run(global, args),
         Command::Show(args) => block_on(registered::show(global, args)),
         Command::History(args) => block_on(registered::history(global, args)),
+        Command::Choose(args) => block_on(choose::run(global, args)),
         Command::Promote(args) => block_on(moves::forward(global, args)),
         Command::Rollback(args) => block_on(moves::back(global, args)),
         Command::Kill(args) => block_on(moves::kill(global, args)),

@@ -1,0 +1,136 @@
+//! The choices of a project: which model answers to a name, as the registry says and its rollouts divide.
+//!
+//! What is known of a choice is one pointer that requests read; whoever follows its alias ([`crate::following`]) stores another. It outlives
+//! configurations. Before anything is known the first model answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use contract::{Code, Error, ModelName, TenantId};
+use llm::{Chooser, Chosen};
+use models::choice::option_of;
+use models::stages::{Tracked, find};
+use parking_lot::Mutex;
+use predict::observe::Place;
+use predict::served::Router;
+use serde_json::json;
+use store::tracking::ModelVersion;
+
+use crate::config::Config;
+
+/// What is known of a choice.
+#[derive(Clone, Default)]
+struct Known {
+    /// The models that versions stand for.
+    models: BTreeMap<i64, ModelName>,
+    /// Whether its alias was looked at, and the version that it stands for.
+    served: Option<Option<i64>>,
+    /// Who divides requests, while a rollout is under way.
+    way: Option<Arc<dyn Router>>,
+}
+
+/// A choice.
+pub(crate) struct Choice {
+    name: String,
+    known: ArcSwap<Known>,
+}
+
+impl Choice {
+    fn change(&self, change: impl Fn(&mut Known)) {
+        self.known.rcu(|known| {
+            let mut known = Known::clone(known);
+            change(&mut known);
+            known
+        });
+    }
+
+    /// A version stands for a model.
+    pub(crate) fn learn(&self, version: i64, model: &str) {
+        self.change(|known| _ = known.models.insert(version, model.into()));
+    }
+
+    /// The alias stands for that version, or for none.
+    pub(crate) fn serve(&self, version: Option<i64>) {
+        self.change(|known| known.served = Some(version));
+    }
+
+    /// Whoever divides its requests.
+    pub(crate) fn route_by(&self, way: Option<Arc<dyn Router>>) {
+        self.change(|known| known.way.clone_from(&way));
+    }
+}
+
+impl Chooser for Choice {
+    fn choose(&self, who: &str) -> Result<Option<Chosen>, Error> {
+        let known = self.known.load();
+        if let Some(routed) = known.way.as_ref().and_then(|way| way.route(who))
+            && let Some(model) =
+                routed.version.parse().ok().and_then(|version: i64| known.models.get(&version))
+        {
+            let (version, arm) = (&*routed.version, routed.arm.as_str());
+            let note = match &routed.place {
+                None => json!({"version": version, "arm": arm}),
+                Some(Place { challenger, step }) => {
+                    json!({"version": version, "arm": arm, "challenger": &**challenger, "step": step})
+                }
+            };
+            return Ok(Some(Chosen { model: model.clone(), note }));
+        }
+        let Some(served) = known.served else { return Ok(None) };
+        let Some(version) = served else {
+            let m = format!(
+                "`{}` was taken out of service: `forebay models choose {} MODEL` or `forebay models rollback {}` brings it back",
+                self.name, self.name, self.name
+            );
+            return Err(Error::new(Code::UpstreamUnreachable, m).param("model"));
+        };
+        let chosen = |model: &ModelName| Chosen {
+            model: model.clone(),
+            note: json!({"version": version.to_string()}),
+        };
+        Ok(known.models.get(&version).map(chosen))
+    }
+}
+
+/// What a version says answers, when that is one of the models that may.
+pub(crate) fn option<'a>(version: &'a ModelVersion, options: &[String]) -> Result<&'a str, String> {
+    let option = option_of(version).map_err(|e| e.to_string())?;
+    if !options.iter().any(|own| own == option) {
+        let all = options.join(", ");
+        return Err(format!("`{option}` is none of the models that the configuration lets answer: {all}"));
+    }
+    Ok(option)
+}
+
+/// The choices of a project, by name. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Choices(Arc<Mutex<BTreeMap<String, Arc<Choice>>>>);
+
+impl Choices {
+    /// A choice; made when it is asked for first.
+    pub(crate) fn of(&self, name: &str) -> Arc<Choice> {
+        let fresh = || Arc::new(Choice { name: name.to_owned(), known: ArcSwap::default() });
+        self.0.lock().entry(name.to_owned()).or_insert_with(fresh).clone()
+    }
+
+    /// Looks once at what the registry says, for whoever does not follow it, and before anybody is answered.
+    pub(crate) async fn look(&self, config: &Config, tracked: &Tracked) {
+        for (name, m) in config.models.iter().filter(|(_, m)| m.is_choice()) {
+            let choice = self.of(name);
+            match find(tracked, &TenantId::of_the_project(), name, Ok(m.alias())).await {
+                Ok(Some(version)) => match option(&version, &m.choice) {
+                    Ok(model) => {
+                        choice.learn(version.version, model);
+                        choice.serve(Some(version.version));
+                    }
+                    Err(error) => tracing::error!(choice = %name, %error, "the first model answers"),
+                },
+                Ok(None) => choice.serve(None),
+                // Nobody ever chose.
+                Err(error) if error.is_missing() => {}
+                Err(error) => tracing::error!(choice = %name, %error, "the first model answers"),
+            }
+        }
+    }
+}
