@@ -2,7 +2,7 @@
 """Built-in trees beside LightGBM's own package, XGBoost and scikit-learn, on the same rows of flights and Adult, in one run.
 
     cargo build --release -p forebay-lightgbm --bins --examples
-    cargo run -p xtask -- fixtures --only nycflights13-flights   # and nycflights13-weather, adult-train, adult-test
+    cargo run -p xtask -- fixtures --only nycflights13-flights   # the same for nycflights13-weather, adult-train, adult-test
     python3 -m venv venv && venv/bin/pip install lightgbm==4.7.0 xgboost==3.2.0 scikit-learn==1.9.1 onnxruntime==1.32.0 pandas
     venv/bin/python bench/train/run.py --target target/release --fixtures ~/.cache/forebay/fixtures --work FOLDER [--trials 12]
 
