@@ -14,6 +14,7 @@ use models::stages::{Tracked, file_of, find};
 use pipeline::task;
 use predict::served::{Router, Source};
 use predict::{Artifact, Models};
+use store::tracking::ModelVersion;
 
 use crate::choosing::{Choice, option};
 use crate::rolling::{Rolling, Stands};
@@ -60,10 +61,20 @@ struct Known {
     served: Option<i64>,
     /// Versions that were loaded from the registry as it is now.
     loaded: BTreeSet<i64>,
-    /// What went wrong last, so that it is said once; and how many looks are left out before it is tried again.
-    failed: Option<(String, u32)>,
+    /// What went wrong last, so that it is said once.
+    failed: Option<Failed>,
     /// Whether the alias was looked at: before, nobody knows what is served.
     looked: bool,
+}
+
+/// A failure.
+#[derive(Debug)]
+struct Failed {
+    why: String,
+    /// What the alias stood for, as far as that was known. Another version is looked at at once.
+    version: Option<i64>,
+    /// How many looks are left out before it is tried again.
+    left: u32,
 }
 
 /// Looks left out after a failure: a version that cannot be loaded is tried again every ten seconds.
@@ -91,19 +102,24 @@ pub(crate) async fn follow(
 }
 
 async fn look(by: (&Models, &dyn Clock), tracked: &Tracked, of: &Follow, known: &mut Known) {
-    if let Some((_, left)) = &mut known.failed
-        && *left > 0
+    let stands = standing(tracked, of).await;
+    let version = stands.as_ref().ok().and_then(|stands| stands.as_ref().map(|version| version.version));
+    if let Some(failed) = known.failed.as_mut().filter(|failed| failed.left > 0 && failed.version == version)
     {
-        *left -= 1;
+        failed.left -= 1;
         return;
     }
-    match bring(by, tracked, of, known).await {
+    let brought = match stands {
+        Ok(stands) => bring(by, tracked, of, (known, stands)).await,
+        Err(why) => Err(why),
+    };
+    match brought {
         Ok(()) => (known.failed, known.looked) = (None, true),
         Err(why) => {
-            if known.failed.as_ref().is_none_or(|(before, _)| *before != why) {
+            if known.failed.as_ref().is_none_or(|before| before.why != why) {
                 tracing::error!(model = %of.name, registered = %of.registered, alias = %of.alias, error = %why, "a model of the registry is not served as it should be");
             }
-            known.failed = Some((why, PAUSE));
+            known.failed = Some(Failed { why, version, left: PAUSE });
         }
     }
 }
@@ -113,22 +129,17 @@ async fn bring(
     (models, clock): (&Models, &dyn Clock),
     tracked: &Tracked,
     of: &Follow,
-    known: &mut Known,
+    (known, mut version): (&mut Known, Option<ModelVersion>),
 ) -> Result<(), String> {
     let tenant = TenantId::of_the_project();
     if let Serves::Choice(_, options) = &of.serves
-        && !known.looked
+        && version.is_none()
         && let Some(first) = options.first()
     {
-        let begun = choice::begin(tracked, &tenant, (&of.registered, &of.alias), first, clock.wall()).await;
-        begun.map_err(|e| e.to_string())?;
+        let named = (of.registered.as_str(), of.alias.as_str());
+        choice::begin(tracked, &tenant, named, first, clock.wall()).await.map_err(|e| e.to_string())?;
+        version = standing(tracked, of).await?;
     }
-    let version = match find(tracked, &tenant, &of.registered, Ok(of.alias.as_str())).await {
-        Ok(version) => version,
-        // Nobody has registered it yet.
-        Err(e) if e.is_missing() => None,
-        Err(e) => return Err(e.to_string()),
-    };
     let Some(version) = version else {
         if let Serves::Choice(choice, _) = &of.serves {
             choice.serve(None);
@@ -168,6 +179,16 @@ async fn bring(
     }
     said(of, number, known.served.replace(number));
     Ok(())
+}
+
+/// What the alias stands for now, if for anything.
+async fn standing(tracked: &Tracked, of: &Follow) -> Result<Option<ModelVersion>, String> {
+    match find(tracked, &TenantId::of_the_project(), &of.registered, Ok(of.alias.as_str())).await {
+        Ok(version) => Ok(version),
+        // Nobody has registered it yet.
+        Err(e) if e.is_missing() => Ok(None),
+        Err(e) => Err(e.to_string()),
+    }
 }
 
 fn said(of: &Follow, version: i64, before: Option<i64>) {

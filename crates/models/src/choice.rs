@@ -46,10 +46,9 @@ pub async fn version_of(
     let filter = format!("name = '{}'", name.replace('\'', ""));
     let search = Search { filter, most: VERSIONS, ..Search::default() };
     let all = of.search_versions(&search).await?.items;
-    if let Some(other) = all.iter().find(|version| option_of(version).is_err()) {
+    if !all.is_empty() && all.iter().all(|version| option_of(version).is_err()) {
         let m = format!(
-            "`{name}` is a registered model with versions of its own (version {}), and no choice",
-            other.version
+            "`{name}` is a registered model with versions of its own, and no choice: give the choice another name"
         );
         return Err(Refused::state(m).into());
     }

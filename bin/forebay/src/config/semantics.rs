@@ -155,7 +155,11 @@ impl<'a> Semantics<'a> {
                 let own = format!("{pointer}/fallback/{i}");
                 if let Some(what) = no_chat_model(json, target) {
                     let message = format!("the model `{target}` {what}");
-                    self.at_value(&own, message, "name a model that answers in text".into());
+                    self.at_value(
+                        &own,
+                        message,
+                        "name a chat model of its own: one with `openai`, `anthropic` or `local`".into(),
+                    );
                 } else if !models.contains_key(target.as_str()) {
                     let remedy = suggest(target, "the models are", models.keys().copied());
                     self.at_value(&own, format!("there is no model `{target}`"), remedy);
@@ -226,7 +230,11 @@ impl<'a> Semantics<'a> {
                 self.at_value(&own, format!("there is no model `{option}`"), remedy);
             } else if let Some(what) = no_chat_model(json, option) {
                 let message = format!("the model `{option}` {what}");
-                self.at_value(&own, message, "name a model that answers in text".into());
+                self.at_value(
+                    &own,
+                    message,
+                    "name a chat model of its own: one with `openai`, `anthropic` or `local`".into(),
+                );
             }
         }
         let rollout = model.get("rollout").cloned();

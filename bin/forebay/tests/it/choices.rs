@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::process::Output;
+use std::time::Duration;
 
+use contract::{Clock as _, SystemClock};
 use serde_json::{Value as Json, json};
 use testkit::{FakeUpstream, Handle, Script};
 
@@ -186,6 +188,24 @@ async fn who_answers_whom_survives_a_kill_and_the_way_back_and_the_switch_work_a
         eventually("nobody answers", || world.ask("ann") == Err(503));
         world.done(&["models", "rollback", "writer"]);
         eventually("it answers again", || world.ask("ann").is_ok());
+        // A version that is no choice's stands in nobody's way, and the way back from it does not wait.
+        let version = json!({"name": "writer", "source": "s3://bucket/key"});
+        let (status, made) = asked(&world.server, "/api/2.0/mlflow/model-versions/create", &version);
+        assert_eq!((status, &made["model_version"]["version"]), (200, &json!("3")), "{made}");
+        world.done(&["models", "choose", "writer", "large", "--now"]);
+        let alias = json!({"name": "writer", "alias": "champion", "version": "3"});
+        assert_eq!(asked(&world.server, "/api/2.0/mlflow/registered-models/alias", &alias).0, 200);
+        // Long enough for it to be looked at; who answered goes on.
+        std::thread::park_timeout(Duration::from_secs(1));
+        assert_eq!(world.who("ann"), "large");
+        world.done(&["models", "choose", "writer", "small", "--now"]);
+        let clock = SystemClock::default();
+        let began = clock.now();
+        eventually("small answers", || world.who("ann") == "small");
+        assert!(clock.now().since(began) < Duration::from_secs(5), "it was waited for what failed before");
+        let shown =
+            world.done(&["models", "history", "writer"]) + &world.done(&["models", "show", "writer", "1"]);
+        assert!(shown.contains("version 2 (large)") && shown.contains("model      small"), "{shown}");
         let unknown = world.command(&["models", "choose", "writer", "huge"]);
         let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
         assert!(said.contains("small, large"), "{said}");

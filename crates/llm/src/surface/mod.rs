@@ -216,10 +216,12 @@ impl<'a> Body<'a> {
 
     /// The end user, whom a provider is told of too: it stays in the body.
     fn end_user(&self) -> Result<Option<UserId>, Error> {
-        match self.0.get("user") {
-            None | Some(Json::Null) => Ok(None),
-            Some(Json::String(u)) => user(u).map(Some),
-            Some(_) => Err(invalid("user", "`user` must be a string")),
+        // The second took the first one's place.
+        let said = |name| self.0.get(name).filter(|said| !said.is_null()).map(|said| (name, said));
+        match said("user").or_else(|| said("safety_identifier")) {
+            None => Ok(None),
+            Some((_, Json::String(u))) => user(u).map(Some),
+            Some((name, _)) => Err(invalid(name, format!("`{name}` must be a string"))),
         }
     }
 }

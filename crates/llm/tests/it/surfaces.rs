@@ -220,3 +220,16 @@ fn marks_for_a_providers_cache_reach_it_and_no_other() {
     assert_eq!(to_openai["messages"][2]["content"], "seen");
     assert_eq!(call.request.messages[1].content.to_text(), "Hi.");
 }
+
+#[test]
+fn the_end_user_is_named_by_either_word() {
+    let of = |more: &str| {
+        let body = format!(r#"{{"model": "m", "messages": [{{"role": "user", "content": "hi"}}]{more}}}"#);
+        openai::parse(body.as_bytes()).map(|call| call.user.map(|user| user.as_str().to_owned()))
+    };
+    assert_eq!(of("").unwrap(), None);
+    assert_eq!(of(r#", "safety_identifier": "ann""#).unwrap().as_deref(), Some("ann"));
+    assert_eq!(of(r#", "user": "bob", "safety_identifier": "ann""#).unwrap().as_deref(), Some("bob"));
+    assert_eq!(of(r#", "user": null, "safety_identifier": "ann""#).unwrap().as_deref(), Some("ann"));
+    assert_eq!(of(r#", "safety_identifier": 7"#).unwrap_err().param.as_deref(), Some("safety_identifier"));
+}

@@ -76,6 +76,21 @@ async fn choose(
         choice::begin(tracked, tenant, (name, of.alias()), first, now).await.map_err(failed)?;
     }
     let version = choice::version_of(tracked, tenant, (name, model), now).await.map_err(failed)?;
+    if rollouts::under_way(registry, name, Some(version)).await? {
+        let message = format!("`{}` is coming to answer `{}` already", clean(model), clean(name));
+        let help = format!(
+            "`forebay models rollout show {name}` says how far it is; to let it answer everybody at once, end that first (`forebay models rollout abort {name}`) and choose with --now",
+            name = clean(name)
+        );
+        return Err(Error::new(message, help));
+    }
+    if rollouts::under_way(registry, name, None).await? {
+        let message = format!("another model is coming to answer `{}`", clean(name));
+        return Err(Error::new(
+            message,
+            format!("end it first: `forebay models rollout abort {}`", clean(name)),
+        ));
+    }
     if let Some(rollout) = of.rollout.as_ref().filter(|_| !at_once) {
         let settings = Settings::new(rollout).map_err(|all| {
             let first = all.into_iter().next();
@@ -91,13 +106,6 @@ async fn choose(
             Begun::Champion => Came::Answered,
         };
         return Ok((version, came));
-    }
-    if rollouts::under_way(registry, name, None).await? {
-        let message = format!("another model is coming to answer `{}`", clean(name));
-        return Err(Error::new(
-            message,
-            format!("end it first: `forebay models rollout abort {}`", clean(name)),
-        ));
     }
     let before = find(tracked, tenant, name, Ok(of.alias())).await.map_err(failed)?.map(|v| v.version);
     if before == Some(version) {

@@ -83,7 +83,8 @@ pub(super) async fn forward(global: &Global, args: &Promote) -> Result<(), Error
     let wanted = Wanted { name: &args.name, version: args.version, alias: &args.alias };
     let moved = promote(&registry.tracked, &registry.tenant, wanted, word, (&key, &public)).await;
     registry.close().await;
-    told(global, (&args.name, &args.alias), moved.map_err(|e| failed(&e))?)
+    let stands = format!("version {}", args.version);
+    told(global, (&args.name, &args.alias), moved.map_err(|e| failed(&e))?, &stands)
 }
 
 pub(super) async fn back(global: &Global, args: &Alias) -> Result<(), Error> {
@@ -96,17 +97,21 @@ pub(super) async fn back(global: &Global, args: &Alias) -> Result<(), Error> {
         return rollouts::told(global, &args.name, changed?);
     }
     let moved = roll_back(&registry.tracked, &registry.tenant, &args.name, &args.alias, time::now()).await;
+    let stands = match &moved {
+        Ok(moved) => registry.named(&args.name, moved.to).await,
+        Err(_) => String::new(),
+    };
     registry.close().await;
-    told(global, (&args.name, &args.alias), moved.map_err(|e| failed(&e))?)
+    told(global, (&args.name, &args.alias), moved.map_err(|e| failed(&e))?, &stands)
 }
 
-fn told(global: &Global, (name, alias): (&str, &str), moved: Moved) -> Result<(), Error> {
+fn told(global: &Global, (name, alias): (&str, &str), moved: Moved, stands: &str) -> Result<(), Error> {
     let Moved { from, to } = moved;
     if global.json {
         return print_json(&json!({"name": name, "alias": alias, "from": from, "to": to}));
     }
     let before = from.map_or_else(String::new, |from| format!(", and was version {from}"));
-    print(&format!("{} of {} is version {to}{before}", clean(alias), clean(name)));
+    print(&format!("{} of {} is {stands}{before}", clean(alias), clean(name)));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use clap::Args as Flags;
 use comfy_table::{Table, presets};
 use contract::{TenantId, UnixMillis};
+use models::choice::option_of;
 use models::gate::seal::PublicKey;
 use models::release::{Decided, decided};
 use models::stages::{Released, Tracked, find};
@@ -61,6 +62,13 @@ impl Registry {
             ..Search::default()
         };
         Ok(of.search_versions(&search).await.map_err(|e| failed(&e.into()))?.items)
+    }
+
+    /// A version in words: `version 2`, and of a choice the model that it stands for.
+    pub(super) async fn named(&self, name: &str, version: i64) -> String {
+        let found = self.tracked.tracking.of(&self.tenant).version(name, version).await;
+        let option = found.ok().and_then(|version| Some(clean(option_of(&version).ok()?)));
+        option.map_or_else(|| format!("version {version}"), |model| format!("version {version} ({model})"))
     }
 
     /// The version that is named: by its number, or by an alias.
@@ -169,14 +177,14 @@ async fn model(global: &Global, registry: &Registry, name: &str) -> Result<(), E
     let mut table = grid(["version", "answers as", "gate", "made", "of", "id"]);
     for v in &versions {
         let verdict = tag(v, "forebay.verdict").unwrap_or("-").replace('_', " ");
-        let data = tag(v, "forebay.data").map_or_else(|| "-".to_owned(), short);
+        let data = tag(v, "forebay.data").map(short).or_else(|| option_of(v).ok().map(clean));
         let id = tag(v, "forebay.model_id").unwrap_or("-");
         table.add_row([
             v.version.to_string(),
             clean(&aliases(v.version).join(", ")),
             clean(&verdict),
             time::show(UnixMillis(v.created_at)),
-            data,
+            data.unwrap_or_else(|| "-".to_owned()),
             clean(id.get(..14).unwrap_or(id)),
         ]);
     }
@@ -192,6 +200,23 @@ fn short(table: &str) -> String {
 
 async fn version(global: &Global, registry: &Registry, name: &str, which: &str) -> Result<(), Error> {
     let version = registry.version(name, which).await?;
+    if let Ok(model) = option_of(&version) {
+        if global.json {
+            let (number, aliases) = (version.version, &version.aliases);
+            return print_json(
+                &json!({"name": version.name, "version": number, "aliases": aliases, "model": model}),
+            );
+        }
+        let aliases =
+            if version.aliases.is_empty() { "-".to_owned() } else { clean(&version.aliases.join(", ")) };
+        print(&format!(
+            "{} version {}\n  answers as {aliases}\n  model      {}",
+            clean(&version.name),
+            version.version,
+            clean(model)
+        ));
+        return Ok(());
+    }
     let decided = registry.decided(global, &version).await;
     let record = Released::record_of(&registry.tracked, &registry.tenant, &version).await;
     let record = record.map_err(|e| failed(&e))?;
@@ -313,7 +338,10 @@ async fn told(global: &Global, registry: &Registry, args: &History) -> Result<()
                 &json!({"name": args.name, "alias": args.alias, "at": valid.0, "known": known.0, "version": stood}),
             );
         }
-        let stood = stood.map_or_else(|| "nothing".to_owned(), |v| format!("version {v}"));
+        let stood = match stood {
+            Some(version) => registry.named(&args.name, version).await,
+            None => "nothing".to_owned(),
+        };
         print(&format!(
             "{} of {} stood for {stood} at {}",
             clean(&args.alias),
@@ -338,7 +366,10 @@ async fn told(global: &Global, registry: &Registry, args: &History) -> Result<()
     }
     let mut table = grid(["from", "alias", "stands for", "written"]);
     for l in &lines {
-        let stands = l.version.map_or_else(|| "nothing".to_owned(), |v| format!("version {v}"));
+        let stands = match l.version {
+            Some(version) => registry.named(&args.name, version).await,
+            None => "nothing".to_owned(),
+        };
         table.add_row([
             time::show(UnixMillis(l.valid_at)),
             clean(&l.alias),

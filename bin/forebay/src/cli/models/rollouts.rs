@@ -225,7 +225,10 @@ async fn promote(global: &Global, registry: &Registry, word: &Word) -> Result<()
     let waits = found.is_some_and(|r| matches!(r.phase(), Phase::Waiting(_)));
     if let Some(rollout) = found.filter(|r| !waits && r.held().is_none()) {
         let message = format!("{}: nobody is asked, and nothing is held", line(name, rollout));
-        return Err(Error::new(message, "it goes on by itself when enough is known"));
+        return Err(Error::new(
+            message,
+            "it goes on by itself when enough is known and its time is over: `at_least` of its step, `bake` where it answers everybody",
+        ));
     }
     said(
         global,
