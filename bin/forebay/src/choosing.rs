@@ -64,6 +64,13 @@ impl Choice {
 impl Chooser for Choice {
     fn choose(&self, who: &str) -> Result<Option<Chosen>, Error> {
         let known = self.known.load();
+        if known.served == Some(None) {
+            let m = format!(
+                "`{}` was taken out of service: `forebay models choose {} MODEL` or `forebay models rollback {}` brings it back",
+                self.name, self.name, self.name
+            );
+            return Err(Error::new(Code::UpstreamUnreachable, m).param("model"));
+        }
         if let Some(routed) = known.way.as_ref().and_then(|way| way.route(who))
             && let Some(model) =
                 routed.version.parse().ok().and_then(|version: i64| known.models.get(&version))
@@ -77,14 +84,7 @@ impl Chooser for Choice {
             };
             return Ok(Some(Chosen { model: model.clone(), note }));
         }
-        let Some(served) = known.served else { return Ok(None) };
-        let Some(version) = served else {
-            let m = format!(
-                "`{}` was taken out of service: `forebay models choose {} MODEL` or `forebay models rollback {}` brings it back",
-                self.name, self.name, self.name
-            );
-            return Err(Error::new(Code::UpstreamUnreachable, m).param("model"));
-        };
+        let Some(version) = known.served.flatten() else { return Ok(None) };
         let chosen = |model: &ModelName| Chosen {
             model: model.clone(),
             note: json!({"version": version.to_string()}),
@@ -114,6 +114,11 @@ impl Choices {
         self.0.lock().entry(name.to_owned()).or_insert_with(fresh).clone()
     }
 
+    /// Forgets those that are not kept.
+    pub(crate) fn retain(&self, keep: impl Fn(&str) -> bool) {
+        self.0.lock().retain(|name, _| keep(name));
+    }
+
     /// Looks once at what the registry says, for whoever does not follow it, and before anybody is answered.
     pub(crate) async fn look(&self, config: &Config, tracked: &Tracked) {
         for (name, m) in config.models.iter().filter(|(_, m)| m.is_choice()) {
@@ -132,5 +137,48 @@ impl Choices {
                 Err(error) => tracing::error!(choice = %name, %error, "the first model answers"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use predict::observe::Arm;
+    use predict::served::Routed;
+
+    use super::*;
+
+    /// Sends everybody to one version.
+    struct To(&'static str);
+
+    impl Router for To {
+        fn route(&self, _: &str) -> Option<Routed> {
+            Some(Routed { version: self.0.into(), arm: Arm::Canary, place: None })
+        }
+    }
+
+    #[test]
+    fn out_of_service_goes_before_any_division_and_a_choice_that_comes_back_knows_nothing() {
+        let choices = Choices::default();
+        let choice = choices.of("writer");
+        assert_eq!(choice.choose("ann").unwrap(), None, "nobody has said anything");
+        choice.learn(1, "small");
+        choice.learn(2, "large");
+        choice.serve(Some(1));
+        let model = || choice.choose("ann").unwrap().unwrap().model;
+        assert_eq!(model().as_str(), "small");
+        choice.route_by(Some(Arc::new(To("2"))));
+        assert_eq!(model().as_str(), "large");
+        choice.route_by(Some(Arc::new(To("3"))));
+        assert_eq!(model().as_str(), "small", "of a version that nobody knows nothing is said");
+        choice.serve(None);
+        assert_eq!(choice.choose("ann").unwrap_err().code, Code::UpstreamUnreachable);
+        choice.serve(Some(1));
+        assert!(Arc::ptr_eq(&choice, &choices.of("writer")));
+        choices.retain(|name| name != "writer");
+        assert_eq!(
+            choices.of("writer").choose("ann").unwrap(),
+            None,
+            "one that comes back knows nothing of before"
+        );
     }
 }

@@ -91,7 +91,7 @@ pub(crate) async fn follow(
     loop {
         for of in &all {
             let known = known.entry(of.name.clone()).or_default();
-            look((&models, &*clock), &tracked, of, known).await;
+            look((&models, &*clock, &rolling), &tracked, of, known).await;
             if known.looked {
                 let Known { served, loaded, .. } = known;
                 rolling.look(of, Stands { served: *served, loaded }).await;
@@ -101,7 +101,7 @@ pub(crate) async fn follow(
     }
 }
 
-async fn look(by: (&Models, &dyn Clock), tracked: &Tracked, of: &Follow, known: &mut Known) {
+async fn look(by: (&Models, &dyn Clock, &Rolling), tracked: &Tracked, of: &Follow, known: &mut Known) {
     let stands = standing(tracked, of).await;
     let version = stands.as_ref().ok().and_then(|stands| stands.as_ref().map(|version| version.version));
     if let Some(failed) = known.failed.as_mut().filter(|failed| failed.left > 0 && failed.version == version)
@@ -126,7 +126,7 @@ async fn look(by: (&Models, &dyn Clock), tracked: &Tracked, of: &Follow, known: 
 
 /// Serves what the alias stands for now.
 async fn bring(
-    (models, clock): (&Models, &dyn Clock),
+    (models, clock, rolling): (&Models, &dyn Clock, &Rolling),
     tracked: &Tracked,
     of: &Follow,
     (known, mut version): (&mut Known, Option<ModelVersion>),
@@ -160,7 +160,9 @@ async fn bring(
     let source = match &of.serves {
         Serves::Predictive(source) => source,
         Serves::Choice(choice, options) => {
-            choice.learn(number, option(&version, options)?);
+            // Whoever answered goes on, as far as that model is one of the choice's still; what was divided is not.
+            let model = option(&version, options).inspect_err(|_| rolling.leave(of))?;
+            choice.learn(number, model);
             choice.serve(Some(number));
             known.loaded.insert(number);
             said(of, number, known.served.replace(number));

@@ -90,6 +90,7 @@ impl Predictions {
         self.models.expect(names.collect());
         self.models.retain(named);
         self.rolling.retain(|name| followed.iter().any(|f| f.name == name));
+        self.choices.retain(|name| config.models.get(name).is_some_and(ModelConfig::is_choice));
         let (models, tracked, rolling) = (self.models.clone(), self.tracked.clone(), self.rolling.clone());
         let clock = self.clock.clone();
         *self.following.lock() = (!followed.is_empty()).then(|| {

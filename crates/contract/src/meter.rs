@@ -183,13 +183,14 @@ impl Meter {
         self.lock().facts.insert(name.to_owned(), value);
     }
 
-    /// Keeps one of several findings of a name, apart for each `of`: `{of: value}`. The first one stays.
-    pub fn note(&self, name: &str, of: &str, value: serde_json::Value) {
+    /// Keeps one of several findings of a name, apart for each `of`: `{of: value}`. The first one stays, and is given back.
+    pub fn note(&self, name: &str, of: &str, value: serde_json::Value) -> serde_json::Value {
         let mut inner = self.lock();
         let all =
             inner.facts.entry(name).or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
-        if let Some(all) = all.as_object_mut() {
-            all.entry(of).or_insert(value);
+        match all.as_object_mut() {
+            Some(all) => all.entry(of).or_insert(value).clone(),
+            None => value,
         }
     }
 

@@ -77,7 +77,8 @@ impl Listed {
         let Chosen { model, note } = chosen.unwrap_or_else(first);
         let mut note = if let Value::Object(fields) = note { fields } else { serde_json::Map::new() };
         note.insert("model".to_owned(), model.as_str().into());
-        cx.meter.note(CHOICES, name.as_str(), Value::Object(note));
-        Ok(model)
+        // Of two stages that ask at once, the first one's stays.
+        let stays = cx.meter.note(CHOICES, name.as_str(), Value::Object(note));
+        Ok(stays.get("model").and_then(Value::as_str).map_or(model, Into::into))
     }
 }

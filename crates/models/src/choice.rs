@@ -11,6 +11,8 @@ use crate::stages::Tracked;
 
 /// The tag of a version that says which model answers.
 const OPTION: &str = "forebay.choice";
+/// Lines of the log of its aliases that are looked through for one of its own.
+const ALIASES: u32 = 1_000;
 /// Versions that are looked through for one of an option.
 const VERSIONS: u64 = 1_000;
 
@@ -43,17 +45,8 @@ pub async fn version_of(
         Err(store::Error::Refused(Refused { why: Why::Exists, .. })) => {}
         Err(e) => return Err(e.into()),
     }
-    let filter = format!("name = '{}'", name.replace('\'', ""));
-    let search = Search { filter, most: VERSIONS, ..Search::default() };
-    let all = of.search_versions(&search).await?.items;
-    if !all.is_empty() && all.iter().all(|version| option_of(version).is_err()) {
-        let m = format!(
-            "`{name}` is a registered model with versions of its own, and no choice: give the choice another name"
-        );
-        return Err(Refused::state(m).into());
-    }
-    if let Some(found) = all.iter().find(|version| option_of(version).is_ok_and(|own| own == option)) {
-        return Ok(found.version);
+    if let Some(found) = found(tracked, tenant, (name, option)).await? {
+        return Ok(found);
     }
     let tag: Pair = (OPTION.to_owned(), option.to_owned());
     let new = NewModelVersion {
@@ -66,7 +59,28 @@ pub async fn version_of(
         model: None,
         tags: vec![tag],
     };
-    Ok(of.create_version(&new, now.0).await?.version)
+    let made = of.create_version(&new, now.0).await?.version;
+    // Another server may have made one at the same time: the first of them is it.
+    Ok(found(tracked, tenant, (name, option)).await?.unwrap_or(made))
+}
+
+/// The first version that stands for an option.
+async fn found(
+    tracked: &Tracked,
+    tenant: &TenantId,
+    (name, option): (&str, &str),
+) -> Result<Option<i64>, Error> {
+    let filter = format!("name = '{}'", name.replace('\'', ""));
+    let search = Search { filter, most: VERSIONS, ..Search::default() };
+    let all = tracked.tracking.of(tenant).search_versions(&search).await?.items;
+    if !all.is_empty() && all.iter().all(|version| option_of(version).is_err()) {
+        let m = format!(
+            "`{name}` is a registered model with versions of its own, and no choice: give the choice another name"
+        );
+        return Err(Refused::state(m).into());
+    }
+    let own = all.iter().filter(|version| option_of(version).is_ok_and(|own| own == option));
+    Ok(own.map(|version| version.version).min())
 }
 
 /// Lets the first option answer when nobody ever chose: what is chosen later is compared with it.
@@ -80,12 +94,10 @@ pub async fn begin(
     first: &str,
     now: UnixMillis,
 ) -> Result<(), Error> {
-    match tracked.tracking.of(tenant).registered(name).await {
-        // Who took the alias away means that.
-        Ok(model) if !model.latest.is_empty() => return Ok(()),
-        Ok(_) => {}
-        Err(store::Error::Refused(Refused { why: Why::Missing, .. })) => {}
-        Err(e) => return Err(e.into()),
+    // Who took the alias away means that; a version alone says nothing of it.
+    let log = tracked.tracking.of(tenant).alias_history(name, ALIASES).await?;
+    if log.iter().any(|line| line.alias == alias) {
+        return Ok(());
     }
     let version = version_of(tracked, tenant, (name, first), now).await?;
     tracked.tracking.of(tenant).move_alias(name, alias, (None, version), now.0).await?;

@@ -71,6 +71,13 @@ impl Rolling {
         Ok(())
     }
 
+    /// Nobody knows who is served: nothing is divided here until somebody does.
+    pub(crate) fn leave(&self, of: &Follow) {
+        if let Some(own) = self.known(&of.name) {
+            self.end(of, &own);
+        }
+    }
+
     /// Nothing is rolled out any more: whoever is served answers.
     fn end(&self, of: &Follow, own: &OfModel) {
         if own.table.swap(None).is_some() {

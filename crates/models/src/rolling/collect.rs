@@ -121,7 +121,7 @@ impl Collector {
             Arm::Champion | Arm::Shadow | Arm::Named => return,
         };
         let Some(step) = place.step else { return };
-        let (cell, unit) = (Cell { step, canary }, unit(answered.entity()));
+        let (cell, unit) = (Cell { step, canary }, unit(&answered.tenant, answered.entity()));
         let of = own.arms.entry(cell).or_default();
         of.batch.requests += 1;
         of.batch.errors += failed;
@@ -292,8 +292,9 @@ fn add(to: &mut ArmBatch, batch: ArmBatch) {
     }
 }
 
-fn unit(entity: &str) -> u64 {
-    place("forebay unit", entity)
+/// Whom an answer is about, told apart from those whom other tenants call the same.
+fn unit(tenant: &TenantId, entity: &str) -> u64 {
+    place(tenant.as_str(), entity)
 }
 
 #[cfg(test)]
