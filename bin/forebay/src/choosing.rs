@@ -45,8 +45,21 @@ impl Choice {
         });
     }
 
-    /// A version stands for a model.
-    pub(crate) fn learn(&self, version: i64, model: &str) {
+    /// Takes in what a version says, when the model that it stands for is one of those that may answer.
+    ///
+    /// # Errors
+    /// It is none of them, or the version says nothing of it.
+    pub(crate) fn learn(&self, version: &ModelVersion, options: &[String]) -> Result<(), String> {
+        let model = option_of(version).map_err(|e| e.to_string())?;
+        if !options.iter().any(|own| own == model) {
+            let all = options.join(", ");
+            return Err(format!("`{model}` is none of the models that the configuration lets answer: {all}"));
+        }
+        self.stands_for(version.version, model);
+        Ok(())
+    }
+
+    fn stands_for(&self, version: i64, model: &str) {
         self.change(|known| _ = known.models.insert(version, model.into()));
     }
 
@@ -93,16 +106,6 @@ impl Chooser for Choice {
     }
 }
 
-/// What a version says answers, when that is one of the models that may.
-pub(crate) fn option<'a>(version: &'a ModelVersion, options: &[String]) -> Result<&'a str, String> {
-    let option = option_of(version).map_err(|e| e.to_string())?;
-    if !options.iter().any(|own| own == option) {
-        let all = options.join(", ");
-        return Err(format!("`{option}` is none of the models that the configuration lets answer: {all}"));
-    }
-    Ok(option)
-}
-
 /// The choices of a project, by name. Clones are the same.
 #[derive(Clone, Default)]
 pub(crate) struct Choices(Arc<Mutex<BTreeMap<String, Arc<Choice>>>>);
@@ -124,11 +127,8 @@ impl Choices {
         for (name, m) in config.models.iter().filter(|(_, m)| m.is_choice()) {
             let choice = self.of(name);
             match find(tracked, &TenantId::of_the_project(), name, Ok(m.alias())).await {
-                Ok(Some(version)) => match option(&version, &m.choice) {
-                    Ok(model) => {
-                        choice.learn(version.version, model);
-                        choice.serve(Some(version.version));
-                    }
+                Ok(Some(version)) => match choice.learn(&version, &m.choice) {
+                    Ok(()) => choice.serve(Some(version.version)),
                     Err(error) => tracing::error!(choice = %name, %error, "the first model answers"),
                 },
                 Ok(None) => choice.serve(None),
@@ -161,8 +161,8 @@ mod tests {
         let choices = Choices::default();
         let choice = choices.of("writer");
         assert_eq!(choice.choose("ann").unwrap(), None, "nobody has said anything");
-        choice.learn(1, "small");
-        choice.learn(2, "large");
+        choice.stands_for(1, "small");
+        choice.stands_for(2, "large");
         choice.serve(Some(1));
         let model = || choice.choose("ann").unwrap().unwrap().model;
         assert_eq!(model().as_str(), "small");

@@ -16,7 +16,7 @@ use predict::served::{Router, Source};
 use predict::{Artifact, Models};
 use store::tracking::ModelVersion;
 
-use crate::choosing::{Choice, option};
+use crate::choosing::Choice;
 use crate::rolling::{Rolling, Stands};
 
 /// How often aliases are looked at.
@@ -161,8 +161,7 @@ async fn bring(
         Serves::Predictive(source) => source,
         Serves::Choice(choice, options) => {
             // Whoever answered goes on, as far as that model is one of the choice's still; what was divided is not.
-            let model = option(&version, options).inspect_err(|_| rolling.leave(of))?;
-            choice.learn(number, model);
+            choice.learn(&version, options).inspect_err(|_| rolling.leave(of))?;
             choice.serve(Some(number));
             known.loaded.insert(number);
             said(of, number, known.served.replace(number));

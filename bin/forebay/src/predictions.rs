@@ -76,11 +76,12 @@ impl Predictions {
         };
         let sources: Vec<(String, PathBuf, Source)> = config.models.iter().filter_map(file).collect();
         let followed = |(name, m): (&String, &ModelConfig)| {
-            let serves = match m.choice.is_empty() {
-                true => Serves::Predictive(Box::new(source(m, Artifact::Content(Bytes::new())))),
-                false => Serves::Choice(self.choices.of(name), m.choice.clone()),
+            let (registered, serves) = if m.is_choice() {
+                (name.clone(), Serves::Choice(self.choices.of(name), m.choice.clone()))
+            } else {
+                let source = source(m, Artifact::Content(Bytes::new()));
+                (m.registry.clone()?, Serves::Predictive(Box::new(source)))
             };
-            let registered = m.registry.clone().or_else(|| m.is_choice().then(|| name.clone()))?;
             Some(Follow { name: name.clone(), registered, alias: m.alias().to_owned(), serves })
         };
         let followed: Vec<Follow> = config.models.iter().filter_map(followed).collect();

@@ -85,11 +85,7 @@ impl Models {
     /// The same of a registry that is not in force yet: answers that are kept are shared with the one that is, and stay as they
     /// are until [`Models::keep_answers`].
     pub fn prepare(&self, models: impl IntoIterator<Item = (ModelName, ModelSettings)>) {
-        let models: BTreeMap<_, _> = models.into_iter().map(|(n, s)| (n, Arc::new(s))).collect();
-        let dearest =
-            |name| chain(&models, name).iter().map(|c| c.settings.price).fold(Price::FREE, Price::dearest);
-        let dearest = models.keys().map(|name| (name.clone(), dearest(name))).collect();
-        *self.table.write() = Arc::new(Listed { models, dearest, choices: BTreeMap::new() });
+        self.prepare_with(models, []);
     }
 
     /// Puts models in place as [`Models::prepare`] does, and names that several of them answer to.
@@ -98,9 +94,10 @@ impl Models {
         models: impl IntoIterator<Item = (ModelName, ModelSettings)>,
         choices: impl IntoIterator<Item = (ModelName, Choice)>,
     ) {
-        self.prepare(models);
-        let table = self.table.read().clone();
-        let (models, mut dearest) = (table.models.clone(), table.dearest.clone());
+        let models: BTreeMap<_, _> = models.into_iter().map(|(n, s)| (n, Arc::new(s))).collect();
+        let of =
+            |name| chain(&models, name).iter().map(|c| c.settings.price).fold(Price::FREE, Price::dearest);
+        let mut dearest: BTreeMap<_, _> = models.keys().map(|name| (name.clone(), of(name))).collect();
         let mut listed = BTreeMap::new();
         for (name, choice) in choices {
             let prices = choice.options.iter().filter_map(|option| dearest.get(option).copied());

@@ -187,7 +187,8 @@ impl<'a> Semantics<'a> {
 
     fn registered(&mut self, pointer: &str, model: &Json) {
         self.looked_up(pointer, model);
-        self.nothing_but(pointer, model, &["registry", "alias", "features", "batch", "instances", "threads"]);
+        let own = ["registry", "alias", "features", "batch", "instances", "threads"];
+        self.nothing_but((pointer, model), "predictive model", &own);
         if let Some(name) = model.get("registry").and_then(Json::as_str)
             && let Err(refused) = ::models::check::model_name(name)
         {
@@ -198,7 +199,8 @@ impl<'a> Semantics<'a> {
 
     fn onnx(&mut self, pointer: &str, model: &Json) {
         self.looked_up(pointer, model);
-        self.nothing_but(pointer, model, &["onnx", "features", "batch", "instances", "threads"]);
+        let own = ["onnx", "features", "batch", "instances", "threads"];
+        self.nothing_but((pointer, model), "predictive model", &own);
         let Some(file) = model.get("onnx").and_then(Json::as_str) else { return };
         if !self.folder.join(file).is_file() {
             let pointer = join(pointer, "onnx");
@@ -222,13 +224,7 @@ impl<'a> Semantics<'a> {
                 self.at_key(&own_pointer, format!("there is no feature view `{view}`"), remedy);
                 continue;
             };
-            let keys: Vec<&str> = found
-                .get("keys")
-                .and_then(Json::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(Json::as_str)
-                .collect();
+            let keys: Vec<&str> = texts(found, "keys").collect();
             for (key, _) in map(own, "/keys").filter(|(key, _)| !keys.contains(&key.as_str())) {
                 let remedy = suggest(key, "its keys are", keys.iter().copied());
                 let place = join(&join(&own_pointer, "keys"), key);
@@ -237,9 +233,8 @@ impl<'a> Semantics<'a> {
         }
     }
 
-    /// Reports the fields of a predictive model that mean nothing for one.
-    fn nothing_but(&mut self, pointer: &str, model: &Json, own: &[&str]) {
-        let what = if own.contains(&"choice") { "choice" } else { "predictive model" };
+    /// Reports the fields of a model that mean nothing for what it is.
+    fn nothing_but(&mut self, (pointer, model): (&str, &Json), what: &str, own: &[&str]) {
         let others =
             model.as_object().into_iter().flat_map(|m| m.keys()).filter(|k| !own.contains(&k.as_str()));
         for field in others {
@@ -438,6 +433,11 @@ fn is_nowhere(of: &Json) -> bool {
 pub(super) fn map<'a>(json: &'a Json, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Json)> + Clone {
     let object: Option<&'a Map<String, Json>> = json.pointer(pointer).and_then(Json::as_object);
     object.into_iter().flatten()
+}
+
+/// The texts of a list that is a field.
+pub(super) fn texts<'a>(json: &'a Json, field: &str) -> impl Iterator<Item = &'a str> {
+    json.get(field).and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str)
 }
 
 /// The circle that starts and ends at `start`, reported once: at the first of its models by name.

@@ -14,7 +14,6 @@ use predict::served::Source;
 
 use super::table::{Table, Way};
 use super::{OfModel, Rolling};
-use crate::choosing::option;
 use crate::following::{Follow, Serves};
 
 /// How often what was seen is saved, when nothing is urgent; and how often time passes.
@@ -155,10 +154,7 @@ impl Rolling {
         let version = version.ok_or_else(|| "the version is gone".to_owned())?;
         let source = match &of.serves {
             Serves::Predictive(source) => source,
-            Serves::Choice(choice, options) => {
-                choice.learn(number, option(&version, options)?);
-                return Ok(());
-            }
+            Serves::Choice(choice, options) => return choice.learn(&version, options),
         };
         let file = file_of(tracked, &tenant, &version).await.map_err(said)?;
         let source = Source { artifact: Artifact::Content(file), ..Source::clone(source) };

@@ -290,14 +290,18 @@ fn an_alias_that_moves_is_followed_within_a_second_and_no_request_fails() {
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
             let (mut seen, mut count) = (Vec::new(), 0);
-            while !stop.load(Ordering::Relaxed) {
+            loop {
+                // The last request is sent after the last change was seen.
+                let last = stop.load(Ordering::Acquire);
                 let version = answers(&server).unwrap_or_else(|status| panic!("a request failed: {status}"));
                 count += 1;
                 if seen.last() != Some(&version) {
                     seen.push(version);
                 }
+                if last {
+                    return (seen, count);
+                }
             }
-            (seen, count)
         });
         let (status, run) = asked(&server, "/v1/runs", &json!({"pipeline": "other"}));
         assert_eq!(status, 202, "{run}");
@@ -314,7 +318,7 @@ fn an_alias_that_moves_is_followed_within_a_second_and_no_request_fails() {
         within("the one before answers", Ok("1".to_owned()));
         command(&["models", "promote", "lateness", "2"]);
         within("the new one answers again", Ok("2".to_owned()));
-        stop.store(true, Ordering::Relaxed);
+        stop.store(true, Ordering::Release);
         let (seen, count) = asking.join().unwrap();
         assert_eq!(seen, ["1", "2", "1", "2"], "of {count} answers");
     });

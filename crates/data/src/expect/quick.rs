@@ -39,8 +39,8 @@ impl Places {
     fn new(views: &[u128]) -> Option<Places> {
         let any = views.first().filter(|_| views.len() <= FEW)?;
         // With as many as there may be, one try in seven succeeds.
-        let tries = (1..=64u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        tries.into_iter().find_map(|by| {
+        let mut tries = (1..=64u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        tries.find_map(|by| {
             let mut all = Places { by, views: vec![*any; PLACES] };
             let mut taken = [false; PLACES];
             for view in views {

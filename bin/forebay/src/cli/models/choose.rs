@@ -40,9 +40,9 @@ enum Came {
 pub(super) async fn run(global: &Global, args: &Args) -> Result<(), Error> {
     let config = project::checked_but_for_models(global)?;
     let Args { name, model, now, by } = args;
-    let choices = || config.models.iter().filter(|(_, m)| m.is_choice()).map(|(name, _)| name.clone());
     let Some(of) = config.models.get(name).filter(|m| m.is_choice()) else {
-        let all: Vec<String> = choices().collect();
+        let choices = config.models.iter().filter(|(_, m)| m.is_choice());
+        let all: Vec<&str> = choices.map(|(name, _)| name.as_str()).collect();
         let help = match all.as_slice() {
             [] => "give `models` an entry such as `writer: {choice: [small, large]}`".to_owned(),
             all => format!("the choices are {}", all.join(", ")),

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::{Semantics, map};
+use super::{Semantics, map, texts};
 use crate::config::problem::suggest;
 use crate::config::tree::join;
 
@@ -12,7 +12,7 @@ pub(super) const CHAT: &str = "name a chat model of its own: one with `openai`, 
 impl Semantics<'_> {
     /// A name that several chat models answer to.
     pub(super) fn choice(&mut self, pointer: &str, name: &str, model: &Json) {
-        self.nothing_but(pointer, model, &["choice", "rollout", "alias"]);
+        self.nothing_but((pointer, model), "choice", &["choice", "rollout", "alias"]);
         let json = self.json;
         if let Err(refused) = ::models::check::model_name(name) {
             let message = format!("no registered model can be called `{name}`: {}", refused.message);
@@ -22,13 +22,7 @@ impl Semantics<'_> {
                 "give the choice another name: the registry keeps it under this one".into(),
             );
         }
-        let options: Vec<&str> = model
-            .get("choice")
-            .and_then(Json::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Json::as_str)
-            .collect();
+        let options: Vec<&str> = texts(model, "choice").collect();
         if options.is_empty() {
             let remedy = "name the models, the one that answers now first";
             self.at_key(&join(pointer, "choice"), "there is nothing to choose".into(), remedy.into());
