@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use admission::{Gate, Room, Scope};
 use contract::{Clock, ModelName, Surface, TenantId};
-use gateway::{App, Current, FairSlots};
+use gateway::{App, Current, FairSlots, MovedBy, PipelineChoice};
 use llm::{Hedge, Models};
 use models::stages::Tracked;
 use pipeline::durable::{Definitions, Durable};
@@ -22,6 +22,7 @@ use store::{Reader, Store};
 use crate::Error;
 use crate::choosing::Choices;
 use crate::config::Config;
+use crate::config::choice::PipelineChoiceConfig;
 use crate::config::model::{ModelConfig, RatesConfig, ReplayConfig, TimeoutsConfig};
 use crate::config::pool::HedgeConfig;
 use crate::config::units::{Size, Time};
@@ -201,14 +202,21 @@ impl Assembly {
         let outside = wiring::outside(config, self.reader.runs.clone(), &self.means.clock)?;
         let noting: Arc<dyn Notes> = Arc::new(self.noting.clone());
         let tracked = Some(self.means.tracked.clone());
-        let reach = Reach { outside, tracked, notes: Some(noting) };
+        let reach = Reach { outside, tracked, notes: Some(noting), choices: Some(self.choices.clone()) };
         let cache: Arc<dyn llm::PartCache> = self.cache.clone();
         let calls = self.durable.calls();
         let registry = wiring::kinds(&models, &self.project, Some(config), Some(cache), reach, calls);
         let pipelines = pipelines::all(config, &models, &registry)?;
+        let several = |(name, c): (&String, &PipelineChoiceConfig)| {
+            let options = c.pipelines.iter().map(|option| option.as_str().into()).collect();
+            let chooser: Arc<dyn llm::Chooser> = self.choices.of(name);
+            (name.as_str().into(), PipelineChoice { options, chooser, path: c.http.clone() })
+        };
+        let choices = config.choices.iter().map(several).collect();
         let definitions = pipelines::durable(config, &registry)?;
         let inventory = Some(Arc::new(Running { models: infos, workers }) as _);
-        let parts = gateway::Parts { settings: self.settings(config), models, pipelines, inventory };
+        let settings = self.settings(config);
+        let parts = gateway::Parts { settings, models, pipelines, choices, inventory };
         let upstreams = telemetry::upstreams(config).collect();
         let limits = wiring::limits(config);
         let caps = caps(config, &limits);
@@ -326,7 +334,11 @@ impl Assembly {
             lineage: config.lineage.namespace.clone(),
             gated: {
                 let stages = config.pipelines.values().flat_map(|p| &p.stages).map(|s| &s.0);
-                stages.filter_map(|s| models::stages::gated(&s.kind, &s.config)).collect()
+                let gates = stages.filter_map(|s| models::stages::gated(&s.kind, &s.config));
+                let rollouts = config.all_choices().filter(|of| of.rollout.is_some());
+                let rollouts = rollouts.map(|of| (of.name.to_owned(), of.alias.to_owned()));
+                let gates = gates.map(|alias| (alias, MovedBy::Gate));
+                gates.chain(rollouts.map(|alias| (alias, MovedBy::Rollout))).collect()
             },
             lookups: {
                 let looks = config.models.iter().filter(|(_, m)| !m.features.is_empty());

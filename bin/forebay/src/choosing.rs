@@ -1,15 +1,17 @@
-//! The choices of a project: which model answers to a name, as the registry says and its rollouts divide.
+//! The choices of a project: which model or pipeline answers to a name, and which text a prompt is, as the registry says and its rollouts
+//! divide.
 //!
 //! What is known of a choice is one pointer that requests read; whoever follows its alias ([`crate::following`]) stores another. It outlives
-//! configurations. Before anything is known the first model answers.
+//! configurations. Before anything is known the first option answers, and of a prompt its file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use contract::{Code, Error, ModelName, TenantId};
-use llm::{Chooser, Chosen};
-use models::choice::option_of;
+use contract::{Code, Error, TenantId};
+use llm::{Chooser, Chosen, Prompt, Prompts, Texts};
+use models::choice::{Stand, option_of, prompt_of};
 use models::stages::{Tracked, find};
 use parking_lot::Mutex;
 use predict::observe::Place;
@@ -18,12 +20,71 @@ use serde_json::json;
 use store::tracking::ModelVersion;
 
 use crate::config::Config;
+use crate::config::choice::{Among, ChoiceOf, PromptConfig};
+
+/// What may answer to a choice.
+#[derive(Debug, Clone)]
+pub(crate) enum Options {
+    /// Models or pipelines of the configuration, as it calls them.
+    Named(&'static str, Vec<String>),
+    /// Texts of a prompt that use no other variables than its file.
+    Prompt {
+        /// The text of the file.
+        text: String,
+        /// Its variables.
+        variables: BTreeSet<String>,
+    },
+}
+
+impl Options {
+    /// Those of a choice.
+    ///
+    /// # Errors
+    /// The file of a prompt cannot be read, or is none.
+    pub(crate) fn of(project: &Path, among: Among<'_>) -> Result<Options, String> {
+        Ok(match among {
+            Among::Models(names) => Options::Named("model", names.to_vec()),
+            Among::Pipelines(names) => Options::Named("pipeline", names.to_vec()),
+            Among::Prompt(file) => {
+                let unread =
+                    |e: &dyn std::fmt::Display| format!("the prompt file `{file}` cannot be read: {e}");
+                let text = std::fs::read_to_string(project.join(file)).map_err(|e| unread(&e))?;
+                let variables = Prompt::parse(&text).map_err(|e| unread(&e))?;
+                let variables = variables.variables().map(str::to_owned).collect();
+                Options::Prompt { text, variables }
+            }
+        })
+    }
+
+    /// What answers until somebody chooses.
+    pub(crate) fn first(&self) -> Option<Stand<'_>> {
+        match self {
+            Options::Named(_, names) => names.first().map(|name| Stand::Named(name)),
+            Options::Prompt { text, .. } => Some(Stand::Prompt(text)),
+        }
+    }
+
+    /// A text of the prompt.
+    ///
+    /// # Errors
+    /// It is no prompt, or is given what the file is not.
+    pub(crate) fn prompt(&self, text: &str) -> Result<Prompt, String> {
+        let prompt = Prompt::parse(text).map_err(|e| e.to_string())?;
+        let Options::Prompt { variables, .. } = self else { return Err("it is no prompt".to_owned()) };
+        if let Some(more) = prompt.variables().find(|name| !variables.contains(*name)) {
+            return Err(format!("it uses the variable `{more}`, which the prompt's file does not"));
+        }
+        Ok(prompt)
+    }
+}
 
 /// What is known of a choice.
 #[derive(Clone, Default)]
 struct Known {
-    /// The models that versions stand for.
-    models: BTreeMap<i64, ModelName>,
+    /// What versions stand for: the names of models or pipelines, and of a prompt the numbers of its versions.
+    options: BTreeMap<i64, Arc<str>>,
+    /// The texts of a prompt's versions.
+    prompts: BTreeMap<i64, Arc<Prompt>>,
     /// Whether its alias was looked at, and the version that it stands for.
     served: Option<Option<i64>>,
     /// Who divides requests, while a rollout is under way.
@@ -45,22 +106,37 @@ impl Choice {
         });
     }
 
-    /// Takes in what a version says, when the model that it stands for is one of those that may answer.
+    /// Takes in what a version says, when that may answer.
     ///
     /// # Errors
-    /// It is none of them, or the version says nothing of it.
-    pub(crate) fn learn(&self, version: &ModelVersion, options: &[String]) -> Result<(), String> {
-        let model = option_of(version).map_err(|e| e.to_string())?;
-        if !options.iter().any(|own| own == model) {
-            let all = options.join(", ");
-            return Err(format!("`{model}` is none of the models that the configuration lets answer: {all}"));
+    /// It may not, or the version says nothing of it.
+    pub(crate) fn learn(&self, version: &ModelVersion, options: &Options) -> Result<(), String> {
+        let number = version.version;
+        let (what, names) = match options {
+            Options::Named(what, names) => (what, names),
+            Options::Prompt { .. } => {
+                let text = prompt_of(version).map_err(|e| e.to_string())?;
+                let prompt = Arc::new(options.prompt(&text)?);
+                self.change(|known| {
+                    known.prompts.insert(number, prompt.clone());
+                });
+                self.stands_for(number, &number.to_string());
+                return Ok(());
+            }
+        };
+        let option = option_of(version).map_err(|e| e.to_string())?;
+        if !names.iter().any(|own| own == option) {
+            let all = names.join(", ");
+            return Err(format!(
+                "`{option}` is none of the {what}s that the configuration lets answer: {all}"
+            ));
         }
-        self.stands_for(version.version, model);
+        self.stands_for(number, option);
         Ok(())
     }
 
-    fn stands_for(&self, version: i64, model: &str) {
-        self.change(|known| _ = known.models.insert(version, model.into()));
+    fn stands_for(&self, version: i64, option: &str) {
+        self.change(|known| _ = known.options.insert(version, option.into()));
     }
 
     /// The alias stands for that version, or for none.
@@ -79,14 +155,14 @@ impl Chooser for Choice {
         let known = self.known.load();
         if known.served == Some(None) {
             let m = format!(
-                "`{}` was taken out of service: `forebay models choose {} MODEL` or `forebay models rollback {}` brings it back",
+                "`{}` was taken out of service: `forebay models choose {} …` or `forebay models rollback {}` brings it back",
                 self.name, self.name, self.name
             );
             return Err(Error::new(Code::UpstreamUnreachable, m).param("model"));
         }
         if let Some(routed) = known.way.as_ref().and_then(|way| way.route(who))
-            && let Some(model) =
-                routed.version.parse().ok().and_then(|version: i64| known.models.get(&version))
+            && let Some(option) =
+                routed.version.parse().ok().and_then(|version: i64| known.options.get(&version))
         {
             let (version, arm) = (&*routed.version, routed.arm.as_str());
             let note = match &routed.place {
@@ -95,14 +171,20 @@ impl Chooser for Choice {
                     json!({"version": version, "arm": arm, "challenger": &**challenger, "step": step})
                 }
             };
-            return Ok(Some(Chosen { model: model.clone(), note }));
+            return Ok(Some(Chosen { option: option.to_string(), note }));
         }
         let Some(version) = known.served.flatten() else { return Ok(None) };
-        let chosen = |model: &ModelName| Chosen {
-            model: model.clone(),
+        let chosen = |option: &Arc<str>| Chosen {
+            option: option.to_string(),
             note: json!({"version": version.to_string()}),
         };
-        Ok(known.models.get(&version).map(chosen))
+        Ok(known.options.get(&version).map(chosen))
+    }
+}
+
+impl Texts for Choice {
+    fn prompt(&self, option: &str) -> Option<Arc<Prompt>> {
+        self.known.load().prompts.get(&option.parse().ok()?).cloned()
     }
 }
 
@@ -122,19 +204,34 @@ impl Choices {
         self.0.lock().retain(|name, _| keep(name));
     }
 
+    /// The prompts that have versions.
+    pub(crate) fn prompts(&self, config: &Config) -> Prompts {
+        let with = |all: Prompts, (name, p): (&String, &PromptConfig)| {
+            all.with(Path::new(&p.file), name, self.of(name))
+        };
+        config.prompts.iter().fold(Prompts::default(), with)
+    }
+
     /// Looks once at what the registry says, for whoever does not follow it, and before anybody is answered.
-    pub(crate) async fn look(&self, config: &Config, tracked: &Tracked) {
-        for (name, m) in config.models.iter().filter(|(_, m)| m.is_choice()) {
+    pub(crate) async fn look(&self, project: &Path, config: &Config, tracked: &Tracked) {
+        for ChoiceOf { name, among, alias, .. } in config.all_choices() {
             let choice = self.of(name);
-            match find(tracked, &TenantId::of_the_project(), name, Ok(m.alias())).await {
-                Ok(Some(version)) => match choice.learn(&version, &m.choice) {
-                    Ok(()) => choice.serve(Some(version.version)),
-                    Err(error) => tracing::error!(choice = %name, %error, "the first model answers"),
-                },
+            let instead = |error: &dyn std::fmt::Display| {
+                tracing::error!(choice = %name, %error, "what answered first answers");
+            };
+            match find(tracked, &TenantId::of_the_project(), name, Ok(alias)).await {
+                Ok(Some(version)) => {
+                    let learned =
+                        Options::of(project, among).and_then(|options| choice.learn(&version, &options));
+                    match learned {
+                        Ok(()) => choice.serve(Some(version.version)),
+                        Err(error) => instead(&error),
+                    }
+                }
                 Ok(None) => choice.serve(None),
                 // Nobody ever chose.
                 Err(error) if error.is_missing() => {}
-                Err(error) => tracing::error!(choice = %name, %error, "the first model answers"),
+                Err(error) => instead(&error),
             }
         }
     }
@@ -164,12 +261,12 @@ mod tests {
         choice.stands_for(1, "small");
         choice.stands_for(2, "large");
         choice.serve(Some(1));
-        let model = || choice.choose("ann").unwrap().unwrap().model;
-        assert_eq!(model().as_str(), "small");
+        let model = || choice.choose("ann").unwrap().unwrap().option;
+        assert_eq!(model(), "small");
         choice.route_by(Some(Arc::new(To("2"))));
-        assert_eq!(model().as_str(), "large");
+        assert_eq!(model(), "large");
         choice.route_by(Some(Arc::new(To("3"))));
-        assert_eq!(model().as_str(), "small", "of a version that nobody knows nothing is said");
+        assert_eq!(model(), "small", "of a version that nobody knows nothing is said");
         choice.serve(None);
         assert_eq!(choice.choose("ann").unwrap_err().code, Code::UpstreamUnreachable);
         choice.serve(Some(1));

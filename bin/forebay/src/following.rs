@@ -1,4 +1,4 @@
-//! Models of the registry and choices of chat models, served by what their aliases stand for.
+//! Models of the registry, and choices of chat models, pipelines and prompts, served by what their aliases stand for.
 //!
 //! Each alias is looked at again and again: moved by whomever (a gate's decision, a command, a client of MLflow, another server on the
 //! same database), it is followed within [`LOOK`] and the time that a version takes to load. To go back to a version that is in memory
@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Clock, TenantId};
-use models::choice;
+use models::choice::{self, Stand};
 use models::stages::{Tracked, file_of, find};
 use pipeline::task;
 use predict::served::{Router, Source};
 use predict::{Artifact, Models};
 use store::tracking::ModelVersion;
 
-use crate::choosing::Choice;
+use crate::choosing::{Choice, Options};
 use crate::rolling::{Rolling, Stands};
 
 /// How often aliases are looked at.
@@ -27,8 +27,8 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(crate) enum Serves {
     /// Predictive models: how they are run; the artifact is filled in.
     Predictive(Box<Source>),
-    /// A word for which of these chat models answers.
-    Choice(Arc<Choice>, Vec<String>),
+    /// A word for which of these answers.
+    Choice(Arc<Choice>, Options),
 }
 
 /// A model that follows an alias.
@@ -164,6 +164,7 @@ async fn bring(
             choice.learn(&version, options).inspect_err(|_| rolling.leave(of))?;
             choice.serve(Some(number));
             known.loaded.insert(number);
+            hint(of, options, &version);
             said(of, number, known.served.replace(number));
             return Ok(());
         }
@@ -189,6 +190,16 @@ async fn standing(tracked: &Tracked, of: &Follow) -> Result<Option<ModelVersion>
         // Nobody has registered it yet.
         Err(e) if e.is_missing() => Ok(None),
         Err(e) => Err(e.to_string()),
+    }
+}
+
+/// A file that was changed since is told from what answers.
+fn hint(of: &Follow, options: &Options, version: &ModelVersion) {
+    if let Some(Stand::Prompt(file)) = options.first()
+        && choice::prompt_of(version).is_ok_and(|text| text != file)
+    {
+        let (name, version) = (&of.name, version.version);
+        tracing::info!(prompt = %name, version, "the registry's version answers, which is not what the prompt's file says: `forebay models choose {name} FILE` brings the file's text");
     }
 }
 

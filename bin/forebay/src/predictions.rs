@@ -1,4 +1,4 @@
-//! The project's predictive models, and the choices of its chat models: ONNX files and models of the registry that the configuration names, loaded beside the server's
+//! The project's predictive models, and its choices of chat models, pipelines and prompts: ONNX files and models of the registry that the configuration names, loaded beside the server's
 //! work. Those of the registry are followed by `following`.
 //!
 //! A version's name is of its content: a file that changed is another version, which is served once it is loaded, and the one before
@@ -19,8 +19,9 @@ use predict::observe::Observers;
 use predict::served::{Instances, Sharing, Source};
 use predict::{Artifact, LoadSettings, Models};
 
-use crate::choosing::Choices;
+use crate::choosing::{Choices, Options};
 use crate::config::Config;
+use crate::config::choice::ChoiceOf;
 use crate::config::model::ModelConfig;
 use crate::following::{Follow, Serves, follow};
 use crate::rolling::Rolling;
@@ -75,23 +76,28 @@ impl Predictions {
             Some((name.clone(), file.clone(), source(m, Artifact::File(file))))
         };
         let sources: Vec<(String, PathBuf, Source)> = config.models.iter().filter_map(file).collect();
-        let followed = |(name, m): (&String, &ModelConfig)| {
-            let (registered, serves) = if m.is_choice() {
-                (name.clone(), Serves::Choice(self.choices.of(name), m.choice.clone()))
-            } else {
-                let source = source(m, Artifact::Content(Bytes::new()));
-                (m.registry.clone()?, Serves::Predictive(Box::new(source)))
-            };
+        let predictive = |(name, m): (&String, &ModelConfig)| {
+            let source = source(m, Artifact::Content(Bytes::new()));
+            let (registered, serves) = (m.registry.clone()?, Serves::Predictive(Box::new(source)));
             Some(Follow { name: name.clone(), registered, alias: m.alias().to_owned(), serves })
         };
-        let followed: Vec<Follow> = config.models.iter().filter_map(followed).collect();
+        let chosen = |of: ChoiceOf<'_>| {
+            let options = Options::of(&self.project, of.among).inspect_err(|error| {
+                tracing::error!(choice = %of.name, %error, "what answered first answers");
+            });
+            let serves = Serves::Choice(self.choices.of(of.name), options.ok()?);
+            let (name, alias) = (of.name.to_owned(), of.alias.to_owned());
+            Some(Follow { registered: name.clone(), name, alias, serves })
+        };
+        let followed = config.models.iter().filter_map(predictive);
+        let followed: Vec<Follow> = followed.chain(config.all_choices().filter_map(chosen)).collect();
         let named =
             |name: &str| followed.iter().any(|f| f.name == name) || sources.iter().any(|s| s.0 == name);
         let names = config.models.iter().filter(|(_, m)| m.predicts()).map(|(name, _)| name.clone());
         self.models.expect(names.collect());
         self.models.retain(named);
         self.rolling.retain(|name| followed.iter().any(|f| f.name == name));
-        self.choices.retain(|name| config.models.get(name).is_some_and(ModelConfig::is_choice));
+        self.choices.retain(|name| config.all_choices().any(|of| of.name == name));
         let (models, tracked, rolling) = (self.models.clone(), self.tracked.clone(), self.rolling.clone());
         let clock = self.clock.clone();
         *self.following.lock() = (!followed.is_empty()).then(|| {

@@ -19,6 +19,7 @@ use pipeline::exec::Notes;
 use pipeline::exec::{ExecParts, Place, TableFormat};
 use pipeline::outside::Outside;
 
+use crate::choosing::Choices;
 use crate::config::{Config, Env, load_sections};
 use crate::learning::{self, Learning};
 use crate::{Error, datasets, features, sources};
@@ -235,6 +236,8 @@ pub(crate) struct Reach {
     pub(crate) tracked: Option<Tracked>,
     /// Where commands note theirs.
     pub(crate) notes: Option<Arc<dyn Notes>>,
+    /// Which texts prompts have.
+    pub(crate) choices: Option<Choices>,
 }
 
 /// Adds the kinds of stages that only durable runs have.

@@ -22,8 +22,10 @@ use webhooks::{Sealing, Webhooks};
 
 use crate::Error;
 use crate::config::Config;
+use crate::config::choice::PipelineChoiceConfig;
 use crate::config::jobs::JobsConfig;
 use crate::config::model::{AllowanceConfig, ModelConfig, PriorityConfig, TenantConfig};
+use crate::config::pipeline::PipelineConfig;
 use crate::stages::Reach;
 use crate::{inventory, signing, stages};
 
@@ -38,8 +40,10 @@ pub(crate) fn kinds(
 ) -> Registry {
     let mut registry = Registry::default();
     text::register(&mut registry);
+    let prompts = config.zip(reach.choices.as_ref()).map(|(config, choices)| choices.prompts(config));
+    let generate = GenerateKind::new(models.clone(), project.to_owned(), cache)
+        .with_prompts(prompts.unwrap_or_default());
     stages::register(&mut registry, project, config, reach);
-    let generate = GenerateKind::new(models.clone(), project.to_owned(), cache);
     registry.register(CascadeKind::new(generate.clone()));
     registry.register(generate);
     let specs = config.map(specs).unwrap_or_default();
@@ -48,7 +52,11 @@ pub(crate) fn kinds(
 }
 
 fn specs(config: &Config) -> BTreeMap<PipelineName, PipelineSpec> {
-    config.pipelines.iter().map(|(name, p)| (name.as_str().into(), p.spec())).collect()
+    let of = |name: &str, p: &PipelineConfig| (name.into(), p.spec());
+    let all = config.pipelines.iter().map(|(name, p)| of(name, p));
+    // What answers to a choice is called as its first pipeline is.
+    let first = |c: &PipelineChoiceConfig| config.pipelines.get(c.pipelines.first()?);
+    all.chain(config.choices.iter().filter_map(|(name, c)| Some(of(name, first(c)?)))).collect()
 }
 
 /// The hash of what each pipeline is made of but its files: as it is written, and the models that it names.

@@ -19,6 +19,7 @@ use predict::observe::Observers;
 use store::{FileStore, KeyRing, Ledger, Reader};
 
 use crate::admin::Inventory;
+use crate::choosing::PipelineChoice;
 use crate::configuration::Configuration;
 use crate::drain::Drain;
 use crate::ended::{Ended, EndedRequests};
@@ -95,6 +96,15 @@ pub struct Upstream {
     pub model: Arc<str>,
 }
 
+/// By what alone an alias moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MovedBy {
+    /// The decisions of a gate.
+    Gate,
+    /// The rollout of a choice.
+    Rollout,
+}
+
 /// What the gateway is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -126,8 +136,8 @@ pub struct Settings {
     pub drain: Duration,
     /// What OpenLineage calls the project: its datasets are those of this namespace.
     pub lineage: String,
-    /// The project's registered models with an alias that a gate watches: nobody moves it through MLflow's surface.
-    pub gated: BTreeSet<(String, String)>,
+    /// The project's registered models with an alias that a gate watches, or a rollout: nobody moves it through MLflow's surface.
+    pub gated: BTreeMap<(String, String), MovedBy>,
     /// Where columns of predictive models are looked up that a request leaves out, by the model's name.
     pub lookups: BTreeMap<String, Lookup>,
 }
@@ -149,7 +159,7 @@ impl Default for Settings {
             tracing: None,
             drain: Duration::from_secs(30),
             lineage: "forebay".to_owned(),
-            gated: BTreeSet::new(),
+            gated: BTreeMap::new(),
             lookups: BTreeMap::new(),
         }
     }
@@ -163,6 +173,8 @@ pub struct Parts {
     pub models: Models,
     /// The pipelines, whose stages ask the same models.
     pub pipelines: BTreeMap<PipelineName, Pipeline>,
+    /// Names that several of the pipelines answer to.
+    pub choices: BTreeMap<PipelineName, PipelineChoice>,
     /// Who knows the models, if anybody.
     pub inventory: Option<Arc<dyn Inventory>>,
 }
@@ -172,6 +184,7 @@ pub(crate) struct Generation {
     pub(crate) settings: Settings,
     pub(crate) models: Models,
     pub(crate) pipelines: BTreeMap<PipelineName, Pipeline>,
+    pub(crate) choices: BTreeMap<PipelineName, PipelineChoice>,
     pub(crate) inventory: Option<Arc<dyn Inventory>>,
     /// For bodies that are being read.
     pub(crate) room: Room,
@@ -181,10 +194,22 @@ pub(crate) struct Generation {
 
 impl Generation {
     fn new(parts: Parts, room: Room) -> Arc<Self> {
-        let Parts { settings, models, pipelines, inventory } = parts;
+        let Parts { settings, models, pipelines, choices, inventory } = parts;
         let busy = pipelines.values().filter_map(|p| p.when_busy.as_ref());
         let defers = busy.flat_map(|b| &b.rungs).any(|r| matches!(r, Rung::Job));
-        Arc::new(Generation { settings, models, pipelines, inventory, room, defers })
+        Arc::new(Generation { settings, models, pipelines, choices, inventory, room, defers })
+    }
+
+    /// Whether a pipeline, or several, answer to that name.
+    pub(crate) fn is_pipeline(&self, name: &str) -> bool {
+        self.pipelines.contains_key(name) || self.choices.contains_key(name)
+    }
+
+    /// The paths that pipelines have besides the general one.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (&PipelineName, &str)> {
+        let of = self.pipelines.iter().map(|(name, p)| (name, &p.path));
+        let several = self.choices.iter().map(|(name, c)| (name, &c.path));
+        of.chain(several).filter_map(|(name, path)| Some((name, path.as_deref()?)))
     }
 }
 
@@ -389,10 +414,6 @@ impl App {
     /// Whether it is about to end.
     pub fn is_draining(&self) -> bool {
         self.inner.drain.has_started()
-    }
-
-    pub(crate) fn pipeline(&self, name: &str) -> Option<(PipelineName, Pipeline)> {
-        self.generation.pipelines.get_key_value(name).map(|(n, p)| (n.clone(), p.clone()))
     }
 
     pub(crate) fn model(&self, name: &ModelName) -> Option<Arc<llm::ModelSettings>> {

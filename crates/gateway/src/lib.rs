@@ -13,6 +13,7 @@ mod batches;
 mod body;
 mod came;
 mod chat;
+mod choosing;
 mod chosen;
 mod commands;
 mod completions;
@@ -62,8 +63,9 @@ mod turn;
 mod upload;
 
 pub use admin::{Inventory, KeyMade, KeyWanted, ModelInfo};
-pub use app::{App, Limits, Parts, Pipeline, Settings, Upstream};
+pub use app::{App, Limits, MovedBy, Parts, Pipeline, Settings, Upstream};
 pub use batches::{Batches, BatchesSettings, named as batch_named};
+pub use choosing::PipelineChoice;
 pub use commands::{Pass, Passes, serve_commands};
 pub use configuration::{ConfigProblem, ConfigRefusal, ConfigState, Configuration, Reloaded};
 pub use current::{Current, Latest};

@@ -19,10 +19,10 @@ pub(crate) async fn list(State(app): State<App>, headers: HeaderMap) -> Response
     if let Err(e) = auth::caller(&app, &headers) {
         return errors::answer(&app, surface, e);
     }
-    let pipelines = &app.generation.pipelines;
-    let names = app.generation.models.names();
-    let names: Vec<&str> =
-        names.iter().map(|n| n.as_str()).chain(pipelines.keys().map(|n| n.as_str())).collect();
+    let all = &app.generation;
+    let models = all.models.names();
+    let pipelines = all.pipelines.keys().chain(all.choices.keys()).map(|n| n.as_str());
+    let names: Vec<&str> = models.iter().map(|n| n.as_str()).chain(pipelines).collect();
     let data: Vec<Json> = names.iter().filter_map(|n| entry(&app, surface, n).ok()).collect();
     let body = match surface {
         Surface::Anthropic => {

@@ -160,10 +160,11 @@ pub(crate) fn unknown() -> Error {
 pub(crate) fn start(
     app: &App,
     caller: Caller,
-    (name, pipeline): (contract::PipelineName, Pipeline),
+    found: (contract::PipelineName, Pipeline),
     given: &Given,
     arrived: Tick,
 ) -> Result<(Request, Live), Box<Failure>> {
+    let ((name, pipeline), chosen) = app.choose(found, given.user.as_ref())?;
     let of = ladder::Call {
         name: &name,
         caller: &caller,
@@ -175,6 +176,7 @@ pub(crate) fn start(
     let (pipeline, instead, start) = ladder::descend(app, &of, pipeline)?.parts();
     let ask = Ask {
         instead,
+        chosen,
         surface: app.generation.settings.surface,
         target: Target::Pipeline(name, Box::new(pipeline)),
         user: given.user.clone(),

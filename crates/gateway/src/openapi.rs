@@ -100,8 +100,7 @@ fn document() -> Json {
 
 /// `GET /openapi.json`.
 pub(crate) async fn serve(State(app): State<App>) -> Response {
-    let paths = &app.generation.pipelines;
-    let own = paths.iter().filter_map(|(name, p)| Some((name.as_str(), p.path.as_deref()?)));
+    let own = app.generation.paths().map(|(name, path)| (name.as_str(), path));
     json_response(StatusCode::OK, &fitted(own, app.generation.settings.auth_required))
 }
 

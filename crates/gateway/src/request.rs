@@ -16,6 +16,7 @@ use store::Admitted;
 
 use crate::app::{App, Pipeline};
 use crate::auth::Caller;
+use crate::choosing::Chosen;
 use crate::chosen;
 use crate::deltas::Growth;
 use crate::drain;
@@ -43,6 +44,8 @@ pub(crate) struct Ask {
     pub(crate) arrived: Tick,
     /// What is done because its pipeline is busy.
     pub(crate) instead: Option<Instead>,
+    /// That its pipeline was chosen among several.
+    pub(crate) chosen: Option<Chosen>,
 }
 
 /// Who is to answer.
@@ -97,7 +100,8 @@ impl Request {
             return Err((At::Gate, storage_unavailable().into()));
         }
         let Caller { tenant, key, trace: from, mid_stream, freshness, deferred, takes_job: _ } = caller;
-        let id = inside::take_id().unwrap_or_else(|| app.request_id());
+        let chosen = ask.chosen.as_ref().map(|chosen| chosen.id);
+        let id = chosen.or_else(inside::take_id).unwrap_or_else(|| app.request_id());
         let trace = app.generation.settings.tracing.as_ref().map(|t| t.trace(id, from));
         let policy = match &ask.target {
             // Nobody sees it before its end.
@@ -194,6 +198,9 @@ impl Request {
         }
         if let Some(age) = instead.and_then(|i| i.age) {
             cx.meter.fact("degraded_age_s", age.as_secs().into());
+        }
+        if let Some(chosen) = ask.chosen {
+            chosen.note(&cx.meter);
         }
         inside::show(&cx.meter);
         app.inner.metrics.entered(ask.surface);

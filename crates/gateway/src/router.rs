@@ -50,8 +50,7 @@ pub fn router(app: App) -> Router {
     router = router.merge(runs::routes()).merge(lineage::routes());
     router = router.merge(features::routes()).merge(inference::routes());
     router = router.merge(jobs::background::routes()).merge(batches::routes()).merge(batches::admin_routes());
-    for (name, p) in &app.generation.pipelines {
-        let Some(path) = &p.path else { continue };
+    for (name, path) in app.generation.paths() {
         let name = name.as_str().to_owned();
         let handler = move |state, query, came: Came| native::post(Path(name.clone()), state, query, came);
         router = router.route(path, post(handler));
@@ -98,9 +97,10 @@ pub(crate) async fn call(
     surface: Surface,
     arrived: Tick,
 ) -> Result<(Request, Deltas), Box<Failure>> {
-    let (target, instead, run) = match target(app, &call.model)? {
+    let (target, instead, run, chosen) = match target(app, &call.model)? {
         Target::Pipeline(name, p) => {
             let input = chat_input(&p.graph.input, &call, surface)?;
+            let ((name, p), chosen) = app.choose((name, *p), call.user.as_ref())?;
             let of = ladder::Call {
                 name: &name,
                 caller: &caller,
@@ -109,10 +109,10 @@ pub(crate) async fn call(
                 stream: call.request.stream,
                 takes_job: caller.takes_job == Some(true),
             };
-            let (p, instead, start) = ladder::descend(app, &of, *p)?.parts();
-            (Target::Pipeline(name, Box::new(p)), instead, Some((start, input)))
+            let (p, instead, start) = ladder::descend(app, &of, p)?.parts();
+            (Target::Pipeline(name, Box::new(p)), instead, Some((start, input)), chosen)
         }
-        model => (model, None, None),
+        model => (model, None, None, None),
     };
     let ask = Ask {
         surface,
@@ -123,6 +123,7 @@ pub(crate) async fn call(
         arrived,
         target,
         instead,
+        chosen,
     };
     let price = match &ask.target {
         Target::Model(_, price) => *price,

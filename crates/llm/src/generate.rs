@@ -22,7 +22,8 @@ use pipeline::{Problem, Shows, Site, StageKind};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::{Answer, Asking, ChatRequest, Delta, FinishReason, Models, prompts::Prompt};
+use crate::prompts::{Prompt, Prompts, Source};
+use crate::{Answer, Asking, ChatRequest, Delta, FinishReason, Models};
 use config::{Config, OnLength};
 use shown::shown;
 
@@ -43,12 +44,19 @@ pub struct GenerateKind {
     models: Models,
     project: PathBuf,
     cache: Option<Arc<dyn PartCache>>,
+    prompts: Prompts,
 }
 
 impl GenerateKind {
     /// Stages that ask `models` and read prompts below `project`. Without a cache, `cache: true` has no effect.
     pub fn new(models: Models, project: PathBuf, cache: Option<Arc<dyn PartCache>>) -> Self {
-        GenerateKind { models, project, cache }
+        GenerateKind { models, project, cache, prompts: Prompts::default() }
+    }
+
+    /// The same, where these prompts have versions.
+    #[must_use]
+    pub fn with_prompts(self, prompts: Prompts) -> Self {
+        GenerateKind { prompts, ..self }
     }
 
     fn source(&self, config: &Config) -> Result<String, Problem> {
@@ -80,11 +88,13 @@ impl GenerateKind {
     }
 
     /// The prompt that merges groups of a list: its own, or the stage's.
-    fn collapsing(&self, config: &Config) -> Result<Option<Prompt>, Problem> {
+    fn collapsing(&self, config: &Config) -> Result<Option<Source>, Problem> {
         let Some(path) = config.collapse.as_ref().and_then(|c| c.prompt.as_ref()) else { return Ok(None) };
         let pointer = "/collapse/prompt";
         let source = self.file(path, pointer)?;
-        Prompt::parse(&source).map(Some).map_err(|e| problem(pointer, e.to_string(), "correct the prompt"))
+        let prompt =
+            Prompt::parse(&source).map_err(|e| problem(pointer, e.to_string(), "correct the prompt"))?;
+        Ok(Some(self.prompts.source(path, prompt)))
     }
 }
 
@@ -132,7 +142,12 @@ impl GenerateKind {
         });
         let pointer = if config.prompt.is_some() { "/prompt" } else { "/prompt_text" };
         let prompt = self.source(&config).and_then(|source| {
-            Prompt::parse(&source).map_err(|e| problem(pointer, e.to_string(), "correct the prompt"))
+            let prompt =
+                Prompt::parse(&source).map_err(|e| problem(pointer, e.to_string(), "correct the prompt"))?;
+            Ok(match &config.prompt {
+                Some(path) => self.prompts.source(path, prompt),
+                None => prompt.into(),
+            })
         });
         let (prompt, collapsing) = match (prompt, self.collapsing(&config)) {
             (Ok(p), Ok(c)) if problems.is_empty() => (p, c),
@@ -147,7 +162,7 @@ impl GenerateKind {
             None => Kind::Text,
         };
         let signature = Signature {
-            inputs: prompt.variables().map(|v| (v.to_owned(), Kind::Any)).collect(),
+            inputs: prompt.file().variables().map(|v| (v.to_owned(), Kind::Any)).collect(),
             output,
             streams: true,
             instant: false,
@@ -167,8 +182,8 @@ fn problem(pointer: &str, message: String, remedy: &str) -> Problem {
 struct Generate {
     models: Models,
     model: ModelName,
-    prompt: Prompt,
-    collapsing: Option<Prompt>,
+    prompt: Source,
+    collapsing: Option<Source>,
     config: Config,
     signature: Signature,
     validator: Option<jsonschema::Validator>,
@@ -192,7 +207,11 @@ impl Stage for Generate {
                 Ok(i) => i,
                 Err(e) => return Outcome::Failed(e),
             };
-            match self.ask(cx, &self.prompt, &inputs, cx.sink.as_deref()).await {
+            let asked = async {
+                let prompt = self.prompt.of(cx)?;
+                self.ask(cx, &prompt, &inputs, cx.sink.as_deref()).await
+            };
+            match asked.await {
                 Ok((answer, None)) => self.value(answer.text).into(),
                 Ok((answer, Some(e))) if self.validator.is_none() && !answer.text.is_empty() => {
                     Outcome::Partial(Value::text(answer.text), e)

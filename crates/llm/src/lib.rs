@@ -35,7 +35,7 @@ pub mod tokens;
 pub use answer::Answer;
 pub use cache::{CacheResult, CacheScope, CacheSettings, Key, Reply, Shelf, Shelved};
 pub use chat::{ChatRequest, Delta, DeltaStream, FinishReason};
-pub use choice::{CHOICES, Choice, Chooser, Chosen};
+pub use choice::{CHOICES, Choice, Chooser, Chosen, Options};
 pub use completion::Completion;
 pub use generate::cascade::CascadeKind;
 pub use generate::{GenerateKind, PartCache};
@@ -46,5 +46,5 @@ pub use model::{
 };
 pub use models::{Asking, Models};
 pub use pool::{EndpointState, Health};
-pub use prompts::Prompt;
+pub use prompts::{Prompt, Prompts, Texts};
 pub use tokens::TokenCounter;

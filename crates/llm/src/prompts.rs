@@ -12,10 +12,15 @@
 //! a turn. A variable that is used must be given; work is bounded by fuel; nothing is escaped, for the output is not
 //! markup. Its variables are a prompt's inputs; its version is the first 12 hex digits of the blake3 of its source.
 
+mod chosen;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::{Message, Role};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+
+pub(crate) use chosen::Source;
+pub use chosen::{Prompts, Texts};
 
 /// Instructions a rendering may take: enough for a loop over 100,000 elements.
 const FUEL: u64 = 2_000_000;

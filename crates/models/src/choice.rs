@@ -1,86 +1,173 @@
-//! Choices in the registry: a registered model of the choice's name, each of whose versions says which model of the configuration answers.
+//! Choices in the registry: a registered model of the choice's name, each of whose versions says which model or pipeline of the
+//! configuration answers, or is the text of a prompt.
 //!
 //! So everything that moves versions moves choices: aliases and their log, rollouts, rollback, the kill switch, webhooks. One version
-//! stands for each option, whenever it is chosen.
+//! stands for each option, whenever it is chosen. A prompt is one as MLflow's client makes and reads it.
 
 use contract::{TenantId, UnixMillis};
-use store::tracking::{ModelVersion, NewModelVersion, Pair, Refused, Search, Why};
+use serde::Deserialize;
+use store::tracking::{ModelVersion, NewModelVersion, PROMPT, Pair, Refused, Search, Why, is_prompt};
 
 use crate::Error;
 use crate::stages::Tracked;
 
-/// The tag of a version that says which model answers.
+/// The tag of a version that says which model or pipeline answers.
 const OPTION: &str = "forebay.choice";
+/// The tags of a version of a prompt, which are MLflow's: its text, and what that is.
+const TEXT: &str = "mlflow.prompt.text";
+const KIND: &str = "_mlflow_prompt_type";
 /// Lines of the log of its aliases that are looked through for one of its own.
 const ALIASES: u32 = 1_000;
 /// Versions that are looked through for one of an option.
 const VERSIONS: u64 = 1_000;
 
-/// The model that a version says answers.
+/// What a version of a choice stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stand<'a> {
+    /// A model or a pipeline of the configuration.
+    Named(&'a str),
+    /// The text of a prompt.
+    Prompt(&'a str),
+}
+
+impl Stand<'_> {
+    fn is_prompt(self) -> bool {
+        matches!(self, Stand::Prompt(_))
+    }
+
+    fn is(self, version: &ModelVersion) -> bool {
+        match self {
+            Stand::Named(option) => option_of(version).is_ok_and(|own| own == option),
+            Stand::Prompt(text) => prompt_of(version).is_ok_and(|own| own == text),
+        }
+    }
+
+    /// Where a version says that it comes from; its tags; in words.
+    fn version(self) -> (String, Vec<Pair>, Option<String>) {
+        let tag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        match self {
+            Stand::Named(option) => {
+                (format!("choice:{option}"), vec![tag(OPTION, option)], Some(format!("`{option}` answers")))
+            }
+            // As MLflow's client writes it, which then reads it.
+            Stand::Prompt(text) => {
+                let tags = vec![tag(PROMPT, "true"), tag(TEXT, text), tag(KIND, "text")];
+                ("prompt-template".to_owned(), tags, None)
+            }
+        }
+    }
+}
+
+/// The model or pipeline that a version says answers.
 ///
 /// # Errors
 /// It is a version of something else.
 pub fn option_of(version: &ModelVersion) -> Result<&str, Error> {
-    let said = version.tags.iter().find(|(key, _)| key == OPTION).map(|(_, option)| option.as_str());
-    let ModelVersion { name, version, .. } = version;
-    said.ok_or_else(|| {
-        Refused::state(format!("version {version} of `{name}` does not say which model answers")).into()
+    tag(version, OPTION).ok_or_else(|| {
+        let ModelVersion { name, version, .. } = version;
+        Refused::state(format!("version {version} of `{name}` does not say what answers")).into()
     })
 }
 
-/// The version of a choice that stands for an option: there, or made.
+fn tag<'a>(version: &'a ModelVersion, key: &str) -> Option<&'a str> {
+    version.tags.iter().find(|(own, _)| own == key).map(|(_, value)| value.as_str())
+}
+
+/// A turn of a prompt that MLflow's client wrote as a conversation.
+#[derive(Deserialize)]
+struct Turn {
+    role: String,
+    content: String,
+}
+
+/// The text of a prompt's version, in the words of prompt files: a conversation has a line such as `--- system ---` before each turn.
+///
+/// # Errors
+/// It is no version of a prompt, or a conversation with parts that no prompt file can say.
+pub fn prompt_of(version: &ModelVersion) -> Result<String, Error> {
+    let ModelVersion { name, version: number, .. } = version;
+    let Some(text) = tag(version, TEXT).filter(|_| is_prompt(&version.tags)) else {
+        return Err(Refused::state(format!("version {number} of `{name}` is no prompt")).into());
+    };
+    if tag(version, KIND) != Some("chat") {
+        return Ok(text.to_owned());
+    }
+    let turns = serde_json::from_str::<Vec<Turn>>(text).ok();
+    let known = |turn: &Turn| matches!(turn.role.as_str(), "system" | "user" | "assistant");
+    let turns = turns.filter(|turns| turns.iter().all(known)).ok_or_else(|| {
+        let m = format!(
+            "version {number} of `{name}` is a conversation that is not one of texts of `system`, `user` and `assistant`"
+        );
+        Refused::state(m)
+    })?;
+    Ok(turns.iter().map(|Turn { role, content }| format!("--- {role} ---\n{content}\n")).collect())
+}
+
+/// The version of a choice that stands for something: there, or made.
 ///
 /// # Errors
 /// A database that does not answer; the name is taken by something else.
 pub async fn version_of(
     tracked: &Tracked,
     tenant: &TenantId,
-    (name, option): (&str, &str),
+    (name, stand): (&str, Stand<'_>),
     now: UnixMillis,
 ) -> Result<i64, Error> {
     let of = tracked.tracking.of(tenant);
-    let what = "which model of the configuration answers to this name";
-    match of.register(name, Some(what), &[], now.0).await {
+    let prompt = [(PROMPT.to_owned(), "true".to_owned())];
+    let (what, tags) = match stand {
+        Stand::Named(_) => (Some("what of the configuration answers to this name"), &[][..]),
+        Stand::Prompt(_) => (None, &prompt[..]),
+    };
+    match of.register(name, what, tags, now.0).await {
         Ok(_) => {}
         Err(store::Error::Refused(Refused { why: Why::Exists, .. })) => {}
         Err(e) => return Err(e.into()),
     }
-    if let Some(found) = found(tracked, tenant, (name, option)).await? {
+    if let Some(found) = found(tracked, tenant, (name, stand)).await? {
         return Ok(found);
     }
-    let tag: Pair = (OPTION.to_owned(), option.to_owned());
+    let (source, tags, description) = stand.version();
     let new = NewModelVersion {
         name: name.to_owned(),
-        description: Some(format!("`{option}` answers")),
-        source: format!("choice:{option}"),
+        description,
+        source,
         location: String::new(),
         run: None,
         run_link: None,
         model: None,
-        tags: vec![tag],
+        tags,
     };
     let made = of.create_version(&new, now.0).await?.version;
     // Another server may have made one at the same time: the first of them is it.
-    Ok(found(tracked, tenant, (name, option)).await?.unwrap_or(made))
+    Ok(found(tracked, tenant, (name, stand)).await?.unwrap_or(made))
 }
 
-/// The first version that stands for an option.
+/// The first version that stands for something.
 async fn found(
     tracked: &Tracked,
     tenant: &TenantId,
-    (name, option): (&str, &str),
+    (name, stand): (&str, Stand<'_>),
 ) -> Result<Option<i64>, Error> {
-    let filter = format!("name = '{}'", name.replace('\'', ""));
+    let of = tracked.tracking.of(tenant);
+    if of.registered(name).await?.is_prompt() != stand.is_prompt() {
+        let (is, not) = if stand.is_prompt() { ("model", "prompt") } else { ("prompt", "model") };
+        let m = format!("`{name}` is a registered {is}, and no {not}: give one of them another name");
+        return Err(Refused::state(m).into());
+    }
+    let mut filter = format!("name = '{}'", name.replace('\'', ""));
+    if stand.is_prompt() {
+        filter.push_str(&format!(" AND tags.`{PROMPT}` = 'true'"));
+    }
     let search = Search { filter, most: VERSIONS, ..Search::default() };
-    let all = tracked.tracking.of(tenant).search_versions(&search).await?.items;
-    if !all.is_empty() && all.iter().all(|version| option_of(version).is_err()) {
+    let all = of.search_versions(&search).await?.items;
+    if !stand.is_prompt() && !all.is_empty() && all.iter().all(|version| option_of(version).is_err()) {
         let m = format!(
             "`{name}` is a registered model with versions of its own, and no choice: give the choice another name"
         );
         return Err(Refused::state(m).into());
     }
-    let own = all.iter().filter(|version| option_of(version).is_ok_and(|own| own == option));
-    Ok(own.map(|version| version.version).min())
+    Ok(all.iter().filter(|version| stand.is(version)).map(|version| version.version).min())
 }
 
 /// Lets the first option answer when nobody ever chose: what is chosen later is compared with it.
@@ -91,7 +178,7 @@ pub async fn begin(
     tracked: &Tracked,
     tenant: &TenantId,
     (name, alias): (&str, &str),
-    first: &str,
+    first: Stand<'_>,
     now: UnixMillis,
 ) -> Result<(), Error> {
     // Who took the alias away means that; a version alone says nothing of it.

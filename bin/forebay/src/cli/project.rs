@@ -129,7 +129,7 @@ impl Opened {
         let tracked = learning::tracked(&global.project, artifacts, &env, store.reader.tracking.clone())?;
         let means = Means { clock: clock.clone(), surface, open, export: sink, tracked: tracked.clone() };
         let (assembly, app) = Assembly::start(&global.project, config, &store, means).await?;
-        assembly.choices().look(config, &tracked).await;
+        assembly.choices().look(&global.project, config, &tracked).await;
         let ended = app.ended();
         let telling = lineage::start(&global.project, config, clock.clone())?;
         if let Some(telling) = &telling {

@@ -6,6 +6,7 @@
 
 pub mod busy;
 pub mod capture;
+pub mod choice;
 pub mod dataset;
 mod datasets;
 pub mod env;

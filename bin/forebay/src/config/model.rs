@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::capture::CaptureConfig;
+use super::choice::{PipelineChoiceConfig, PromptConfig};
 use super::dataset::DatasetConfig;
 use super::feature::{FeaturesConfig, LookupConfig};
 use super::jobs::JobsConfig;
@@ -37,6 +38,10 @@ pub struct Config {
     pub each_user: AllowanceConfig,
     /// Pipelines by name. Each is callable as a model of the same name.
     pub pipelines: IndexMap<String, PipelineConfig>,
+    /// Names that several pipelines answer to.
+    pub choices: IndexMap<String, PipelineChoiceConfig>,
+    /// Prompts whose versions are kept in the registry.
+    pub prompts: IndexMap<String, PromptConfig>,
     /// Where datasets are kept: a folder relative to this file, or `s3://BUCKET/PREFIX` with the credentials of the environment
     /// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …). Unless given: `.forebay/data`.
     pub warehouse: Option<String>,

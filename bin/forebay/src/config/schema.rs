@@ -42,7 +42,7 @@ pub fn of(registry: &Registry) -> Json {
     if let Some(all) = root.pointer_mut("/$defs").and_then(Json::as_object_mut) {
         all.extend(definitions);
     }
-    for section in ["models", "tenants", "pipelines"] {
+    for section in ["models", "tenants", "pipelines", "choices", "prompts"] {
         if let Some(map) = root.pointer_mut(&format!("/properties/{section}")).and_then(Json::as_object_mut) {
             let name = json!({"pattern": "^[A-Za-z0-9][A-Za-z0-9._/:-]{0,63}$",
                 "x-expected": "a name of letters, digits and `. _ - / :`, at most 64"});

@@ -51,9 +51,20 @@ impl<'a> Semantics<'a> {
             let config = serde_json::from_value::<PipelineConfig>(config.clone()).ok()?;
             Some((name.as_str().into(), config.spec()))
         });
-        let specs = parsed.collect();
+        let mut specs: BTreeMap<_, _> = parsed.collect();
+        self.pipeline_choices(&specs);
+        // What answers to a choice is called as its first pipeline is.
+        for (name, choice) in map(json, "/choices") {
+            let first = texts(choice, "pipelines").next().and_then(|first| specs.get(first)).cloned();
+            specs.extend(first.map(|spec| (name.as_str().into(), spec)));
+        }
+        self.prompts();
         let registry = with_pipelines(self.registry, &specs, &BTreeMap::new(), Calls::default());
         let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, choice) in map(json, "/choices") {
+            let Some(path) = choice.get("http").and_then(Json::as_str) else { continue };
+            self.path(&mut paths, &join(&join("/choices", name), "http"), (name, path));
+        }
         for (name, config) in map(json, "/pipelines") {
             let pointer = join("/pipelines", name);
             if map(json, "/models").any(|(model, _)| model == name) {
@@ -62,31 +73,27 @@ impl<'a> Semantics<'a> {
             }
             for (on, trigger) in starts::written(&pointer, config) {
                 let Some(path) = trigger.get("http").and_then(Json::as_str) else { continue };
-                let own = join(&on, "http");
-                let begins = [
-                    "/v1/",
-                    "/v2",
-                    "/invocations",
-                    "/inference.",
-                    "/healthz",
-                    "/readyz",
-                    "/metrics",
-                    "/openapi",
-                ];
-                let taken = begins.iter().find(|p| path.starts_with(**p));
-                let taken = taken.or(FEATURES.iter().find(|p| path == **p));
-                let other = paths.insert(path, name).filter(|other| *other != name);
-                if let Some(other) = other {
-                    let message = format!("`{path}` already starts the pipeline `{other}`");
-                    self.at_value(&own, message, "give each pipeline a path of its own".into());
-                } else if taken.is_some() {
-                    let message = format!("`{path}` belongs to the server itself");
-                    self.at_value(&own, message, "choose another path, such as `/NAME`".into());
-                }
+                self.path(&mut paths, &join(&on, "http"), (name, path));
             }
             if !unsound.iter().any(|p| *p == pointer || p.starts_with(&format!("{pointer}/"))) {
                 self.graph(&pointer, config, &registry);
             }
+        }
+    }
+
+    /// A path for requests: nobody else's.
+    fn path(&mut self, paths: &mut BTreeMap<&'a str, &'a str>, own: &str, (name, path): (&'a str, &'a str)) {
+        let begins =
+            ["/v1/", "/v2", "/invocations", "/inference.", "/healthz", "/readyz", "/metrics", "/openapi"];
+        let taken = begins.iter().find(|p| path.starts_with(**p));
+        let taken = taken.or(FEATURES.iter().find(|p| path == **p));
+        let other = paths.insert(path, name).filter(|other| *other != name);
+        if let Some(other) = other {
+            let message = format!("`{path}` already starts the pipeline `{other}`");
+            self.at_value(own, message, "give each pipeline a path of its own".into());
+        } else if taken.is_some() {
+            let message = format!("`{path}` belongs to the server itself");
+            self.at_value(own, message, "choose another path, such as `/NAME`".into());
         }
     }
 

@@ -13,6 +13,8 @@ pub(super) fn changes(old: &Config, new: &Config, before: &Files, after: &Files)
     entries("tenants", &old.tenants, &new.tenants, &mut all);
     entries("keys", &old.keys, &new.keys, &mut all);
     entries("pipelines", &old.pipelines, &new.pipelines, &mut all);
+    entries("choices", &old.choices, &new.choices, &mut all);
+    entries("prompts", &old.prompts, &new.prompts, &mut all);
     entries("datasets", &old.datasets, &new.datasets, &mut all);
     entries("capture", &old.capture, &new.capture, &mut all);
     entries("monitors", &old.monitors, &new.monitors, &mut all);

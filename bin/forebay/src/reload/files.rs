@@ -23,6 +23,7 @@ impl Files {
         let stages = config.pipelines.values().flat_map(|p| &p.stages).map(|s| &s.0);
         let read = stages.flat_map(|s| registry.get(&s.kind).map(|k| k.files(&s.config)).unwrap_or_default());
         let names = [FILE, ENV, table].map(PathBuf::from).into_iter().chain(read);
+        let names = names.chain(config.prompts.values().map(|p| PathBuf::from(&p.file)));
         Files(names.map(|path| (path.clone(), hash(&project.join(path)))).collect())
     }
 

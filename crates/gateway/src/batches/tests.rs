@@ -33,7 +33,7 @@ fn parts(body_bytes: usize) -> Parts {
     let limits = Limits { body_bytes, ..Limits::default() };
     let settings = Settings { limits, auth_required: false, ..Settings::default() };
     let models = llm::Models::new(Arc::new(llm::Unlimited));
-    Parts { settings, models, pipelines: BTreeMap::new(), inventory: None }
+    Parts { settings, models, pipelines: BTreeMap::new(), choices: BTreeMap::new(), inventory: None }
 }
 
 fn tenant() -> TenantId {

@@ -45,7 +45,7 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 fn can_be_a_job(app: &App, path: &str) -> bool {
     let named =
         path.strip_prefix("/v1/pipelines/").is_some_and(|name| !name.is_empty() && !name.contains('/'));
-    let own = || app.generation.pipelines.values().any(|p| p.path.as_deref() == Some(path));
+    let own = || app.generation.paths().any(|(_, own)| own == path);
     named || ROUTES.contains(&path) || own()
 }
 

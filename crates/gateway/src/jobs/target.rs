@@ -22,7 +22,7 @@ pub(super) fn of(app: &App, job: &Job) -> String {
     if let Some(name) = path.strip_prefix("/v1/pipelines/") {
         return pipeline(app, name).unwrap_or_default();
     }
-    let own = app.generation.pipelines.iter().find(|(_, p)| p.path.as_deref() == Some(path));
+    let own = app.generation.paths().find(|(_, own)| *own == path);
     if let Some((name, _)) = own {
         return format!("pipeline:{name}");
     }
@@ -32,7 +32,7 @@ pub(super) fn of(app: &App, job: &Job) -> String {
 }
 
 fn pipeline(app: &App, name: &str) -> Option<String> {
-    app.generation.pipelines.contains_key(name).then(|| format!("pipeline:{name}"))
+    app.generation.is_pipeline(name).then(|| format!("pipeline:{name}"))
 }
 
 fn model(app: &App, name: &str) -> Option<String> {

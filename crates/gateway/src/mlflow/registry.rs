@@ -1,5 +1,6 @@
 //! Registered models over the wire.
 
+use crate::app::MovedBy;
 use ::models::check;
 use contract::TenantId;
 use serde::Serialize;
@@ -164,16 +165,27 @@ pub(super) async fn delete_tag(cx: &Cx) -> Answer {
     done()
 }
 
-/// An alias that a gate watches moves by its decisions alone.
-fn nobody_watches(cx: &Cx, (name, alias): (&str, &str), instead: &str) -> Result<(), Failed> {
+/// An alias that a gate or a rollout watches moves by these alone.
+fn nobody_watches(cx: &Cx, (name, alias): (&str, &str), version: Option<i64>) -> Result<(), Failed> {
     let gated = &cx.app.generation.settings.gated;
-    if cx.tenant != TenantId::of_the_project() || !gated.contains(&(name.to_owned(), alias.to_owned())) {
-        return Ok(());
-    }
-    Err(Failed::denied(format!(
-        "The alias '{alias}' of '{name}' moves by the decisions of its gate alone: run the pipeline that registers the model, or \
-         use {instead} in the project's folder, which asks the gate's record."
-    )))
+    let by = gated.get(&(name.to_owned(), alias.to_owned()));
+    let Some(by) = by.filter(|_| cx.tenant == TenantId::of_the_project()) else { return Ok(()) };
+    Err(Failed::denied(match (by, version) {
+        (MovedBy::Gate, version) => {
+            let instead = version.map_or_else(|| format!("kill {name}"), |v| format!("promote {name} {v}"));
+            format!(
+                "The alias '{alias}' of '{name}' moves by the decisions of its gate alone: run the pipeline that registers the model, or \
+                 use `forebay models {instead}` in the project's folder, which asks the gate's record."
+            )
+        }
+        (MovedBy::Rollout, None) => format!(
+            "The alias '{alias}' of '{name}' moves by its rollout alone: use `forebay models kill {name}` in the project's folder."
+        ),
+        (MovedBy::Rollout, Some(_)) => format!(
+            "The alias '{alias}' of '{name}' moves by its rollout alone: use `forebay models choose {name}` in the project's folder with \
+             what is to answer (of a prompt, the number of the version); with `--now` it answers everybody at once."
+        ),
+    }))
 }
 
 pub(super) async fn set_alias(cx: &Cx) -> Answer {
@@ -181,7 +193,7 @@ pub(super) async fn set_alias(cx: &Cx) -> Answer {
     let (name, alias) = (name(cx)?, cx.asked.str("alias"));
     check::new_alias(alias)?;
     let version = check::version(cx.asked.str("version"))?;
-    nobody_watches(cx, (name, alias), &format!("`forebay models promote {name} {version}`"))?;
+    nobody_watches(cx, (name, alias), Some(version))?;
     cx.tracking().set_alias(name, alias, version, (cx.now, cx.now)).await?;
     done()
 }
@@ -190,7 +202,7 @@ pub(super) async fn delete_alias(cx: &Cx) -> Answer {
     check(&cx.asked, &[NAME, must("alias", Sort::Text)])?;
     let (name, alias) = (name(cx)?, cx.asked.str("alias"));
     check::alias(alias)?;
-    nobody_watches(cx, (name, alias), &format!("`forebay models kill {name}`"))?;
+    nobody_watches(cx, (name, alias), None)?;
     cx.tracking().remove_alias(name, alias, cx.now).await?;
     done()
 }

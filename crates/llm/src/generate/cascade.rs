@@ -106,7 +106,8 @@ impl Stage for Cascade {
     fn run<'a>(&'a self, cx: &'a Context, inputs: Inputs) -> BoxFuture<'a, Outcome<Value>> {
         Box::pin(async move {
             for rung in &self.rungs {
-                let why = match rung.ask(cx, &rung.prompt, &inputs, None).await {
+                let asked = async { rung.ask(cx, &*rung.prompt.of(cx)?, &inputs, None).await };
+                let why = match asked.await {
                     Ok((answer, None)) => {
                         let value = rung.value(answer.text.clone());
                         match (self.accept.refuses(&answer, value.is_ok()), value) {

@@ -27,11 +27,16 @@ pub(super) async fn until_it_fits(
     // An estimate may be off by a fifth.
     let window = settings.context_window.map(|w| if counter.estimated() { w - w / 5 } else { w });
     let answer = stage.config.max_output_tokens.or(settings.max_output_tokens).unwrap_or(ANSWER);
+    let over = stage.prompt.of(cx)?;
+    let prompt = match &stage.collapsing {
+        Some(own) => &own.of(cx)?,
+        None => &over,
+    };
     let (mut rounds, mut calls) = (0_u64, 0_u64);
     loop {
         let Some((name, sizes)) = longest_list(&inputs, counter) else { return Ok(inputs) };
         let list: u64 = sizes.iter().sum();
-        let whole = counter.request(&stage.request(&stage.prompt, &inputs)?);
+        let whole = counter.request(&stage.request(&over, &inputs)?);
         let fits = window.is_none_or(|w| whole.saturating_add(answer) <= w);
         if fits && config.tokens.is_none_or(|t| list <= t) {
             if rounds > 0 {
@@ -39,7 +44,6 @@ pub(super) async fn until_it_fits(
             }
             return Ok(inputs);
         }
-        let prompt = stage.collapsing.as_ref().unwrap_or(&stage.prompt);
         let mut empty = inputs.clone();
         empty.insert(name.clone(), Value::List([].into()));
         let frame = counter.request(&stage.request(prompt, &empty)?).saturating_add(answer);

@@ -17,11 +17,11 @@ struct Turning(AtomicUsize);
 impl Chooser for Turning {
     fn choose(&self, who: &str) -> Result<Option<Chosen>, Error> {
         let n = self.0.fetch_add(1, Ordering::Relaxed);
-        let model = ["large", "gone"][n % 2].into();
+        let option = ["large", "gone"][n % 2].to_owned();
         match who {
             "nobody" => Err(Error::new(Code::Overloaded, "out of service")),
             "new" => Ok(None),
-            _ => Ok(Some(Chosen { model, note: json!({"version": "2"}) })),
+            _ => Ok(Some(Chosen { option, note: json!({"version": "2"}) })),
         }
     }
 }

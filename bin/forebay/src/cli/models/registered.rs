@@ -3,13 +3,13 @@
 use clap::Args as Flags;
 use comfy_table::{Table, presets};
 use contract::{TenantId, UnixMillis};
-use models::choice::option_of;
+use models::choice::{option_of, prompt_of};
 use models::gate::seal::PublicKey;
 use models::release::{Decided, decided};
 use models::stages::{Released, Tracked, find};
 use serde_json::{Value, json};
 use store::Reader;
-use store::tracking::{ModelVersion, RegisteredModel, Search};
+use store::tracking::{ModelVersion, PROMPT, RegisteredModel, Search};
 
 use super::super::storage::{self, Need, clean};
 use super::super::{Global, print, print_json, time};
@@ -55,8 +55,11 @@ impl Registry {
     /// The versions of a model, the newest first.
     pub(super) async fn versions(&self, name: &str) -> Result<Vec<ModelVersion>, Error> {
         let of = self.tracked.tracking.of(&self.tenant);
+        // Prompts are shown to whoever asks for them.
+        let prompt = of.registered(name).await.is_ok_and(|model| model.is_prompt());
+        let more = if prompt { format!(" AND tags.`{PROMPT}` = 'true'") } else { String::new() };
         let search = Search {
-            filter: format!("name = '{}'", name.replace('\'', "")),
+            filter: format!("name = '{}'{more}", name.replace('\'', "")),
             order: vec!["version_number DESC".to_owned()],
             most: MOST,
             ..Search::default()
@@ -198,24 +201,26 @@ fn short(table: &str) -> String {
     format!("{}@{}", clean(name), clean(version.get(..12).unwrap_or(version)))
 }
 
+/// A version of a choice or a prompt.
+fn stand(global: &Global, version: &ModelVersion, what: &str, stands: &str) -> Result<(), Error> {
+    let ModelVersion { name, version: number, aliases, .. } = version;
+    if global.json {
+        return print_json(&json!({"name": name, "version": number, "aliases": aliases, what: stands}));
+    }
+    let aliases = if aliases.is_empty() { "-".to_owned() } else { clean(&aliases.join(", ")) };
+    // Lines of a text stay lines.
+    let stands: Vec<String> = stands.lines().map(clean).collect();
+    let stands = stands.join("\n             ");
+    print(&format!("{} version {number}\n  answers as {aliases}\n  {what:<10} {stands}", clean(name)));
+    Ok(())
+}
+
 async fn version(global: &Global, registry: &Registry, name: &str, which: &str) -> Result<(), Error> {
     let version = registry.version(name, which).await?;
-    if let Ok(model) = option_of(&version) {
-        if global.json {
-            let (number, aliases) = (version.version, &version.aliases);
-            return print_json(
-                &json!({"name": version.name, "version": number, "aliases": aliases, "model": model}),
-            );
-        }
-        let aliases =
-            if version.aliases.is_empty() { "-".to_owned() } else { clean(&version.aliases.join(", ")) };
-        print(&format!(
-            "{} version {}\n  answers as {aliases}\n  model      {}",
-            clean(&version.name),
-            version.version,
-            clean(model)
-        ));
-        return Ok(());
+    let prompt = prompt_of(&version);
+    let stands = option_of(&version).map(|option| ("model", option));
+    if let Ok((what, stands)) = stands.or(prompt.as_ref().map(|text| ("prompt", text.as_str()))) {
+        return stand(global, &version, what, stands);
     }
     let decided = registry.decided(global, &version).await;
     let record = Released::record_of(&registry.tracked, &registry.tenant, &version).await;
