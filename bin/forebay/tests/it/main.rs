@@ -42,6 +42,7 @@ mod noting;
 mod on_postgres;
 mod places;
 mod prices;
+mod prometheus;
 mod pull;
 mod receiver;
 mod reload;

@@ -129,20 +129,7 @@ impl Server {
 
     /// Sends a request and leaves the connection open for reading.
     pub fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> TcpStream {
-        let mut socket = TcpStream::connect(self.address).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n",
-            body.len()
-        );
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
-        socket.write_all(head.as_bytes()).unwrap();
-        // A server that refuses early may close before all is sent.
-        let _ = socket.write_all(body);
-        socket
+        open(TcpStream::connect(self.address).unwrap(), (method, path), headers, body)
     }
 
     /// Sends a request and reads the whole answer: status, head, body (chunks joined).
@@ -183,6 +170,28 @@ impl Server {
         let held: Vec<_> = HELD.iter().filter(|n| some(n) && !unused(n)).collect();
         if status == 200 && held.is_empty() { Ok(()) } else { Err(format!("{status}: {held:?} in\n{text}")) }
     }
+}
+
+/// Sends a request and leaves the connection open for reading.
+pub fn open(
+    mut socket: TcpStream,
+    (method, path): (&str, &str),
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> TcpStream {
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    socket.write_all(head.as_bytes()).unwrap();
+    // A server that refuses early may close before all is sent.
+    let _ = socket.write_all(body);
+    socket
 }
 
 impl Drop for Server {

@@ -1,7 +1,5 @@
 //! The running server before a real OTLP receiver, and its metrics before Prometheus' own checker.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use contract::{Clock, SystemClock};
@@ -11,6 +9,7 @@ use serde_json::{Value as Json, json};
 use testkit::{FakeUpstream, Script};
 
 use crate::collector::{Collector, Export, attribute, hex};
+use crate::prometheus::Tools;
 use crate::run::{command, output, project};
 use crate::server::{Server, eventually};
 
@@ -306,20 +305,9 @@ async fn metrics_pass_prometheus_own_check() {
 
 /// Gives the text to `promtool`, which finds nothing to say about it.
 fn promtool(command: &str, text: &str) {
-    let child = Command::new("promtool")
-        .args(command.split(' '))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = child else {
-        eprintln!("SKIPPED: promtool is not installed (Debian: apt-get install prometheus)");
-        return;
-    };
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let out = child.wait_with_output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    assert!(out.status.success() && said.trim().is_empty(), "promtool {command}: {said}\n{text}");
+    if let Some(tools) = Tools::new() {
+        tools.has_nothing_to_say(command, text);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
