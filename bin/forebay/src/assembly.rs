@@ -340,6 +340,11 @@ impl Assembly {
                 let gates = gates.map(|alias| (alias, MovedBy::Gate));
                 gates.chain(rollouts.map(|alias| (alias, MovedBy::Rollout))).collect()
             },
+            heard: {
+                let predicts = |name: &str| config.models.get(name).is_some_and(ModelConfig::predicts);
+                let written = config.capture.iter().filter(|(name, _)| !predicts(name));
+                written.map(|(name, capture)| (name.clone(), capture.texts)).collect()
+            },
             lookups: {
                 let looks = config.models.iter().filter(|(_, m)| !m.features.is_empty());
                 looks.map(|(name, m)| (name.clone(), config.features.lookup(&m.features))).collect()

@@ -24,6 +24,7 @@ use crate::configuration::Configuration;
 use crate::drain::Drain;
 use crate::ended::{Ended, EndedRequests};
 use crate::features::Features;
+use crate::heard::Heard;
 use crate::inference::Lookup;
 use crate::jobs::Jobs;
 use crate::ladder::{Rung, WhenBusy};
@@ -138,6 +139,8 @@ pub struct Settings {
     pub lineage: String,
     /// The project's registered models with an alias that a gate watches, or a rollout: nobody moves it through MLflow's surface.
     pub gated: BTreeMap<(String, String), MovedBy>,
+    /// Of which models, pipelines and choices answers are kept, by name; whether with their texts.
+    pub heard: BTreeMap<String, bool>,
     /// Where columns of predictive models are looked up that a request leaves out, by the model's name.
     pub lookups: BTreeMap<String, Lookup>,
 }
@@ -160,6 +163,7 @@ impl Default for Settings {
             drain: Duration::from_secs(30),
             lineage: "forebay".to_owned(),
             gated: BTreeMap::new(),
+            heard: BTreeMap::new(),
             lookups: BTreeMap::new(),
         }
     }
@@ -414,6 +418,13 @@ impl App {
     /// Whether it is about to end.
     pub fn is_draining(&self) -> bool {
         self.inner.drain.has_started()
+    }
+
+    /// What is to be remembered of an answer that is asked by one of these names, if anything.
+    pub(crate) fn hears(&self, names: &[&str], heard: impl FnOnce(bool) -> Heard) -> Option<Arc<Heard>> {
+        let wanted = &self.generation.settings.heard;
+        let texts: Vec<bool> = names.iter().filter_map(|name| wanted.get(*name).copied()).collect();
+        (!texts.is_empty()).then(|| Arc::new(heard(texts.contains(&true))))
     }
 
     pub(crate) fn model(&self, name: &ModelName) -> Option<Arc<llm::ModelSettings>> {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as Poller, Poll, ready};
 
 use admission::{Amount, Growing};
@@ -12,10 +13,12 @@ use llm::{Delta, FinishReason, Reply, TokenCounter as _};
 use pipeline::live::Live;
 
 use crate::drain::{self, Cut};
+use crate::heard::Heard;
 
 /// The deltas of an answer. Ends with `None` only after a finish.
 pub(crate) enum Deltas {
-    Model(Box<Reply>, Cut, Option<Growth>),
+    /// With what keeps it within its reservation, and who remembers it.
+    Model(Box<Reply>, Cut, (Option<Growth>, Option<Arc<Heard>>)),
     Pipeline(Box<FromPipeline>, Cut),
 }
 
@@ -42,13 +45,18 @@ impl Stream for Deltas {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Option<Self::Item>> {
         match self.get_mut() {
-            Deltas::Model(c, cut, growth) => match until(cut, cx, |cx| Pin::new(&mut **c).poll_next(cx)) {
-                Poll::Ready(Some(Ok(delta))) => {
-                    let covered = growth.as_mut().map_or(Ok(()), |g| g.covers(&delta, || c.pays()));
-                    Poll::Ready(Some(covered.map(|()| delta)))
+            Deltas::Model(c, cut, (growth, heard)) => {
+                match until(cut, cx, |cx| Pin::new(&mut **c).poll_next(cx)) {
+                    Poll::Ready(Some(Ok(delta))) => {
+                        if let Some(heard) = heard {
+                            heard.delta(&delta);
+                        }
+                        let covered = growth.as_mut().map_or(Ok(()), |g| g.covers(&delta, || c.pays()));
+                        Poll::Ready(Some(covered.map(|()| delta)))
+                    }
+                    other => other,
                 }
-                other => other,
-            },
+            }
             Deltas::Pipeline(p, cut) => until(cut, cx, |cx| p.poll(cx)),
         }
     }

@@ -29,6 +29,7 @@ mod feedback;
 mod files;
 mod front;
 mod headers;
+mod heard;
 mod inference;
 pub mod inside;
 mod intake;

@@ -26,6 +26,7 @@ use crate::came::Came;
 use crate::drain::{self, Cut};
 use crate::errors::{self, Failure};
 use crate::headers::Facts;
+use crate::heard::Heard;
 use crate::ladder;
 use crate::nested::Answered;
 use crate::openai::{event_stream, json_response};
@@ -164,6 +165,7 @@ pub(crate) fn start(
     given: &Given,
     arrived: Tick,
 ) -> Result<(Request, Live), Box<Failure>> {
+    let asked = found.0.clone();
     let ((name, pipeline), chosen) = app.choose(found, given.user.as_ref())?;
     let of = ladder::Call {
         name: &name,
@@ -175,6 +177,7 @@ pub(crate) fn start(
     };
     let (pipeline, instead, start) = ladder::descend(app, &of, pipeline)?.parts();
     let ask = Ask {
+        heard: app.hears(&[asked.as_str(), name.as_str()], |texts| Heard::of_value(texts, &given.input)),
         instead,
         chosen,
         surface: app.generation.settings.surface,

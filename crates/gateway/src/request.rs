@@ -22,6 +22,7 @@ use crate::deltas::Growth;
 use crate::drain;
 use crate::errors::Failure;
 use crate::headers::Rates;
+use crate::heard::Heard;
 use crate::inside;
 use crate::ladder::{self, Instead};
 use crate::metrics::At;
@@ -46,12 +47,24 @@ pub(crate) struct Ask {
     pub(crate) instead: Option<Instead>,
     /// That its pipeline was chosen among several.
     pub(crate) chosen: Option<Chosen>,
+    /// What is remembered of its answer.
+    pub(crate) heard: Option<Arc<Heard>>,
 }
 
 /// Who is to answer.
 pub(crate) enum Target {
     Model(ModelName, Price),
     Pipeline(PipelineName, Box<Pipeline>),
+}
+
+impl Target {
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Target::Model(name, _) => name.as_str(),
+            Target::Pipeline(name, _) => name.as_str(),
+        }
+    }
 }
 
 /// An admitted request.
@@ -68,6 +81,8 @@ pub(crate) struct Request {
     pub(crate) instead: Option<Instead>,
     /// Whoever keeps its answer.
     told: Option<Arc<Told>>,
+    /// What is remembered of its answer.
+    heard: Option<Arc<Heard>>,
 }
 
 impl Request {
@@ -219,6 +234,7 @@ impl Request {
             trace,
             instead,
             told,
+            heard: ask.heard,
         })
     }
 
@@ -288,6 +304,9 @@ impl Request {
 
     /// It ended as a pipeline's outcome says.
     pub(crate) fn outcome(self, outcome: &Outcome<Value>) {
+        if let (Some(heard), Outcome::Complete(value) | Outcome::Partial(value, _)) = (&self.heard, outcome) {
+            heard.whole(&value.to_text());
+        }
         match outcome {
             Outcome::Complete(_) => self.complete(),
             Outcome::Partial(_, e) => self.failed(e, true),
@@ -314,7 +333,10 @@ impl Request {
         inner.metrics.left();
         let observers = self.app.observers();
         if observers.any() {
-            chosen::answered(&record).into_iter().for_each(|answered| observers.answered(answered));
+            let heard = self.heard.take();
+            let wanted = &self.app.generation.settings.heard;
+            let all = chosen::answered(&record, heard.as_deref(), wanted);
+            all.into_iter().for_each(|answered| observers.answered(answered));
         }
         let tracing = self.app.generation.settings.tracing.as_ref();
         let trace = tracing.zip(self.trace).map(|(t, trace)| (t.sink.clone(), trace));

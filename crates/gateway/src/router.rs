@@ -16,6 +16,7 @@ use crate::came::Came;
 use crate::completions::Completions;
 use crate::deltas::{Deltas, FromPipeline};
 use crate::errors::Failure;
+use crate::heard::Heard;
 use crate::openai::OpenAi;
 use crate::request::{Ask, Request, Target};
 use crate::responses::Responses;
@@ -97,6 +98,8 @@ pub(crate) async fn call(
     surface: Surface,
     arrived: Tick,
 ) -> Result<(Request, Deltas), Box<Failure>> {
+    let user = call.user.clone();
+    let asked = call.model.clone();
     let (target, instead, run, chosen) = match target(app, &call.model)? {
         Target::Pipeline(name, p) => {
             let input = chat_input(&p.graph.input, &call, surface)?;
@@ -116,15 +119,20 @@ pub(crate) async fn call(
     };
     let ask = Ask {
         surface,
-        user: call.user.clone(),
+        user,
         stream: call.request.stream,
         input_tokens,
         max_output_tokens: call.request.max_output_tokens,
         arrived,
+        heard: app.hears(&[asked.as_str(), target.name()], |texts| match &run {
+            Some((_, input)) => Heard::of_value(texts, input),
+            None => Heard::of_messages(texts, &call.request.messages),
+        }),
         target,
         instead,
         chosen,
     };
+    let heard = ask.heard.clone();
     let price = match &ask.target {
         Target::Model(_, price) => *price,
         Target::Pipeline(_, p) => p.price,
@@ -141,7 +149,7 @@ pub(crate) async fn call(
             cut()
                 .or(answer)
                 .await
-                .map(|c| Deltas::Model(Box::new(c), cut(), request.growth(price, input_tokens)))
+                .map(|c| Deltas::Model(Box::new(c), cut(), (request.growth(price, input_tokens), heard)))
         }
         Some((start, input)) => {
             let live = start.live(input, request.cx.clone());

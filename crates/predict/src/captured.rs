@@ -26,6 +26,27 @@ pub const OWN: [(&str, &str); 9] = [
     ("error", "text"),
 ];
 
+/// The columns of an answer that is written, each with its type. Those that are not kept, or not known of any, are null.
+const WRITTEN: [(&str, &str); 17] = [
+    ("cost_usd", "float"),
+    ("input_tokens", "float"),
+    ("output_tokens", "float"),
+    ("attempts", "float"),
+    ("first_output_ms", "float"),
+    ("coverage", "float"),
+    ("grounded", "float"),
+    ("input_chars", "float"),
+    ("output_chars", "float"),
+    ("refused", "float"),
+    ("cut", "float"),
+    ("model", "text"),
+    ("prompt", "text"),
+    ("finish", "text"),
+    ("language", "text"),
+    ("input", "text"),
+    ("output", "text"),
+];
+
 /// The rows of an answer. `redacted` says which inputs and outputs are not kept.
 pub fn rows(answered: &Answered, redacted: impl Fn(&str) -> bool) -> Vec<Map<String, Json>> {
     let rows = answered.rows();
@@ -34,6 +55,11 @@ pub fn rows(answered: &Answered, redacted: impl Fn(&str) -> bool) -> Vec<Map<Str
     let made = answered.outputs.iter().map(|tensor| (tensor, "output_"));
     for (named, before) in given.chain(made).filter(|(named, _)| !redacted(&named.name)) {
         columns.extend(spread(named, before, rows));
+    }
+    let figures = answered.figures.iter().map(|(name, figure)| (&**name, json!(figure)));
+    let words = answered.words.iter().map(|word| (word.name, json!(word.text.as_deref())));
+    for (name, value) in figures.chain(words).filter(|(name, _)| !redacted(name)) {
+        columns.push((name.to_owned(), vec![value; rows]));
     }
     let mut all = Vec::with_capacity(rows);
     for row in 0..rows {
@@ -44,7 +70,7 @@ pub fn rows(answered: &Answered, redacted: impl Fn(&str) -> bool) -> Vec<Map<Str
         one.insert("tenant".to_owned(), json!(answered.tenant.as_str()));
         one.insert("version".to_owned(), json!(&*answered.version));
         one.insert("arm".to_owned(), json!(answered.arm.as_str()));
-        one.insert("entity".to_owned(), json!(answered.entity.as_deref()));
+        one.insert("entity".to_owned(), json!(answered.entity.as_deref().filter(|_| !redacted("entity"))));
         one.insert("took_ms".to_owned(), json!(answered.took.as_secs_f64() * 1e3));
         one.insert("error".to_owned(), json!(answered.error.map(|code| code.as_str())));
         for (name, values) in &columns {
@@ -70,6 +96,9 @@ pub fn types(answered: &Answered) -> BTreeMap<String, &'static str> {
         for (name, _) in spread(named, before, answered.rows()) {
             types.entry(name).or_insert(ty);
         }
+    }
+    if !answered.words.is_empty() {
+        types.extend(WRITTEN.map(|(name, ty)| (name.to_owned(), ty)));
     }
     types
 }

@@ -75,8 +75,17 @@ pub struct NamedTensor {
     pub tensor: Tensor,
 }
 
-/// A request that a model was asked, and what came of it: a predictive model, or a chat model that was chosen among several, of
-/// which nothing is given but figures.
+/// What is known of an answer in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// What it is: `language`, `output`.
+    pub name: &'static str,
+    /// The word, or a whole text.
+    pub text: Option<Arc<str>>,
+}
+
+/// A request that a model was asked, and what came of it: a predictive model, or one that writes or a pipeline, of which figures and
+/// words are given in place of tensors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answered {
     /// The request's id, as `x-request-id` shows it: what feedback names.
@@ -103,8 +112,10 @@ pub struct Answered {
     pub inputs: Arc<[NamedTensor]>,
     /// What was answered, in the order that was asked for; none when it failed.
     pub outputs: Arc<[NamedTensor]>,
-    /// Figures of the answer itself, by name: `cost_usd`, `first_output_ms`.
+    /// Figures of an answer that is written, by name: `cost_usd`, `first_output_ms`.
     pub figures: Arc<[(Arc<str>, f64)]>,
+    /// The same in words: `language`, `finish`; those that are not known are there too.
+    pub words: Arc<[Word]>,
     /// Why it failed, if it did.
     pub error: Option<Code>,
 }
@@ -115,13 +126,15 @@ impl Answered {
         self.entity.as_deref().unwrap_or(&self.id)
     }
 
-    /// Rows that were asked: those of the first input.
+    /// Rows that were asked: those of the first input; of an answer that is written, one.
     pub fn rows(&self) -> usize {
-        self.inputs.first().map_or(0, |i| i.tensor.rows())
+        let written = usize::from(!self.words.is_empty());
+        self.inputs.first().map_or(written, |i| i.tensor.rows())
     }
 
     fn bytes(&self) -> usize {
-        self.inputs.iter().chain(&*self.outputs).map(|t| t.tensor.data().len()).sum()
+        let words = self.words.iter().map(|word| word.text.as_ref().map_or(0, |text| text.len()));
+        self.inputs.iter().chain(&*self.outputs).map(|t| t.tensor.data().len()).chain(words).sum()
     }
 }
 

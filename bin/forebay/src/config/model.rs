@@ -49,7 +49,7 @@ pub struct Config {
     pub datasets: IndexMap<String, DatasetConfig>,
     /// Features of entities, and who may ask for them.
     pub features: FeaturesConfig,
-    /// Predictive models whose answers are kept, by their names here: a dataset `captured_MODEL` of each, and one of all feedback.
+    /// Models, choices and pipelines whose answers are kept, by their names here: a dataset `captured_NAME` of each, and one of all feedback.
     pub capture: IndexMap<String, CaptureConfig>,
     /// What is watched, by names that alerts and triggers know it by.
     pub monitors: IndexMap<String, MonitorConfig>,

@@ -6,6 +6,7 @@ use models::evaluate::Metric;
 use serde_json::Value as Json;
 
 use super::monitor::{MonitorConfig, PerformanceConfig};
+use super::pipeline::PipelineConfig;
 use super::problem::suggest;
 use super::semantics::{Semantics, map};
 use super::tree::join;
@@ -30,12 +31,8 @@ impl Semantics<'_> {
                 }
             }
         }
-        for (model, _) in map(json, "/capture") {
-            let kind = json.pointer(&join("/models", model));
-            if !kind.is_some_and(|m| m.get("onnx").is_some() || m.get("registry").is_some()) {
-                let remedy = "name one that says `onnx: FILE` or `registry: NAME`".into();
-                self.at_key(&join("/capture", model), format!("`{model}` is no predictive model"), remedy);
-            }
+        for (name, capture) in map(json, "/capture") {
+            self.captured(&join("/capture", name), name, capture);
         }
         let listed = ["webhooks", "slack"].map(|kind| (kind, json.pointer(&format!("/alerts/{kind}"))));
         for (kind, list) in listed {
@@ -54,6 +51,29 @@ impl Semantics<'_> {
         {
             let remedy = "add `jobs: {webhook: {secret: ${NAME}}}`: what the messages are signed with";
             self.at_key("/alerts/webhooks", "these messages cannot be signed".into(), remedy.into());
+        }
+    }
+
+    /// Something whose answers are kept: it answers, and to requests.
+    fn captured(&mut self, pointer: &str, name: &str, capture: &Json) {
+        let json = self.json;
+        let there = |section: &str| json.pointer(&join(section, name));
+        if let Some(model) = there("/models") {
+            let predicts = model.get("onnx").is_some() || model.get("registry").is_some();
+            if predicts && capture.get("texts").is_some() {
+                let message = "`texts` are of what writes, and this model predicts";
+                self.at_key(&join(pointer, "texts"), message.into(), "remove it".into());
+            }
+        } else if let Some(pipeline) = there("/pipelines") {
+            let spec = serde_json::from_value::<PipelineConfig>(pipeline.clone()).map(|p| p.spec());
+            if spec.is_ok_and(|spec| pipeline::is_durable(&spec, self.registry)) {
+                let message = format!("the pipeline `{name}` runs durably and answers no request");
+                self.at_key(pointer, message, "remove it: `forebay runs show` has what it made".into());
+            }
+        } else if there("/choices").is_none() {
+            let known = ["/models", "/pipelines", "/choices"].into_iter().flat_map(|all| map(json, all));
+            let remedy = suggest(name, "those that answer are", known.map(|(name, _)| name.as_str()));
+            self.at_key(pointer, format!("there is no model or pipeline `{name}`"), remedy);
         }
     }
 

@@ -89,6 +89,7 @@ fn told(
         place: Some(Place { challenger: copy.challenger.clone(), step: None }),
         outputs,
         figures: Arc::default(),
+        words: Arc::default(),
         error,
         ..Answered::clone(&copy.answered)
     }

@@ -11,6 +11,7 @@ use watch::monitor::MonitorSettings;
 use watch::retrain::RetrainSettings;
 
 use crate::config::Config;
+use crate::config::model::ModelConfig;
 use crate::config::monitor::{
     AlertsConfig, DriftConfig, LastingConfig, MonitorConfig, SeverityConfig, TestConfig,
 };
@@ -183,6 +184,10 @@ pub fn of_dataset(config: &Config, monitor: &MonitorConfig) -> MonitorConfig {
     own.time.get_or_insert_with(|| "at".to_owned());
     if let Some(drift) = &mut own.drift {
         drift.except.extend(OWN.map(|(name, _)| name.to_owned()));
+        if !config.models.get(&monitor.watch).is_some_and(ModelConfig::predicts) {
+            // Texts are no categories.
+            drift.except.extend(["input", "output"].map(str::to_owned));
+        }
     }
     own
 }

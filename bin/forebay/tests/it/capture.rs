@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
+use testkit::{FakeUpstream, Script};
 
 use crate::models::fixture;
 use crate::server::{Server, forebay};
@@ -97,4 +98,73 @@ fn feedback_that_was_acknowledged_and_rows_that_were_written_survive_a_kill_and_
         assert_eq!(rows(path, "feedback")[0]["label_text"], "virginica");
         folder = server.kill();
     }
+}
+
+/// A question that somebody asks, and an answer in English.
+const ASKED: &str = "What is a forebay?";
+const SAID: &str =
+    "A forebay is the pool of water in front of a turbine, from which the machine behind it is fed.";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_is_told_by_its_figures_and_kept_in_words_where_that_is_said() {
+    let script: Script = serde_json::from_value(json!({"text": SAID})).unwrap();
+    let up = FakeUpstream::start(script).await.unwrap();
+    let refuses: Script =
+        serde_json::from_value(json!({"text": "I'm sorry, but I can't help with that."})).unwrap();
+    let refusing = FakeUpstream::start(refuses).await.unwrap();
+    let test = move || {
+        let model = |url: &str| {
+            format!(
+                "{{openai: gpt-test, base_url: {url}/v1, api_key: sk-test, price: {{input: 1, output: 2}}}}"
+            )
+        };
+        let config = format!(
+            "models:\n  m: {}\n  no: {}\n  both: {{choice: [m, no]}}\n\
+             pipelines:\n  shout:\n    stages:\n      - answer: {{generate: {{model: m, prompt_text: 'Shout: {{{{ input }}}}'}}}}\n\
+             capture:\n  m: {{every: 100ms, texts: true, redact: [entity]}}\n  no: {{every: 100ms}}\n  both: {{every: 100ms, texts: true}}\n  shout: {{every: 100ms}}\n",
+            model(&up.base_url()),
+            model(&refusing.base_url()),
+        );
+        let server = Server::with(&config);
+        let chat = |model: &str, stream: bool| {
+            let messages =
+                json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": ASKED}]);
+            let body = json!({"model": model, "user": "ada", "stream": stream, "messages": messages});
+            let (status, head, body) = server.ask("POST", "/v1/chat/completions", &[], &body.to_string());
+            assert_eq!(status, 200, "{body}");
+            head.lines().find_map(|l| l.strip_prefix("x-request-id: ")).unwrap().trim().to_owned()
+        };
+        let (whole, streamed, refused, chosen) =
+            (chat("m", false), chat("m", true), chat("no", true), chat("both", false));
+        assert_eq!(server.ask("POST", "/v1/pipelines/shout", &[], ASKED).0, 200);
+        let told = json!({"id": whole, "key": "thumbs_up", "score": 1}).to_string();
+        assert_eq!(server.ask("POST", "/v1/feedback", &[], &told).0, 202);
+        let path = server.folder.path();
+        until("all are rows", || {
+            rows(path, "captured_m").len() == 2
+                && ["no", "both", "shout"].iter().all(|of| rows(path, &format!("captured_{of}")).len() == 1)
+        });
+        let all = rows(path, "captured_m");
+        for id in [whole, streamed] {
+            let one = all.iter().find(|row| row["id"] == id.as_str()).unwrap();
+            assert_eq!((&one["input"], &one["output"]), (&ASKED.into(), &SAID.into()), "{one}");
+            assert_eq!((&one["model"], &one["language"]), (&"m".into(), &"eng".into()), "{one}");
+            assert_eq!((&one["finish"], &one["refused"]), (&"stop".into(), &0.0.into()), "{one}");
+            assert_eq!(one["output_chars"].as_f64(), Some(SAID.chars().count() as f64), "{one}");
+            assert!(one["cost_usd"].as_f64() > Some(0.0) && one["entity"].is_null(), "{one}");
+            assert!(one["error"].is_null() && one["took_ms"].as_f64() > Some(0.0), "{one}");
+        }
+        let one = &rows(path, "captured_no")[0];
+        assert_eq!((&one["id"], &one["refused"]), (&refused.as_str().into(), &1.0.into()), "{one}");
+        assert!(one["input"].is_null() && one["output"].is_null() && one["entity"] == "ada", "{one}");
+        let one = &rows(path, "captured_both")[0];
+        assert_eq!((&one["id"], &one["output"]), (&chosen.as_str().into(), &SAID.into()), "{one}");
+        assert_eq!((&one["model"], &one["arm"]), (&"m".into(), &"champion".into()), "{one}");
+        let one = &rows(path, "captured_shout")[0];
+        assert_eq!(one["output_chars"].as_f64(), Some(SAID.chars().count() as f64), "{one}");
+        assert!(one["output"].is_null(), "{one}");
+        let drift = forebay(path).args(["drift", "captured_m", "captured_m", "--json"]).output().unwrap();
+        assert!(drift.status.success(), "{}", String::from_utf8_lossy(&drift.stderr));
+    };
+    tokio::task::spawn_blocking(test).await.unwrap();
 }

@@ -81,6 +81,7 @@ impl Looked {
             inputs,
             outputs,
             figures: Arc::default(),
+            words: Arc::default(),
             error,
         });
     }

@@ -46,6 +46,7 @@ fn answered(id: &str, elements: usize) -> Answered {
         inputs: [NamedTensor { name: "x".into(), tensor }].into(),
         outputs: Arc::new([]),
         figures: Arc::default(),
+        words: Arc::default(),
         error: None,
     }
 }

@@ -29,6 +29,7 @@ fn answered(id: &str, entity: &str, arm: Arm, chance: f64) -> Answered {
         entity: Some(entity.into()),
         inputs: Arc::new([]),
         figures: Arc::default(),
+        words: Arc::default(),
         outputs: [NamedTensor { name: "probabilities".into(), tensor }].into(),
         error: None,
     }
