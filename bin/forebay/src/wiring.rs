@@ -84,7 +84,16 @@ fn versions(
             wanted.iter().filter_map(|name| Some(identity(project, config.models.get(*name)?))).collect();
         blake3::hash(format!("{written} {models:?}").as_bytes()).to_hex().to_string()
     };
-    specs.iter().map(|(name, spec)| (name.clone(), of(spec))).collect()
+    let own: BTreeMap<PipelineName, String> =
+        specs.iter().map(|(name, spec)| (name.clone(), of(spec))).collect();
+    // Of a choice it is that of all that may answer.
+    let several = |(name, c): (&String, &PipelineChoiceConfig)| {
+        let all: Vec<&str> =
+            c.pipelines.iter().filter_map(|p| own.get(p.as_str())).map(String::as_str).collect();
+        (PipelineName::from(name.as_str()), blake3::hash(all.join(" ").as_bytes()).to_hex().to_string())
+    };
+    let choices: Vec<_> = config.choices.iter().map(several).collect();
+    own.into_iter().chain(choices).collect()
 }
 
 /// The kinds for a check: they know no model, since nothing runs.

@@ -51,8 +51,8 @@ mod watched;
 
 pub use bucket::{Bucket, BucketReader, BucketWriter, Listed};
 pub use dataset::{
-    Added, Adds, At, Attempt, Batch, Change, Collected, Dataset, Diff, Effect, Gate, Gated, Gc, How, Policy,
-    Quarantined, Released, Rows, Select, Shown, Tag, Values, Version,
+    Added, Adds, At, Attempt, Batch, Change, Collected, Compact, Dataset, Diff, Effect, Expired, Gate, Gated,
+    Gc, How, Policy, Quarantined, Released, Rows, Select, Shown, Tag, Values, Version,
 };
 pub use error::{Error, Place};
 pub use fingerprint::Name;

@@ -421,10 +421,14 @@ impl App {
     }
 
     /// What is to be remembered of an answer that is asked by one of these names, if anything.
-    pub(crate) fn hears(&self, names: &[&str], heard: impl FnOnce(bool) -> Heard) -> Option<Arc<Heard>> {
+    pub(crate) fn hears(
+        &self,
+        names: &[&str],
+        heard: impl FnOnce(&[&str], bool) -> Heard,
+    ) -> Option<Arc<Heard>> {
         let wanted = &self.generation.settings.heard;
         let texts: Vec<bool> = names.iter().filter_map(|name| wanted.get(*name).copied()).collect();
-        (!texts.is_empty()).then(|| Arc::new(heard(texts.contains(&true))))
+        (!texts.is_empty()).then(|| Arc::new(heard(names, texts.contains(&true))))
     }
 
     pub(crate) fn model(&self, name: &ModelName) -> Option<Arc<llm::ModelSettings>> {

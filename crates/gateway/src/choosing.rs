@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use contract::{Error, Meter, PipelineName, RequestId, UserId};
+use contract::{Error, Meter, PipelineName, RequestId, TenantId, UserId};
 use llm::{CHOICES, Chooser, Options};
 use serde_json::Value as Json;
 
 use crate::app::{App, Pipeline};
 use crate::inside;
+use crate::metrics::At;
 
 /// A name that several pipelines answer to, which take and give the same.
 #[derive(Clone)]
@@ -52,10 +53,11 @@ impl App {
     /// The pipeline that is to run for a request of this one: itself, or one of those that answer to its name.
     ///
     /// # Errors
-    /// The name is out of service.
+    /// The name is out of service. Counted.
     pub(crate) fn choose(
         &self,
         (name, pipeline): (PipelineName, Pipeline),
+        tenant: &TenantId,
         user: Option<&UserId>,
     ) -> Result<((PipelineName, Pipeline), Option<Chosen>), Error> {
         let all = &self.generation;
@@ -68,7 +70,8 @@ impl App {
         let known = |option: &str| {
             options.iter().any(|own| own.as_str() == option) && all.pipelines.contains_key(option)
         };
-        let (option, note) = of.choose(user.map_or(&by_id, |user| user.as_str()), known)?;
+        let chosen = of.choose(user.map_or(&by_id, |user| user.as_str()), known);
+        let (option, note) = chosen.inspect_err(|e| self.inner.metrics.refused(At::Gate, tenant, e))?;
         let run = all.pipelines.get_key_value(option.as_str());
         let run = run.map_or((name.clone(), pipeline), |(name, pipeline)| (name.clone(), pipeline.clone()));
         Ok((run, Some(Chosen { id, of: name, note })))

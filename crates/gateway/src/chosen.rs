@@ -36,6 +36,8 @@ pub(crate) fn answered(
     };
     let took = Duration::from_micros(record.total_us);
     let signals = heard.map(Heard::signals);
+    // What a stage asked of a choice is a part of its pipeline's answer, and no answer of its own.
+    let own = |name: &str| signals.as_ref().filter(|_| heard.is_some_and(|heard| heard.is_of(name)));
     let of = |name: &str| Answered {
         id: record.id.to_string().into(),
         at: UnixMillis(record.at.0.saturating_add(i64::try_from(took.as_millis()).unwrap_or(i64::MAX))),
@@ -49,8 +51,8 @@ pub(crate) fn answered(
         entity: record.user.as_ref().map(|user| user.as_str().into()),
         inputs: Arc::default(),
         outputs: Arc::default(),
-        figures: figures(record, signals.as_ref()),
-        words: words(record, signals.as_ref().filter(|_| kept.contains_key(name)), kept.get(name)),
+        figures: figures(record, own(name)),
+        words: words(record, own(name).filter(|_| kept.contains_key(name)), kept.get(name)),
         error,
     };
     let chosen = |(name, chosen): (&String, &Json)| {
@@ -61,12 +63,18 @@ pub(crate) fn answered(
         };
         let step = chosen.get("step").and_then(Json::as_u64).and_then(|n| usize::try_from(n).ok());
         let place = chosen.get("challenger").and_then(Json::as_str);
+        // Before anybody chose there is no version: such an answer is kept, and counts for no rollout.
+        let version = chosen.get("version").and_then(Json::as_str).map(Arc::from);
+        let written = of(name);
+        if version.is_none() && written.words.is_empty() {
+            return None;
+        }
         Some(Answered {
             registered: Some(name.as_str().into()),
-            version: chosen.get("version")?.as_str()?.into(),
+            version: version.unwrap_or_else(|| written.version.clone()),
             arm,
             place: place.map(|challenger| Place { challenger: challenger.into(), step }),
-            ..of(name)
+            ..written
         })
     };
     choices.iter().filter_map(chosen).chain(asked.map(of)).collect()

@@ -1,4 +1,4 @@
-//! Requests that have ended, on their way into the metrics and to the exporter of traces.
+//! Requests that have ended, on their way into the metrics, to the exporter of traces and to whoever looks at answers.
 //!
 //! A caller does not wait while its request is counted: what has ended is laid down here, and counted within [`LATE`] by
 //! [`Ended::look`], [`SOME`] at once, so that a request that comes meanwhile waits no longer than they take. Whoever reads
@@ -14,8 +14,12 @@ use std::time::Duration;
 use contract::{RequestRecord, Trace};
 use parking_lot::Mutex;
 use pipeline::task;
+use predict::observe::Observers;
 use tokio::sync::Notify;
 
+use crate::app::Generation;
+use crate::chosen;
+use crate::heard::Heard;
 use crate::metrics::Metrics;
 use crate::telemetry::Telemetry;
 
@@ -28,8 +32,24 @@ const SOME: usize = 16;
 /// Requests that one that has ended counts when [`MOST`] wait.
 const FEW: usize = 2;
 
-/// A request that has ended, and where its trace goes, if it has one.
-type One = (Box<RequestRecord>, Option<(Arc<dyn Telemetry>, Trace)>);
+/// A request that has ended: where its trace goes, if it has one, and who looks at its answer, if anybody does.
+type One = (Box<RequestRecord>, Option<(Arc<dyn Telemetry>, Trace)>, Option<Watched>);
+
+/// An answer that somebody looks at.
+pub(crate) struct Watched {
+    pub(crate) observers: Observers,
+    pub(crate) heard: Option<Arc<Heard>>,
+    /// Whose answers are kept.
+    pub(crate) generation: Arc<Generation>,
+}
+
+impl Watched {
+    fn ended(self, record: &RequestRecord) {
+        let kept = &self.generation.settings.heard;
+        let all = chosen::answered(record, self.heard.as_deref(), kept);
+        all.into_iter().for_each(|answered| self.observers.answered(answered));
+    }
+}
 
 /// The requests of a gateway that have ended, for whoever closes what their traces go to.
 #[derive(Clone)]
@@ -57,10 +77,11 @@ impl Ended {
         metrics: &Metrics,
         record: Box<RequestRecord>,
         trace: Option<(Arc<dyn Telemetry>, Trace)>,
+        watched: Option<Watched>,
     ) {
         let waiting = {
             let mut waiting = self.waiting.lock();
-            waiting.push_back((record, trace));
+            waiting.push_back((record, trace, watched));
             waiting.len()
         };
         match waiting {
@@ -80,8 +101,11 @@ impl Ended {
     /// Counts the first of those that wait; says whether there are more.
     fn count_at_most(&self, n: usize, metrics: &Metrics) -> bool {
         for _ in 0..n {
-            let Some((record, trace)) = self.waiting.lock().pop_front() else { return false };
+            let Some((record, trace, watched)) = self.waiting.lock().pop_front() else { return false };
             metrics.ended(&record);
+            if let Some(watched) = watched {
+                watched.ended(&record);
+            }
             if let Some((sink, trace)) = trace {
                 sink.ended(record, trace);
             }
@@ -118,7 +142,7 @@ mod tests {
     #[test]
     fn nobody_counts_for_others_until_many_wait_and_then_a_few_each() {
         let (ended, metrics) = (Ended::default(), Metrics::new(&Settings::default()));
-        let put = || ended.put(&metrics, Box::new(record("gold", Vec::new(), 10)), None);
+        let put = || ended.put(&metrics, Box::new(record("gold", Vec::new(), 10)), None, None);
         for n in 1..=MOST {
             put();
             assert_eq!(waiting(&ended), n);
@@ -142,7 +166,7 @@ mod tests {
             for _ in 0..4 {
                 s.spawn(|| {
                     for _ in 0..500 {
-                        ended.put(&metrics, Box::new(record("gold", Vec::new(), 10)), None);
+                        ended.put(&metrics, Box::new(record("gold", Vec::new(), 10)), None, None);
                     }
                 });
             }

@@ -33,6 +33,8 @@ const REFUSALS: [&str; 12] = [
 /// What is remembered of one answer.
 #[derive(Debug)]
 pub(crate) struct Heard {
+    /// What was asked, and what answered: it is an answer of these.
+    names: Vec<String>,
     /// Whether texts are kept.
     texts: bool,
     input: String,
@@ -61,28 +63,34 @@ pub(crate) struct Signals {
 
 impl Heard {
     /// Of a conversation: what its user said last.
-    pub(crate) fn of_messages(texts: bool, messages: &[Message]) -> Heard {
+    pub(crate) fn of_messages(names: &[&str], texts: bool, messages: &[Message]) -> Heard {
         let last = messages.iter().rev().find(|m| m.role == Role::User);
-        let text = last.map(|m| m.content.to_text().into_owned()).unwrap_or_default();
-        Heard::new(texts, text)
+        Heard::new(names, texts, &last.map(|m| m.content.to_text()).unwrap_or_default())
     }
 
     /// Of what a pipeline is given.
-    pub(crate) fn of_value(texts: bool, input: &Value) -> Heard {
+    pub(crate) fn of_value(names: &[&str], texts: bool, input: &Value) -> Heard {
         match input {
-            Value::Messages(messages) => Heard::of_messages(texts, messages),
-            other => Heard::new(texts, other.to_text()),
+            Value::Messages(messages) => Heard::of_messages(names, texts, messages),
+            Value::Text(text) => Heard::new(names, texts, text),
+            Value::Document(document) => Heard::new(names, texts, &document.text),
+            other => Heard::new(names, texts, &other.to_text()),
         }
     }
 
-    fn new(texts: bool, mut input: String) -> Heard {
-        let input_chars = input.chars().count();
-        if texts {
-            cut(&mut input, KEPT);
-        } else {
-            input = String::new();
+    fn new(names: &[&str], texts: bool, input: &str) -> Heard {
+        Heard {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            texts,
+            input: if texts { cut(input, KEPT).to_owned() } else { String::new() },
+            input_chars: input.chars().count(),
+            output: Mutex::default(),
         }
-        Heard { texts, input, input_chars, output: Mutex::default() }
+    }
+
+    /// Whether it is an answer of that name, and not of a part of it.
+    pub(crate) fn is_of(&self, name: &str) -> bool {
+        self.names.iter().any(|own| own == name)
     }
 
     /// A piece of a model's answer.
@@ -108,11 +116,10 @@ impl Heard {
     /// What is to be told.
     pub(crate) fn signals(&self) -> Signals {
         let output = self.output.lock();
-        let mut begins = output.text.trim_start().to_owned();
-        cut(&mut begins, LOOKED_AT);
+        let begins = cut(output.text.trim_start(), LOOKED_AT);
         let lower: String =
             begins.chars().take(200).collect::<String>().to_lowercase().replace('\u{2019}', "'");
-        let language = whatlang::detect(&begins).filter(whatlang::Info::is_reliable);
+        let language = whatlang::detect(begins).filter(whatlang::Info::is_reliable);
         Signals {
             input_chars: self.input_chars,
             output_chars: output.chars,
@@ -126,16 +133,14 @@ impl Heard {
 impl Output {
     fn push(&mut self, text: &str, most: usize) {
         self.chars += text.chars().count();
-        if self.text.len() < most {
-            self.text.push_str(text);
-            cut(&mut self.text, most);
-        }
+        let room = most.saturating_sub(self.text.len());
+        self.text.push_str(cut(text, room));
     }
 }
 
 /// No more bytes than that, and no half of a character.
-fn cut(text: &mut String, most: usize) {
-    text.truncate(text.floor_char_boundary(most));
+fn cut(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -143,7 +148,7 @@ mod tests {
     use super::*;
 
     fn said(texts: bool, pieces: &[&str]) -> Signals {
-        let heard = Heard::new(texts, "what is it?".to_owned());
+        let heard = Heard::new(&["m"], texts, "what is it?");
         pieces.iter().for_each(|piece| heard.delta(&Delta::Text((*piece).to_owned())));
         heard.signals()
     }
@@ -180,7 +185,7 @@ mod tests {
         let told = said(true, &[&long, &long]);
         assert_eq!(told.output_chars, 2 * KEPT, "all of it is counted");
         assert_eq!(told.texts.unwrap().1.len(), KEPT);
-        let heard = Heard::new(true, String::new());
+        let heard = Heard::new(&["m"], true, "");
         heard.delta(&Delta::Text("half an answer".to_owned()));
         heard.delta(&Delta::Reset);
         heard.delta(&Delta::Text("another".to_owned()));

@@ -166,7 +166,7 @@ pub(crate) fn start(
     arrived: Tick,
 ) -> Result<(Request, Live), Box<Failure>> {
     let asked = found.0.clone();
-    let ((name, pipeline), chosen) = app.choose(found, given.user.as_ref())?;
+    let ((name, pipeline), chosen) = app.choose(found, &caller.tenant, given.user.as_ref())?;
     let of = ladder::Call {
         name: &name,
         caller: &caller,
@@ -177,7 +177,9 @@ pub(crate) fn start(
     };
     let (pipeline, instead, start) = ladder::descend(app, &of, pipeline)?.parts();
     let ask = Ask {
-        heard: app.hears(&[asked.as_str(), name.as_str()], |texts| Heard::of_value(texts, &given.input)),
+        heard: app.hears(&[asked.as_str(), name.as_str()], |names, texts| {
+            Heard::of_value(names, texts, &given.input)
+        }),
         instead,
         chosen,
         surface: app.generation.settings.surface,

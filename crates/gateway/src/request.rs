@@ -17,9 +17,9 @@ use store::Admitted;
 use crate::app::{App, Pipeline};
 use crate::auth::Caller;
 use crate::choosing::Chosen;
-use crate::chosen;
 use crate::deltas::Growth;
 use crate::drain;
+use crate::ended::Watched;
 use crate::errors::Failure;
 use crate::headers::Rates;
 use crate::heard::Heard;
@@ -332,15 +332,13 @@ impl Request {
         let inner = &self.app.inner;
         inner.metrics.left();
         let observers = self.app.observers();
-        if observers.any() {
-            let heard = self.heard.take();
-            let wanted = &self.app.generation.settings.heard;
-            let all = chosen::answered(&record, heard.as_deref(), wanted);
-            all.into_iter().for_each(|answered| observers.answered(answered));
-        }
+        let watched = observers.any().then(|| {
+            let (observers, generation) = (observers.clone(), self.app.generation.clone());
+            Watched { observers, heard: self.heard.take(), generation }
+        });
         let tracing = self.app.generation.settings.tracing.as_ref();
         let trace = tracing.zip(self.trace).map(|(t, trace)| (t.sink.clone(), trace));
-        inner.ended.put(&inner.metrics, record, trace);
+        inner.ended.put(&inner.metrics, record, trace, watched);
     }
 }
 

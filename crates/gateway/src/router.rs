@@ -103,7 +103,7 @@ pub(crate) async fn call(
     let (target, instead, run, chosen) = match target(app, &call.model)? {
         Target::Pipeline(name, p) => {
             let input = chat_input(&p.graph.input, &call, surface)?;
-            let ((name, p), chosen) = app.choose((name, *p), call.user.as_ref())?;
+            let ((name, p), chosen) = app.choose((name, *p), &caller.tenant, call.user.as_ref())?;
             let of = ladder::Call {
                 name: &name,
                 caller: &caller,
@@ -124,9 +124,9 @@ pub(crate) async fn call(
         input_tokens,
         max_output_tokens: call.request.max_output_tokens,
         arrived,
-        heard: app.hears(&[asked.as_str(), target.name()], |texts| match &run {
-            Some((_, input)) => Heard::of_value(texts, input),
-            None => Heard::of_messages(texts, &call.request.messages),
+        heard: app.hears(&[asked.as_str(), target.name()], |names, texts| match &run {
+            Some((_, input)) => Heard::of_value(names, texts, input),
+            None => Heard::of_messages(names, texts, &call.request.messages),
         }),
         target,
         instead,

@@ -20,7 +20,7 @@ use contract::{Message, Role};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 
 pub(crate) use chosen::Source;
-pub use chosen::{Prompts, Texts};
+pub use chosen::{Prompts, Texts, plain};
 
 /// Instructions a rendering may take: enough for a loop over 100,000 elements.
 const FUEL: u64 = 2_000_000;

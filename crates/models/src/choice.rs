@@ -16,6 +16,8 @@ const OPTION: &str = "forebay.choice";
 /// The tags of a version of a prompt, which are MLflow's: its text, and what that is.
 const TEXT: &str = "mlflow.prompt.text";
 const KIND: &str = "_mlflow_prompt_type";
+/// The tags that say what a version of a choice or a prompt stands for.
+pub const SAYS: [&str; 4] = [OPTION, TEXT, KIND, PROMPT];
 /// Lines of the log of its aliases that are looked through for one of its own.
 const ALIASES: u32 = 1_000;
 /// Versions that are looked through for one of an option.

@@ -132,7 +132,8 @@ impl Answered {
         self.inputs.first().map_or(written, |i| i.tensor.rows())
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes of what it was given and said.
+    pub fn bytes(&self) -> usize {
         let words = self.words.iter().map(|word| word.text.as_ref().map_or(0, |text| text.len()));
         self.inputs.iter().chain(&*self.outputs).map(|t| t.tensor.data().len()).chain(words).sum()
     }

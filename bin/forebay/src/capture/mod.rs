@@ -12,10 +12,11 @@
 //! its file. What is refused by its dataset stays beside it as a file that ends in `.refused`.
 
 mod spool;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -31,9 +32,12 @@ use crate::config::capture::CaptureConfig;
 use crate::config::{Config, Env};
 use crate::datasets::Lazily;
 use spool::{Spool, Spools};
+use upkeep::Upkeep;
 
 /// Answers that wait to be made rows: with what is taken out each [`FLUSH`], eighty thousand a second.
 const WAITING: usize = 8_192;
+/// Bytes of what they were given and said, those that are being written too.
+const BYTES: usize = 64 << 20;
 /// Feedback that waits to be on disk, in requests.
 const TELLING: usize = 1_024;
 /// How long what came waits before it is in a file.
@@ -78,6 +82,8 @@ struct Seen {
     answers: mpsc::Sender<(Arc<Answered>, CaptureConfig)>,
     telling: mpsc::Sender<(Vec<Told>, Acknowledge)>,
     dropped: AtomicU64,
+    /// Bytes of answers that wait.
+    bytes: AtomicUsize,
 }
 
 impl Capture {
@@ -92,11 +98,18 @@ impl Capture {
         let (answers, answered) = mpsc::channel(WAITING);
         let (telling, told) = mpsc::channel(TELLING);
         let models = Mutex::new(Arc::new(config.capture.clone().into_iter().collect()));
-        let seen = Arc::new(Seen { models, answers, telling, dropped: AtomicU64::new(0) });
+        let seen = Arc::new(Seen {
+            models,
+            answers,
+            telling,
+            dropped: AtomicU64::new(0),
+            bytes: AtomicUsize::new(0),
+        });
         let folder = folder(&project);
         let spools = Arc::new(Mutex::new(Spools::new(folder.clone(), clock.clone())));
         let writing = task::spawn("capture", write(answered, told, (spools, Arc::downgrade(&seen))));
-        let versions = Versions { warehouse: Lazily::of(project, config, env, clock.clone()), clock };
+        let upkeep = tokio::sync::Mutex::new(Upkeep::new(Arc::downgrade(&seen)));
+        let versions = Versions { warehouse: Lazily::of(project, config, env, clock.clone()), clock, upkeep };
         let committing = behind.spawn("capture", versions.work(folder));
         Capture { seen, work: Mutex::new(vec![writing, committing]) }
     }
@@ -138,7 +151,10 @@ impl Observer for Seen {
         else {
             return;
         };
-        if self.answers.try_send((answered.clone(), config.clone())).is_err() {
+        let bytes = answered.bytes();
+        let room = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= BYTES;
+        if !room || self.answers.try_send((answered.clone(), config.clone())).is_err() {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -182,6 +198,7 @@ async fn write(
             came.push(one);
         }
         let (took, spools) = (std::mem::take(&mut came), spools.clone());
+        let bytes: usize = took.iter().map(|(answered, _)| answered.bytes()).sum();
         let Some(every) = seen.upgrade().map(|seen| seen.soonest()) else { return };
         let written = task::reading("capture", move || {
             let mut spools = spools.lock();
@@ -199,6 +216,9 @@ async fn write(
         });
         if written.await.is_err() {
             tracing::error!("what was to be kept of answers is lost: a defect");
+        }
+        if let Some(seen) = seen.upgrade() {
+            seen.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 }
@@ -224,6 +244,7 @@ fn feedback(spools: &mut Spools, told: &[&Told], every: Duration) -> std::io::Re
 struct Versions {
     warehouse: Lazily,
     clock: Arc<dyn Clock>,
+    upkeep: tokio::sync::Mutex<Upkeep>,
 }
 
 impl Versions {
@@ -259,7 +280,11 @@ impl Versions {
             ..Change::default()
         };
         match dataset.add(&fitted, &change).await {
-            Ok(_) => spooled.remove().map_err(|e| e.to_string()),
+            Ok(_) => {
+                spooled.remove().map_err(|e| e.to_string())?;
+                self.upkeep.lock().await.grown(&dataset, self.clock.wall()).await;
+                Ok(())
+            }
             Err(error @ data::Error::Source { .. }) => {
                 tracing::error!(%error, "what was kept of answers does not fit its dataset, and stays beside it");
                 spooled.refuse().map_err(|e| e.to_string())

@@ -24,6 +24,9 @@ pub struct CaptureConfig {
     pub every: Time,
     /// After how many rows it does in any case.
     pub rows: Count,
+    /// How long rows are kept, such as `90d`: what is older leaves the dataset and the disk, at the latest a tenth of that time later, or a
+    /// day. Unless given: for ever.
+    pub keep: Option<Time>,
 }
 
 impl Default for CaptureConfig {
@@ -34,6 +37,7 @@ impl Default for CaptureConfig {
             texts: false,
             every: Time(Duration::from_secs(60)),
             rows: Count(50_000),
+            keep: None,
         }
     }
 }

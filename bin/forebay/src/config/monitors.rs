@@ -121,8 +121,9 @@ impl Semantics<'_> {
         }
         self.starts(pointer, config);
         let models = |section: &str| map(self.json, section).any(|(model, _)| *model == config.watch);
-        if models("/models") && !models("/capture") {
-            let message = format!("nothing is kept of what the model `{}` answers", config.watch);
+        let answers = ["/models", "/choices"].into_iter().any(models);
+        if answers && !models("/capture") && !models("/datasets") {
+            let message = format!("nothing is kept of what `{}` answers", config.watch);
             let remedy = format!("add `capture: {{{}: {{}}}}`, or name a dataset", config.watch);
             self.at_value(&join(pointer, "watch"), message, remedy);
         }

@@ -230,7 +230,7 @@ async fn who_answers_whom_survives_a_kill_and_the_way_back_and_the_switch_work_a
         eventually("small answers", || world.who("ann") == "small");
         let shown =
             world.done(&["models", "history", "writer"]) + &world.done(&["models", "show", "writer", "1"]);
-        assert!(shown.contains("version 2 (large)") && shown.contains("model      small"), "{shown}");
+        assert!(shown.contains("version 2 (large)") && shown.contains("answers    small"), "{shown}");
         let unknown = world.command(&["models", "choose", "writer", "huge"]);
         let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
         assert!(said.contains("small, large"), "{said}");
@@ -269,9 +269,14 @@ async fn a_pipeline_that_users_like_as_well_comes_to_answer_everybody() {
         let (status, _, job) = world.server.ask("POST", "/v1/pipelines/brief", &head, "a document");
         assert_eq!(status, 202, "{job}");
         let id = serde_json::from_str::<Json>(&job).unwrap()["id"].as_str().unwrap().to_owned();
-        eventually("the job is done", || {
-            world.server.ask("GET", &format!("/v1/jobs/{id}"), &[], "").2.contains("succeeded")
-        });
+        let done = || {
+            serde_json::from_str::<Json>(&world.server.ask("GET", &format!("/v1/jobs/{id}"), &[], "").2)
+                .unwrap()
+        };
+        eventually("the job is done", || done()["status"] == "succeeded");
+        assert!(done().to_string().contains("here large"), "{}", done());
+        let ledger = world.done(&["costs", "--by", "pipeline"]);
+        assert!(ledger.contains("brief-large"), "{ledger}");
         world.done(&["models", "kill", "brief"]);
         eventually("nobody answers", || world.ask("ann") == Err(503));
         world.done(&["models", "rollback", "brief"]);
@@ -349,7 +354,7 @@ async fn a_prompt_that_mlflow_registered_answers_and_one_that_is_given_more_does
         world.done(&["models", "choose", "voice", "1", "--now"]);
         eventually("the file answers", || world.who("ann") == "small");
         assert!(clock.now().since(began) < Duration::from_secs(5), "it was waited for what failed before");
-        let missing = world.command(&["models", "choose", "voice", "prompts/none.md"]);
+        let missing = world.command(&["models", "choose", "voice", "/nowhere/none.md"]);
         assert!(String::from_utf8_lossy(&missing.stderr).contains("cannot be read"));
         let unknown = world.command(&["models", "choose", "vioce", "x"]);
         let said = String::from_utf8_lossy(&unknown.stderr).into_owned();

@@ -8,7 +8,7 @@ use deltalake::DeltaTable;
 
 use crate::dataset::add::{Added, Pending};
 use crate::dataset::commit::{Refused, Replace};
-use crate::dataset::stage::{Staged, Stager, remove};
+use crate::dataset::stage::{Staged, remove};
 use crate::dataset::{Dataset, Rows, number};
 use crate::{ColumnType, Error, Schema, store};
 
@@ -142,19 +142,6 @@ impl Dataset {
         let held = self.frame(session, base).await?;
         let new = self.staged_frame(session, &staged.files, &pending.schema).await?;
         let joined = without(held, new, &pending.schema, key).map_err(failed)?;
-        let mut rows = Rows::run(joined, pending.schema.clone()).await?;
-        let mut stager = Stager::new(self, base, &pending.schema, true)?;
-        loop {
-            let step = match rows.next_arrow().await {
-                Ok(None) => break,
-                Ok(Some(batch)) => stager.write(&batch, &self.name).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = step {
-                stager.discard().await;
-                return Err(error);
-            }
-        }
-        stager.finish(&self.name).await
+        self.stage_rows(base, Rows::run(joined, pending.schema.clone()).await?).await
     }
 }

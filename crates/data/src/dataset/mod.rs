@@ -30,6 +30,7 @@ mod since;
 mod stage;
 mod tag;
 mod unique;
+mod upkeep;
 mod validate;
 
 use std::sync::Arc;
@@ -59,6 +60,7 @@ pub use release::Released;
 pub(crate) use result::On;
 pub(crate) use sieve::{Looked, Sieved};
 pub use tag::Tag;
+pub use upkeep::{Compact, Expired};
 
 /// A dataset of a warehouse. Cheap to clone; holds nothing of the table, so that every call sees its newest version.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use parquet::schema::types::ColumnPath;
 use tokio::sync::mpsc;
 
 use crate::batch::physically;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Rows};
 use crate::fingerprint::{Adder, Fingerprint, Key};
 use crate::source::{Batches, Source};
 use crate::{Error, Schema, store};
@@ -100,7 +100,7 @@ impl Stager {
 
 /// How files are written. Numbers and times that do not repeat are kept as differences, which takes less room than the bytes of
 /// them compressed and is read faster.
-fn properties(columns: &arrow::datatypes::Schema) -> WriterProperties {
+pub(super) fn properties(columns: &arrow::datatypes::Schema) -> WriterProperties {
     let level = ZstdLevel::try_new(3).unwrap_or_default();
     let all = WriterProperties::builder().set_compression(Compression::ZSTD(level));
     let whole = |field: &&FieldRef| {
@@ -154,6 +154,23 @@ impl Dataset {
             }
             None => Ok((schema.to_arrow(), partitions)),
         }
+    }
+
+    /// Writes rows, which have the columns of the table, into files of it. After an error there are none.
+    pub(super) async fn stage_rows(&self, base: &DeltaTable, mut rows: Rows) -> Result<Staged, Error> {
+        let mut stager = Stager::new(self, base, rows.schema(), true)?;
+        loop {
+            let step = match rows.next_arrow().await {
+                Ok(None) => break,
+                Ok(Some(batch)) => stager.write(&batch, &self.name).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = step {
+                stager.discard().await;
+                return Err(error);
+            }
+        }
+        stager.finish(&self.name).await
     }
 
     /// Reads a source as `schema` into files of the table. After an error there are none.

@@ -97,12 +97,17 @@ pub(super) async fn rename(cx: &Cx) -> Answer {
         return Err(check::missing("new_name").into());
     }
     check::model_name(to)?;
-    one(&cx.tracking().rename_registered(name(cx)?, to, cx.now).await?)
+    let from = name(cx)?;
+    stays(cx, from)?;
+    stays(cx, to)?;
+    one(&cx.tracking().rename_registered(from, to, cx.now).await?)
 }
 
 pub(super) async fn delete(cx: &Cx) -> Answer {
     check(&cx.asked, &[NAME])?;
-    cx.tracking().unregister(name(cx)?, cx.now).await?;
+    let name = name(cx)?;
+    stays(cx, name)?;
+    cx.tracking().unregister(name, cx.now).await?;
     done()
 }
 
@@ -163,6 +168,18 @@ pub(super) async fn delete_tag(cx: &Cx) -> Answer {
     check::key(key, "key")?;
     cx.tracking().tag_registered(name, (key, None), cx.now).await?;
     done()
+}
+
+/// What a gate or a rollout watches keeps its name, its versions and what they say.
+pub(super) fn stays(cx: &Cx, name: &str) -> Result<(), Failed> {
+    let gated = &cx.app.generation.settings.gated;
+    if cx.tenant != TenantId::of_the_project() || !gated.keys().any(|(watched, _)| watched == name) {
+        return Ok(());
+    }
+    Err(Failed::denied(format!(
+        "What answers as '{name}' moves by its gate or its rollout alone: take it out of the configuration before it is renamed, deleted or \
+         changed."
+    )))
 }
 
 /// An alias that a gate or a rollout watches moves by these alone.

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use store::tracking::{ModelVersion, NewModelVersion, Pair, Refused, Search, is_prompt};
 
 use super::errors::Failed;
-use super::registry::{NAME, name};
+use super::registry::{NAME, name, stays};
 use super::schema::{Field, Sort, check, may, must};
 use super::search::{offset, token};
 use super::source::{Made, made};
@@ -177,7 +177,9 @@ pub(super) async fn update(cx: &Cx) -> Answer {
 
 pub(super) async fn delete(cx: &Cx) -> Answer {
     check(&cx.asked, &[NAME, VERSION])?;
-    cx.tracking().delete_version(name(cx)?, number(cx)?, cx.now).await?;
+    let (name, number) = (name(cx)?, number(cx)?);
+    stays(cx, name)?;
+    cx.tracking().delete_version(name, number, cx.now).await?;
     done()
 }
 
@@ -237,11 +239,17 @@ pub(super) async fn transition(cx: &Cx) -> Answer {
     one(&cx.tracking().stage_version(name(cx)?, number(cx)?, (stage, archive), cx.now).await?)
 }
 
+/// What a version stands for is said once.
+fn says(cx: &Cx, name: &str, key: &str) -> Result<(), Failed> {
+    if ::models::choice::SAYS.contains(&key) { stays(cx, name) } else { Ok(()) }
+}
+
 pub(super) async fn set_tag(cx: &Cx) -> Answer {
     check(&cx.asked, &[NAME, VERSION, must("key", Sort::Text), may("value", Sort::Text)])?;
     let (key, value) = (cx.asked.str("key"), cx.asked.str("value"));
     let (name, number) = (name(cx)?, number(cx)?);
     check::registry_tag(key, value)?;
+    says(cx, name, key)?;
     cx.tracking().tag_version(name, number, (key, Some(value)), cx.now).await?;
     done()
 }
@@ -250,6 +258,7 @@ pub(super) async fn delete_tag(cx: &Cx) -> Answer {
     check(&cx.asked, &[NAME, VERSION, must("key", Sort::Text)])?;
     let (name, number, key) = (name(cx)?, number(cx)?, cx.asked.str("key"));
     check::key(key, "key")?;
+    says(cx, name, key)?;
     cx.tracking().tag_version(name, number, (key, None), cx.now).await?;
     done()
 }

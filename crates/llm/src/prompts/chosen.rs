@@ -37,8 +37,8 @@ impl Prompts {
     }
 }
 
-/// `./prompts/a.md` is `prompts/a.md`.
-fn plain(path: &Path) -> PathBuf {
+/// A path as files of prompts are known by: `./prompts/a.md` is `prompts/a.md`.
+pub fn plain(path: &Path) -> PathBuf {
     path.components().filter(|part| !matches!(part, std::path::Component::CurDir)).collect()
 }
 
@@ -67,7 +67,10 @@ impl Source {
     pub(crate) fn of(&self, cx: &Context) -> Result<Arc<Prompt>, Error> {
         let Some((name, texts)) = &self.chosen else { return Ok(self.file.clone()) };
         let all = Options { name, what: "prompt", chooser: &**texts, first: FILE };
-        let option = all.choose_for(cx, |option| texts.prompt(option).is_some())?;
-        Ok(texts.prompt(&option).unwrap_or_else(|| self.file.clone()))
+        // What a version uses this file gives: another configuration's may give more.
+        let fits = |text: &Arc<Prompt>| text.variables.is_subset(&self.file.variables);
+        let fitting = |option: &str| texts.prompt(option).filter(fits);
+        let option = all.choose_for(cx, |option| fitting(option).is_some())?;
+        Ok(fitting(&option).unwrap_or_else(|| self.file.clone()))
     }
 }

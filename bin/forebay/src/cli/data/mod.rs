@@ -2,6 +2,7 @@
 //! committed by one is seen by all.
 
 mod add;
+mod compact;
 mod diff;
 mod gc;
 mod lineage;
@@ -60,6 +61,8 @@ enum Command {
     Quarantine(quarantine::Args),
     /// Give back the space of what only old, untagged versions need.
     Gc(gc::Args),
+    /// Put small files together: what grew by many small versions is read faster.
+    Compact(compact::Args),
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
@@ -90,6 +93,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Error> {
         Command::Profile(args) => block_on(profile::run(global, &open()?, args)),
         Command::Quarantine(args) => block_on(quarantine::run(global, &open()?, args)),
         Command::Gc(args) => block_on(gc::run(global, &open()?, args)),
+        Command::Compact(args) => block_on(compact::run(global, &open()?, args)),
     }
 }
 

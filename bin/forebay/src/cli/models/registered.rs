@@ -218,7 +218,7 @@ fn stand(global: &Global, version: &ModelVersion, what: &str, stands: &str) -> R
 async fn version(global: &Global, registry: &Registry, name: &str, which: &str) -> Result<(), Error> {
     let version = registry.version(name, which).await?;
     let prompt = prompt_of(&version);
-    let stands = option_of(&version).map(|option| ("model", option));
+    let stands = option_of(&version).map(|option| ("answers", option));
     if let Ok((what, stands)) = stands.or(prompt.as_ref().map(|text| ("prompt", text.as_str()))) {
         return stand(global, &version, what, stands);
     }

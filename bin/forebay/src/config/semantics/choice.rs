@@ -2,6 +2,7 @@
 //! the others are.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use contract::PipelineName;
 use pipeline::PipelineSpec;
@@ -43,6 +44,10 @@ impl Semantics<'_> {
                     self.at_key(&pointer, message, "rename one: a choice is called like them".into());
                 }
             }
+            if self.is_registered(name) {
+                let message = format!("`{name}` is a choice and the registered name of a model");
+                self.at_key(&pointer, message, "rename one: the registry has one of each name".into());
+            }
             let own = join(&pointer, "pipelines");
             let options: Vec<&str> = texts(choice, "pipelines").collect();
             self.options((&own, "pipeline"), &options, "/pipelines");
@@ -69,17 +74,19 @@ impl Semantics<'_> {
     /// Prompts that have versions.
     pub(super) fn prompts(&mut self) {
         let json = self.json;
-        let mut files: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut files: BTreeMap<PathBuf, &str> = BTreeMap::new();
         for (name, prompt) in map(json, "/prompts") {
             let pointer = join("/prompts", name);
             self.registered_name(&pointer, name);
-            let registered = map(json, "/models").any(|(model, m)| {
-                m.get("registry").and_then(Json::as_str) == Some(name)
-                    || m.get("choice").is_some() && model == name
-            });
-            if registered || json.pointer(&join("/choices", name)).is_some() {
-                let message = format!("`{name}` is a prompt and something else of the registry");
-                self.at_key(&pointer, message, "rename one: the registry has one of each name".into());
+            let taken = ["/models", "/pipelines", "/choices"].into_iter();
+            let taken = taken.filter(|section| json.pointer(&join(section, name)).is_some());
+            if taken.count() > 0 || self.is_registered(name) {
+                let message = format!("`{name}` is a prompt and something else that answers");
+                self.at_key(
+                    &pointer,
+                    message,
+                    "rename one: the registry and records have one of each name".into(),
+                );
             }
             self.rollout(&pointer, prompt);
             let own = join(&pointer, "file");
@@ -88,10 +95,10 @@ impl Semantics<'_> {
                 self.at_key(&pointer, message, "add `file: prompts/NAME.md`".into());
                 continue;
             };
-            if let Some(other) = files.insert(file, name) {
+            if let Some(other) = files.insert(llm::prompts::plain(Path::new(file)), name) {
                 let message = format!("`{file}` is the prompt `{other}` already");
                 self.at_value(&own, message, "remove one of them: a file has one name".into());
-            } else if !pipeline::is_below(std::path::Path::new(file)) {
+            } else if !pipeline::is_below(Path::new(file)) {
                 let message = format!("`{file}` leaves the project folder");
                 self.at_value(&own, message, "name a file inside the project folder".into());
             } else if let Err(why) = self.prompt_file(file) {
@@ -108,6 +115,11 @@ impl Semantics<'_> {
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|e| format!("the prompt file `{file}` cannot be read: {}", e.kind()))?;
         llm::Prompt::parse(&text).map(drop).map_err(|e| e.to_string())
+    }
+
+    /// Whether a predictive model of the registry has that name there.
+    fn is_registered(&self, name: &str) -> bool {
+        map(self.json, "/models").any(|(_, m)| m.get("registry").and_then(Json::as_str) == Some(name))
     }
 
     fn registered_name(&mut self, pointer: &str, name: &str) {
