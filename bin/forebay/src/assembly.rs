@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use admission::{Gate, Room, Scope};
 use contract::{Clock, ModelName, Surface, TenantId};
-use gateway::{App, Current, FairSlots, MovedBy, PipelineChoice};
+use gateway::{App, Current, FairSlots, Fits, MovedBy, PipelineChoice};
 use llm::{Hedge, Models};
 use models::stages::Tracked;
 use pipeline::durable::{Definitions, Durable};
@@ -20,9 +20,9 @@ use pipeline::exec::Notes;
 use store::{Reader, Store};
 
 use crate::Error;
-use crate::choosing::Choices;
+use crate::choosing::{Choices, Options};
 use crate::config::Config;
-use crate::config::choice::PipelineChoiceConfig;
+use crate::config::choice::{ChoiceOf, PipelineChoiceConfig};
 use crate::config::model::{ModelConfig, RatesConfig, ReplayConfig, TimeoutsConfig};
 use crate::config::pool::HedgeConfig;
 use crate::config::units::{Size, Time};
@@ -293,6 +293,12 @@ impl Assembly {
         }
     }
 
+    /// Which versions may answer as a choice or a prompt of the configuration.
+    fn fits(&self, of: ChoiceOf<'_>) -> Option<((String, String), Arc<dyn Fits>)> {
+        let options: Arc<dyn Fits> = Arc::new(Options::of(&self.project, of.among).ok()?);
+        Some(((of.name.to_owned(), of.alias.to_owned()), options))
+    }
+
     fn settings(&self, config: &Config) -> gateway::Settings {
         let Means { surface, open, export, .. } = &*self.means;
         let limits = &config.server.limits;
@@ -340,6 +346,7 @@ impl Assembly {
                 let gates = gates.map(|alias| (alias, MovedBy::Gate));
                 gates.chain(rollouts.map(|alias| (alias, MovedBy::Rollout))).collect()
             },
+            fits: config.all_choices().filter_map(|of| self.fits(of)).collect(),
             heard: {
                 let predicts = |name: &str| config.models.get(name).is_some_and(ModelConfig::predicts);
                 let written = config.capture.iter().filter(|(name, _)| !predicts(name));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use contract::{Code, Error, TenantId};
+use gateway::Fits;
 use llm::{Chooser, Chosen, Prompt, Prompts, Texts};
 use models::choice::{Stand, option_of, prompt_of};
 use models::stages::{Tracked, find};
@@ -21,6 +22,9 @@ use store::tracking::ModelVersion;
 
 use crate::config::Config;
 use crate::config::choice::{Among, ChoiceOf, PromptConfig};
+
+/// Lines of the log of aliases that are looked through.
+const LINES: u32 = 1_000;
 
 /// What may answer to a choice.
 #[derive(Debug, Clone)]
@@ -34,6 +38,14 @@ pub(crate) enum Options {
         /// Its variables.
         variables: BTreeSet<String>,
     },
+}
+
+/// What a version stands for.
+pub(crate) enum Stands {
+    /// A model or a pipeline.
+    Named(String),
+    /// A text.
+    Text(Box<Prompt>),
 }
 
 impl Options {
@@ -64,6 +76,23 @@ impl Options {
         }
     }
 
+    /// What a version stands for, when that may answer.
+    ///
+    /// # Errors
+    /// It may not, or the version says nothing of it.
+    pub(crate) fn stands_for(&self, version: &ModelVersion) -> Result<Stands, String> {
+        let Options::Named(what, names) = self else {
+            let text = prompt_of(version).map_err(|e| e.to_string())?;
+            return Ok(Stands::Text(Box::new(self.prompt(&text)?)));
+        };
+        let option = option_of(version).map_err(|e| e.to_string())?;
+        if names.iter().any(|own| own == option) {
+            return Ok(Stands::Named(option.to_owned()));
+        }
+        let all = names.join(", ");
+        Err(format!("`{option}` is none of the {what}s that the configuration lets answer: {all}"))
+    }
+
     /// A text of the prompt.
     ///
     /// # Errors
@@ -75,6 +104,12 @@ impl Options {
             return Err(format!("it uses the variable `{more}`, which the prompt's file does not"));
         }
         Ok(prompt)
+    }
+}
+
+impl Fits for Options {
+    fn fits(&self, version: &ModelVersion) -> Result<(), String> {
+        self.stands_for(version).map(drop)
     }
 }
 
@@ -112,26 +147,14 @@ impl Choice {
     /// It may not, or the version says nothing of it.
     pub(crate) fn learn(&self, version: &ModelVersion, options: &Options) -> Result<(), String> {
         let number = version.version;
-        let (what, names) = match options {
-            Options::Named(what, names) => (what, names),
-            Options::Prompt { .. } => {
-                let text = prompt_of(version).map_err(|e| e.to_string())?;
-                let prompt = Arc::new(options.prompt(&text)?);
-                self.change(|known| {
-                    known.prompts.insert(number, prompt.clone());
-                });
+        match options.stands_for(version)? {
+            Stands::Named(option) => self.stands_for(number, &option),
+            Stands::Text(prompt) => {
+                let prompt = Arc::new(*prompt);
+                self.change(|known| _ = known.prompts.insert(number, prompt.clone()));
                 self.stands_for(number, &number.to_string());
-                return Ok(());
             }
-        };
-        let option = option_of(version).map_err(|e| e.to_string())?;
-        if !names.iter().any(|own| own == option) {
-            let all = names.join(", ");
-            return Err(format!(
-                "`{option}` is none of the {what}s that the configuration lets answer: {all}"
-            ));
         }
-        self.stands_for(number, option);
         Ok(())
     }
 
@@ -228,13 +251,21 @@ impl Choices {
                         Err(error) => instead(&error),
                     }
                 }
-                Ok(None) => choice.serve(None),
+                Ok(None) if was_taken_out(tracked, name, alias).await => choice.serve(None),
+                // Something else has the name: whoever follows says what.
+                Ok(None) => {}
                 // Nobody ever chose.
                 Err(error) if error.is_missing() => {}
                 Err(error) => instead(&error),
             }
         }
     }
+}
+
+/// Whether an alias stood for something once: then whoever took it away meant that.
+async fn was_taken_out(tracked: &Tracked, name: &str, alias: &str) -> bool {
+    let log = tracked.tracking.of(&TenantId::of_the_project()).alias_history(name, LINES).await;
+    log.is_ok_and(|log| log.iter().any(|line| line.alias == alias))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use llm::Models;
 use pipeline::Graph;
 use pipeline::triggers::Driver;
 use predict::observe::Observers;
+use store::tracking::ModelVersion;
 use store::{FileStore, KeyRing, Ledger, Reader};
 
 use crate::admin::Inventory;
@@ -106,6 +107,15 @@ pub enum MovedBy {
     Rollout,
 }
 
+/// Says which versions may answer as a choice or a prompt of the configuration.
+pub trait Fits: std::fmt::Debug + Send + Sync {
+    /// Whether this one may.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    fn fits(&self, version: &ModelVersion) -> Result<(), String>;
+}
+
 /// What the gateway is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -139,6 +149,8 @@ pub struct Settings {
     pub lineage: String,
     /// The project's registered models with an alias that a gate watches, or a rollout: nobody moves it through MLflow's surface.
     pub gated: BTreeMap<(String, String), MovedBy>,
+    /// The project's choices and prompts by their registered names and aliases: no version that does not fit comes to stand for one.
+    pub fits: BTreeMap<(String, String), Arc<dyn Fits>>,
     /// Of which models, pipelines and choices answers are kept, by name; whether with their texts.
     pub heard: BTreeMap<String, bool>,
     /// Where columns of predictive models are looked up that a request leaves out, by the model's name.
@@ -163,6 +175,7 @@ impl Default for Settings {
             drain: Duration::from_secs(30),
             lineage: "forebay".to_owned(),
             gated: BTreeMap::new(),
+            fits: BTreeMap::new(),
             heard: BTreeMap::new(),
             lookups: BTreeMap::new(),
         }

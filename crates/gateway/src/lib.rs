@@ -64,7 +64,7 @@ mod turn;
 mod upload;
 
 pub use admin::{Inventory, KeyMade, KeyWanted, ModelInfo};
-pub use app::{App, Limits, MovedBy, Parts, Pipeline, Settings, Upstream};
+pub use app::{App, Fits, Limits, MovedBy, Parts, Pipeline, Settings, Upstream};
 pub use batches::{Batches, BatchesSettings, named as batch_named};
 pub use choosing::PipelineChoice;
 pub use commands::{Pass, Passes, serve_commands};

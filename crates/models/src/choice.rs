@@ -95,10 +95,13 @@ pub fn prompt_of(version: &ModelVersion) -> Result<String, Error> {
         return Ok(text.to_owned());
     }
     let turns = serde_json::from_str::<Vec<Turn>>(text).ok();
-    let known = |turn: &Turn| matches!(turn.role.as_str(), "system" | "user" | "assistant");
+    let marks = |line: &str| line.trim().starts_with("--- ") && line.trim().ends_with(" ---");
+    let known = |turn: &Turn| {
+        matches!(turn.role.as_str(), "system" | "user" | "assistant") && !turn.content.lines().any(marks)
+    };
     let turns = turns.filter(|turns| turns.iter().all(known)).ok_or_else(|| {
         let m = format!(
-            "version {number} of `{name}` is a conversation that is not one of texts of `system`, `user` and `assistant`"
+            "version {number} of `{name}` is a conversation that is not one of texts of `system`, `user` and `assistant`, without lines such as `--- user ---`"
         );
         Refused::state(m)
     })?;

@@ -7,7 +7,7 @@
 //! Invariant: no version comes to stand for an alias that no gate accepted, unless it stood for it before.
 
 use contract::{TenantId, UnixMillis};
-use store::tracking::{AliasChange, ModelVersion, Refused};
+use store::tracking::{AliasChange, ModelVersion, Refused, Why};
 
 use crate::Error;
 use crate::gate::seal::{DECISION, PublicKey, SealError, Signer};
@@ -142,11 +142,25 @@ pub async fn roll_back(
     let from = find(tracked, tenant, name, Ok(alias)).await?.map(|v| v.version);
     let log = of.alias_history(name, LINES).await?;
     let log: Vec<AliasChange> = log.into_iter().filter(|line| line.alias == alias).collect();
-    let Some(to) = before(&log) else {
-        let m = format!("the {alias} of `{name}` never was another version: there is none to go back to");
+    // A version that was deleted since is passed over.
+    let mut to = None;
+    for version in before(&log) {
+        match of.version(name, version).await {
+            Ok(_) => {
+                to = Some(version);
+                break;
+            }
+            Err(store::Error::Refused(Refused { why: Why::Missing, .. })) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    let Some(to) = to else {
+        let m = format!(
+            "no version that is there was the {alias} of `{name}` before: there is none to go back to"
+        );
         return Err(Refused::state(m).into());
     };
-    if of.move_alias(name, alias, (from, to), now.0).await? {
+    if of.return_alias(name, alias, (from, to), now.0).await? {
         Ok(Moved { from, to })
     } else {
         Err(Refused::state("another version came to answer meanwhile: look again").into())
@@ -169,20 +183,20 @@ pub async fn take_out(
     Ok(stood)
 }
 
-/// The version that an alias stood for before what it stands for now. A return undoes what came between, so that going back again
-/// and again leads ever further back.
-fn before(log: &[AliasChange]) -> Option<i64> {
+/// The versions that an alias stood for before what it stands for now, the last one first. A way back undoes what came between, so that
+/// going back again and again leads ever further back.
+fn before(log: &[AliasChange]) -> Vec<i64> {
     let mut trail: Vec<Option<i64>> = Vec::new();
     for line in log {
-        let returned = trail.len().checked_sub(2).and_then(|at| trail.get(at)) == Some(&line.version);
-        if returned && line.version.is_some() {
-            trail.pop();
-        } else if trail.last() != Some(&line.version) {
-            trail.push(line.version);
+        let stood = trail.iter().rposition(|version| *version == line.version);
+        match stood.filter(|_| line.back) {
+            Some(at) => trail.truncate(at + 1),
+            None if trail.last() == Some(&line.version) => {}
+            None => trail.push(line.version),
         }
     }
-    trail.pop();
-    trail.into_iter().rev().flatten().next()
+    let now = trail.pop().flatten();
+    trail.into_iter().rev().flatten().filter(|version| Some(*version) != now).collect()
 }
 
 #[cfg(test)]
@@ -190,41 +204,52 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Versions as an alias came to stand for them; a negative one by a way back.
     fn log(versions: &[Option<i64>]) -> Vec<AliasChange> {
         let line = |version: &Option<i64>| AliasChange {
             alias: "champion".to_owned(),
-            version: *version,
+            version: version.map(i64::abs),
             valid_at: 0,
             known_at: 0,
+            back: version.is_some_and(|version| version < 0),
         };
         versions.iter().map(line).collect()
     }
 
     #[test]
     fn going_back_again_leads_further_back_and_out_of_nothing_to_what_was() {
-        let of = |versions: &[Option<i64>]| before(&log(versions));
+        let of = |versions: &[Option<i64>]| before(&log(versions)).first().copied();
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[Some(1)]), None);
         assert_eq!(of(&[Some(1), Some(2), Some(3)]), Some(2));
-        assert_eq!(of(&[Some(1), Some(2), Some(3), Some(2)]), Some(1));
-        assert_eq!(of(&[Some(1), Some(2), Some(3), Some(2), Some(1)]), None);
-        assert_eq!(of(&[Some(1), Some(2), Some(1), Some(3)]), Some(1));
+        assert_eq!(of(&[Some(1), Some(2), Some(3), Some(-2)]), Some(1));
+        assert_eq!(of(&[Some(1), Some(2), Some(3), Some(-2), Some(-1)]), None);
+        assert_eq!(of(&[Some(1), Some(2), Some(-1), Some(3)]), Some(1));
         assert_eq!(of(&[Some(1), Some(2), None]), Some(2));
-        assert_eq!(of(&[Some(1), Some(2), None, Some(2)]), Some(1));
+        assert_eq!(of(&[Some(1), Some(2), None, Some(-2)]), Some(1));
+        // Who chooses what was before goes forward, and back from there to what was between.
+        assert_eq!(of(&[Some(1), Some(2), Some(3), Some(2)]), Some(3));
+        assert_eq!(of(&[Some(1), Some(2), Some(1), Some(3)]), Some(1));
+        assert_eq!(of(&[Some(1), Some(2), Some(1), Some(3), Some(-1)]), Some(2));
+        assert_eq!(
+            before(&log(&[Some(1), Some(2), Some(1), Some(3), Some(1)])),
+            [3, 2],
+            "but never to itself"
+        );
     }
 
     proptest! {
         #[test]
-        fn however_often_one_goes_back_one_comes_to_the_first(versions in prop::collection::vec(1..5_i64, 1..12)) {
+        fn however_often_one_goes_back_one_comes_to_an_end(versions in prop::collection::vec(1..5_i64, 1..12)) {
             let mut log = log(&versions.iter().map(|v| Some(*v)).collect::<Vec<_>>());
             let mut steps = 0;
-            while let Some(to) = before(&log) {
-                prop_assert!(log.last().unwrap().version != Some(to), "it is another");
-                log.push(AliasChange { version: Some(to), ..log[0].clone() });
+            while let Some(to) = before(&log).first().copied() {
+                let last = log.last().unwrap().version;
+                prop_assert!(Some(to) != last);
+                log.push(AliasChange { version: Some(to), back: true, ..log[0].clone() });
                 steps += 1;
-                prop_assert!(steps <= versions.len(), "it ends");
+                prop_assert!(steps <= versions.len());
             }
-            prop_assert_eq!(log.last().unwrap().version, Some(versions[0]));
         }
     }
 }

@@ -27,7 +27,7 @@ pub const OWN: [(&str, &str); 9] = [
 ];
 
 /// The columns of an answer that is written, each with its type. Those that are not kept, or not known of any, are null.
-const WRITTEN: [(&str, &str); 17] = [
+pub const WRITTEN: [(&str, &str); 17] = [
     ("cost_usd", "float"),
     ("input_tokens", "float"),
     ("output_tokens", "float"),

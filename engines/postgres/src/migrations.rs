@@ -264,6 +264,8 @@ CREATE TABLE watching (
     // Always empty: a change that would put a row here is not made.
     "CREATE TABLE expected (met BIGINT CONSTRAINT what_is_decided_on CHECK (met <> 0));",
     crate::tracking::WEBHOOKS,
+    // Whether somebody went back to it: what came between is undone.
+    "ALTER TABLE ml_alias_log ADD COLUMN back BIGINT NOT NULL DEFAULT 0;",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that. `shown` is where the database is.

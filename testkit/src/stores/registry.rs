@@ -231,6 +231,10 @@ pub async fn what_an_alias_stood_for_at_a_time_can_be_asked_as_it_was_known_then
     assert!(moved(Some(2), 3).await, "whoever knows what it stands for moves it");
     assert_eq!(why(t.move_alias("m", "other", (Some(3), 9), 41).await), Why::Missing);
     assert_eq!(t.version("m", 3).await.unwrap().aliases, ["champion", "other"]);
+    assert!(t.return_alias("m", "other", (Some(3), 2), 45).await.unwrap());
+    let last = t.alias_history("m", 1).await.unwrap();
+    assert_eq!((last[0].version, last[0].back), (Some(2), true), "a way back is told from a way forward");
+    assert!(t.move_alias("m", "other", (Some(2), 3), 46).await.unwrap());
     t.remove_alias("m", "other", 50).await.unwrap();
     t.remove_alias("m", "other", 51).await.unwrap();
     t.delete_version("m", 3, 60).await.unwrap();
@@ -238,8 +242,13 @@ pub async fn what_an_alias_stood_for_at_a_time_can_be_asked_as_it_was_known_then
     assert_eq!([at(59, 99).await, at(60, 99).await], [Some(3), None]);
     t.unregister("m", 70).await.unwrap();
     let log = t.alias_history("m", 100).await.unwrap();
-    let line =
-        |version, valid_at, known_at| AliasChange { alias: "champion".into(), version, valid_at, known_at };
+    let line = |version, valid_at, known_at| AliasChange {
+        alias: "champion".into(),
+        version,
+        valid_at,
+        known_at,
+        back: false,
+    };
     let champion: Vec<AliasChange> = log.into_iter().filter(|c| c.alias == "champion").collect();
     assert_eq!(
         champion,

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use models::evaluate::Metric;
+use predict::captured::WRITTEN;
 use serde_json::Value as Json;
 
 use super::monitor::{MonitorConfig, PerformanceConfig};
 use super::pipeline::PipelineConfig;
 use super::problem::suggest;
-use super::semantics::{Semantics, map};
+use super::semantics::{Semantics, map, texts};
 use super::tree::join;
 use crate::watching::performance::{binary, number};
 use crate::watching::settings::{Against, against, threshold};
@@ -58,9 +59,19 @@ impl Semantics<'_> {
     fn captured(&mut self, pointer: &str, name: &str, capture: &Json) {
         let json = self.json;
         let there = |section: &str| json.pointer(&join(section, name));
+        let predicts = |m: &Json| m.get("onnx").is_some() || m.get("registry").is_some();
+        if !there("/models").is_some_and(predicts) {
+            let known = || WRITTEN.iter().map(|(name, _)| *name).chain(["entity"]);
+            for (at, column) in texts(capture, "redact").enumerate() {
+                if !known().any(|own| own == column) {
+                    let own = format!("{}/{at}", join(pointer, "redact"));
+                    let remedy = suggest(column, "the columns that can be left out are", known());
+                    self.at_value(&own, format!("no answer has a column `{column}`"), remedy);
+                }
+            }
+        }
         if let Some(model) = there("/models") {
-            let predicts = model.get("onnx").is_some() || model.get("registry").is_some();
-            if predicts && capture.get("texts").is_some() {
+            if predicts(model) && capture.get("texts").is_some() {
                 let message = "`texts` are of what writes, and this model predicts";
                 self.at_key(&join(pointer, "texts"), message.into(), "remove it".into());
             }

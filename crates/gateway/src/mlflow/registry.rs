@@ -211,6 +211,16 @@ pub(super) async fn set_alias(cx: &Cx) -> Answer {
     check::new_alias(alias)?;
     let version = check::version(cx.asked.str("version"))?;
     nobody_watches(cx, (name, alias), Some(version))?;
+    let fits = cx.app.generation.settings.fits.get(&(name.to_owned(), alias.to_owned()));
+    if let Some(fits) = fits.filter(|_| cx.tenant == TenantId::of_the_project()) {
+        let version = cx.tracking().version(name, version).await?;
+        fits.fits(&version).map_err(|why| {
+            Failed::invalid(format!(
+                "Version {} of '{name}' cannot stand for the alias '{alias}': {why}",
+                version.version
+            ))
+        })?;
+    }
     cx.tracking().set_alias(name, alias, version, (cx.now, cx.now)).await?;
     done()
 }

@@ -257,6 +257,8 @@ CREATE INDEX lineage_ends_by_version ON lineage_ends (version) WHERE version <> 
     // Always empty: a change that would put a row here is not made.
     "CREATE TABLE expected (met BIGINT CONSTRAINT what_is_decided_on CHECK (met <> 0));",
     super::tracking::WEBHOOKS,
+    // Whether somebody went back to it: what came between is undone.
+    "ALTER TABLE ml_alias_log ADD COLUMN back BIGINT NOT NULL DEFAULT 0;",
 ];
 
 /// Brings the schema to the newest version, or refuses one that is newer than that.

@@ -20,6 +20,8 @@ pub struct AliasChange {
     pub valid_at: i64,
     /// When that was written.
     pub known_at: i64,
+    /// Whether it was a way back: to what it stood for before, undoing what came between.
+    pub back: bool,
 }
 
 impl TenantTracking<'_> {
@@ -30,10 +32,22 @@ impl TenantTracking<'_> {
         version: Option<i64>,
         (valid, known): (i64, i64),
     ) -> Result<(), Error> {
-        let sql = "INSERT INTO ml_alias_log (tenant, name, alias, version, valid_at, known_at) \
-                   VALUES ($1, $2, $3, $4, $5, $6)";
+        self.write_alias(tx, (name, alias), version, (valid, known), false).await
+    }
+
+    async fn write_alias(
+        &self,
+        tx: &mut dyn SqlTx,
+        (name, alias): (&str, &str),
+        version: Option<i64>,
+        (valid, known): (i64, i64),
+        back: bool,
+    ) -> Result<(), Error> {
+        let sql = "INSERT INTO ml_alias_log (tenant, name, alias, version, valid_at, known_at, back) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let (valid, known, back) = (valid.into(), known.into(), i64::from(back).into());
         let args: Vec<Arg> =
-            vec![self.tenant(), name.into(), alias.into(), version.into(), valid.into(), known.into()];
+            vec![self.tenant(), name.into(), alias.into(), version.into(), valid, known, back];
         tx.query(sql, args).await.map(drop)
     }
 
@@ -72,6 +86,30 @@ impl TenantTracking<'_> {
         (from, to): (Option<i64>, i64),
         now: i64,
     ) -> Result<bool, Error> {
+        self.shift((name, alias), (from, to), now, false).await
+    }
+
+    /// The same, as a way back.
+    ///
+    /// # Errors
+    /// As of [`TenantTracking::move_alias`].
+    pub async fn return_alias(
+        &self,
+        name: &str,
+        alias: &str,
+        (from, to): (Option<i64>, i64),
+        now: i64,
+    ) -> Result<bool, Error> {
+        self.shift((name, alias), (from, to), now, true).await
+    }
+
+    async fn shift(
+        &self,
+        (name, alias): (&str, &str),
+        (from, to): (Option<i64>, i64),
+        now: i64,
+        back: bool,
+    ) -> Result<bool, Error> {
         let mut tx = self.change().await?;
         let num = self.find_version(&mut *tx, name, to).await?;
         let mut s = Statement::new("SELECT version FROM ml_aliases WHERE registered = ");
@@ -80,7 +118,7 @@ impl TenantTracking<'_> {
         if stands != from {
             return Ok(false);
         }
-        self.log_alias(&mut *tx, (name, alias), Some(to), (now, now)).await?;
+        self.write_alias(&mut *tx, (name, alias), Some(to), (now, now), back).await?;
         self.put_alias(&mut *tx, (num, name, alias), Some(to), now).await?;
         tx.commit().await?;
         Ok(true)
@@ -157,8 +195,9 @@ impl TenantTracking<'_> {
     /// # Errors
     /// A database that does not answer.
     pub async fn alias_history(&self, name: &str, limit: u32) -> Result<Vec<AliasChange>, Error> {
-        let mut s =
-            Statement::new("SELECT alias, version, valid_at, known_at FROM ml_alias_log WHERE tenant = ");
+        let mut s = Statement::new(
+            "SELECT alias, version, valid_at, known_at, back FROM ml_alias_log WHERE tenant = ",
+        );
         s.bind(self.tenant())
             .push(" AND name = ")
             .bind(name)
@@ -170,6 +209,7 @@ impl TenantTracking<'_> {
                 version: row.maybe_int(1)?,
                 valid_at: row.int(2)?,
                 known_at: row.int(3)?,
+                back: row.int(4)? != 0,
             })
         };
         let mut found = self.read(s).await?.iter().map(change).collect::<Result<Vec<_>, Error>>()?;

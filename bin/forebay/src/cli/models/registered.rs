@@ -9,7 +9,7 @@ use models::release::{Decided, decided};
 use models::stages::{Released, Tracked, find};
 use serde_json::{Value, json};
 use store::Reader;
-use store::tracking::{ModelVersion, PROMPT, RegisteredModel, Search};
+use store::tracking::{ModelVersion, PROMPT, RegisteredModel, Search, is_prompt};
 
 use super::super::storage::{self, Need, clean};
 use super::super::{Global, print, print_json, time};
@@ -217,7 +217,14 @@ fn stand(global: &Global, version: &ModelVersion, what: &str, stands: &str) -> R
 
 async fn version(global: &Global, registry: &Registry, name: &str, which: &str) -> Result<(), Error> {
     let version = registry.version(name, which).await?;
-    let prompt = prompt_of(&version);
+    let prompt = match prompt_of(&version) {
+        // Whatever it is, it is what somebody registered as a prompt.
+        Err(why) if is_prompt(&version.tags) => Ok(format!(
+            "{}\nIt cannot answer: {why}.",
+            tag(&version, "mlflow.prompt.text").unwrap_or_default()
+        )),
+        known => known,
+    };
     let stands = option_of(&version).map(|option| ("answers", option));
     if let Ok((what, stands)) = stands.or(prompt.as_ref().map(|text| ("prompt", text.as_str()))) {
         return stand(global, &version, what, stands);
