@@ -18,6 +18,6 @@ def wrk(url, script, seconds, connections):
     return {
         "requests": int(re.search(r"(\d+) requests in", said).group(1)),
         "requests_per_second": float(found("Requests/sec:")),
-        "p50_ms": milliseconds(found("50%")),
-        "p99_ms": milliseconds(found("99%")),
+        "p50_ms": milliseconds(found(r"\n\s+50%")),
+        "p99_ms": milliseconds(found(r"\n\s+99%")),
     }

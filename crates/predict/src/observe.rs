@@ -27,6 +27,8 @@ use crate::tensor::Tensor;
 const WAITING: usize = 8_192;
 /// Bytes of their tensors.
 const BYTES: usize = 64 << 20;
+/// How long answers are brought together before observers have them.
+const TOGETHER: Duration = Duration::from_millis(5);
 
 /// For which side of a rollout an answer counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -268,10 +270,18 @@ async fn bring(
     bytes: Arc<AtomicUsize>,
 ) {
     while let Some(answered) = waiting.recv().await {
-        bytes.fetch_sub(answered.bytes(), Ordering::Relaxed);
-        for observer in &*observers {
-            observer.answered(&answered);
+        let mut next = Some(answered);
+        while let Some(answered) = next {
+            bytes.fetch_sub(answered.bytes(), Ordering::Relaxed);
+            for observer in &*observers {
+                observer.answered(&answered);
+            }
+            next = waiting.try_recv().ok();
+            // Others have their turn between many.
+            tokio::task::consume_budget().await;
         }
+        // Who answers meanwhile wakes nobody: what comes is brought together.
+        task::sleep(TOGETHER).await;
     }
 }
 

@@ -106,12 +106,14 @@ impl Capture {
             bytes: AtomicUsize::new(0),
         });
         let folder = folder(&project);
-        let spools = Arc::new(Mutex::new(Spools::new(folder.clone(), clock.clone())));
-        let writing = task::spawn("capture", write(answered, told, (spools, Arc::downgrade(&seen))));
+        let spools = Spools::new(folder.clone(), clock.clone());
+        let telling = task::spawn("feedback", tell(told, (spools.beside(), Arc::downgrade(&seen))));
+        // Rows are made on threads that yield: where there is no time for them, they are dropped and counted.
+        let writing = behind.spawn("capture", write(answered, (spools, Arc::downgrade(&seen))));
         let upkeep = tokio::sync::Mutex::new(Upkeep::new(Arc::downgrade(&seen)));
         let versions = Versions { warehouse: Lazily::of(project, config, env, clock.clone()), clock, upkeep };
         let committing = behind.spawn("capture", versions.work(folder));
-        Capture { seen, work: Mutex::new(vec![writing, committing]) }
+        Capture { seen, work: Mutex::new(vec![telling, writing, committing]) }
     }
 
     /// Who looks at answers.
@@ -179,29 +181,21 @@ fn sampled(id: &str, share: f64) -> bool {
     ((number >> 11) as f64) < share * (1_u64 << 53) as f64
 }
 
-/// Brings what comes into files.
+/// Brings answers into files.
 async fn write(
     mut answers: mpsc::Receiver<(Arc<Answered>, CaptureConfig)>,
-    mut telling: mpsc::Receiver<(Vec<Told>, Acknowledge)>,
-    (spools, seen): (Arc<Mutex<Spools>>, Weak<Seen>),
+    (mut spools, seen): (Spools, Weak<Seen>),
 ) {
-    let mut came: Vec<(Arc<Answered>, CaptureConfig)> = Vec::new();
     loop {
-        let mut told: Vec<(Vec<Told>, Acknowledge)> = Vec::new();
-        tokio::select! {
-            () = task::sleep(FLUSH) => {}
-            _ = telling.recv_many(&mut told, TELLING) => {}
-        }
-        while came.len() < WAITING
+        task::sleep(FLUSH).await;
+        let mut took: Vec<(Arc<Answered>, CaptureConfig)> = Vec::new();
+        while took.len() < WAITING
             && let Ok(one) = answers.try_recv()
         {
-            came.push(one);
+            took.push(one);
         }
-        let (took, spools) = (std::mem::take(&mut came), spools.clone());
         let bytes: usize = took.iter().map(|(answered, _)| answered.bytes()).sum();
-        let Some(every) = seen.upgrade().map(|seen| seen.soonest()) else { return };
         let written = task::reading("capture", move || {
-            let mut spools = spools.lock();
             for (answered, config) in &took {
                 if let Err(error) = keep(&mut spools, answered, config) {
                     tracing::warn!(%error, "answers that were to be kept are lost");
@@ -209,25 +203,51 @@ async fn write(
                 }
             }
             spools.rotate();
+            spools
+        });
+        let Ok(back) = written.await else {
+            tracing::error!("what was to be kept of answers is lost: a defect");
+            return;
+        };
+        spools = back;
+        let Some(seen) = seen.upgrade() else { return };
+        seen.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Brings feedback to disk, and acknowledges it.
+async fn tell(
+    mut telling: mpsc::Receiver<(Vec<Told>, Acknowledge)>,
+    (mut spools, seen): (Spools, Weak<Seen>),
+) {
+    loop {
+        let mut told: Vec<(Vec<Told>, Acknowledge)> = Vec::new();
+        tokio::select! {
+            // Files are looked at also when nothing comes.
+            () = task::sleep(FLUSH) => {}
+            _ = telling.recv_many(&mut told, TELLING) => {}
+        }
+        let Some(every) = seen.upgrade().map(|seen| seen.soonest()) else { return };
+        let written = task::reading("feedback", move || {
+            spools.rotate();
             let all: Vec<&Told> = told.iter().flat_map(|(told, _)| told).collect();
             let written = feedback(&mut spools, &all, every)
                 .map_err(|e| format!("feedback cannot be written down: {e}"));
             told.into_iter().for_each(|(_, acknowledge)| drop(acknowledge.send(written.clone())));
+            spools
         });
-        if written.await.is_err() {
-            tracing::error!("what was to be kept of answers is lost: a defect");
-        }
-        if let Some(seen) = seen.upgrade() {
-            seen.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        }
+        let Ok(back) = written.await else {
+            tracing::error!("feedback cannot be written down: a defect");
+            return;
+        };
+        spools = back;
     }
 }
 
 fn keep(spools: &mut Spools, answered: &Answered, config: &CaptureConfig) -> std::io::Result<()> {
     let rows = captured::rows(answered, |name| config.redact.iter().any(|r| r == name));
-    let types = captured::types(answered);
     let spool = Spool { dataset: dataset(&answered.model), every: config.every.0, rows: config.rows.0 };
-    spools.append(&spool, &types, &rows, false)
+    spools.append(&spool, || captured::types(answered), &rows, false)
 }
 
 fn feedback(spools: &mut Spools, told: &[&Told], every: Duration) -> std::io::Result<()> {
@@ -237,7 +257,7 @@ fn feedback(spools: &mut Spools, told: &[&Told], every: Duration) -> std::io::Re
     let config = CaptureConfig::default();
     let rows: Vec<_> = told.iter().map(|told| captured::told(told)).collect();
     let spool = Spool { dataset: FEEDBACK.to_owned(), every, rows: config.rows.0 };
-    spools.append(&spool, &captured::told_types(), &rows, true)
+    spools.append(&spool, captured::told_types, &rows, true)
 }
 
 /// Makes versions of files.

@@ -52,16 +52,22 @@ impl Spools {
         Spools { folder, clock, open: BTreeMap::new(), next: 0 }
     }
 
-    /// Adds rows. They are on disk when it returns, if that is asked for; else another process may read them.
+    /// Others beside these, of other datasets: who writes to them waits for nobody who writes to these.
+    pub(super) fn beside(&self) -> Spools {
+        Spools { folder: self.folder.clone(), clock: self.clock.clone(), open: BTreeMap::new(), next: 0 }
+    }
+
+    /// Adds rows, whose types are asked for when a file begins with them. They are on disk when it returns, if that is asked for; else
+    /// another process may read them.
     pub(super) fn append(
         &mut self,
         spool: &Spool,
-        types: &BTreeMap<String, &'static str>,
+        types: impl FnOnce() -> BTreeMap<String, &'static str>,
         rows: &[Map<String, Json>],
         on_disk: bool,
     ) -> io::Result<()> {
         if !self.open.contains_key(&spool.dataset) {
-            let open = self.begin(spool, types)?;
+            let open = self.begin(spool, &types())?;
             self.open.insert(spool.dataset.clone(), open);
         }
         let Some(open) = self.open.get_mut(&spool.dataset) else { return Ok(()) };
@@ -228,10 +234,10 @@ mod tests {
     fn a_row_that_is_half_written_is_cut_off_and_the_others_become_a_version() {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::starting_at(UnixMillis(5)));
-        let types = [("id".to_owned(), "text"), ("x".to_owned(), "int")].into();
+        let types = BTreeMap::from([("id".to_owned(), "text"), ("x".to_owned(), "int")]);
         let spool = Spool { dataset: "captured_m".into(), every: Duration::from_secs(60), rows: 100 };
         let mut spools = Spools::new(folder.path().to_owned(), clock.clone());
-        spools.append(&spool, &types, &[row(1), row(2)], true).unwrap();
+        spools.append(&spool, || types.clone(), &[row(1), row(2)], true).unwrap();
         let part = listed(folder.path(), "part").remove(0);
         OpenOptions::new().append(true).open(&part).unwrap().write_all(b"{\"id\":\"r3").unwrap();
         spools.rotate();
@@ -248,7 +254,7 @@ mod tests {
         let fitted = std::fs::read_to_string(spooled.fit(&["id".into(), "y".into()]).unwrap()).unwrap();
         assert_eq!(fitted, "{\"id\":\"r1\",\"y\":null}\n{\"id\":\"r2\",\"y\":null}\n");
         spooled.remove().unwrap();
-        spools.append(&spool, &types, &[row(4)], false).unwrap();
+        spools.append(&spool, || types.clone(), &[row(4)], false).unwrap();
         clock.advance(Duration::from_secs(60));
         spools.rotate();
         assert_eq!(ready(folder.path()).len(), 1);
@@ -258,11 +264,11 @@ mod tests {
     fn while_a_file_waits_to_become_a_version_the_next_one_grows_up_to_its_bound() {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::starting_at(UnixMillis(5)));
-        let types = [("id".to_owned(), "text"), ("x".to_owned(), "int")].into();
+        let types = BTreeMap::from([("id".to_owned(), "text"), ("x".to_owned(), "int")]);
         let of = |dataset: &str| Spool { dataset: dataset.into(), every: Duration::from_secs(1), rows: 5 };
         let mut spools = Spools::new(folder.path().to_owned(), clock.clone());
         let passed = |spools: &mut Spools, dataset: &str, n: u64| {
-            spools.append(&of(dataset), &types, &[row(n)], false).unwrap();
+            spools.append(&of(dataset), || types.clone(), &[row(n)], false).unwrap();
             clock.advance(Duration::from_secs(1));
             spools.rotate();
             ready(folder.path()).len()

@@ -353,6 +353,8 @@ pub struct AlertsConfig {
     pub webhooks: Vec<String>,
     /// Addresses that take messages as Slack does: write `${NAME}`, since whoever knows one can write there.
     pub slack: Vec<String>,
+    /// Addresses of Prometheus' Alertmanagers, such as `http://alertmanager:9093`: all of a cluster.
+    pub alertmanager: Vec<String>,
     /// The least time between two messages about one monitor.
     pub interval: Time,
     /// After how long what still fires is said again; 0s for never.
@@ -362,6 +364,13 @@ pub struct AlertsConfig {
 impl Default for AlertsConfig {
     fn default() -> Self {
         let (interval, repeat) = (Time(Duration::from_secs(300)), Time(Duration::from_secs(4 * 3_600)));
-        AlertsConfig { log: true, webhooks: Vec::new(), slack: Vec::new(), interval, repeat }
+        AlertsConfig {
+            log: true,
+            webhooks: Vec::new(),
+            slack: Vec::new(),
+            alertmanager: Vec::new(),
+            interval,
+            repeat,
+        }
     }
 }

@@ -35,7 +35,8 @@ impl Semantics<'_> {
         for (name, capture) in map(json, "/capture") {
             self.captured(&join("/capture", name), name, capture);
         }
-        let listed = ["webhooks", "slack"].map(|kind| (kind, json.pointer(&format!("/alerts/{kind}"))));
+        let listed = ["webhooks", "slack", "alertmanager"]
+            .map(|kind| (kind, json.pointer(&format!("/alerts/{kind}"))));
         for (kind, list) in listed {
             for (at, url) in list.and_then(Json::as_array).into_iter().flatten().enumerate() {
                 let text = url.as_str().unwrap_or_default();

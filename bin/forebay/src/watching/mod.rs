@@ -6,6 +6,7 @@
 //!
 //! What to do is decided by [`watch::monitor`]; runs are started by the triggers of their pipelines alone.
 
+mod alertmanager;
 pub mod look;
 pub mod performance;
 pub mod settings;

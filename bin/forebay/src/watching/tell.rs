@@ -1,4 +1,4 @@
-//! Who is told of an alert: the log, a webhook, an address that takes messages as Slack does.
+//! Who is told of an alert: the log, a webhook, an address that takes messages as Slack does, an Alertmanager.
 //!
 //! A channel has a name of its own in what is kept: its kind and a sum of its address, which may be a secret.
 
@@ -9,11 +9,12 @@ use std::time::Duration;
 use contract::{Clock, TenantId};
 use pipeline::outside::{Asked, Call as _, Came};
 use pipeline::runs::{Deliver as _, Delivered, Message, Signed};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use watch::alert::{NotificationKind, Severity};
 use watch::monitor::{Pending, Sent, Text, text};
 use webhooks::{Caller, Sealing, Webhooks};
 
+use super::alertmanager;
 use crate::config::Config;
 
 /// How long one try may take.
@@ -25,6 +26,8 @@ enum Channel {
     Log,
     Webhook(String, Box<Webhooks>),
     Slack(String),
+    /// With the time after which what fires is said again.
+    Alertmanager(String, Duration),
 }
 
 /// The channels of a configuration.
@@ -61,6 +64,10 @@ impl Tell {
         for url in &alerts.slack {
             channels.insert(named("slack", url), Channel::Slack(url.clone()));
         }
+        for url in &alerts.alertmanager {
+            let channel = Channel::Alertmanager(alertmanager::address(url), alerts.repeat.0);
+            channels.insert(named("alertmanager", url), channel);
+        }
         Tell { channels, caller: Caller::new(hook.allow_private, clock.clone()), clock }
     }
 
@@ -95,16 +102,23 @@ impl Tell {
                     Delivered::Forbidden(why) => refused(monitor, "webhook", &why),
                 }
             }
-            Some(Channel::Slack(url)) => self.slack(monitor, url, &said).await,
+            Some(Channel::Slack(url)) => {
+                self.post(monitor, ("slack", url), &json!({"text": said.whole()})).await
+            }
+            Some(Channel::Alertmanager(url, repeat)) => {
+                let now = self.clock.wall();
+                let alerts = alertmanager::alerts(&pending.message, &pending.said, *repeat, now);
+                self.post(monitor, ("alertmanager", url), &alerts).await
+            }
         }
     }
 
-    async fn slack(&self, monitor: &str, url: &str, said: &Text) -> Sent {
+    async fn post(&self, monitor: &str, (channel, url): (&str, &str), body: &Json) -> Sent {
         let asked = Asked {
             method: "POST",
             url: url.to_owned(),
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-            body: json!({"text": said.whole()}).to_string().into_bytes(),
+            body: body.to_string().into_bytes(),
             timeout: WITHIN,
             at_most: ANSWER,
         };
@@ -113,8 +127,8 @@ impl Tell {
             Came::Answer { status: 408 | 425 | 429 | 500.., .. } | Came::Late | Came::Unreachable(_) => {
                 Sent::Later
             }
-            Came::Answer { status, .. } => refused(monitor, "slack", &format!("it answered {status}")),
-            Came::Forbidden(why) => refused(monitor, "slack", &why),
+            Came::Answer { status, .. } => refused(monitor, channel, &format!("it answered {status}")),
+            Came::Forbidden(why) => refused(monitor, channel, &why),
         }
     }
 

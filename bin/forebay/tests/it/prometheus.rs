@@ -1,4 +1,4 @@
-//! A real Prometheus: what the server tells it, the rules that are shipped, and the queries of the dashboard.
+//! A real Prometheus and Alertmanager: what the server tells them, the rules that are shipped, and the queries of the dashboard.
 
 use std::fs::{File, Permissions};
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use testkit::{FakeUpstream, Script};
 
 use crate::models::fixture;
-use crate::server::{Server, answer, open};
+use crate::server::{Server, answer, forebay, open};
 use crate::watching::until;
 
 /// Debian's binaries, unpacked.
@@ -20,7 +20,11 @@ pub struct Tools(tempfile::TempDir);
 impl Tools {
     /// Nothing, and a line that says so, where they are not among the fixtures.
     pub fn new() -> Option<Tools> {
-        let archive = fixture("prometheus.tar")?;
+        Tools::of("prometheus.tar")
+    }
+
+    fn of(archive: &str) -> Option<Tools> {
+        let archive = fixture(archive)?;
         let folder = tempfile::tempdir().unwrap();
         tar::Archive::new(File::open(archive).unwrap()).unpack(folder.path()).unwrap();
         for tool in std::fs::read_dir(folder.path()).unwrap() {
@@ -159,4 +163,107 @@ async fn a_real_prometheus_scrapes_the_server_and_evaluates_its_rules_and_dashbo
         }
     };
     tokio::task::spawn_blocking(test).await.unwrap();
+}
+
+/// A server of Alertmanager. Killed with this.
+struct Alertmanager {
+    child: Child,
+    address: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A copy of Debian's Alertmanager that finds its templates where it is started: its own are where only its package can write, at a
+/// path that has as many bytes as this one.
+fn at_home(binary: &Path, folder: &Path) -> PathBuf {
+    let theirs: &[u8] = b"/usr/share/prometheus/alertmanager";
+    let here = "./".repeat(17);
+    assert_eq!(here.len(), theirs.len());
+    let mut bytes = std::fs::read(binary).unwrap();
+    let places: Vec<usize> = memchr::memmem::find_iter(&bytes, theirs).collect();
+    for at in places {
+        bytes[at..at + theirs.len()].copy_from_slice(here.as_bytes());
+    }
+    for template in ["default.tmpl", "email.tmpl"] {
+        std::fs::write(folder.join(template), format!("{{{{ define \"{template}\" }}}}{{{{ end }}}}"))
+            .unwrap();
+    }
+    let own = folder.join("alertmanager");
+    std::fs::write(&own, bytes).unwrap();
+    std::fs::set_permissions(&own, Permissions::from_mode(0o755)).unwrap();
+    own
+}
+
+impl Alertmanager {
+    fn start(tools: &Tools) -> Alertmanager {
+        let folder = tempfile::tempdir().unwrap();
+        let config = json!({"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]});
+        std::fs::write(folder.path().join("alertmanager.yml"), config.to_string()).unwrap();
+        let binary = at_home(&tools.tool("prometheus-alertmanager"), folder.path());
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let child = Command::new(binary)
+            .current_dir(folder.path())
+            .arg(format!("--config.file={}", folder.path().join("alertmanager.yml").display()))
+            .arg(format!("--storage.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .args(["--cluster.listen-address=", "--log.level=warn"])
+            .spawn()
+            .unwrap();
+        Alertmanager { child, address, _folder: folder }
+    }
+
+    /// What it knows to fire.
+    fn alerts(&self) -> Vec<Json> {
+        let Ok(socket) = TcpStream::connect(&self.address) else { return Vec::new() };
+        let path = "/api/v2/alerts?active=true";
+        serde_json::from_str(&answer(open(socket, ("GET", path), &[], b"")).2).unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_real_alertmanager_is_told_what_fires_and_that_it_is_over() {
+    let Some(tools) = Tools::of("alertmanager.tar") else { return };
+    let alertmanager = Alertmanager::start(&tools);
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        "monitors:\n  sales: {{watch: orders, freshness: 1h, every: 100ms, alert: {{runbook: Ask the shop., severity: critical}}}}\n\
+         alerts: {{alertmanager: ['http://{}/'], interval: 0s}}\njobs: {{webhook: {{allow_private: true}}}}\n",
+        alertmanager.address
+    );
+    std::fs::write(folder.path().join("forebay.yaml"), config).unwrap();
+    let add = |at: &str| {
+        std::fs::write(folder.path().join("rows.csv"), format!("n,at\n1,{at}\n")).unwrap();
+        let args = ["data", "add", "orders", "rows.csv"];
+        let out = forebay(folder.path()).current_dir(folder.path()).args(args).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    };
+    add("2026-01-01T00:00:00Z");
+    let path = folder.path().to_owned();
+    let server = Server::in_folder(folder);
+    until("it is told", || alertmanager.alerts().len() == 1);
+    let told = alertmanager.alerts()[0].clone();
+    let labels = &told["labels"];
+    assert_eq!(
+        (&labels["alertname"], &labels["monitor"]),
+        (&"sales/freshness".into(), &"sales".into()),
+        "{told}"
+    );
+    assert_eq!(
+        (&labels["severity"], &told["status"]["state"]),
+        (&"critical".into(), &"active".into()),
+        "{told}"
+    );
+    assert_eq!(told["annotations"]["runbook"], "Ask the shop.", "{told}");
+    let now = contract::Clock::wall(&contract::SystemClock::default()).rfc3339();
+    std::fs::write(path.join("rows.csv"), format!("n,at\n2,{now}\n")).unwrap();
+    let out = forebay(&path).current_dir(&path).args(["data", "add", "orders", "rows.csv"]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    until("it is told that it is over", || alertmanager.alerts().is_empty());
+    drop(server);
 }
