@@ -178,6 +178,13 @@ pub trait Observer: Send + Sync {
         false
     }
 
+    /// Whether it looks at the answer to this request, once there is one: what nobody looks at is not put together. Asked on the path of
+    /// the request.
+    fn looks_at(&self, model: &str, id: &str) -> bool {
+        let _ = (model, id);
+        !self.is_idle()
+    }
+
     /// An answer was made. Must not wait: it is called on the task that all observers share, behind the answers. What is kept of it is
     /// bounded by whoever keeps it.
     fn answered(&self, answered: &Arc<Answered>);
@@ -232,6 +239,11 @@ impl Observers {
     /// Whether anybody looks: who is about to make an [`Answered`] asks this first.
     pub fn any(&self) -> bool {
         self.0.watching.load().as_ref().is_some_and(|w| w.observers.iter().any(|o| !o.is_idle()))
+    }
+
+    /// Whether anybody looks at the answer to a request of a predictive model.
+    pub fn look_at(&self, model: &str, id: &str) -> bool {
+        self.0.watching.load().as_ref().is_some_and(|w| w.observers.iter().any(|o| o.looks_at(model, id)))
     }
 
     /// Answers that nobody saw, because too many waited.

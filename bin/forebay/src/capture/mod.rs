@@ -147,6 +147,11 @@ impl Seen {
 }
 
 impl Observer for Seen {
+    fn looks_at(&self, model: &str, id: &str) -> bool {
+        let models = self.models.lock().clone();
+        models.get(model).is_some_and(|config| sampled(id, config.sample))
+    }
+
     fn answered(&self, answered: &Arc<Answered>) {
         let models = self.models.lock().clone();
         let Some(config) = models.get(&*answered.model).filter(|config| sampled(&answered.id, config.sample))

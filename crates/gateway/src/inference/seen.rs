@@ -39,7 +39,9 @@ fn named<'a>(fields: impl Iterator<Item = (&'a Field, &'a Tensor)>) -> Arc<[Name
 
 /// Nothing when nobody looks: then nothing is copied.
 pub(super) fn before(app: &App, side: Side<'_>, version: &Version, inputs: &[Tensor]) -> Option<Looked> {
-    app.observers().any().then(|| Looked {
+    let observers = app.observers();
+    let looks = observers.any() && observers.look_at(&version.model, &side.id.to_string());
+    looks.then(|| Looked {
         id: side.id,
         tenant: side.tenant.clone(),
         entity: side.entity.map(Into::into),
