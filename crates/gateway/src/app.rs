@@ -196,6 +196,15 @@ pub struct Parts {
     pub inventory: Option<Arc<dyn Inventory>>,
 }
 
+#[cfg(test)]
+impl Parts {
+    /// Models alone.
+    pub(crate) fn of_models(settings: Settings, models: Models) -> Parts {
+        let (pipelines, choices) = (BTreeMap::new(), BTreeMap::new());
+        Parts { settings, models, pipelines, choices, inventory: None }
+    }
+}
+
 /// The same, in use.
 pub(crate) struct Generation {
     pub(crate) settings: Settings,

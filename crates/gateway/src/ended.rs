@@ -18,10 +18,10 @@ use predict::observe::Observers;
 use tokio::sync::Notify;
 
 use crate::app::Generation;
-use crate::chosen;
 use crate::heard::Heard;
 use crate::metrics::Metrics;
 use crate::telemetry::Telemetry;
+use crate::written;
 
 /// How long what has ended may wait to be counted.
 const LATE: Duration = Duration::from_millis(20);
@@ -46,7 +46,7 @@ pub(crate) struct Watched {
 impl Watched {
     fn ended(self, record: &RequestRecord) {
         let kept = &self.generation.settings.heard;
-        let all = chosen::answered(record, self.heard.as_deref(), kept);
+        let all = written::answered(record, self.heard.as_deref(), kept);
         all.into_iter().for_each(|answered| self.observers.answered(answered));
     }
 }

@@ -14,7 +14,6 @@ mod body;
 mod came;
 mod chat;
 mod choosing;
-mod chosen;
 mod commands;
 mod completions;
 mod configuration;
@@ -62,6 +61,7 @@ mod socket;
 mod telemetry;
 mod turn;
 mod upload;
+mod written;
 
 pub use admin::{Inventory, KeyMade, KeyWanted, ModelInfo};
 pub use app::{App, Fits, Limits, MovedBy, Parts, Pipeline, Settings, Upstream};

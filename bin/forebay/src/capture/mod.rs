@@ -110,7 +110,7 @@ impl Capture {
         let telling = task::spawn("feedback", tell(told, (spools.beside(), Arc::downgrade(&seen))));
         // Rows are made on threads that yield: where there is no time for them, they are dropped and counted.
         let writing = behind.spawn("capture", write(answered, (spools, Arc::downgrade(&seen))));
-        let upkeep = tokio::sync::Mutex::new(Upkeep::new(Arc::downgrade(&seen)));
+        let upkeep = Upkeep::new(Arc::downgrade(&seen));
         let versions = Versions { warehouse: Lazily::of(project, config, env, clock.clone()), clock, upkeep };
         let committing = behind.spawn("capture", versions.work(folder));
         Capture { seen, work: Mutex::new(vec![telling, writing, committing]) }
@@ -269,11 +269,11 @@ fn feedback(spools: &mut Spools, told: &[&Told], every: Duration) -> std::io::Re
 struct Versions {
     warehouse: Lazily,
     clock: Arc<dyn Clock>,
-    upkeep: tokio::sync::Mutex<Upkeep>,
+    upkeep: Upkeep,
 }
 
 impl Versions {
-    async fn work(self, folder: PathBuf) {
+    async fn work(mut self, folder: PathBuf) {
         let mut later: BTreeMap<PathBuf, i64> = BTreeMap::new();
         loop {
             task::sleep(LOOK).await;
@@ -294,7 +294,7 @@ impl Versions {
     }
 
     /// Makes the rows of a file a version, once, and removes it.
-    async fn commit(&self, file: &Path) -> Result<(), String> {
+    async fn commit(&mut self, file: &Path) -> Result<(), String> {
         let Some(spooled) = spool::Spooled::of(file) else { return Ok(()) };
         let warehouse = self.warehouse.get().map_err(|e| e.to_string())?;
         let dataset = warehouse.dataset(&spooled.dataset).map_err(|e| format!("cannot {e}"))?;
@@ -307,7 +307,7 @@ impl Versions {
         match dataset.add(&fitted, &change).await {
             Ok(_) => {
                 spooled.remove().map_err(|e| e.to_string())?;
-                self.upkeep.lock().await.grown(&dataset, self.clock.wall()).await;
+                self.upkeep.grown(&dataset, self.clock.wall()).await;
                 Ok(())
             }
             Err(error @ data::Error::Source { .. }) => {

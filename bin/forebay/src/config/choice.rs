@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Config;
 
 /// The alias that answers where none is named.
-const CHAMPION: &str = "champion";
+pub(super) const CHAMPION: &str = "champion";
 
 /// A name that several pipelines answer to, which take and give the same. It is called as they are.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::capture::CaptureConfig;
-use super::choice::{PipelineChoiceConfig, PromptConfig};
+use super::choice::{CHAMPION, PipelineChoiceConfig, PromptConfig};
 use super::dataset::DatasetConfig;
 use super::feature::{FeaturesConfig, LookupConfig};
 use super::jobs::JobsConfig;
@@ -368,7 +368,7 @@ impl ModelConfig {
 
     /// The alias of a model of the registry.
     pub fn alias(&self) -> &str {
-        self.alias.as_deref().unwrap_or("champion")
+        self.alias.as_deref().unwrap_or(CHAMPION)
     }
 
     /// How long to wait for it.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use contract::UnixMillis;
 use serde_json::{Map, Value as Json, json};
-use watch::alert::{Notification, Severity};
+use watch::alert::{Notification, Said};
+use watch::monitor::figure;
 
 /// What is said once only is believed for this long.
 const ONCE: Duration = Duration::from_secs(30 * 86_400);
@@ -32,28 +33,21 @@ pub(super) fn alerts(
     let ends = |after: Duration| {
         UnixMillis(now.0.saturating_add(i64::try_from(after.as_millis()).unwrap_or(i64::MAX))).rfc3339()
     };
-    let one = |said_of: &watch::alert::Said, ends: String| {
+    let one = |one: &Said, ends: String| {
         let mut labels: Map<String, Json> =
-            said_of.key.labels.iter().map(|(name, value)| (plain(name), json!(value))).collect();
-        let severity = match said_of.severity {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        };
-        labels.insert("alertname".to_owned(), json!(said_of.key.rule));
-        labels.insert("severity".to_owned(), json!(severity));
+            one.key.labels.iter().map(|(name, value)| (plain(name), json!(value))).collect();
+        labels.insert("alertname".to_owned(), json!(one.key.rule));
+        labels.insert("severity".to_owned(), json!(one.severity));
         labels.insert("source".to_owned(), json!("forebay"));
-        let figure = said.get(&said_of.key.to_string()).filter(|words| !words.is_empty()).cloned();
-        let figure = figure.or_else(|| said_of.value.map(|value| format!("{value:.3}")));
         json!({
             "labels": labels,
-            "annotations": {"summary": figure.unwrap_or_default(), "runbook": said_of.runbook},
-            "startsAt": said_of.episode.rfc3339(),
+            "annotations": {"summary": figure(one, said), "runbook": one.runbook},
+            "startsAt": one.episode.rfc3339(),
             "endsAt": ends,
         })
     };
-    let firing = message.firing.iter().map(|said| one(said, ends(stays)));
-    let resolved = message.resolved.iter().map(|said| one(said, message.at.rfc3339()));
+    let firing = message.firing.iter().map(|it| one(it, ends(stays)));
+    let resolved = message.resolved.iter().map(|it| one(it, message.at.rfc3339()));
     firing.chain(resolved).collect()
 }
 

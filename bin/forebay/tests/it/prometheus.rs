@@ -71,19 +71,50 @@ fn the_shipped_rules_are_sound_and_fire_when_they_should() {
     }
 }
 
-/// A server of Prometheus. Killed with this.
-struct Prometheus {
+/// A server that is told where to listen. Killed with this.
+struct Peer {
     child: Child,
     address: String,
     _folder: tempfile::TempDir,
 }
 
-impl Drop for Prometheus {
+impl Drop for Peer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
+
+impl Peer {
+    /// Starts a binary in a folder that has its configuration, in which it keeps what it has at `storage`.
+    fn start(
+        binary: &Path,
+        folder: tempfile::TempDir,
+        (config, storage): (&str, &str),
+        more: &[&str],
+    ) -> Peer {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let child = Command::new(binary)
+            .current_dir(folder.path())
+            .arg(format!("--config.file={}", folder.path().join(config).display()))
+            .arg(format!("--{storage}={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .arg("--log.level=warn")
+            .args(more)
+            .spawn()
+            .unwrap();
+        Peer { child, address, _folder: folder }
+    }
+
+    /// An answer; nothing before it listens.
+    fn ask(&self, path: &str) -> Option<Json> {
+        let socket = TcpStream::connect(&self.address).ok()?;
+        serde_json::from_str(&answer(open(socket, ("GET", path), &[], b"")).2).ok()
+    }
+}
+
+/// A server of Prometheus.
+struct Prometheus(Peer);
 
 impl Prometheus {
     fn start(tools: &Tools, target: &str) -> Prometheus {
@@ -95,27 +126,14 @@ impl Prometheus {
         });
         // JSON is YAML.
         std::fs::write(folder.path().join("prometheus.yml"), config.to_string()).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let child = Command::new(tools.tool("prometheus"))
-            .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().join("tsdb").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .arg("--log.level=warn")
-            .spawn()
-            .unwrap();
-        Prometheus { child, address, _folder: folder }
-    }
-
-    /// An answer; nothing before it listens.
-    fn ask(&self, path: &str) -> Option<Json> {
-        let socket = TcpStream::connect(&self.address).ok()?;
-        serde_json::from_str(&answer(open(socket, ("GET", path), &[], b"")).2).ok()
+        let files = ("prometheus.yml", "storage.tsdb.path");
+        Prometheus(Peer::start(&tools.tool("prometheus"), folder, files, &[]))
     }
 
     /// What a query gives.
     fn query(&self, expression: &str) -> Json {
         let escaped: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        self.ask(&format!("/api/v1/query?query={escaped}")).unwrap_or_default()
+        self.0.ask(&format!("/api/v1/query?query={escaped}")).unwrap_or_default()
     }
 
     /// The first number that a query gives.
@@ -143,7 +161,7 @@ async fn a_real_prometheus_scrapes_the_server_and_evaluates_its_rules_and_dashbo
         assert!(prometheus.number(p99) > Some(0.0));
         // Every rule is evaluated without an error, and none fires.
         let rules = |prometheus: &Prometheus| -> Vec<Json> {
-            let all = prometheus.ask("/api/v1/rules").unwrap_or_default();
+            let all = prometheus.0.ask("/api/v1/rules").unwrap_or_default();
             all["data"]["groups"][0]["rules"].as_array().cloned().unwrap_or_default()
         };
         until("its rules are evaluated", || {
@@ -165,19 +183,8 @@ async fn a_real_prometheus_scrapes_the_server_and_evaluates_its_rules_and_dashbo
     tokio::task::spawn_blocking(test).await.unwrap();
 }
 
-/// A server of Alertmanager. Killed with this.
-struct Alertmanager {
-    child: Child,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Alertmanager {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+/// A server of Alertmanager.
+struct Alertmanager(Peer);
 
 /// A copy of Debian's Alertmanager that finds its templates where it is started: its own are where only its package can write, at a
 /// path that has as many bytes as this one.
@@ -206,23 +213,14 @@ impl Alertmanager {
         let config = json!({"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]});
         std::fs::write(folder.path().join("alertmanager.yml"), config.to_string()).unwrap();
         let binary = at_home(&tools.tool("prometheus-alertmanager"), folder.path());
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let child = Command::new(binary)
-            .current_dir(folder.path())
-            .arg(format!("--config.file={}", folder.path().join("alertmanager.yml").display()))
-            .arg(format!("--storage.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .args(["--cluster.listen-address=", "--log.level=warn"])
-            .spawn()
-            .unwrap();
-        Alertmanager { child, address, _folder: folder }
+        let files = ("alertmanager.yml", "storage.path");
+        Alertmanager(Peer::start(&binary, folder, files, &["--cluster.listen-address="]))
     }
 
     /// What it knows to fire.
     fn alerts(&self) -> Vec<Json> {
-        let Ok(socket) = TcpStream::connect(&self.address) else { return Vec::new() };
-        let path = "/api/v2/alerts?active=true";
-        serde_json::from_str(&answer(open(socket, ("GET", path), &[], b"")).2).unwrap_or_default()
+        let all = self.0.ask("/api/v2/alerts?active=true");
+        all.and_then(|all| all.as_array().cloned()).unwrap_or_default()
     }
 }
 
@@ -234,17 +232,17 @@ fn a_real_alertmanager_is_told_what_fires_and_that_it_is_over() {
     let config = format!(
         "monitors:\n  sales: {{watch: orders, freshness: 1h, every: 100ms, alert: {{runbook: Ask the shop., severity: critical}}}}\n\
          alerts: {{alertmanager: ['http://{}/'], interval: 0s}}\njobs: {{webhook: {{allow_private: true}}}}\n",
-        alertmanager.address
+        alertmanager.0.address
     );
     std::fs::write(folder.path().join("forebay.yaml"), config).unwrap();
-    let add = |at: &str| {
-        std::fs::write(folder.path().join("rows.csv"), format!("n,at\n1,{at}\n")).unwrap();
+    let path = folder.path().to_owned();
+    let add = |row: &str| {
+        std::fs::write(path.join("rows.csv"), format!("n,at\n{row}\n")).unwrap();
         let args = ["data", "add", "orders", "rows.csv"];
-        let out = forebay(folder.path()).current_dir(folder.path()).args(args).output().unwrap();
+        let out = forebay(&path).current_dir(&path).args(args).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     };
-    add("2026-01-01T00:00:00Z");
-    let path = folder.path().to_owned();
+    add("1,2026-01-01T00:00:00Z");
     let server = Server::in_folder(folder);
     until("it is told", || alertmanager.alerts().len() == 1);
     let told = alertmanager.alerts()[0].clone();
@@ -261,9 +259,7 @@ fn a_real_alertmanager_is_told_what_fires_and_that_it_is_over() {
     );
     assert_eq!(told["annotations"]["runbook"], "Ask the shop.", "{told}");
     let now = contract::Clock::wall(&contract::SystemClock::default()).rfc3339();
-    std::fs::write(path.join("rows.csv"), format!("n,at\n2,{now}\n")).unwrap();
-    let out = forebay(&path).current_dir(&path).args(["data", "add", "orders", "rows.csv"]).output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    add(&format!("2,{now}"));
     until("it is told that it is over", || alertmanager.alerts().is_empty());
     drop(server);
 }

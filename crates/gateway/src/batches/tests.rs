@@ -1,6 +1,5 @@
 //! Batches, a step at a time, over a store on disk and a clock that stands still. No line is worked on: a test says what comes of it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use admission::Gate;
@@ -33,7 +32,7 @@ fn parts(body_bytes: usize) -> Parts {
     let limits = Limits { body_bytes, ..Limits::default() };
     let settings = Settings { limits, auth_required: false, ..Settings::default() };
     let models = llm::Models::new(Arc::new(llm::Unlimited));
-    Parts { settings, models, pipelines: BTreeMap::new(), choices: BTreeMap::new(), inventory: None }
+    Parts::of_models(settings, models)
 }
 
 fn tenant() -> TenantId {

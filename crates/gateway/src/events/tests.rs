@@ -65,13 +65,7 @@ impl World {
         let gate = Gate::new(admission::Settings::default(), clock.clone());
         let settings = Settings { auth_required: false, ..Settings::default() };
         let models = llm::Models::new(Arc::new(llm::Unlimited));
-        let parts = crate::Parts {
-            settings,
-            models,
-            pipelines: BTreeMap::new(),
-            choices: BTreeMap::new(),
-            inventory: None,
-        };
+        let parts = crate::Parts::of_models(settings, models);
         let app = App::new(parts, clock.clone(), gate, &store, 7);
         let runs = Arc::new(Runs::default());
         let driver = Driver::new(store.reader.triggers.clone(), runs.clone(), runs.clone(), clock);

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -81,13 +80,7 @@ impl World {
         let gate = Gate::new(admission::Settings::default(), clock.clone());
         let settings = Settings { auth_required, ..Settings::default() };
         let models = llm::Models::new(Arc::new(llm::Unlimited));
-        let parts = crate::Parts {
-            settings,
-            models,
-            pipelines: BTreeMap::new(),
-            choices: BTreeMap::new(),
-            inventory: None,
-        };
+        let parts = crate::Parts::of_models(settings, models);
         let app = App::new(parts, clock.clone(), gate, &store, 7);
         let models = Models::new(Arc::new(Fake), 1 << 20, clock);
         let once = Instances::Exactly(NonZeroUsize::MIN);
@@ -264,13 +257,7 @@ async fn a_server_without_models_says_so_and_is_ready() {
     let gate = Gate::new(admission::Settings::default(), clock.clone());
     let settings = Settings { auth_required: false, ..Settings::default() };
     let models = llm::Models::new(Arc::new(llm::Unlimited));
-    let parts = crate::Parts {
-        settings,
-        models,
-        pipelines: BTreeMap::new(),
-        choices: BTreeMap::new(),
-        inventory: None,
-    };
+    let parts = crate::Parts::of_models(settings, models);
     let world = World { app: App::new(parts, clock, gate, &store, 7), _folder: folder, _store: store };
     assert_eq!(world.get("/v2/health/ready").await.0, StatusCode::OK);
     let (status, answer) = world.get("/v2/models/m").await;

@@ -44,9 +44,7 @@ pub fn text(message: &Notification, said: &BTreeMap<String, String>) -> Text {
     let mut firing: Vec<&Said> = message.firing.iter().collect();
     firing.sort_by(|a, b| b.value.unwrap_or(f64::MIN).total_cmp(&a.value.unwrap_or(f64::MIN)));
     let line = |mark: &str, one: &Said| {
-        let key = one.key.to_string();
-        let what = said.get(&key).filter(|what| !what.is_empty());
-        let what = what.cloned().or_else(|| one.value.map(|value| format!("{value:.3}"))).unwrap_or_default();
+        let what = figure(one, said);
         let labels: Vec<&str> =
             one.key.labels.iter().filter(|(name, _)| *name != "monitor").map(|(_, v)| v.as_str()).collect();
         let labels = if labels.is_empty() { String::new() } else { format!(" {}", labels.join(", ")) };
@@ -67,6 +65,12 @@ pub fn text(message: &Notification, said: &BTreeMap<String, String>) -> Text {
         n => format!(" ({n} series)"),
     };
     Text { title: format!("{of} {word}{count}"), lines, severity }
+}
+
+/// The figure of a series in words: those that were `said` of it, else its last value.
+pub fn figure(one: &Said, said: &BTreeMap<String, String>) -> String {
+    let what = said.get(&one.key.to_string()).filter(|what| !what.is_empty());
+    what.cloned().or_else(|| one.value.map(|value| format!("{value:.3}"))).unwrap_or_default()
 }
 
 /// The id of a message to one channel.

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use contract::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-pub use message::{Text, text};
+pub use message::{Text, figure, text};
 pub use state::{Monitor, MonitorSettings, Pending, Performed, Running, Sent};
 
 /// A figure of a window, of one series.
